@@ -1,0 +1,121 @@
+//! Loading an engine into this process.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::{ABI_VERSION, ENTRY_SYMBOL, Engine, EntryFn};
+
+/// Why an engine could not be loaded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The path has a NUL byte in it.
+    #[error("the path {0:?} of the Python engine contains a NUL byte")]
+    Path(PathBuf),
+    /// The dynamic linker refused.
+    #[error("the Python engine {path:?} cannot be loaded: {cause}")]
+    Open {
+        /// The engine's file.
+        path: PathBuf,
+        /// What the dynamic linker says.
+        cause: String,
+    },
+    /// The file is not an engine.
+    #[error("{0:?} is not a Python engine: it does not export wsgi_engine_entry")]
+    NotAnEngine(PathBuf),
+    /// The engine speaks another version of the ABI.
+    #[error(
+        "the Python engine {0:?} was built for another version of mod_wsgi; \
+         install the module and its engines from one build"
+    )]
+    Version(PathBuf),
+}
+
+/// An engine in this process. It is never unloaded: Python cannot be.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadedEngine {
+    engine: &'static Engine,
+}
+
+impl LoadedEngine {
+    /// Loads the engine from `path`, together with the libpython it is linked to. Their symbols
+    /// become global, so that extension modules, which are not linked to libpython, find them.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be loaded, is no engine, or speaks another version of the ABI.
+    pub fn load(path: &Path) -> Result<Self, LoadError> {
+        let name = CString::new(path.as_os_str().as_bytes())
+            .map_err(|_| LoadError::Path(path.to_owned()))?;
+        let entry = open(&name, path)?;
+        // SAFETY: the symbol is an engine's entry point, and entry points have this signature in
+        // all versions of the ABI. It does nothing but return a constant.
+        let engine = unsafe { entry(ABI_VERSION) };
+        // SAFETY: an engine returns null or a table that lives as long as the process; the
+        // library is never closed.
+        let engine =
+            unsafe { engine.as_ref() }.ok_or_else(|| LoadError::Version(path.to_owned()))?;
+        if engine.abi_version != ABI_VERSION {
+            return Err(LoadError::Version(path.to_owned()));
+        }
+        Ok(Self { engine })
+    }
+
+    /// The engine's functions.
+    pub fn functions(self) -> &'static Engine {
+        self.engine
+    }
+}
+
+fn open(name: &CStr, path: &Path) -> Result<EntryFn, LoadError> {
+    // SAFETY: `name` is NUL-terminated. Loading runs the library's initialisers; engines and
+    // libpython have none that depend on the state of this process.
+    let library = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
+    if library.is_null() {
+        return Err(LoadError::Open {
+            path: path.to_owned(),
+            cause: last_error(),
+        });
+    }
+    // SAFETY: `library` is a handle that is never closed, the name is NUL-terminated.
+    let symbol = unsafe { libc::dlsym(library, ENTRY_SYMBOL.as_ptr()) };
+    if symbol.is_null() {
+        return Err(LoadError::NotAnEngine(path.to_owned()));
+    }
+    // SAFETY: a symbol of this name has this type; that is the contract of `ENTRY_SYMBOL`.
+    Ok(unsafe { std::mem::transmute::<*mut libc::c_void, EntryFn>(symbol) })
+}
+
+/// What the dynamic linker says of its last failure on this thread.
+fn last_error() -> String {
+    // SAFETY: `dlerror` returns null or a string that is valid until the next call on this thread.
+    let message = unsafe { libc::dlerror() };
+    if message.is_null() {
+        return "unknown cause".to_owned();
+    }
+    // SAFETY: as above; not null.
+    let message = unsafe { CStr::from_ptr(message) };
+    OsStr::from_bytes(message.to_bytes())
+        .to_string_lossy()
+        .into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_file_is_named_with_its_cause() {
+        let error = LoadedEngine::load(Path::new("/nowhere/engine.so")).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("/nowhere/engine.so"), "{text}");
+        assert!(text.contains("No such file"), "{text}");
+    }
+
+    #[test]
+    fn another_library_is_not_an_engine() {
+        let error = LoadedEngine::load(Path::new("libc.so.6")).unwrap_err();
+        assert!(matches!(error, LoadError::NotAnEngine(_)), "{error}");
+    }
+}
