@@ -25,8 +25,10 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::fmt;
 use std::marker::PhantomData;
 
+mod installed;
 mod loader;
 
+pub use installed::{EngineFile, Engines, EnginesError, PythonVersion};
 pub use loader::{LoadError, LoadedEngine};
 
 /// The version of this ABI. It changes whenever a table, a struct or a rule of this file does.
