@@ -1,0 +1,84 @@
+//! Facts about processes, read from `/proc`.
+
+use procfs::ProcError;
+use procfs::process::Process as ProcProcess;
+
+/// A process of a running httpd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Process {
+    /// Its id.
+    pub pid: i32,
+}
+
+impl Process {
+    /// The running processes whose parent is this one. Dead ones not yet reaped do not count.
+    pub fn children(self) -> Vec<Self> {
+        let mut children: Vec<Self> = procfs::process::all_processes()
+            .expect("/proc")
+            .flatten()
+            .filter_map(|process| process.stat().ok())
+            .filter(|stat| stat.ppid == self.pid && stat.state != 'Z')
+            .map(|stat| Self { pid: stat.pid })
+            .collect();
+        children.sort();
+        children
+    }
+
+    /// This process's children, their children, and so on.
+    pub fn descendants(self) -> Vec<Self> {
+        let mut found = self.children();
+        let mut next = 0;
+        while let Some(process) = found.get(next).copied() {
+            found.extend(process.children());
+            next += 1;
+        }
+        found
+    }
+
+    /// Whether it runs. A zombie does not.
+    pub fn is_running(self) -> bool {
+        self.entry()
+            .and_then(|process| process.stat())
+            .is_ok_and(|stat| stat.state != 'Z')
+    }
+
+    /// How many file descriptors it has open.
+    pub fn open_files(self) -> usize {
+        self.read(ProcProcess::fd_count)
+    }
+
+    /// What its file descriptors are: `socket:[…]`, paths.
+    pub fn open_file_names(self) -> Vec<String> {
+        self.read(ProcProcess::fd)
+            .flatten()
+            .map(|fd| format!("{:?}", fd.target))
+            .collect()
+    }
+
+    /// Its resident memory in KiB.
+    pub fn resident_kib(self) -> u64 {
+        self.read(ProcProcess::status).vmrss.unwrap_or(0)
+    }
+
+    /// How many threads it has.
+    pub fn threads(self) -> u64 {
+        self.read(ProcProcess::status).threads
+    }
+
+    /// Whether a file whose path contains `name` is mapped into it.
+    pub fn maps(self, name: &str) -> bool {
+        self.read(ProcProcess::maps)
+            .into_iter()
+            .any(|map| format!("{:?}", map.pathname).contains(name))
+    }
+
+    fn entry(self) -> Result<ProcProcess, ProcError> {
+        ProcProcess::new(self.pid)
+    }
+
+    fn read<T>(self, question: impl FnOnce(&ProcProcess) -> Result<T, ProcError>) -> T {
+        self.entry()
+            .and_then(|process| question(&process))
+            .unwrap_or_else(|error| panic!("process {} is not to be seen: {error}", self.pid))
+    }
+}

@@ -1,0 +1,7 @@
+//! Behaviour over a real httpd: one binary, a module for each topic. `docs/testing.md` tells how
+//! to run it, also against the reference.
+
+#[path = "integration/apps.rs"]
+mod apps; // small applications that several topics use
+#[path = "integration/seed.rs"]
+mod seed; // the founding document of WSGIScriptAlias, sentence by sentence
