@@ -1,1 +1,4 @@
-//! To be written.
+//! The Python engine.
+#![allow(dead_code, unused_imports)]
+mod host;
+mod python;

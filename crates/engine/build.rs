@@ -1,0 +1,18 @@
+//! Passes on what pyo3 found out about the Python the engine is built for.
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    // `Py_3_12` and friends, with their `check-cfg`.
+    pyo3_build_config::use_pyo3_cfgs();
+    if !libpython_is_the_system_s() {
+        pyo3_build_config::add_libpython_rpath_link_args();
+    }
+}
+
+/// Whether the dynamic linker finds libpython by itself. An rpath into a system directory would
+/// only tie the engine to this machine's layout.
+fn libpython_is_the_system_s() -> bool {
+    pyo3_build_config::get()
+        .lib_dir()
+        .is_some_and(|directory| directory.starts_with("/usr/lib") || directory.starts_with("/lib"))
+}

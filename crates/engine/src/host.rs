@@ -1,0 +1,150 @@
+//! The host, as the engine calls it.
+//!
+//! Every call takes a [`Detached`]: the host may block, so it is never called by a thread that holds
+//! a GIL. What the engine's two tables and their rules are is written in the `engine-abi` crate.
+
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use engine_abi::{Host, Level, LogLine, Part, ReadError, RequestHandle, Sent};
+
+use crate::python::Detached;
+
+static HOST: OnceLock<&'static Host> = OnceLock::new();
+
+/// Remembers the host of this process. It stays the first one.
+pub(crate) fn introduce(host: &'static Host) {
+    HOST.get_or_init(|| host);
+}
+
+/// Writes a line to the server's log, outside any request.
+pub(crate) fn log(_: &Detached, line: &LogLine<'_>) {
+    write(std::ptr::null_mut(), line);
+}
+
+/// Whether a line of this level would be written to the server's log.
+pub(crate) fn logs(_: &Detached, level: Level) -> bool {
+    shows(std::ptr::null_mut(), level)
+}
+
+/// A request and its response, as the host knows them.
+///
+/// The host's handle is valid until the host's call of [`engine_abi::Engine::handle`] returns, but
+/// applications keep objects of a request for longer, and use them on other threads. So whatever
+/// needs the host shares the exchange, which serialises the calls and ends them in time.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    /// The handle, until the exchange is closed.
+    handle: Mutex<Option<Handle>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Handle(RequestHandle);
+
+// SAFETY: the ABI allows the calls of one request to come from any thread, one at a time, which
+// the mutex around the handle sees to.
+unsafe impl Send for Handle {}
+
+/// Why nothing was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReadFailure {
+    /// The request is over.
+    Closed,
+    /// The host could not read.
+    Host(ReadError),
+}
+
+/// Why nothing was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SendFailure {
+    /// The request is over.
+    Closed,
+    /// The client is gone.
+    Gone,
+}
+
+impl Exchange {
+    /// The exchange of a request that the host has just handed over.
+    ///
+    /// # Safety
+    ///
+    /// - `handle` is the host's, and valid until [`Exchange::close`] returns.
+    pub(crate) const unsafe fn open(handle: RequestHandle) -> Self {
+        Self {
+            handle: Mutex::new(Some(Handle(handle))),
+        }
+    }
+
+    /// Ends the exchange: waits for a call that another thread is making, and lets no other begin.
+    pub(crate) fn close(&self, detached: &Detached) {
+        self.handle(detached).take();
+    }
+
+    /// Writes a line to the request's log, or to the server's when the request is over.
+    pub(crate) fn log(&self, detached: &Detached, line: &LogLine<'_>) {
+        match *self.handle(detached) {
+            Some(Handle(request)) => write(request, line),
+            None => log(detached, line),
+        }
+    }
+
+    /// Whether a line of this level would be written to the request's log.
+    pub(crate) fn logs(&self, detached: &Detached, level: Level) -> bool {
+        match *self.handle(detached) {
+            Some(Handle(request)) => shows(request, level),
+            None => logs(detached, level),
+        }
+    }
+
+    /// Reads some of the request's body: at least a byte, or 0 at its end. With an empty buffer,
+    /// a client that waits for it is told to continue.
+    pub(crate) fn read(
+        &self,
+        detached: &Detached,
+        buffer: &mut [u8],
+    ) -> Result<usize, ReadFailure> {
+        let handle = self.handle(detached);
+        let (Some(Handle(request)), Some(host)) = (*handle, HOST.get()) else {
+            return Err(ReadFailure::Closed);
+        };
+        // SAFETY: the handle is valid while the guard is held, and the buffer is as long as said.
+        let result = unsafe { (host.read_body)(request, buffer.as_mut_ptr(), buffer.len()) };
+        match ReadError::from_result(result) {
+            Some(error) => Err(ReadFailure::Host(error)),
+            None => Ok(buffer.len().min(result.unsigned_abs())),
+        }
+    }
+
+    /// Sends a part of the response.
+    pub(crate) fn send(&self, detached: &Detached, part: &Part<'_>) -> Result<(), SendFailure> {
+        let handle = self.handle(detached);
+        let (Some(Handle(request)), Some(host)) = (*handle, HOST.get()) else {
+            return Err(SendFailure::Closed);
+        };
+        // SAFETY: the handle is valid while the guard is held, and the part until we return.
+        match unsafe { (host.send)(request, part) } {
+            Sent::OK => Ok(()),
+            _ => Err(SendFailure::Gone),
+        }
+    }
+
+    /// The handle, for one call. Detached, because the thread that has it may be blocked in the
+    /// host.
+    fn handle(&self, _: &Detached) -> MutexGuard<'_, Option<Handle>> {
+        // A panic while the guard is held leaves the handle as it was.
+        self.handle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn write(request: RequestHandle, line: &LogLine<'_>) {
+    if let Some(host) = HOST.get() {
+        // SAFETY: the request is null or a handle that its exchange keeps open; the line lives
+        // until we return.
+        unsafe { (host.log)(request, line) };
+    }
+}
+
+fn shows(request: RequestHandle, level: Level) -> bool {
+    // SAFETY: the request is null or a handle that its exchange keeps open.
+    HOST.get()
+        .is_some_and(|host| unsafe { (host.log_level)(request) } >= i32::from(level as u8))
+}

@@ -1,0 +1,77 @@
+//! Proof, as types, of whether the calling thread is attached to an interpreter.
+//!
+//! A thread is either attached, then it holds the GIL and may touch objects, or detached, then it
+//! may block and call the host. [`Attached`] and [`Detached`] stand for the two. Neither can be sent
+//! to another thread, and each is unusable while the other holds.
+
+use std::marker::PhantomData;
+
+use pyo3_ffi as ffi;
+
+/// Not `Send`, not `Sync`: what is true of a thread is true of no other.
+type ThisThread = PhantomData<*mut ()>;
+
+/// Proof that this thread is attached to an interpreter: it holds the GIL.
+///
+/// The lifetime is invariant: two attachments never have the same, so the objects of one are of
+/// no use in the other.
+#[derive(Clone, Copy)]
+pub(crate) struct Attached<'py> {
+    brand: PhantomData<fn(&'py ()) -> &'py ()>,
+    thread: ThisThread,
+}
+
+/// Proof that this thread is not attached to any interpreter.
+pub(crate) struct Detached {
+    thread: ThisThread,
+}
+
+impl<'py> Attached<'py> {
+    /// Vouches that this thread is attached.
+    ///
+    /// # Safety
+    ///
+    /// - This thread must be attached to an interpreter for as long as `'py`, except inside
+    ///   [`Attached::detach`].
+    pub(crate) const unsafe fn assume() -> Self {
+        Self {
+            brand: PhantomData,
+            thread: PhantomData,
+        }
+    }
+
+    /// Runs `f` with the GIL released.
+    ///
+    /// `f` is `Send`, although it runs on this very thread, because that keeps objects and other
+    /// proofs of attachment out of it.
+    pub(crate) fn detach<R>(self, f: impl FnOnce(&mut Detached) -> R + Send) -> R {
+        // SAFETY: `self` proves that this thread is attached; `Reattach` undoes it.
+        let state = unsafe { ffi::PyEval_SaveThread() };
+        let _reattach = Reattach(state);
+        // SAFETY: the thread has just been detached and is attached again only after `f`.
+        f(&mut unsafe { Detached::assume() })
+    }
+}
+
+impl Detached {
+    /// Vouches that this thread is detached.
+    ///
+    /// # Safety
+    ///
+    /// - This thread must not be attached to an interpreter while the value is reachable.
+    pub(crate) const unsafe fn assume() -> Self {
+        Self {
+            thread: PhantomData,
+        }
+    }
+}
+
+/// Takes the GIL back, also when a panic passes by.
+struct Reattach(*mut ffi::PyThreadState);
+
+impl Drop for Reattach {
+    fn drop(&mut self) {
+        // SAFETY: this is the thread state that `PyEval_SaveThread` has given on this thread.
+        unsafe { ffi::PyEval_RestoreThread(self.0) };
+    }
+}

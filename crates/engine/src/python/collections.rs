@@ -1,0 +1,148 @@
+//! `tuple`, `list` and `dict`.
+
+use std::ffi::CStr;
+
+use pyo3_ffi as ffi;
+
+use super::{Attached, Object, Owned, Result};
+
+impl<'py> Attached<'py> {
+    /// A `tuple`.
+    pub(crate) fn tuple(self, items: &[&Object<'py>]) -> Result<'py, Owned<'py>> {
+        let length = items.len().cast_signed();
+        // SAFETY: the thread is attached; the reference is new or an exception is set.
+        let tuple = unsafe { Owned::steal(self, ffi::PyTuple_New(length)) }?;
+        for (index, item) in items.iter().enumerate() {
+            // SAFETY: the tuple is new, unshared, and has this index; the item's reference is
+            // stolen.
+            unsafe {
+                let item = item.owned().into_ptr();
+                ffi::PyTuple_SET_ITEM(tuple.as_ptr(), index.cast_signed(), item);
+            }
+        }
+        Ok(tuple)
+    }
+
+    /// A `list`.
+    pub(crate) fn list(self, items: &[&Object<'py>]) -> Result<'py, Owned<'py>> {
+        let length = items.len().cast_signed();
+        // SAFETY: the thread is attached; the reference is new or an exception is set.
+        let list = unsafe { Owned::steal(self, ffi::PyList_New(length)) }?;
+        for (index, item) in items.iter().enumerate() {
+            // SAFETY: the list is new, unshared, and has this index; the item's reference is
+            // stolen.
+            unsafe {
+                let item = item.owned().into_ptr();
+                ffi::PyList_SET_ITEM(list.as_ptr(), index.cast_signed(), item);
+            }
+        }
+        Ok(list)
+    }
+
+    /// An empty `dict`.
+    pub(crate) fn dict(self) -> Result<'py, Owned<'py>> {
+        // SAFETY: the thread is attached; the reference is new or an exception is set.
+        unsafe { Owned::steal(self, ffi::PyDict_New()) }
+    }
+}
+
+impl<'py> Object<'py> {
+    /// The items of a `tuple`, `None` for other types.
+    pub(crate) fn as_tuple(&self) -> Option<&[&Self]> {
+        // SAFETY: the object is alive, and a tuple by the check. A tuple that others can see is
+        // complete and never changes, so its items are references that live as long as it; and
+        // `&Object` is laid out like the pointer it is.
+        unsafe {
+            if ffi::PyTuple_Check(self.as_ptr()) == 0 {
+                return None;
+            }
+            let tuple: *mut ffi::PyTupleObject = self.as_ptr().cast();
+            let items = (&raw const (*tuple).ob_item).cast::<&Self>();
+            let length = ffi::PyTuple_GET_SIZE(self.as_ptr()).unsigned_abs();
+            Some(std::slice::from_raw_parts(items, length))
+        }
+    }
+
+    /// Whether this is a `list`.
+    pub(crate) fn is_list(&self) -> bool {
+        // SAFETY: the object is alive.
+        unsafe { ffi::PyList_Check(self.as_ptr()) != 0 }
+    }
+
+    /// The number of items of a `list`, zero for other types.
+    pub(crate) fn list_length(&self) -> usize {
+        if !self.is_list() {
+            return 0;
+        }
+        // SAFETY: it is a list.
+        unsafe { ffi::PyList_GET_SIZE(self.as_ptr()).unsigned_abs() }
+    }
+
+    /// An item of a `list`; owned, because a list may change at any time.
+    pub(crate) fn list_item(&self, index: usize) -> Option<Owned<'py>> {
+        if index >= self.list_length() {
+            return None;
+        }
+        // SAFETY: it is a list and has this index, and nothing ran since that was asked.
+        let item: &Self =
+            unsafe { Self::borrow(ffi::PyList_GET_ITEM(self.as_ptr(), index.cast_signed())) };
+        Some(item.owned())
+    }
+
+    /// `list.append(item)`.
+    pub(crate) fn append(&self, item: &Self) -> Result<'py, ()> {
+        // SAFETY: both objects are alive and the thread attached; another type raises.
+        let status = unsafe { ffi::PyList_Append(self.as_ptr(), item.as_ptr()) };
+        self.py().check(status)
+    }
+
+    /// Whether this is a `dict`.
+    pub(crate) fn is_dict(&self) -> bool {
+        // SAFETY: the object is alive.
+        unsafe { ffi::PyDict_Check(self.as_ptr()) != 0 }
+    }
+
+    /// `dict[key] = value`.
+    pub(crate) fn set_item(&self, key: &Self, value: &Self) -> Result<'py, ()> {
+        let (key, value) = (key.as_ptr(), value.as_ptr());
+        // SAFETY: the objects are alive and the thread attached; another type raises.
+        let status = unsafe { ffi::PyDict_SetItem(self.as_ptr(), key, value) };
+        self.py().check(status)
+    }
+
+    /// `dict[key] = value`, where speed is no concern.
+    pub(crate) fn set_item_named(&self, key: &CStr, value: &Self) -> Result<'py, ()> {
+        let (key, value) = (key.as_ptr(), value.as_ptr());
+        // SAFETY: the objects are alive, the key NUL-terminated, the thread attached; another type
+        // raises.
+        let status = unsafe { ffi::PyDict_SetItemString(self.as_ptr(), key, value) };
+        self.py().check(status)
+    }
+
+    /// `dict.get(key)`; owned, because a dict may change at any time.
+    pub(crate) fn item(&self, key: &Self) -> Result<'py, Option<Owned<'py>>> {
+        // SAFETY: both objects are alive and the thread attached; another type raises. The result
+        // is borrowed, and is made owned before anything else runs.
+        unsafe {
+            let value = ffi::PyDict_GetItemWithError(self.as_ptr(), key.as_ptr());
+            ffi::Py_XINCREF(value);
+            Owned::steal_optional(self.py(), value)
+        }
+    }
+
+    /// `dict.pop(key, None)`.
+    pub(crate) fn remove_item(&self, key: &Self) -> Result<'py, ()> {
+        if self.item(key)?.is_none() {
+            return Ok(());
+        }
+        // SAFETY: both objects are alive and the thread attached.
+        let status = unsafe { ffi::PyDict_DelItem(self.as_ptr(), key.as_ptr()) };
+        self.py().check(status)
+    }
+
+    /// `dict.copy()`.
+    pub(crate) fn copy_dict(&self) -> Result<'py, Owned<'py>> {
+        // SAFETY: the object is alive and the thread attached; another type raises.
+        unsafe { Owned::steal(self.py(), ffi::PyDict_Copy(self.as_ptr())) }
+    }
+}

@@ -1,0 +1,367 @@
+//! References to Python objects.
+
+use std::ffi::{CStr, c_int};
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
+use std::ptr::NonNull;
+
+use pyo3_ffi as ffi;
+
+use super::{Attached, Raised, Result};
+
+/// A Python object. `&Object` is a borrowed reference to it.
+#[repr(transparent)]
+pub(crate) struct Object<'py> {
+    // CPython changes objects through our shared references, hence the cell.
+    object: std::cell::UnsafeCell<ffi::PyObject>,
+    attached: PhantomData<Attached<'py>>,
+}
+
+/// An owned reference to an object.
+pub(crate) struct Owned<'py> {
+    object: NonNull<ffi::PyObject>,
+    attached: PhantomData<Attached<'py>>,
+}
+
+/// An owned reference that is kept in Rust data, where no attachment spans its life.
+///
+/// Whoever keeps one makes sure that it is used and dropped only on threads attached to the
+/// object's own interpreter. Payloads of objects and the state of an interpreter do so by nature.
+/// Dropped on a detached thread, it leaks the object rather than corrupting it.
+pub(crate) struct Stored(NonNull<ffi::PyObject>);
+
+// SAFETY: a `Stored` by itself is an address. The object is reachable through `bind`, which needs an
+// attached thread, and by dropping, which asks whether the thread is attached.
+unsafe impl Send for Stored {}
+// SAFETY: as above; what `bind` gives is used under the GIL.
+unsafe impl Sync for Stored {}
+
+impl<'py> Object<'py> {
+    /// Borrows from a pointer.
+    ///
+    /// # Safety
+    ///
+    /// - `object` points to an object that stays alive for `'a`.
+    /// - The thread is attached, for `'py`, to the object's interpreter.
+    pub(crate) const unsafe fn borrow<'a>(object: *mut ffi::PyObject) -> &'a Self
+    where
+        'py: 'a,
+    {
+        // SAFETY: `Object` is transparent over the struct that the pointer points to, and the
+        // caller vouches for the lifetime.
+        unsafe { &*object.cast_const().cast() }
+    }
+
+    /// The pointer that the C API takes; borrowed.
+    pub(crate) fn as_ptr(&self) -> *mut ffi::PyObject {
+        self.object.get()
+    }
+
+    /// The attachment under which this object is held.
+    pub(crate) const fn py(&self) -> Attached<'py> {
+        // SAFETY: an `Object<'py>` only exists while the thread is attached for 'py.
+        unsafe { Attached::assume() }
+    }
+
+    /// A new owned reference.
+    pub(crate) fn owned(&self) -> Owned<'py> {
+        // SAFETY: the object is alive and the thread is attached.
+        unsafe {
+            ffi::Py_INCREF(self.as_ptr());
+            Owned::assume(self.as_ptr())
+        }
+    }
+
+    /// A new owned reference to keep in Rust data.
+    pub(crate) fn stored(&self) -> Stored {
+        self.owned().into_stored()
+    }
+
+    /// Whether this is `None`.
+    pub(crate) fn is_none(&self) -> bool {
+        // SAFETY: `Py_None` has no precondition once Python runs.
+        self.as_ptr() == unsafe { ffi::Py_None() }
+    }
+
+    /// Whether the two are the same object.
+    pub(crate) fn is(&self, other: &Object<'_>) -> bool {
+        self.as_ptr() == other.as_ptr()
+    }
+
+    /// Whether the object is true in a condition.
+    pub(crate) fn is_true(&self) -> Result<'py, bool> {
+        // SAFETY: the object is alive and the thread is attached.
+        self.py()
+            .truth(unsafe { ffi::PyObject_IsTrue(self.as_ptr()) })
+    }
+
+    /// Whether it can be called.
+    pub(crate) fn is_callable(&self) -> bool {
+        // SAFETY: the object is alive and the thread is attached.
+        unsafe { ffi::PyCallable_Check(self.as_ptr()) != 0 }
+    }
+
+    /// How many references there are.
+    pub(crate) fn reference_count(&self) -> isize {
+        // SAFETY: the object is alive and the thread is attached.
+        unsafe { ffi::Py_REFCNT(self.as_ptr()) }
+    }
+
+    /// The name of the object's type, for messages: `int`.
+    pub(crate) fn type_name(&self) -> String {
+        // SAFETY: every object has a type, and a type has a NUL-terminated name that lives as
+        // long as it.
+        let name = unsafe { CStr::from_ptr((*ffi::Py_TYPE(self.as_ptr())).tp_name) };
+        let name = name.to_string_lossy();
+        name.rsplit('.').next().unwrap_or(&name).to_owned()
+    }
+
+    /// The object's type.
+    pub(crate) fn type_object(&self) -> &Self {
+        // SAFETY: an object keeps its type alive.
+        unsafe { Self::borrow(ffi::Py_TYPE(self.as_ptr()).cast()) }
+    }
+
+    /// The attribute `name`.
+    pub(crate) fn attribute(&self, name: &Self) -> Result<'py, Owned<'py>> {
+        // SAFETY: both objects are alive and the thread is attached.
+        unsafe {
+            Owned::steal(
+                self.py(),
+                ffi::PyObject_GetAttr(self.as_ptr(), name.as_ptr()),
+            )
+        }
+    }
+
+    /// The attribute `name`, where speed is no concern.
+    pub(crate) fn attribute_named(&self, name: &CStr) -> Result<'py, Owned<'py>> {
+        // SAFETY: the object is alive, the name NUL-terminated, the thread attached.
+        unsafe {
+            Owned::steal(
+                self.py(),
+                ffi::PyObject_GetAttrString(self.as_ptr(), name.as_ptr()),
+            )
+        }
+    }
+
+    /// The attribute `name`, or `None` if the object has none of that name.
+    pub(crate) fn attribute_if_any(&self, name: &Self) -> Result<'py, Option<Owned<'py>>> {
+        match self.attribute(name) {
+            Ok(value) => Ok(Some(value)),
+            Err(raised) if raised.is(super::Exception::AttributeError) => Ok(None),
+            Err(raised) => Err(raised),
+        }
+    }
+
+    /// Sets the attribute `name`.
+    pub(crate) fn set_attribute(&self, name: &CStr, value: &Self) -> Result<'py, ()> {
+        // SAFETY: both objects are alive, the name is NUL-terminated, the thread attached.
+        let status =
+            unsafe { ffi::PyObject_SetAttrString(self.as_ptr(), name.as_ptr(), value.as_ptr()) };
+        self.py().check(status)
+    }
+
+    /// `str(object)`.
+    pub(crate) fn str(&self) -> Result<'py, Owned<'py>> {
+        // SAFETY: the object is alive and the thread is attached.
+        unsafe { Owned::steal(self.py(), ffi::PyObject_Str(self.as_ptr())) }
+    }
+
+    /// `repr(object)`.
+    pub(crate) fn repr(&self) -> Result<'py, Owned<'py>> {
+        // SAFETY: the object is alive and the thread is attached.
+        unsafe { Owned::steal(self.py(), ffi::PyObject_Repr(self.as_ptr())) }
+    }
+
+    /// `iter(object)`.
+    pub(crate) fn iter(&self) -> Result<'py, Owned<'py>> {
+        // SAFETY: the object is alive and the thread is attached.
+        unsafe { Owned::steal(self.py(), ffi::PyObject_GetIter(self.as_ptr())) }
+    }
+
+    /// The next item of an iterator, `None` at its end.
+    pub(crate) fn next(&self) -> Result<'py, Option<Owned<'py>>> {
+        // SAFETY: the object is alive and the thread is attached; a non-iterator raises.
+        unsafe {
+            let item = ffi::PyIter_Next(self.as_ptr());
+            Owned::steal_optional(self.py(), item)
+        }
+    }
+
+    /// The value of an `int`.
+    pub(crate) fn to_i64(&self) -> Result<'py, i64> {
+        // SAFETY: the object is alive and the thread is attached; another type raises.
+        let value = unsafe { ffi::PyLong_AsLongLong(self.as_ptr()) };
+        match value {
+            -1 => Raised::take_if_any(self.py()).map_or(Ok(value), Err),
+            _ => Ok(value),
+        }
+    }
+
+    /// Whether the object is an `int`.
+    pub(crate) fn is_int(&self) -> bool {
+        // SAFETY: the object is alive.
+        unsafe { ffi::PyLong_Check(self.as_ptr()) != 0 }
+    }
+
+    /// Whether the object is an instance of a type or a subtype of it.
+    pub(crate) fn is_instance_of(&self, type_object: &Object<'_>) -> bool {
+        // SAFETY: both objects are alive; the callers pass types, which `PyObject_TypeCheck` walks
+        // by identity only.
+        unsafe { ffi::PyObject_TypeCheck(self.as_ptr(), type_object.as_ptr().cast()) != 0 }
+    }
+}
+
+impl<'py> Owned<'py> {
+    /// Takes over a new reference, or the exception that stands behind a NULL.
+    ///
+    /// # Safety
+    ///
+    /// - `object` is a new reference, or NULL with an exception set.
+    pub(crate) unsafe fn steal(py: Attached<'py>, object: *mut ffi::PyObject) -> Result<'py, Self> {
+        match NonNull::new(object) {
+            Some(object) => Ok(Self {
+                object,
+                attached: PhantomData,
+            }),
+            None => Err(Raised::take(py)),
+        }
+    }
+
+    /// Takes over a new reference, if there is one or an exception.
+    ///
+    /// # Safety
+    ///
+    /// - `object` is a new reference, or NULL, with an exception set or not.
+    pub(crate) unsafe fn steal_optional(
+        py: Attached<'py>,
+        object: *mut ffi::PyObject,
+    ) -> Result<'py, Option<Self>> {
+        match NonNull::new(object) {
+            Some(object) => Ok(Some(Self {
+                object,
+                attached: PhantomData,
+            })),
+            None => Raised::take_if_any(py).map_or(Ok(None), Err),
+        }
+    }
+
+    /// Takes over a new reference.
+    ///
+    /// # Safety
+    ///
+    /// - `object` is a new reference and not NULL.
+    /// - The thread is attached for `'py`.
+    pub(crate) const unsafe fn assume(object: *mut ffi::PyObject) -> Self {
+        Self {
+            // SAFETY: not NULL, says the caller.
+            object: unsafe { NonNull::new_unchecked(object) },
+            attached: PhantomData,
+        }
+    }
+
+    /// Gives the reference away, to a C function that steals it or returns it.
+    pub(crate) fn into_ptr(self) -> *mut ffi::PyObject {
+        ManuallyDrop::new(self).object.as_ptr()
+    }
+
+    /// The same reference, to keep in Rust data.
+    pub(crate) fn into_stored(self) -> Stored {
+        Stored(ManuallyDrop::new(self).object)
+    }
+}
+
+impl<'py> Deref for Owned<'py> {
+    type Target = Object<'py>;
+
+    fn deref(&self) -> &Object<'py> {
+        // SAFETY: the reference keeps the object alive, 'py the attachment.
+        unsafe { Object::borrow(self.object.as_ptr()) }
+    }
+}
+
+impl Drop for Owned<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the reference is ours, and 'py says that the thread is attached.
+        unsafe { ffi::Py_DECREF(self.object.as_ptr()) };
+    }
+}
+
+impl Stored {
+    /// The object, on a thread that is attached to the object's interpreter.
+    pub(crate) const fn bind<'a, 'py: 'a>(&'a self, _: Attached<'py>) -> &'a Object<'py> {
+        // SAFETY: the reference keeps the object alive; the interpreter is the right one by the
+        // contract of the type.
+        unsafe { Object::borrow(self.0.as_ptr()) }
+    }
+
+    /// The pointer that the C API takes; borrowed.
+    pub(crate) const fn as_ptr(&self) -> *mut ffi::PyObject {
+        self.0.as_ptr()
+    }
+}
+
+impl Drop for Stored {
+    fn drop(&mut self) {
+        // SAFETY: may be asked on any thread at any time.
+        let attached = unsafe { !ffi::compat::PyThreadState_GetUnchecked().is_null() };
+        if attached {
+            // SAFETY: the reference is ours and the thread is attached, to the object's
+            // interpreter by the contract of the type.
+            unsafe { ffi::Py_DECREF(self.0.as_ptr()) };
+        }
+    }
+}
+
+impl<'py> Attached<'py> {
+    /// `None`.
+    pub(crate) fn none(self) -> &'py Object<'py> {
+        // SAFETY: `None` lives as long as the process.
+        unsafe { Object::borrow(ffi::Py_None()) }
+    }
+
+    /// `True` or `False`.
+    pub(crate) fn bool(self, value: bool) -> &'py Object<'py> {
+        // SAFETY: both live as long as the process.
+        unsafe {
+            Object::borrow(if value {
+                ffi::Py_True()
+            } else {
+                ffi::Py_False()
+            })
+        }
+    }
+
+    /// An `int`.
+    pub(crate) fn int(self, value: i64) -> Result<'py, Owned<'py>> {
+        // SAFETY: the thread is attached.
+        unsafe { Owned::steal(self, ffi::PyLong_FromLongLong(value)) }
+    }
+
+    /// A `float`.
+    pub(crate) fn float(self, value: f64) -> Result<'py, Owned<'py>> {
+        // SAFETY: the thread is attached.
+        unsafe { Owned::steal(self, ffi::PyFloat_FromDouble(value)) }
+    }
+
+    /// Imports a module; for `a.b`, gives `a.b`.
+    pub(crate) fn import(self, name: &CStr) -> Result<'py, Owned<'py>> {
+        // SAFETY: the name is NUL-terminated and the thread is attached.
+        unsafe { Owned::steal(self, ffi::PyImport_ImportModule(name.as_ptr())) }
+    }
+
+    /// Turns the -1 of a C function into the exception it stands for.
+    pub(crate) fn check(self, status: c_int) -> Result<'py, ()> {
+        if status < 0 {
+            return Err(Raised::take(self));
+        }
+        Ok(())
+    }
+
+    /// Turns the 1, 0 or -1 of a C function that asks a question into its answer.
+    pub(crate) fn truth(self, status: c_int) -> Result<'py, bool> {
+        self.check(status)?;
+        Ok(status != 0)
+    }
+}

@@ -1,0 +1,188 @@
+//! Python exceptions as Rust errors.
+
+use std::ffi::CString;
+
+use pyo3_ffi as ffi;
+
+use super::{Attached, Object, Owned};
+
+/// A result whose error is a Python exception.
+pub(crate) type Result<'py, T> = std::result::Result<T, Raised<'py>>;
+
+/// A Python exception, taken from the interpreter: nothing is set there any more.
+pub(crate) struct Raised<'py> {
+    value: Owned<'py>,
+}
+
+/// The built-in exceptions that the engine raises or asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Exception {
+    /// `AttributeError`
+    AttributeError,
+    /// `KeyboardInterrupt`
+    KeyboardInterrupt,
+    /// `ModuleNotFoundError`
+    ModuleNotFoundError,
+    /// `OSError`
+    OsError,
+    /// `RuntimeError`
+    RuntimeError,
+    /// `SystemError`
+    SystemError,
+    /// `SystemExit`
+    SystemExit,
+    /// `TypeError`
+    TypeError,
+    /// `UnicodeEncodeError`
+    UnicodeEncodeError,
+    /// `ValueError`
+    ValueError,
+}
+
+impl<'py> Raised<'py> {
+    /// A new exception.
+    pub(crate) fn new(py: Attached<'py>, exception: Exception, message: &str) -> Self {
+        // A NUL cannot be part of a C string; nothing we say has one, what we quote might.
+        let message = CString::new(message.replace('\0', "\\0")).unwrap_or_default();
+        // SAFETY: the type is an exception type, the message NUL-terminated, the thread attached.
+        unsafe { ffi::PyErr_SetString(exception.as_ptr(), message.as_ptr()) };
+        Self::take(py)
+    }
+
+    /// A `TypeError`.
+    pub(crate) fn type_error(py: Attached<'py>, message: &str) -> Self {
+        Self::new(py, Exception::TypeError, message)
+    }
+
+    /// A `ValueError`.
+    pub(crate) fn value_error(py: Attached<'py>, message: &str) -> Self {
+        Self::new(py, Exception::ValueError, message)
+    }
+
+    /// A `RuntimeError`.
+    pub(crate) fn runtime_error(py: Attached<'py>, message: &str) -> Self {
+        Self::new(py, Exception::RuntimeError, message)
+    }
+
+    /// An `OSError`.
+    pub(crate) fn os_error(py: Attached<'py>, message: &str) -> Self {
+        Self::new(py, Exception::OsError, message)
+    }
+
+    /// The exception that a C function has just set.
+    pub(crate) fn take(py: Attached<'py>) -> Self {
+        Self::take_if_any(py).unwrap_or_else(|| {
+            let message = "an operation failed without saying why";
+            Self::new(py, Exception::SystemError, message)
+        })
+    }
+
+    /// The exception that is set, if one is.
+    pub(crate) fn take_if_any(_: Attached<'py>) -> Option<Self> {
+        let value = take_set_exception();
+        // SAFETY: the reference is new, and the thread is attached.
+        (!value.is_null()).then(|| Self {
+            value: unsafe { Owned::assume(value) },
+        })
+    }
+
+    /// The exception that `value`, an exception object, is.
+    pub(crate) fn from_value(value: Owned<'py>) -> Self {
+        // SAFETY: the object is alive. `PyExceptionInstance_Check` in C.
+        let is_exception = unsafe {
+            ffi::PyType_FastSubclass(
+                ffi::Py_TYPE(value.as_ptr()),
+                ffi::Py_TPFLAGS_BASE_EXC_SUBCLASS,
+            ) != 0
+        };
+        if is_exception {
+            return Self { value };
+        }
+        let message = "exceptions must derive from BaseException";
+        Self::type_error(value.py(), message)
+    }
+
+    /// Sets the exception in the interpreter, as a C function does before it returns NULL.
+    pub(crate) fn restore(self) {
+        set_exception(self.value);
+    }
+
+    /// Whether it is an instance of `exception`.
+    pub(crate) fn is(&self, exception: Exception) -> bool {
+        // SAFETY: both objects are alive and the thread is attached.
+        unsafe { ffi::PyErr_GivenExceptionMatches(self.value.as_ptr(), exception.as_ptr()) != 0 }
+    }
+
+    /// The exception object.
+    pub(crate) fn value(&self) -> &Object<'py> {
+        &self.value
+    }
+}
+
+impl Exception {
+    /// The type object; borrowed, alive as long as Python is.
+    pub(crate) fn as_ptr(self) -> *mut ffi::PyObject {
+        // SAFETY: the statics are set once Python is initialised and never change.
+        unsafe {
+            match self {
+                Self::AttributeError => ffi::PyExc_AttributeError,
+                Self::KeyboardInterrupt => ffi::PyExc_KeyboardInterrupt,
+                Self::ModuleNotFoundError => ffi::PyExc_ModuleNotFoundError,
+                Self::OsError => ffi::PyExc_OSError,
+                Self::RuntimeError => ffi::PyExc_RuntimeError,
+                Self::SystemError => ffi::PyExc_SystemError,
+                Self::SystemExit => ffi::PyExc_SystemExit,
+                Self::TypeError => ffi::PyExc_TypeError,
+                Self::UnicodeEncodeError => ffi::PyExc_UnicodeEncodeError,
+                Self::ValueError => ffi::PyExc_ValueError,
+            }
+        }
+    }
+}
+
+#[cfg(Py_3_12)]
+fn take_set_exception() -> *mut ffi::PyObject {
+    // SAFETY: only called on an attached thread.
+    unsafe { ffi::PyErr_GetRaisedException() }
+}
+
+#[cfg(Py_3_12)]
+fn set_exception(value: Owned<'_>) {
+    // SAFETY: the thread is attached; the function steals the reference.
+    unsafe { ffi::PyErr_SetRaisedException(value.into_ptr()) };
+}
+
+/// Up to 3.11 an exception is set as three pieces, not all of which need to be there.
+#[cfg(not(Py_3_12))]
+fn take_set_exception() -> *mut ffi::PyObject {
+    use std::ptr::null_mut;
+
+    let (mut kind, mut value, mut traceback) = (null_mut(), null_mut(), null_mut());
+    // SAFETY: only called on an attached thread. The pieces become ours; normalising keeps that
+    // so and makes `value` an instance. The traceback is attached to it, and its reference and the
+    // type's given back.
+    unsafe {
+        ffi::PyErr_Fetch(&raw mut kind, &raw mut value, &raw mut traceback);
+        if kind.is_null() {
+            return null_mut();
+        }
+        ffi::PyErr_NormalizeException(&raw mut kind, &raw mut value, &raw mut traceback);
+        if !traceback.is_null() && !value.is_null() {
+            ffi::PyException_SetTraceback(value, traceback);
+        }
+        ffi::Py_XDECREF(traceback);
+        ffi::Py_XDECREF(kind);
+        value
+    }
+}
+
+#[cfg(not(Py_3_12))]
+fn set_exception(value: Owned<'_>) {
+    // SAFETY: the thread is attached; the function steals the references, of which we make the
+    // type's here, and the traceback's is new or NULL.
+    unsafe {
+        let kind = value.type_object().owned().into_ptr();
+        let traceback = ffi::PyException_GetTraceback(value.as_ptr());
+        ffi::PyErr_Restore(kind, value.into_ptr(), traceback);
+    }
+}
