@@ -1,1 +1,26 @@
-//! To be written.
+//! What the words of the configuration mean.
+//!
+//! Everything here is a function of its arguments: there is no httpd, no Python and no I/O, so it
+//! can be tested with tables and properties and fuzzed (see `fuzz/`) without a server. The module
+//! (`src/` of the root package) reads directives and requests with httpd's own functions and asks
+//! this crate what they say.
+//!
+//! - [`words`] splits a line as httpd does; [`nearest`] finds the word that was meant.
+//! - [`value`] reads the single values: flags, seeds, levels.
+//! - [`script_alias`] reads a `WSGIScriptAlias`; [`url`] matches URLs against it.
+//! - [`group`] expands `%{GLOBAL}`, `%{RESOURCE}` and their relatives.
+//! - [`header`] names the CGI variable of a request header; [`proxies`] decides which of those
+//!   variables a proxy may have set.
+//!
+//! Configuration and requests are bytes, not text: nothing here assumes UTF-8.
+
+#![forbid(unsafe_code)]
+
+pub mod group;
+pub mod header;
+pub mod nearest;
+pub mod proxies;
+pub mod script_alias;
+pub mod url;
+pub mod value;
+pub mod words;

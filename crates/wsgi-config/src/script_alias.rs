@@ -1,0 +1,271 @@
+//! The arguments of `WSGIScriptAlias` and `WSGIScriptAliasMatch`.
+
+use crate::group::Group;
+use crate::nearest::UnknownWord;
+use crate::value::flag;
+use crate::words::{OptionSyntaxError, OptionWord, Words};
+
+/// The options' names.
+pub const OPTIONS: &[&str] = &[
+    "process-group",
+    "application-group",
+    "callable-object",
+    "pass-authorization",
+];
+
+/// An alias as written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScriptAlias {
+    /// The URL path, or the regular expression.
+    pub location: Vec<u8>,
+    /// The script, or the directory of scripts, verbatim.
+    pub target: Vec<u8>,
+    /// What was said about how to run it.
+    pub options: AliasOptions,
+}
+
+/// The options of an alias; each wins over the directive of the same meaning.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AliasOptions {
+    /// `process-group=`.
+    pub process_group: Option<Group>,
+    /// `application-group=`.
+    pub application_group: Option<Group>,
+    /// `callable-object=`, always literal.
+    pub callable_object: Option<Vec<u8>>,
+    /// `pass-authorization=`.
+    pub pass_authorization: Option<bool>,
+}
+
+/// Why the arguments of an alias were refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScriptAliasError {
+    /// There are fewer than two words, or one of the first two is empty.
+    #[error(
+        "two arguments are needed, the {0} and the script or directory it maps to, as in \
+         \"/blog /srv/blog/app.wsgi\""
+    )]
+    TooFewArguments(&'static str),
+    /// A word is no option at all.
+    #[error("{0}; options have the form option=value, with one of {names}", names = OPTIONS.join(", "))]
+    NotAnOption(#[from] OptionSyntaxError),
+    /// The option is none of ours.
+    #[error("unknown option {0}")]
+    UnknownOption(UnknownWord),
+    /// The option needs a value.
+    #[error("the option {option}= needs a value, such as {example}")]
+    EmptyValue {
+        /// The option.
+        option: &'static str,
+        /// A value it could have.
+        example: &'static str,
+    },
+    /// The option is a switch and the value is not one of its positions.
+    #[error("the option pass-authorization= cannot be {0}")]
+    NotAFlag(UnknownWord),
+}
+
+/// What stands in the place of the URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// `WSGIScriptAlias`: the beginning of a URL path.
+    Prefix,
+    /// `WSGIScriptAliasMatch`: a regular expression.
+    Pattern,
+}
+
+impl Location {
+    /// What the location is called in messages.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Prefix => "URL path",
+            Self::Pattern => "regular expression",
+        }
+    }
+}
+
+impl ScriptAlias {
+    /// Reads the arguments of an alias.
+    ///
+    /// # Errors
+    ///
+    /// When they are too few, or an option is unknown or has a value it cannot have.
+    pub fn parse(kind: Location, arguments: &[u8]) -> Result<Self, ScriptAliasError> {
+        let mut words = Words::new(arguments);
+        let (location, target) = (words.next_word(), words.next_word());
+        if location.is_empty() || target.is_empty() {
+            return Err(ScriptAliasError::TooFewArguments(kind.name()));
+        }
+        let options = AliasOptions::parse(&mut words)?;
+        Ok(Self {
+            location,
+            target,
+            options,
+        })
+    }
+}
+
+impl AliasOptions {
+    fn parse(words: &mut Words<'_>) -> Result<Self, ScriptAliasError> {
+        let mut options = Self::default();
+        while let Some(option) = words.next_option()? {
+            options.set(&option)?;
+        }
+        Ok(options)
+    }
+
+    /// A later option of the same name wins.
+    fn set(&mut self, option: &OptionWord<'_>) -> Result<(), ScriptAliasError> {
+        let needs_value = |option, example| ScriptAliasError::EmptyValue { option, example };
+        match option.key {
+            b"process-group" => {
+                let group = Group::parse(&option.value);
+                let error = || needs_value("process-group", "%{GLOBAL} or a group's name");
+                self.process_group = Some(group.ok_or_else(error)?);
+            }
+            b"application-group" => {
+                let group = Group::parse(&option.value);
+                let error = || needs_value("application-group", "%{GLOBAL} or a name");
+                self.application_group = Some(group.ok_or_else(error)?);
+            }
+            b"callable-object" if option.value.is_empty() => {
+                return Err(needs_value("callable-object", "\"application\""));
+            }
+            b"callable-object" => self.callable_object = Some(option.value.clone()),
+            b"pass-authorization" if option.value.is_empty() => {
+                return Err(needs_value("pass-authorization", "On or Off"));
+            }
+            b"pass-authorization" => {
+                let pass = flag(&option.value).map_err(ScriptAliasError::NotAFlag)?;
+                self.pass_authorization = Some(pass);
+            }
+            unknown => {
+                return Err(ScriptAliasError::UnknownOption(UnknownWord::new(
+                    unknown, OPTIONS,
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The process group and the application group, if both are known before any request: then
+    /// the script is loaded when its process starts.
+    pub fn static_groups(&self) -> Option<(&[u8], &[u8])> {
+        let process = self.process_group.as_ref()?.as_static()?;
+        let application = self.application_group.as_ref()?.as_static()?;
+        Some((process, application))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &str) -> Result<ScriptAlias, ScriptAliasError> {
+        ScriptAlias::parse(Location::Prefix, arguments.as_bytes())
+    }
+
+    fn options(options: &str) -> AliasOptions {
+        parse(&format!("/x /w/app.wsgi {options}")).unwrap().options
+    }
+
+    fn group(name: &str) -> Option<Group> {
+        Group::parse(name.as_bytes())
+    }
+
+    #[test]
+    fn an_alias_has_a_location_and_a_target() {
+        let alias = parse("  \"/x y\" '/tmp/a b' ").unwrap();
+        assert_eq!(alias.location, b"/x y");
+        assert_eq!(alias.target, b"/tmp/a b");
+        assert_eq!(alias.options, AliasOptions::default());
+    }
+
+    #[test]
+    fn options_are_read_in_any_order_and_the_last_one_wins() {
+        let read = options(
+            "callable-object=app application-group='a b' pass-authorization=oFF \
+             process-group=one process-group=two",
+        );
+        assert_eq!(read.process_group, group("two"));
+        assert_eq!(read.application_group, group("a b"));
+        assert_eq!(read.callable_object.as_deref(), Some(&b"app"[..]));
+        assert_eq!(read.pass_authorization, Some(false));
+    }
+
+    #[test]
+    fn a_blank_may_follow_the_equals_sign() {
+        assert_eq!(options("process-group= x").process_group, group("x"));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let cases = [
+            (
+                "",
+                "two arguments are needed, the URL path and the script or directory it maps to, \
+                  as in \"/blog /srv/blog/app.wsgi\"",
+            ),
+            ("/x", "two arguments are needed, the URL path and"),
+            ("/x \"\"", "two arguments are needed"),
+            ("/x /w foo", "\"foo\" is not of the form option=value"),
+            (
+                "/x /w =y",
+                "the name of the option is missing before \"=y\"",
+            ),
+            (
+                "/x /w process-group = y",
+                "there must be no blank between the option \"process-group\" and its \"=\"",
+            ),
+            (
+                "/x /w Process-Group=y",
+                "unknown option \"Process-Group\"; did you mean \"process-group\"?",
+            ),
+            (
+                "/x /w user=y",
+                "unknown option \"user\" (allowed: process-group, application-group, \
+              callable-object, pass-authorization)",
+            ),
+            (
+                "/x /w process-group=",
+                "the option process-group= needs a value",
+            ),
+            (
+                "/x /w application-group=\"\"",
+                "the option application-group= needs a value",
+            ),
+            (
+                "/x /w callable-object=",
+                "the option callable-object= needs a value",
+            ),
+            (
+                "/x /w pass-authorization=",
+                "the option pass-authorization= needs a value",
+            ),
+            (
+                "/x /w pass-authorization=yes",
+                "the option pass-authorization= cannot be \"yes\"; did you mean \"On\"?",
+            ),
+        ];
+        for (arguments, message) in cases {
+            let error = parse(arguments).unwrap_err().to_string();
+            assert!(error.starts_with(message), "{arguments}: {error}");
+        }
+    }
+
+    #[test]
+    fn groups_that_need_no_request_are_static() {
+        let both = |process, application| {
+            let written = format!("process-group={process} application-group={application}");
+            let read = options(&written);
+            read.static_groups().map(|(p, a)| (p.to_vec(), a.to_vec()))
+        };
+        assert_eq!(both("%{GLOBAL}", "%{GLOBAL}"), Some((vec![], vec![])));
+        assert_eq!(both("%{GLOBAL}", "blog"), Some((vec![], b"blog".to_vec())));
+        assert_eq!(both("%{ENV:G}", "blog"), None);
+        assert_eq!(both("blog", "%{RESOURCE}"), None);
+        assert_eq!(both("blog", "x%{y"), None);
+        assert_eq!(options("process-group=%{GLOBAL}").static_groups(), None);
+    }
+}

@@ -1,0 +1,201 @@
+//! Matching a URL path against an alias, by the rules of httpd's `Alias`.
+
+/// How many bytes of `path` the alias at `location` takes, or `None` if it does not match.
+///
+/// A run of slashes matches any other run of slashes; every other byte matches itself. The match
+/// ends where a segment of the path ends, unless the location itself ends in a slash. The path is
+/// `r->uri`: decoded, and absolute.
+pub fn match_prefix(location: &[u8], path: &[u8]) -> Option<usize> {
+    let (mut wanted, mut rest) = (location, path);
+    while let [byte, ..] = wanted {
+        if *byte == b'/' {
+            if !rest.starts_with(b"/") {
+                return None;
+            }
+            wanted = skip_slashes(wanted);
+            rest = skip_slashes(rest);
+        } else {
+            rest = rest.strip_prefix(std::slice::from_ref(byte))?;
+            wanted = wanted.get(1..)?;
+        }
+    }
+    let segment_ends = location.ends_with(b"/") || rest.is_empty() || rest.starts_with(b"/");
+    let consumed = path.len() - rest.len();
+    (segment_ends && consumed > 0).then_some(consumed)
+}
+
+/// The file that `path` maps to: what the alias did not take of it follows the target.
+///
+/// The location `/` stands for the whole path, so that `/ /w/app.wsgi` maps `/a` to
+/// `/w/app.wsgi/a`. That goes for a pattern, too, if it matched no more than the first slash.
+pub fn file_name(location: &[u8], target: &[u8], path: &[u8], consumed: usize) -> Vec<u8> {
+    let rest = if location == b"/" {
+        path
+    } else {
+        path.get(consumed..).unwrap_or_default()
+    };
+    [target, rest].concat()
+}
+
+/// Whether every path that the alias at `later` matches is already matched at `earlier`.
+///
+/// That is so if `later` itself, as a path, is matched: the match ends at a boundary between
+/// segments, and stays there whatever follows.
+pub fn shadows(earlier: &[u8], later: &[u8]) -> bool {
+    match_prefix(earlier, later).is_some()
+}
+
+fn skip_slashes(path: &[u8]) -> &[u8] {
+    let slashes = path.iter().take_while(|&&byte| byte == b'/').count();
+    path.get(slashes..).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn matched(location: &str, path: &str) -> Option<usize> {
+        match_prefix(location.as_bytes(), path.as_bytes())
+    }
+
+    #[test]
+    fn a_location_matches_whole_segments() {
+        let cases = [
+            ("/", "/", Some(1)),
+            ("/", "/a/b", Some(1)),
+            ("/name", "/name", Some(5)),
+            ("/name", "/name/", Some(5)),
+            ("/name", "/name/x", Some(5)),
+            ("/name", "/namex", None),
+            ("/name", "/Name", None),
+            ("/name", "/", None),
+            ("/name/", "/name", None),
+            ("/name/", "/name/x", Some(6)),
+            ("/a/b", "/a//b", Some(5)),
+            ("/a//b", "/a/b", Some(4)),
+            ("/a", "///a/b", Some(4)),
+            ("/a/", "/a///b", Some(5)),
+            ("x", "/x", None),
+            ("/caf\u{e9}", "/caf\u{e9}/x", Some(6)),
+            ("", "/x", None),
+            ("", "", None),
+        ];
+        for (location, path, consumed) in cases {
+            assert_eq!(matched(location, path), consumed, "{location} {path}");
+        }
+    }
+
+    #[test]
+    fn the_rest_of_the_path_follows_the_target() {
+        let cases = [
+            ("/", "/w/app.wsgi", "/a/b", "/w/app.wsgi/a/b"),
+            ("/", "/w/app.wsgi", "//a", "/w/app.wsgi//a"),
+            ("/name", "/w/app.wsgi", "/name", "/w/app.wsgi"),
+            ("/name", "/w/app.wsgi", "/name/x", "/w/app.wsgi/x"),
+            ("/name/", "/w/app.wsgi", "/name/x", "/w/app.wsgix"),
+            ("/s/", "/w/dir/", "/s/a.wsgi/p", "/w/dir/a.wsgi/p"),
+            ("/s", "/w/dir", "/s/a.wsgi", "/w/dir/a.wsgi"),
+            ("/s/", "/w/dir/", "/s/", "/w/dir/"),
+        ];
+        for (location, target, path, file) in cases {
+            let consumed = matched(location, path).unwrap();
+            let name = file_name(
+                location.as_bytes(),
+                target.as_bytes(),
+                path.as_bytes(),
+                consumed,
+            );
+            assert_eq!(String::from_utf8(name).unwrap(), file);
+        }
+    }
+
+    #[test]
+    fn an_alias_hides_what_lies_below_it() {
+        let cases = [
+            ("/", "/x", true),
+            ("/x", "/x", true),
+            ("/x", "//x", true),
+            ("/x", "/x/y", true),
+            ("/x", "/x/", true),
+            ("/x/", "/x/y", true),
+            ("/x/", "/x/", true),
+            ("/x/", "/x", false),
+            ("/x/y", "/x", false),
+            ("/x", "/xy", false),
+            ("/X", "/x", false),
+        ];
+        for (earlier, later, hidden) in cases {
+            let (earlier_bytes, later_bytes) = (earlier.as_bytes(), later.as_bytes());
+            assert_eq!(
+                shadows(earlier_bytes, later_bytes),
+                hidden,
+                "{earlier} {later}"
+            );
+        }
+    }
+
+    /// Paths over a small alphabet, so that prefixes and runs of slashes are frequent.
+    fn path() -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::vec(prop::sample::select(b"//ab.".to_vec()), 0..12).prop_map(|tail| {
+            let mut path = vec![b'/'];
+            path.extend(tail);
+            path
+        })
+    }
+
+    fn collapsed(path: &[u8]) -> Vec<u8> {
+        let mut collapsed = path.to_vec();
+        collapsed.dedup_by(|a, b| *a == b'/' && *b == b'/');
+        collapsed
+    }
+
+    proptest! {
+        #[test]
+        fn slash_runs_do_not_matter(location in path(), path in path()) {
+            let as_is = match_prefix(&location, &path).is_some();
+            prop_assert_eq!(as_is, match_prefix(&collapsed(&location), &collapsed(&path)).is_some());
+        }
+
+        #[test]
+        fn on_collapsed_paths_a_match_is_a_prefix_at_a_boundary(location in path(), path in path()) {
+            let (location, path) = (collapsed(&location), collapsed(&path));
+            let expected = path.strip_prefix(&location[..]).is_some_and(|rest| {
+                location.ends_with(b"/") || rest.is_empty() || rest.starts_with(b"/")
+            });
+            prop_assert_eq!(match_prefix(&location, &path), expected.then_some(location.len()));
+        }
+
+        #[test]
+        fn the_matched_part_matches_alone(location in path(), path in path()) {
+            if let Some(consumed) = match_prefix(&location, &path) {
+                prop_assert!(consumed <= path.len());
+                prop_assert_eq!(match_prefix(&location, &path[..consumed]), Some(consumed));
+            }
+        }
+
+        #[test]
+        fn a_shadowed_alias_matches_nothing_of_its_own(
+            earlier in path(), later in path(), path in path(),
+        ) {
+            if shadows(&earlier, &later) && match_prefix(&later, &path).is_some() {
+                prop_assert!(match_prefix(&earlier, &path).is_some());
+            }
+        }
+
+        #[test]
+        fn an_alias_that_is_not_shadowed_matches_something_of_its_own(
+            earlier in path(), later in path(),
+        ) {
+            if !shadows(&earlier, &later) {
+                let mut longer = later.clone();
+                longer.extend(b"ab");
+                let is_own = |path: &[u8]| {
+                    match_prefix(&later, path).is_some() && match_prefix(&earlier, path).is_none()
+                };
+                prop_assert!(is_own(&later) || is_own(&longer));
+            }
+        }
+    }
+}
