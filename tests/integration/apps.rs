@@ -19,6 +19,35 @@ def application(environ, start_response):
     return [body]
 "#;
 
+/// Answers with where it runs, as JSON: process, user, thread, interpreter, and how often a
+/// request was counted in the `sys` module of that interpreter.
+pub const WHERE: &str = r#"
+import json, os, sys, threading
+
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+
+def number(interpreter):
+    return int(interpreter[0] if isinstance(interpreter, tuple) else interpreter)
+
+def application(environ, start_response):
+    sys.counted = getattr(sys, 'counted', 0) + 1
+    body = json.dumps({
+        'pid': str(os.getpid()),
+        'uid': str(os.getuid()),
+        'thread': str(threading.get_ident()),
+        'interpreter': str(number(interpreters.get_current())),
+        'main': str(number(interpreters.get_main())),
+        'counted': str(sys.counted),
+        'process_group': environ['mod_wsgi.process_group'],
+        'application_group': environ['mod_wsgi.application_group'],
+    }).encode()
+    start_response('200 OK', [('Content-Type', 'application/json')])
+    return [body]
+"#;
+
 /// Answers with the text in it.
 pub fn answering(text: &str) -> String {
     format!(
@@ -28,13 +57,13 @@ pub fn answering(text: &str) -> String {
     )
 }
 
-/// What [`ENVIRON`] answered.
+/// What [`ENVIRON`] or [`WHERE`] answered.
 pub fn environ(response: &Response) -> Environ {
     assert_eq!(response.status, 200, "{}", response.text());
     Environ(serde_json::from_slice(&response.body).expect("JSON"))
 }
 
-/// An environ as the application saw it.
+/// What an application told about itself, by name: its environ, for one.
 #[derive(Debug)]
 pub struct Environ(BTreeMap<String, String>);
 

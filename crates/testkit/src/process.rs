@@ -60,6 +60,11 @@ impl Process {
         self.read(ProcProcess::status).vmrss.unwrap_or(0)
     }
 
+    /// The effective user it runs as.
+    pub fn user(self) -> u32 {
+        self.read(ProcProcess::status).euid
+    }
+
     /// How many threads it has.
     pub fn threads(self) -> u64 {
         self.read(ProcProcess::status).threads
