@@ -1,0 +1,105 @@
+//! A running target: an httpd, and what else it needs to answer.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, ensure};
+use procfs::process::Process;
+use testkit::{Httpd, Mpm, Request, Site};
+
+use crate::cases::{CASES, Case};
+use crate::target::Target;
+
+/// Threads and processes, the same for every target, and as many at the end as at the start.
+const MPM: &str = "\
+StartServers 2
+ServerLimit 2
+ThreadsPerChild 25
+MaxRequestWorkers 50
+MinSpareThreads 1
+MaxSpareThreads 50
+MaxKeepAliveRequests 0
+LogLevel warn
+";
+
+/// A target that answers. Dropping it stops its processes.
+#[derive(Debug)]
+pub(crate) struct Server {
+    /// Which target.
+    pub(crate) target: Target,
+    httpd: Httpd,
+}
+
+impl Server {
+    /// What every target's server has: the scripts, the bodies, the load generator's script and
+    /// the same MPM.
+    pub(crate) fn site() -> Site {
+        let site = Site::new()
+            .mpm(Mpm::Event)
+            .config(MPM)
+            .file("load.lua", include_str!("load.lua"));
+        CASES.iter().fold(site, |site, case| {
+            site.script(&format!("{}.wsgi", case.name), case.script)
+                .file(&format!("wsgi/{}.body", case.name), (case.body)())
+        })
+    }
+
+    /// Starts httpd on `site`.
+    pub(crate) fn start(target: Target, site: Site) -> anyhow::Result<Self> {
+        let httpd = site
+            .try_start()
+            .map_err(|failure| anyhow!("{target}: {failure}"))?;
+        Ok(Self { target, httpd })
+    }
+
+    /// Checks that the answer to `case` is what every target must answer.
+    pub(crate) fn check(&self, case: &Case) -> anyhow::Result<()> {
+        let mut request = Request::new(case.method(), &format!("/{}", case.name));
+        for (name, value) in case.headers {
+            request = request.header(name, value);
+        }
+        if let Some(length) = case.upload {
+            request = request.body(vec![b'x'; length]);
+        }
+        let response = self.httpd.send(&request);
+        ensure!(
+            response.status == 200 && response.body == (case.body)(),
+            "{} answers the case {} wrongly: status {}, {} bytes\n{}",
+            self.target,
+            case.name,
+            response.status,
+            response.body.len(),
+            self.httpd.log().text()
+        );
+        Ok(())
+    }
+
+    /// The URL of `case`.
+    pub(crate) fn url(&self, case: &Case) -> String {
+        format!("http://{}/{}", self.httpd.address(), case.name)
+    }
+
+    /// The script of the load generator.
+    pub(crate) fn load_script(&self) -> PathBuf {
+        self.httpd.site().path("load.lua")
+    }
+
+    /// The CPU time its processes have used so far: user and system, those that have ended
+    /// included.
+    pub(crate) fn cpu_time(&self) -> anyhow::Result<Duration> {
+        let parent = self.httpd.process();
+        let mut ticks = 0;
+        for process in parent.descendants().into_iter().chain([parent]) {
+            ticks += ticks_of(process.pid)?;
+        }
+        Ok(Duration::from_secs(ticks) / procfs::ticks_per_second() as u32)
+    }
+}
+
+/// The time of a process and of the children it has waited for, in clock ticks.
+fn ticks_of(pid: i32) -> anyhow::Result<u64> {
+    let stat = Process::new(pid).and_then(|process| process.stat());
+    let stat = stat.with_context(|| format!("a process of the server is gone: {pid}"))?;
+    let waited_for = stat.cutime.max(0).unsigned_abs() + stat.cstime.max(0).unsigned_abs();
+    Ok(stat.utime + stat.stime + waited_for)
+}

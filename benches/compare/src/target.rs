@@ -1,0 +1,151 @@
+//! Who is compared, and what each needs to be started.
+//!
+//! Today every target is one httpd with one module. A target in daemon mode differs in its
+//! configuration only, its processes being children of httpd; one behind mod_proxy starts a
+//! server of its own beside httpd, which [`Server`] then holds and counts the CPU time of.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fmt};
+
+use anyhow::{Context, bail, ensure};
+use clap::{Args, ValueEnum};
+use testkit::Site;
+
+use crate::cases::{CASES, Case};
+use crate::server::Server;
+
+/// A target of the comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Target {
+    /// A handler in C that answers fixed bytes: what httpd and the kernel cost.
+    Null,
+    /// mod_wsgi 6.1.1, embedded.
+    Reference,
+    /// This module, embedded.
+    Ours,
+}
+
+/// Where the measured modules are.
+#[derive(Args, Debug)]
+pub(crate) struct Modules {
+    /// This module, as `apxs/build` leaves it.
+    #[arg(
+        long,
+        env = "MOD_WSGI_SO",
+        default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/dist/mod_wsgi.so")
+    )]
+    module: PathBuf,
+    /// The mod_wsgi to compare with; by default the one `mod_wsgi-express` tells of.
+    #[arg(long, env = "MOD_WSGI_REFERENCE_SO")]
+    reference: Option<PathBuf>,
+}
+
+impl Target {
+    /// All of them, in the order of the table.
+    pub(crate) const ALL: [Self; 3] = [Self::Null, Self::Reference, Self::Ours];
+
+    /// Its name in the table and the chart.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Null => "null C handler",
+            Self::Reference => "mod_wsgi 6.1.1",
+            Self::Ours => "this module",
+        }
+    }
+
+    /// Starts it.
+    pub(crate) fn start(self, modules: &Modules) -> anyhow::Result<Server> {
+        let site = match self {
+            Self::Null => null_handler(Server::site())?,
+            Self::Reference => embedded(Server::site(), &modules.reference()?),
+            Self::Ours => embedded(Server::site(), modules.ours()?),
+        };
+        Server::start(self, site)
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.title())
+    }
+}
+
+impl Modules {
+    fn ours(&self) -> anyhow::Result<&Path> {
+        let path = &self.module;
+        ensure!(
+            path.exists(),
+            "no module at {}: run apxs/build first",
+            path.display()
+        );
+        Ok(path)
+    }
+
+    fn reference(&self) -> anyhow::Result<PathBuf> {
+        let path = match &self.reference {
+            Some(path) => path.clone(),
+            None => installed_reference()?,
+        };
+        ensure!(path.exists(), "no mod_wsgi at {}", path.display());
+        Ok(path)
+    }
+}
+
+/// Asks `mod_wsgi-express` for the module that it was installed with.
+fn installed_reference() -> anyhow::Result<PathBuf> {
+    let output = Command::new("mod_wsgi-express")
+        .arg("module-location")
+        .output();
+    match output {
+        Ok(output) if output.status.success() => {
+            Ok(String::from_utf8(output.stdout)?.trim().into())
+        }
+        _ => bail!(
+            "no mod_wsgi to compare with. Install it into a virtual environment:\n\
+             \n    python3 -m venv /tmp/reference\n    \
+             /tmp/reference/bin/pip install mod_wsgi==6.1.1\n    \
+             export MOD_WSGI_REFERENCE_SO=$(/tmp/reference/bin/mod_wsgi-express module-location)\n\
+             \nor leave it out: --targets null,ours"
+        ),
+    }
+}
+
+/// The scripts, each at its own URL, all in the main interpreter and loaded at the start.
+fn embedded(site: Site, module: &Path) -> Site {
+    CASES
+        .iter()
+        .fold(site.subject(module), |site, Case { name, .. }| {
+            site.config(&format!(
+                "WSGIScriptAlias /{name} ${{WSGI}}/{name}.wsgi \
+             process-group=%{{GLOBAL}} application-group=%{{GLOBAL}}"
+            ))
+        })
+}
+
+/// The null handler, compiled here and now.
+fn null_handler(site: Site) -> anyhow::Result<Site> {
+    let site = site
+        .without_subject()
+        .file("null/mod_null.c", include_str!("mod_null.c"));
+    let apxs = env::var_os("APXS").unwrap_or_else(|| "apxs".into());
+    let output = Command::new(apxs)
+        .args(["-c", "mod_null.c"])
+        .current_dir(site.path("null"))
+        .output();
+    let output = match output {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            bail!("apxs is not installed; on Debian: apt-get install apache2-dev")
+        }
+        output => output.context("cannot run apxs")?,
+    };
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "apxs cannot compile the null handler:\n{errors}"
+    );
+    Ok(site
+        .config("LoadModule null_module ${ROOT}/null/.libs/mod_null.so")
+        .config("NullBodies ${WSGI}\n<Location />\nSetHandler null\n</Location>"))
+}
