@@ -5,5 +5,7 @@
 mod alias; // which URL is which script
 #[path = "integration/apps.rs"]
 mod apps; // small applications that several topics use
+#[path = "integration/handler.rs"]
+mod handler; // what is checked before an application runs
 #[path = "integration/seed.rs"]
 mod seed; // the founding document of WSGIScriptAlias, sentence by sentence
