@@ -118,6 +118,13 @@ impl Connection {
         }
     }
 
+    /// Reads `count` bytes of a body as they are on the wire, or fewer if the connection ended.
+    pub fn read_exactly(&mut self, count: usize) -> Vec<u8> {
+        while self.received.len() < count && self.receive() > 0 {}
+        let count = count.min(self.received.len());
+        self.received.drain(..count).collect()
+    }
+
     /// Reads all that comes until the server closes the connection.
     pub fn read_to_end(&mut self) -> Vec<u8> {
         while self.receive() > 0 {}
