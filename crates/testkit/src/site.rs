@@ -158,7 +158,9 @@ impl Site {
         let target = self.path(path);
         let directory = target.parent().expect("a file is in a directory");
         fs::create_dir_all(directory).expect("directories below the root");
-        let fresh = directory.join(".testkit-new");
+        // Tests that share a site write different files of it at the same time.
+        let name = target.file_name().expect("a path to a file").display();
+        let fresh = directory.join(format!(".testkit-new-{name}"));
         fs::write(&fresh, content).expect("a new file");
         if let Some(time) = modified(&target) {
             let file = fs::File::options().append(true).open(&fresh);
