@@ -150,7 +150,7 @@ impl Connection {
                 panic!("no answer ({error}); received so far: {:?}", self.rest())
             }),
         };
-        self.received.extend(buffer.iter().take(count));
+        self.received.extend_from_slice(buffer.get(..count).unwrap_or_default());
         count
     }
 
