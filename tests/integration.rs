@@ -5,9 +5,21 @@
 mod alias; // which URL is which script
 #[path = "integration/apps.rs"]
 mod apps; // small applications that several topics use
+#[path = "integration/environ.rs"]
+mod environ; // the environ, key by key
 #[path = "integration/handler.rs"]
 mod handler; // what is checked before an application runs
+#[path = "integration/headers.rs"]
+mod headers; // request headers in the environ
+#[path = "integration/iteration.rs"]
+mod iteration; // the iterable an application returns
 #[path = "integration/project.rs"]
 mod project; // which crate may depend on which, and that differences are documented
 #[path = "integration/seed.rs"]
 mod seed; // the founding document of WSGIScriptAlias, sentence by sentence
+#[path = "integration/start_response.rs"]
+mod start_response; // what start_response refuses and what it sends
+#[path = "integration/write.rs"]
+mod write; // the write() callable
+#[path = "integration/wsgi_site.rs"]
+mod wsgi_site; // the stage of the WSGI tests

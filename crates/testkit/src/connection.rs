@@ -150,7 +150,8 @@ impl Connection {
                 panic!("no answer ({error}); received so far: {:?}", self.rest())
             }),
         };
-        self.received.extend_from_slice(buffer.get(..count).unwrap_or_default());
+        self.received
+            .extend_from_slice(buffer.get(..count).unwrap_or_default());
         count
     }
 

@@ -1,0 +1,289 @@
+//! The iterable an application returns: which kinds there are, and that each item reaches the
+//! client before the next one is asked for.
+
+use rstest::rstest;
+use testkit::{Ending, Httpd, Mpm, SharedHttpd};
+
+use crate::wsgi_site::{app, gated_app, open_gate, wsgi_site};
+
+static SERVER: SharedHttpd = SharedHttpd::new(wsgi_site);
+
+/// An application whose `application` returns the Python expression `result`.
+fn returning(server: &Httpd, name: &str, result: &str) -> String {
+    let source = format!(
+        r#"
+class Data(bytes):
+    pass
+
+class Sequence:
+    def __getitem__(self, index):
+        if index == 3:
+            raise IndexError
+        return b'%d' % index
+
+class Iterator:
+    left = [b'c', b'b', b'a']
+    def __init__(self):
+        self.left = list(self.left)
+    def __iter__(self):
+        return self
+    def __next__(self):
+        if not self.left:
+            raise StopIteration
+        return self.left.pop()
+
+def generator():
+    yield b'x'
+    yield b'y'
+
+def application(environ, start_response):
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return {result}
+"#
+    );
+    app(server, name, &source)
+}
+
+#[test]
+fn every_kind_of_iterable_is_a_body() {
+    let server = SERVER.borrow();
+    for (result, body) in [
+        ("[b'one']", "one"),
+        ("[b'one', b'two', b'three']", "onetwothree"),
+        ("(b'a', b'b')", "ab"),
+        ("iter([b'a', b'b'])", "ab"),
+        ("generator()", "xy"),
+        ("(b'%d' % n for n in range(5))", "01234"),
+        ("map(str.encode, ['m', 'n'])", "mn"),
+        ("Sequence()", "012"),
+        ("Iterator()", "abc"),
+        ("{b'key': 1}", "key"),
+        ("[Data(b'd')]", "d"),
+        ("[b'', b'a', b'', b'b', b'']", "ab"),
+    ] {
+        let response = server.get(&returning(&server, "kinds", result));
+        assert_eq!(
+            (response.status, response.text().as_str()),
+            (200, body),
+            "{result}"
+        );
+        assert!(response.is_whole(), "{result}");
+    }
+}
+
+#[test]
+fn an_empty_iterable_is_an_empty_body() {
+    let server = SERVER.borrow();
+    for result in ["[]", "()", "iter([])", "[b'']", "[b'', b'']", "''", "b''"] {
+        let response = server.get(&returning(&server, "empty", result));
+        assert_eq!(
+            (response.status, response.text().as_str()),
+            (200, ""),
+            "{result}"
+        );
+        assert_eq!(
+            response.header("Content-Type"),
+            Some("text/plain"),
+            "{result}"
+        );
+        assert!(response.is_whole(), "{result}");
+    }
+}
+
+#[test]
+fn what_is_not_an_iterable_of_bytes_is_a_server_error() {
+    let server = SERVER.borrow();
+    for result in [
+        "None",
+        "42",
+        "b'bytes themselves'",
+        "'text'",
+        "['text']",
+        "[bytearray(b'x')]",
+        "[memoryview(b'x')]",
+        "[None]",
+        "[[b'x']]",
+    ] {
+        let mark = server.log().mark();
+        let response = server.get(&returning(&server, "wrong", result));
+        assert_eq!(response.status, 500, "{result}");
+        let line = server.log().wait_for(mark, "WSGI0174");
+        assert!(
+            line.contains("TypeError exception raised processing WSGI script"),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn a_length_is_not_computed_from_several_items() {
+    let server = SERVER.borrow();
+    let response = server.get(&returning(&server, "unknown_length", "[b'a', b'b']"));
+
+    assert_eq!(response.ending, Ending::FinalChunk);
+}
+
+#[test]
+fn start_response_may_be_called_when_the_first_item_is_asked_for() {
+    let server = SERVER.borrow();
+    let url = app(
+        &server,
+        "late_start",
+        r#"
+def application(environ, start_response):
+    yield b''
+    start_response('201 Late', [('X-Late', 'yes')])
+    yield b''
+    yield b'body'
+"#,
+    );
+
+    let response = server.get(&url);
+
+    assert_eq!(response.status, 201);
+    assert_eq!(response.header("X-Late"), Some("yes"));
+    assert_eq!(response.text(), "body");
+}
+
+#[test]
+fn without_start_response_there_is_no_response_but_an_error() {
+    let server = SERVER.borrow();
+    for (name, result) in [
+        ("data", "[b'data']"),
+        ("end", "[]"),
+        ("empty", "[b'', b'']"),
+    ] {
+        let source = format!("def application(environ, start_response):\n    return {result}\n");
+        let mark = server.log().mark();
+
+        let response = server.get(&app(&server, &format!("not_started_{name}"), &source));
+
+        assert_eq!(response.status, 500, "{result}");
+        let line = server.log().wait_for(mark, "start_response");
+        assert!(line.contains("RuntimeError: "), "{line}");
+    }
+}
+
+/// Yields three chunks; each next one only after the client has said that it has the one before.
+const STREAM: &str = r#"
+def application(environ, start_response):
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    run = environ['QUERY_STRING']
+    for number in range(3):
+        yield b'chunk %d' % number
+        wait_for('%s-%d' % (run, number))
+"#;
+
+#[rstest]
+fn each_chunk_arrives_before_the_next_is_made(
+    #[values(Mpm::Event, Mpm::Worker, Mpm::Prefork)] mpm: Mpm,
+) {
+    let server = wsgi_site().mpm(mpm).start();
+    let url = gated_app(&server, "stream", STREAM);
+    let mut connection = server.connect();
+    connection.send(format!("GET {url}?direct HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
+
+    assert_eq!(connection.read_head().expect("a head").status, 200);
+    for number in 0..3 {
+        let chunk = connection.read_chunk().expect("a chunk");
+        assert_eq!(chunk, format!("chunk {number}").into_bytes());
+        open_gate(&server, &format!("direct-{number}"));
+    }
+    assert_eq!(connection.read_chunk().as_deref(), Some(&b""[..]));
+}
+
+#[test]
+fn chunks_of_a_known_length_arrive_one_by_one_too() {
+    let server = SERVER.borrow();
+    let url = gated_app(
+        &server,
+        "known_length",
+        r#"
+def application(environ, start_response):
+    start_response('200 OK', [('Content-Length', '6')])
+    yield b'abc'
+    wait_for('known-length')
+    yield b'def'
+"#,
+    );
+    let mut connection = server.connect();
+    connection.send(format!("GET {url} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
+
+    let head = connection.read_head().expect("a head");
+    assert_eq!(head.header("Content-Length"), Some("6"));
+    assert_eq!(connection.read_exactly(3), b"abc");
+    open_gate(&server, "known-length");
+    assert_eq!(connection.read_exactly(3), b"def");
+}
+
+#[test]
+fn empty_items_do_not_send_the_head() {
+    let server = SERVER.borrow();
+    let url = app(
+        &server,
+        "empty_items",
+        r#"
+def application(environ, start_response):
+    start_response('200 OK', [])
+    yield b''
+    yield b''
+    raise ValueError('before any byte')
+"#,
+    );
+
+    assert_eq!(server.get(&url).status, 500);
+}
+
+#[test]
+fn a_large_item_and_many_items_arrive_whole() {
+    let server = SERVER.borrow();
+
+    let large = server.get(&returning(
+        &server,
+        "large_item",
+        "[bytes(range(256)) * 40_000]",
+    ));
+    assert_eq!(large.body.len(), 10_240_000);
+    assert!(
+        large
+            .body
+            .chunks(256)
+            .all(|part| part.iter().copied().eq(0..=255))
+    );
+
+    let many = server.get(&returning(
+        &server,
+        "many_items",
+        "(b'%05d' % n for n in range(5000))",
+    ));
+    let expected: String = (0..5000).map(|number| format!("{number:05}")).collect();
+    assert_eq!(many.text(), expected);
+}
+
+#[test]
+fn a_slow_reader_gets_everything() {
+    let server = SERVER.borrow();
+    let url = gated_app(
+        &server,
+        "slow_reader",
+        r#"
+def application(environ, start_response):
+    start_response('200 OK', [])
+    for number in range(100):
+        yield bytes([number]) * 65536
+    appeared('slow-reader-done')
+"#,
+    );
+    let mut connection = server.connect();
+    connection
+        .send(format!("GET {url} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes());
+
+    // More than all buffers between application and client can hold is on its way, and other
+    // requests are served meanwhile.
+    let other = server.get(&returning(&server, "meanwhile", "[b'served']"));
+    assert_eq!(other.text(), "served");
+
+    let response = connection.read_response();
+    assert_eq!(response.body.len(), 6_553_600);
+    assert!(response.is_whole());
+}

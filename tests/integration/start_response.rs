@@ -1,0 +1,421 @@
+//! `start_response`: what it refuses, with which exception, and what it lets through.
+
+use testkit::{Request, SharedHttpd};
+
+use crate::wsgi_site::{CALCULATOR, app, calculate, wsgi_site};
+
+static SERVER: SharedHttpd = SharedHttpd::new(|| wsgi_site().script("calculate.wsgi", CALCULATOR));
+
+/// Asserts for each piece of code how the exception it raises begins, or `None` if it raises none.
+fn assert_outcomes(cases: &[(&str, &str)]) {
+    let server = SERVER.borrow();
+    for (code, outcome) in cases {
+        let answer = calculate(&server, "/calculate.wsgi", code);
+        assert!(answer.starts_with(outcome), "{code}: {answer}");
+    }
+}
+
+#[test]
+fn it_takes_two_or_three_positional_arguments() {
+    assert_outcomes(&[
+        ("start_response()", "TypeError: "),
+        ("start_response('200 OK')", "TypeError: "),
+        ("start_response('200 OK', [], None, 1)", "TypeError: "),
+        ("start_response(status='200 OK', headers=[])", "TypeError: "),
+        ("start_response('200 OK', [])", "None"),
+        ("start_response('200 OK', [], None)", "None"),
+    ]);
+}
+
+#[test]
+fn the_status_is_a_native_string_of_latin_1_characters() {
+    assert_outcomes(&[
+        ("start_response(b'200 OK', [])", "TypeError: "),
+        ("start_response(200, [])", "TypeError: "),
+        ("start_response(None, [])", "TypeError: "),
+        ("start_response('200 \\u20ac', [])", "UnicodeEncodeError: "),
+        ("start_response('200 \\xe9', [])", "None"),
+        (
+            "class S(str): pass\nstart_response(S('200 OK'), [])",
+            "None",
+        ),
+    ]);
+}
+
+#[test]
+fn the_status_is_three_digits_and_optionally_a_space_and_a_reason() {
+    assert_outcomes(&[
+        ("start_response('', [])", "ValueError: "),
+        ("start_response('20', [])", "ValueError: "),
+        ("start_response('20 OK', [])", "ValueError: "),
+        ("start_response('2000 OK', [])", "ValueError: "),
+        ("start_response(' 200 OK', [])", "ValueError: "),
+        ("start_response('2x0 OK', [])", "ValueError: "),
+        ("start_response('-20 OK', [])", "ValueError: "),
+        ("start_response('\\xb2\\xb2\\xb2 OK', [])", "ValueError: "),
+        ("start_response('OK', [])", "ValueError: "),
+        ("start_response('200x', [])", "ValueError: "),
+        ("start_response('200\\tOK', [])", "ValueError: "),
+        ("start_response('200', [])", "None"),
+        ("start_response('200 ', [])", "None"),
+        ("start_response('299 Some  Reason: (really)', [])", "None"),
+    ]);
+}
+
+#[test]
+fn the_reason_has_no_control_characters() {
+    let server = SERVER.borrow();
+    for byte in (1..0x20).chain([0x7f]) {
+        let code = format!("start_response('200 a' + chr({byte}) + 'b', [])");
+        let answer = calculate(&server, "/calculate.wsgi", &code);
+        assert!(answer.starts_with("ValueError: "), "{byte:#x}: {answer}");
+    }
+}
+
+#[test]
+fn the_headers_are_a_list_of_pairs() {
+    assert_outcomes(&[
+        ("start_response('200 OK', (('A', 'b'),))", "TypeError: "),
+        ("start_response('200 OK', {'A': 'b'})", "TypeError: "),
+        ("start_response('200 OK', iter([]))", "TypeError: "),
+        ("start_response('200 OK', None)", "TypeError: "),
+        ("start_response('200 OK', [['A', 'b']])", "TypeError: "),
+        ("start_response('200 OK', ['Ab'])", "TypeError: "),
+        ("start_response('200 OK', [None])", "TypeError: "),
+        ("start_response('200 OK', [()])", "ValueError: "),
+        ("start_response('200 OK', [('A',)])", "ValueError: "),
+        (
+            "start_response('200 OK', [('A', 'b', 'c')])",
+            "ValueError: ",
+        ),
+        (
+            "class L(list): pass\nstart_response('200 OK', L([('A', 'b')]))",
+            "None",
+        ),
+        (
+            "class T(tuple): pass\nstart_response('200 OK', [T(('A', 'b'))])",
+            "None",
+        ),
+    ]);
+}
+
+#[test]
+fn header_names_are_visible_latin_1() {
+    assert_outcomes(&[
+        ("start_response('200 OK', [(b'A', 'b')])", "TypeError: "),
+        ("start_response('200 OK', [(None, 'b')])", "TypeError: "),
+        (
+            "start_response('200 OK', [('\\u20ac', 'b')])",
+            "UnicodeEncodeError: ",
+        ),
+        ("start_response('200 OK', [('', 'b')])", "ValueError: "),
+        ("start_response('200 OK', [('A B', 'b')])", "ValueError: "),
+        ("start_response('200 OK', [(' A', 'b')])", "ValueError: "),
+        (
+            "start_response('200 OK', [('A\\r\\nB', 'b')])",
+            "ValueError: ",
+        ),
+        (
+            "class S(str): pass\nstart_response('200 OK', [(S('A'), S('b'))])",
+            "None",
+        ),
+    ]);
+    let server = SERVER.borrow();
+    for byte in (1..=0x20).chain([0x7f]) {
+        let code = format!("start_response('200 OK', [('A' + chr({byte}) + 'B', 'c')])");
+        let answer = calculate(&server, "/calculate.wsgi", &code);
+        assert!(answer.starts_with("ValueError: "), "{byte:#x}: {answer}");
+    }
+}
+
+#[test]
+fn header_values_are_latin_1_without_line_ends() {
+    assert_outcomes(&[
+        ("start_response('200 OK', [('A', b'b')])", "TypeError: "),
+        ("start_response('200 OK', [('A', 1)])", "TypeError: "),
+        ("start_response('200 OK', [('A', None)])", "TypeError: "),
+        (
+            "start_response('200 OK', [('A', '\\u20ac')])",
+            "UnicodeEncodeError: ",
+        ),
+        (
+            "start_response('200 OK', [('A', 'b\\r\\nC: d')])",
+            "ValueError: ",
+        ),
+        ("start_response('200 OK', [('A', 'b\\r')])", "ValueError: "),
+        ("start_response('200 OK', [('A', '\\nb')])", "ValueError: "),
+        ("start_response('200 OK', [('A', '')])", "None"),
+        ("start_response('200 OK', [('A', '  \\xe9 ')])", "None"),
+    ]);
+}
+
+#[test]
+fn the_messages_name_the_culprit() {
+    let server = SERVER.borrow();
+    for (code, culprit) in [
+        ("start_response('2000 OK', [])", "2000 OK"),
+        ("start_response('200 OK', [('Bad Name', 'v')])", "Bad Name"),
+        (
+            "start_response('200 OK', [('A', 'bad\\nvalue')])",
+            "bad\\nvalue",
+        ),
+        ("start_response('200 OK', [('A', 'b', 'c')])", "3"),
+        ("start_response('200 OK', [['A', 'b']])", "list"),
+        ("start_response('200 OK', [('A', 7)])", "int"),
+        ("start_response(b'200 OK', [])", "bytes"),
+    ] {
+        let answer = calculate(&server, "/calculate.wsgi", code);
+        assert!(answer.contains(culprit), "{code}: {answer}");
+    }
+}
+
+#[test]
+fn exc_info_is_none_or_a_tuple() {
+    assert_outcomes(&[
+        ("start_response('200 OK', [], 1)", "RuntimeError: "),
+        ("start_response('200 OK', [], [1, 2, 3])", "RuntimeError: "),
+        (
+            "import sys\nstart_response('200 OK', [], sys.exc_info())",
+            "None",
+        ),
+    ]);
+}
+
+#[test]
+fn it_returns_write() {
+    assert_outcomes(&[("r = callable(start_response('200 OK', []))", "True")]);
+}
+
+#[test]
+fn a_later_call_before_any_output_replaces_the_head() {
+    let server = SERVER.borrow();
+    let url = app(
+        &server,
+        "replaced",
+        r#"
+def application(environ, start_response):
+    start_response('200 OK', [('X-First', '1'), ('Content-Type', 'text/first'),
+                              ('Content-Length', '99'), ('WWW-Authenticate', 'first')])
+    yield b''
+    start_response('202 Later', [('X-Second', '2')])
+    yield b'body'
+"#,
+    );
+
+    let response = server.get(&url);
+
+    assert_eq!(
+        (response.status, response.head.reason.as_str()),
+        (202, "Later")
+    );
+    assert_eq!(response.header("X-Second"), Some("2"));
+    for gone in ["X-First", "Content-Type", "WWW-Authenticate"] {
+        assert_eq!(response.header(gone), None, "{gone}");
+    }
+    assert_ne!(response.header("Content-Length"), Some("99"));
+    assert_eq!(response.text(), "body");
+    assert!(response.is_whole());
+}
+
+#[test]
+fn a_refused_call_leaves_the_earlier_head() {
+    let server = SERVER.borrow();
+    let url = app(
+        &server,
+        "refused",
+        r#"
+def application(environ, start_response):
+    start_response('201 First', [('X-First', '1')])
+    try:
+        start_response('200 OK', [('X-Second', '2'), ('Bad Name', '')])
+    except ValueError:
+        pass
+    return [b'body']
+"#,
+    );
+
+    let response = server.get(&url);
+
+    assert_eq!(response.status, 201);
+    assert_eq!(response.header("X-First"), Some("1"));
+    assert_eq!(response.header("X-Second"), None);
+}
+
+#[test]
+fn the_status_line_is_the_applications() {
+    let server = SERVER.borrow();
+    for (status, code, reason) in [
+        ("200 OK", 200, "OK"),
+        ("200 Very Fine Indeed", 200, "Very Fine Indeed"),
+        ("404 Gone Fishing", 404, "Gone Fishing"),
+        ("418 I'm a teapot", 418, "I'm a teapot"),
+        ("500 Mine", 500, "Mine"),
+        ("503 Busy", 503, "Busy"),
+        ("299 Own", 299, "Own"),
+        ("600 Beyond", 600, "Beyond"),
+        ("999 End", 999, "End"),
+        // httpd supplies the reason it knows.
+        ("200", 200, "OK"),
+        ("404", 404, "Not Found"),
+    ] {
+        let source = format!(
+            "def application(environ, start_response):\n    \
+             start_response({status:?}, [('Content-Type', 'text/plain')])\n    \
+             return [b'mine']\n"
+        );
+        let response = server.get(&app(&server, "status_line", &source));
+        assert_eq!(
+            (response.status, response.head.reason.as_str()),
+            (code, reason)
+        );
+        assert_eq!(
+            response.text(),
+            "mine",
+            "{status}: never an error document of httpd's"
+        );
+    }
+}
+
+#[test]
+fn response_headers_are_sent_as_given() {
+    let server = SERVER.borrow();
+    let url = app(
+        &server,
+        "given",
+        r#"
+def application(environ, start_response):
+    start_response('200 OK', [
+        ('X-One', 'first'), ('x-one', 'second'), ('X-One', 'third'),
+        ('Set-Cookie', 'a=1; Path=/'), ('Set-Cookie', 'b=2'),
+        ('WWW-Authenticate', 'Basic realm="x"'), ('WWW-Authenticate', 'Negotiate'),
+        ('Location', '/elsewhere'), ('Status', '404 Not really'),
+        ('Last-Modified', 'whenever'), ('X-Empty', ''), ('X-Latin', 'caf\xe9'),
+        ('X-Long', 'y' * 50000), ('Content-Type', 'Text/HTML;  Charset=X'), ('ETag', '"e"'),
+    ])
+    return [b'body']
+"#,
+    );
+
+    let response = server.get(&url);
+
+    assert_eq!(response.status, 200);
+    for (name, values) in [
+        ("X-One", &["first", "second", "third"][..]),
+        ("Set-Cookie", &["a=1; Path=/", "b=2"]),
+        ("WWW-Authenticate", &["Basic realm=\"x\"", "Negotiate"]),
+        ("Location", &["/elsewhere"]),
+        ("Status", &["404 Not really"]),
+        ("Last-Modified", &["whenever"]),
+        ("X-Empty", &[""]),
+        ("X-Latin", &["caf\u{e9}"]),
+        ("Content-Type", &["Text/HTML;  Charset=X"]),
+        ("ETag", &["\"e\""]),
+    ] {
+        assert_eq!(response.head.header_all(name), values, "{name}");
+    }
+    assert_eq!(response.header("X-Long").map(str::len), Some(50000));
+}
+
+#[test]
+fn no_content_type_is_invented() {
+    let server = SERVER.borrow();
+    let url = app(
+        &server,
+        "untyped",
+        r#"
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return [b'<html></html>']
+"#,
+    );
+
+    assert_eq!(server.get(&url).header("Content-Type"), None);
+}
+
+#[test]
+fn of_several_content_types_the_last_is_sent() {
+    let server = SERVER.borrow();
+    let url = app(
+        &server,
+        "typed_twice",
+        r#"
+def application(environ, start_response):
+    start_response('200 OK', [('Content-Type', 'a/b'), ('content-type', 'c/d')])
+    return [b'x']
+"#,
+    );
+
+    assert_eq!(server.get(&url).header("Content-Type"), Some("c/d"));
+}
+
+#[test]
+fn www_authenticate_survives_an_error_status() {
+    let server = SERVER.borrow();
+    let url = app(
+        &server,
+        "unauthorized",
+        r#"
+def application(environ, start_response):
+    start_response('401 Unauthorized', [('WWW-Authenticate', 'Basic realm="r"')])
+    return [b'no']
+"#,
+    );
+
+    let response = server.get(&url);
+
+    assert_eq!(response.status, 401);
+    assert_eq!(
+        response.header("WWW-Authenticate"),
+        Some("Basic realm=\"r\"")
+    );
+    assert_eq!(response.text(), "no");
+}
+
+#[test]
+fn after_the_request_it_is_refused() {
+    let server = SERVER.borrow();
+    let url = app(
+        &server,
+        "kept",
+        r#"
+kept = []
+
+def application(environ, start_response):
+    if not kept:
+        kept.extend([start_response, start_response('200 OK', [])])
+        return [b'kept']
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    answers = []
+    for call in (lambda: kept[0]('200 OK', []), lambda: kept[1](b'data')):
+        try:
+            answers.append(call())
+        except RuntimeError as error:
+            answers.append('RuntimeError')
+    return [repr(answers).encode()]
+"#,
+    );
+
+    assert_eq!(server.get(&url).text(), "kept");
+    assert_eq!(server.get(&url).text(), "['RuntimeError', 'RuntimeError']");
+}
+
+#[test]
+fn any_method_reaches_the_application() {
+    let server = SERVER.borrow();
+    let url = app(
+        &server,
+        "method",
+        r#"
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return [environ['REQUEST_METHOD'].encode()]
+"#,
+    );
+
+    for method in [
+        "GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "PROPFIND", "FROB",
+    ] {
+        let response = server.send(&Request::new(method, &url));
+        assert_eq!((response.status, response.text().as_str()), (200, method));
+    }
+}
