@@ -1,1 +1,53 @@
-//! To be written.
+//! The server, made safe: the parts of httpd and APR that a module of ours needs.
+//!
+//! Files follow httpd's own areas, names are httpd's without their prefix:
+//!
+//! - [`module`]: the record httpd loads, and the configuration it carries;
+//!   [`directive`]: the rows of its command table; [`hook`]: its hooks.
+//! - [`pool`], [`table`], [`text`]: the memory and strings everything is made of.
+//! - [`request`], [`server`], [`connection`]: the three records a hook gets or reaches.
+//! - [`brigade`], [`input`]: the response going out, the body coming in.
+//! - [`log`], [`panic`], [`status`], [`regex`], [`process`]: what the others need.
+//!
+//! # How it is safe
+//!
+//! - A wrapper such as [`Request`] is a pointer that httpd handed out, plus a lifetime. Hooks get
+//!   it for every lifetime (`for<'r>`), so nothing of it can be kept beyond the hook.
+//! - What is allocated in a pool is neither moved nor freed before the pool is cleared, and
+//!   strings that httpd put there are not changed in place while a request is handled. So a string
+//!   borrowed from a request lives as long as the request, even if the field is set anew.
+//! - The records are used by one thread at a time, so no wrapper is `Send` or `Sync`.
+//! - Nothing unwinds into httpd: every entry from C goes through [`panic::guard`].
+//!
+//! This crate knows no Python.
+
+pub mod brigade;
+pub mod connection;
+pub mod directive;
+pub mod hook;
+pub mod input;
+pub mod log;
+pub mod module;
+pub mod panic;
+pub mod pool;
+pub mod process;
+pub mod regex;
+pub mod request;
+pub mod server;
+pub mod status;
+pub mod table;
+pub mod text;
+
+pub use brigade::Brigade;
+pub use connection::Connection;
+pub use directive::{Allowed, Args, Directive, Directives, Parms, Refusal};
+pub use hook::{Hooks, Order};
+pub use input::{InputError, RequestBody};
+pub use log::{Level, Log};
+pub use module::{Config, Module, Record};
+pub use pool::Pool;
+pub use regex::Regex;
+pub use request::Request;
+pub use server::Server;
+pub use status::{AprStatus, Status};
+pub use table::Table;

@@ -1,0 +1,27 @@
+/* What bindgen reads: the public headers of httpd and APR that the safe layer wraps. */
+
+#include "httpd.h"
+#include "http_config.h"
+#include "http_connection.h"
+#include "http_core.h"
+#include "http_log.h"
+#include "http_main.h"
+#include "http_protocol.h"
+#include "http_request.h"
+#include "ap_mmn.h"
+#include "ap_mpm.h"
+#include "ap_regex.h"
+#include "ap_release.h"
+#include "scoreboard.h"
+#include "unixd.h"
+#include "util_filter.h"
+#include "util_script.h"
+
+#include "apr_buckets.h"
+#include "apr_errno.h"
+#include "apr_network_io.h"
+#include "apr_optional.h"
+#include "apr_portable.h"
+#include "apr_strings.h"
+#include "apr_tables.h"
+

@@ -1,0 +1,160 @@
+//! Brigades: the response, on its way through the output filters.
+
+use std::ffi::{c_char, c_int};
+use std::marker::PhantomData;
+use std::os::fd::{AsRawFd as _, IntoRawFd as _, OwnedFd};
+use std::ptr::{self, NonNull};
+
+use httpd_sys as sys;
+
+use crate::request::Request;
+use crate::status::{AprStatus, Status};
+
+/// A brigade of buckets for the response of a request. It may borrow data, for `'d`, that the
+/// filters copy if they cannot send it at once.
+#[derive(Debug)]
+pub struct Brigade<'r, 'd> {
+    raw: NonNull<sys::apr_bucket_brigade>,
+    request: Request<'r>,
+    data: PhantomData<&'d [u8]>,
+}
+
+/// A part of an open file, to be sent.
+#[derive(Debug)]
+pub struct FilePart {
+    /// The file. The brigade closes it.
+    pub file: OwnedFd,
+    /// Where to begin.
+    pub offset: i64,
+    /// How many bytes to send.
+    pub length: i64,
+    /// Whether the kernel may send it without copying, if httpd was built for that.
+    pub sendfile: bool,
+}
+
+impl<'r, 'd> Brigade<'r, 'd> {
+    /// An empty brigade for the response of `request`.
+    pub fn new(request: Request<'r>) -> Self {
+        // SAFETY: the request's pool and its connection's allocator live as long as the request.
+        let raw =
+            unsafe { sys::apr_brigade_create(request.pool().as_ptr(), bucket_alloc(request)) };
+        Self {
+            // SAFETY: APR aborts the process rather than return null.
+            raw: unsafe { NonNull::new_unchecked(raw) },
+            request,
+            data: PhantomData,
+        }
+    }
+
+    /// Adds data. Filters that keep it copy it.
+    pub fn push_data(&mut self, data: &'d [u8]) {
+        // SAFETY: the data lives for 'd, and `pass` empties the brigade before that ends: filters
+        // that keep a transient bucket set it aside, which copies it.
+        self.push(|alloc| unsafe {
+            sys::apr_bucket_transient_create(data.as_ptr().cast::<c_char>(), data.len(), alloc)
+        });
+    }
+
+    /// Adds a part of a file, in buckets of the size that httpd can handle.
+    pub fn push_file(&mut self, part: FilePart) -> Result<(), AprStatus> {
+        let pool = self.request.pool().as_ptr();
+        let sendfile = if part.sendfile {
+            sys::APR_FOPEN_SENDFILE_ENABLED
+        } else {
+            0
+        };
+        let mut descriptor = part.file.as_raw_fd();
+        let mut file = ptr::null_mut();
+        // SAFETY: the descriptor is open. APR takes it over when the call succeeds; it does not
+        // close it with the pool by itself, so `close_with_pool` asks it to.
+        AprStatus::check(unsafe {
+            sys::apr_os_file_put(
+                &raw mut file,
+                &raw mut descriptor,
+                sys::APR_FOPEN_READ | sendfile,
+                pool,
+            )
+        })?;
+        let _now_apr_s: c_int = part.file.into_raw_fd();
+        // SAFETY: `file` was set by the call above; it and the brigade live in the same pool.
+        unsafe {
+            close_with_pool(file, pool);
+            sys::apr_brigade_insert_file(self.raw.as_ptr(), file, part.offset, part.length, pool);
+        }
+        Ok(())
+    }
+
+    /// Asks the filters to send what they have before they return.
+    pub fn push_flush(&mut self) {
+        // SAFETY: the allocator lives as long as the request.
+        self.push(|alloc| unsafe { sys::apr_bucket_flush_create(alloc) });
+    }
+
+    /// Marks the end of the response.
+    pub fn push_eos(&mut self) {
+        // SAFETY: as in `push_flush`.
+        self.push(|alloc| unsafe { sys::apr_bucket_eos_create(alloc) });
+    }
+
+    /// Tells the filters that the response failed, although its head may have been sent.
+    pub fn push_error(&mut self, status: Status) {
+        let pool = self.request.pool().as_ptr();
+        // SAFETY: as in `push_flush`; the message is null, which stands for the usual one.
+        self.push(|alloc| unsafe {
+            sys::ap_bucket_error_create(status.0, ptr::null(), pool, alloc)
+        });
+    }
+
+    /// Passes everything to the request's output filters. The brigade is empty afterwards.
+    pub fn pass(&mut self) -> Result<(), AprStatus> {
+        // SAFETY: the filters are those of the request, whose thread this is.
+        let status = unsafe {
+            let status =
+                sys::ap_pass_brigade((*self.request.as_ptr()).output_filters, self.raw.as_ptr());
+            sys::apr_brigade_cleanup(self.raw.as_ptr().cast());
+            status
+        };
+        AprStatus::check(status)
+    }
+
+    fn push(&mut self, bucket: impl FnOnce(*mut sys::apr_bucket_alloc_t) -> *mut sys::apr_bucket) {
+        let bucket = bucket(bucket_alloc(self.request));
+        // SAFETY: the bucket is fresh and in no brigade.
+        unsafe { sys::buckets::apr_brigade_insert_tail(self.raw.as_ptr(), bucket) };
+    }
+}
+
+impl Drop for Brigade<'_, '_> {
+    fn drop(&mut self) {
+        // SAFETY: the brigade was created by `new` and is destroyed once; that takes its cleanup
+        // off the pool as well.
+        unsafe { sys::apr_brigade_destroy(self.raw.as_ptr()) };
+    }
+}
+
+/// The allocator of buckets of the request's connection.
+pub(crate) fn bucket_alloc(request: Request<'_>) -> *mut sys::apr_bucket_alloc_t {
+    // SAFETY: the connection lives as long as the request.
+    unsafe { (*request.connection().as_ptr()).bucket_alloc }
+}
+
+/// Has APR close a file with its pool.
+///
+/// # Safety
+///
+/// `file` must be an open file of APR's, in `pool` or in one that lives longer.
+unsafe fn close_with_pool(file: *mut sys::apr_file_t, pool: *mut sys::apr_pool_t) {
+    unsafe extern "C" fn close(file: *mut std::ffi::c_void) -> sys::apr_status_t {
+        // SAFETY: registered below with a file of APR's, and run once.
+        unsafe { sys::apr_file_close(file.cast()) }
+    }
+    // SAFETY: passes on what the caller promises.
+    unsafe {
+        sys::apr_pool_cleanup_register(
+            pool,
+            file.cast(),
+            Some(close),
+            Some(sys::apr_pool_cleanup_null),
+        );
+    }
+}

@@ -1,0 +1,105 @@
+//! Connections to clients.
+
+use std::ffi::CStr;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::sync::OnceLock;
+
+use httpd_sys as sys;
+use httpd_sys::ssl::{SSL_IS_HTTPS, SslIsHttps};
+
+use crate::text;
+
+/// A client's connection, or one of the streams in it.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug)]
+pub struct Connection<'c> {
+    raw: NonNull<sys::conn_rec>,
+    lifetime: PhantomData<&'c sys::conn_rec>,
+}
+
+impl<'c> Connection<'c> {
+    /// Wraps a connection of httpd's.
+    ///
+    /// # Safety
+    ///
+    /// - `raw` must point to a connection that lives throughout `'c`.
+    /// - Only the calling thread may use it during `'c`.
+    pub unsafe fn from_raw(raw: *mut sys::conn_rec) -> Self {
+        Self {
+            // SAFETY: the caller passes a connection, which is not null.
+            raw: unsafe { NonNull::new_unchecked(raw) },
+            lifetime: PhantomData,
+        }
+    }
+
+    /// The pointer, for httpd's own functions.
+    pub fn as_ptr(self) -> *mut sys::conn_rec {
+        self.raw.as_ptr()
+    }
+
+    /// The address of the server's end.
+    pub fn local_ip(self) -> Option<&'c CStr> {
+        // SAFETY: the connection and its strings live for 'c.
+        unsafe { text::borrow((*self.as_ptr()).local_ip) }
+    }
+
+    /// The name of the server's end, where the listener has one.
+    pub fn local_host(self) -> Option<&'c CStr> {
+        // SAFETY: as in `local_ip`.
+        unsafe { text::borrow((*self.as_ptr()).local_host) }
+    }
+
+    /// The port of the server's end.
+    pub fn local_port(self) -> u16 {
+        // SAFETY: a connection has a local address; it lives for 'c.
+        unsafe {
+            let address = (*self.as_ptr()).local_addr;
+            if address.is_null() {
+                0
+            } else {
+                (*address).port
+            }
+        }
+    }
+
+    /// The id that error log lines of this connection carry, once one was needed.
+    pub fn log_id(self) -> Option<&'c CStr> {
+        // SAFETY: as in `local_ip`.
+        unsafe { text::borrow((*self.as_ptr()).log_id) }
+    }
+
+    /// Whether it broke, or nothing more shall be sent on it.
+    pub fn is_aborted(self) -> bool {
+        // SAFETY: the connection lives for 'c.
+        unsafe { (*self.as_ptr()).aborted != 0 }
+    }
+
+    /// Lets the connection end with the request being handled.
+    pub fn close_after_request(self) {
+        // SAFETY: the connection lives for 'c and is used by this thread only.
+        unsafe { (*self.as_ptr()).keepalive = sys::ap_conn_keepalive_e_AP_CONN_CLOSE }
+    }
+
+    /// Whether mod_ssl, where it is loaded, encrypts it.
+    pub fn is_https(self) -> bool {
+        let Some(ssl_is_https) = ssl_is_https() else {
+            return false;
+        };
+        // SAFETY: the function is mod_ssl's and takes any connection.
+        unsafe { ssl_is_https(self.as_ptr()) != 0 }
+    }
+}
+
+/// mod_ssl's function, looked up once in a child: modules neither come nor go while it runs.
+fn ssl_is_https() -> Option<SslIsHttps> {
+    static FUNCTION: OnceLock<Option<SslIsHttps>> = OnceLock::new();
+    *FUNCTION.get_or_init(|| {
+        // SAFETY: the name is NUL-terminated. Whoever registers it promises this type.
+        unsafe {
+            let function = sys::apr_dynamic_fn_retrieve(SSL_IS_HTTPS.as_ptr());
+            function
+                .map(|function| std::mem::transmute::<unsafe extern "C" fn(), SslIsHttps>(function))
+        }
+    })
+}

@@ -1,0 +1,184 @@
+//! Hooks: where httpd calls the module.
+//!
+//! A hook is a plain function over the safe types. Each kind of hook has one adapter, generic over
+//! that function, which httpd gets: it wraps the pointers, catches panics (the hook then fails, and
+//! the request with it), and unwraps the result.
+
+use std::ffi::{CStr, c_char, c_int};
+use std::marker::PhantomData;
+use std::ptr;
+
+use httpd_sys as sys;
+
+use crate::module::Module;
+use crate::panic;
+use crate::pool::Pool;
+use crate::request::Request;
+use crate::server::Server;
+use crate::status::Status;
+
+/// Where in the sequence of the hooks of all modules one stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Order {
+    after: &'static [&'static CStr],
+    before: &'static [&'static CStr],
+    position: c_int,
+}
+
+impl Order {
+    /// Where most are.
+    pub const MIDDLE: Self = Self::at(sys::APR_HOOK_MIDDLE);
+    /// Among the last.
+    pub const LAST: Self = Self::at(sys::APR_HOOK_LAST);
+
+    const fn at(position: c_int) -> Self {
+        Self {
+            after: &[],
+            before: &[],
+            position,
+        }
+    }
+
+    /// After these modules.
+    pub const fn after(self, after: &'static [&'static CStr]) -> Self {
+        Self { after, ..self }
+    }
+
+    /// Before these modules.
+    pub const fn before(self, before: &'static [&'static CStr]) -> Self {
+        Self { before, ..self }
+    }
+}
+
+/// What a module registers its hooks with.
+#[derive(Debug)]
+pub struct Hooks<'p, M> {
+    pool: Pool<'p>,
+    module: PhantomData<M>,
+}
+
+/// The pools and the server of a configuration that has been read.
+#[derive(Clone, Copy, Debug)]
+pub struct Configured<'c> {
+    /// Lives as long as the configuration.
+    pub pool: Pool<'c>,
+    /// Is cleared when the server runs.
+    pub temp_pool: Pool<'c>,
+    /// The base server.
+    pub server: Server<'c>,
+}
+
+impl<'p, M: Module> Hooks<'p, M> {
+    pub(crate) fn new(pool: Pool<'p>) -> Self {
+        Self {
+            pool,
+            module: PhantomData,
+        }
+    }
+
+    /// Called when a configuration has been read.
+    pub fn post_config<F>(&self, _hook: F, order: Order)
+    where
+        F: Fn(Configured<'_>) -> Status + Copy + 'static,
+    {
+        let (after, before) = self.neighbours(order);
+        // SAFETY: the adapter has the hook's signature; the lists live until the hooks are gone.
+        unsafe { sys::ap_hook_post_config(Some(post_config::<F>), after, before, order.position) }
+    }
+
+    /// Called in each child, as it starts.
+    pub fn child_init<F>(&self, _hook: F, order: Order)
+    where
+        F: Fn(Pool<'_>, Server<'_>) + Copy + 'static,
+    {
+        let (after, before) = self.neighbours(order);
+        // SAFETY: as in `post_config`.
+        unsafe { sys::ap_hook_child_init(Some(child_init::<F>), after, before, order.position) }
+    }
+
+    /// Maps the URL of a request to a file.
+    pub fn translate_name<F>(&self, _hook: F, order: Order)
+    where
+        F: Fn(Request<'_>) -> Status + Copy + 'static,
+    {
+        let (after, before) = self.neighbours(order);
+        // SAFETY: as in `post_config`.
+        unsafe { sys::ap_hook_translate_name(Some(request::<F>), after, before, order.position) }
+    }
+
+    /// Answers a request.
+    pub fn handler<F>(&self, _hook: F, order: Order)
+    where
+        F: Fn(Request<'_>) -> Status + Copy + 'static,
+    {
+        let (after, before) = self.neighbours(order);
+        // SAFETY: as in `post_config`.
+        unsafe { sys::ap_hook_handler(Some(request::<F>), after, before, order.position) }
+    }
+
+    fn neighbours(&self, order: Order) -> (*const *const c_char, *const *const c_char) {
+        (self.names(order.after), self.names(order.before))
+    }
+
+    /// A list of names as httpd wants it: with a null pointer at its end.
+    fn names(&self, names: &[&CStr]) -> *const *const c_char {
+        let pointers = names.iter().map(|name| name.as_ptr()).chain([ptr::null()]);
+        self.pool.collect(names.len() + 1, pointers).as_ptr()
+    }
+}
+
+/// The one value of the type of a function or of a closure that captures nothing.
+fn the_one<F: Copy + 'static>() -> F {
+    const {
+        assert!(
+            size_of::<F>() == 0,
+            "a hook is a function, it captures nothing"
+        )
+    };
+    // SAFETY: `F` has no bytes, so any address that is not null and aligned holds a value of it;
+    // and one existed: whoever registered the hook passed it. It is a copy.
+    unsafe { ptr::NonNull::<F>::dangling().read() }
+}
+
+unsafe extern "C" fn post_config<F: Fn(Configured<'_>) -> Status + Copy + 'static>(
+    pool: *mut sys::apr_pool_t,
+    _log_pool: *mut sys::apr_pool_t,
+    temp_pool: *mut sys::apr_pool_t,
+    server: *mut sys::server_rec,
+) -> c_int {
+    panic::guard(Status::INTERNAL_SERVER_ERROR, || {
+        // SAFETY: these are the hook's arguments; httpd keeps them alive until it returns.
+        let configured = unsafe {
+            Configured {
+                pool: Pool::from_raw(pool),
+                temp_pool: Pool::from_raw(temp_pool),
+                server: Server::from_raw(server),
+            }
+        };
+        the_one::<F>()(configured)
+    })
+    .0
+}
+
+unsafe extern "C" fn child_init<F: Fn(Pool<'_>, Server<'_>) + Copy + 'static>(
+    pool: *mut sys::apr_pool_t,
+    server: *mut sys::server_rec,
+) {
+    panic::guard((), || {
+        // SAFETY: these are the hook's arguments; httpd keeps them alive until it returns.
+        let (pool, server) = unsafe { (Pool::from_raw(pool), Server::from_raw(server)) };
+        the_one::<F>()(pool, server);
+    });
+}
+
+unsafe extern "C" fn request<F: Fn(Request<'_>) -> Status + Copy + 'static>(
+    request: *mut sys::request_rec,
+) -> c_int {
+    panic::guard(Status::INTERNAL_SERVER_ERROR, || {
+        // SAFETY: this is the hook's argument; httpd keeps it alive until the hook returns, and
+        // processes it on this thread.
+        let request = unsafe { Request::from_raw(request) };
+        the_one::<F>()(request)
+    })
+    .0
+}

@@ -1,0 +1,227 @@
+//! The body of a request, as it comes out of the input filters.
+
+use std::ffi::c_char;
+use std::ptr::{self, NonNull};
+
+use httpd_sys as sys;
+use httpd_sys::{buckets, errno};
+
+use crate::brigade;
+use crate::request::Request;
+
+/// Why a body could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InputError {
+    /// The client went away or the connection broke.
+    #[error("the client went away")]
+    Disconnected,
+    /// Nothing came for as long as the server waits.
+    #[error("the client sent nothing for longer than the server waits")]
+    TimedOut,
+    /// It is larger than `LimitRequestBody` allows.
+    #[error("the body is larger than LimitRequestBody allows")]
+    TooLarge,
+    /// Its framing is broken, or a filter refused it.
+    #[error("the body is malformed, or an input filter refused it")]
+    Malformed,
+}
+
+impl InputError {
+    fn from_status(status: sys::apr_status_t) -> Self {
+        match status {
+            status if errno::apr_status_is_timeup(status) => Self::TimedOut,
+            status if errno::apr_status_is_disconnected(status) => Self::Disconnected,
+            // What httpd's own filter says of a chunked body that passes the limit.
+            sys::APR_ENOSPC => Self::TooLarge,
+            _ => Self::Malformed,
+        }
+    }
+}
+
+/// Reads the body of a request. What a filter delivered and nobody took waits in it.
+#[derive(Debug)]
+pub struct RequestBody<'r> {
+    request: Request<'r>,
+    /// Made by the first read: most requests have no body.
+    waiting: Option<NonNull<sys::apr_bucket_brigade>>,
+    /// How reading ended, once it has.
+    ended: Option<Result<(), InputError>>,
+}
+
+impl<'r> RequestBody<'r> {
+    /// The body of `request`, of which nothing may have been read.
+    pub fn new(request: Request<'r>) -> Self {
+        Self {
+            request,
+            waiting: None,
+            ended: None,
+        }
+    }
+
+    /// Reads some of the body: waits until there is at least a byte of it, and returns how many
+    /// were put into `buffer`, 0 at the end. After an error every further read fails alike.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, InputError> {
+        if buffer.is_empty() {
+            self.invite();
+            return Ok(0);
+        }
+        loop {
+            let taken = self.take(buffer)?;
+            if taken > 0 {
+                return Ok(taken);
+            }
+            if let Some(end) = self.ended {
+                return end.map(|()| 0);
+            }
+            self.fetch(buffer.len())?;
+        }
+    }
+
+    /// Tells a client that waits for it to go on and send the body.
+    fn invite(&mut self) {
+        let request = self.request.as_ptr();
+        // SAFETY: the request is valid. This is what httpd's own input filter does at the first
+        // read of a body.
+        unsafe {
+            let waits = (*request).expecting_100 != 0 && (*request).bytes_sent == 0;
+            if !waits || (*request).eos_sent != 0 {
+                return;
+            }
+            (*request).expecting_100 = 0;
+            let (status, line) = ((*request).status, (*request).status_line);
+            (*request).status = sys::HTTP_CONTINUE;
+            (*request).status_line = ptr::null();
+            sys::ap_send_interim_response(request, 0);
+            (*request).status = status;
+            (*request).status_line = line;
+        }
+    }
+
+    /// Asks the input filters for at most `wanted` bytes.
+    fn fetch(&mut self, wanted: usize) -> Result<(), InputError> {
+        let waiting = self.brigade();
+        let wanted = sys::apr_off_t::try_from(wanted).unwrap_or(sys::apr_off_t::MAX);
+        // SAFETY: the filters are those of the request, whose thread this is; the brigade is ours.
+        let status = unsafe {
+            sys::ap_get_brigade(
+                (*self.request.as_ptr()).input_filters,
+                waiting,
+                sys::ap_input_mode_t_AP_MODE_READBYTES,
+                sys::apr_read_type_e_APR_BLOCK_READ,
+                wanted,
+            )
+        };
+        if status != sys::APR_SUCCESS {
+            return Err(self.fail(InputError::from_status(status)));
+        }
+        // SAFETY: the brigade is ours.
+        if unsafe { buckets::apr_brigade_first(waiting) }.is_null() {
+            // A filter that was to wait and brought nothing would bring nothing for ever.
+            return Err(self.fail(InputError::Malformed));
+        }
+        Ok(())
+    }
+
+    /// Moves what is waiting into `buffer`, as far as it fits, up to the end of the body.
+    fn take(&mut self, buffer: &mut [u8]) -> Result<usize, InputError> {
+        let waiting = self.brigade();
+        let mut taken = 0;
+        while taken < buffer.len() && self.ended.is_none() {
+            // SAFETY: the brigade is ours.
+            let bucket = unsafe { buckets::apr_brigade_first(waiting) };
+            if bucket.is_null() {
+                break;
+            }
+            taken += self.take_bucket(bucket, &mut buffer[taken..])?;
+        }
+        Ok(taken)
+    }
+
+    /// Takes what fits from the first bucket, and removes what was taken.
+    fn take_bucket(
+        &mut self,
+        bucket: *mut sys::apr_bucket,
+        buffer: &mut [u8],
+    ) -> Result<usize, InputError> {
+        // SAFETY: the bucket is in our brigade; it is not used after it was deleted, and its data
+        // is copied before.
+        unsafe {
+            if buckets::apr_bucket_is_eos(bucket) {
+                self.ended = Some(Ok(()));
+            }
+            if buckets::apr_bucket_is_metadata(bucket) {
+                buckets::apr_bucket_delete(bucket);
+                return Ok(0);
+            }
+            let data = read_bucket(bucket).map_err(|error| self.fail(error))?;
+            let taken = data.len().min(buffer.len());
+            buffer[..taken].copy_from_slice(&data[..taken]);
+            if taken < data.len() {
+                let split = buckets::apr_bucket_split(bucket, taken);
+                if split != sys::APR_SUCCESS {
+                    return Err(self.fail(InputError::from_status(split)));
+                }
+            }
+            buckets::apr_bucket_delete(bucket);
+            Ok(taken)
+        }
+    }
+
+    fn fail(&mut self, error: InputError) -> InputError {
+        self.ended = Some(Err(error));
+        error
+    }
+
+    fn brigade(&mut self) -> *mut sys::apr_bucket_brigade {
+        let request = self.request;
+        self.waiting
+            .get_or_insert_with(|| {
+                // SAFETY: the pool and the allocator live as long as the request; APR aborts the
+                // process rather than return null.
+                unsafe {
+                    NonNull::new_unchecked(sys::apr_brigade_create(
+                        request.pool().as_ptr(),
+                        brigade::bucket_alloc(request),
+                    ))
+                }
+            })
+            .as_ptr()
+    }
+}
+
+impl Drop for RequestBody<'_> {
+    fn drop(&mut self) {
+        if let Some(waiting) = self.waiting {
+            // SAFETY: created by `brigade` and destroyed once.
+            unsafe { sys::apr_brigade_destroy(waiting.as_ptr()) };
+        }
+    }
+}
+
+/// The data of a bucket, valid until the bucket is deleted or split.
+///
+/// # Safety
+///
+/// `bucket` must be a bucket with data that is in a brigade, and stay there during `'b`.
+unsafe fn read_bucket<'b>(bucket: *mut sys::apr_bucket) -> Result<&'b [u8], InputError> {
+    let mut data: *const c_char = ptr::null();
+    let mut length = 0;
+    // SAFETY: the caller passes a bucket in a brigade, and both places are writable.
+    let status = unsafe {
+        buckets::apr_bucket_read(
+            bucket,
+            &raw mut data,
+            &raw mut length,
+            sys::apr_read_type_e_APR_BLOCK_READ,
+        )
+    };
+    if status != sys::APR_SUCCESS {
+        return Err(InputError::from_status(status));
+    }
+    if length == 0 {
+        return Ok(&[]);
+    }
+    // SAFETY: a successful read gives that many bytes, which the bucket keeps.
+    Ok(unsafe { std::slice::from_raw_parts(data.cast(), length) })
+}

@@ -1,0 +1,106 @@
+//! The process this is, and the server program it runs.
+
+use std::ffi::{CStr, c_int};
+
+use httpd_sys as sys;
+
+use crate::pool::Pool;
+use crate::text;
+
+/// What httpd is doing with a configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It only says whether the configuration is right (`-t`), or shows it (`-S`, `-M`, …).
+    Test,
+    /// It reads its configuration for the first time, to see whether it could start.
+    Rehearsal,
+    /// It is going to run with it.
+    Run,
+}
+
+/// What httpd is doing with the configuration it has just read.
+pub fn phase() -> Phase {
+    // SAFETY: plain questions.
+    let (state, mode) = unsafe {
+        (
+            sys::ap_state_query(sys::AP_SQ_MAIN_STATE),
+            sys::ap_state_query(sys::AP_SQ_RUN_MODE),
+        )
+    };
+    match (state, mode) {
+        (_, sys::AP_SQ_RM_CONFIG_TEST | sys::AP_SQ_RM_CONFIG_DUMP) => Phase::Test,
+        (sys::AP_SQ_MS_CREATE_PRE_CONFIG, _) => Phase::Rehearsal,
+        _ => Phase::Run,
+    }
+}
+
+/// What the MPM says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mpm {
+    /// Whether a child serves requests on several threads.
+    pub is_threaded: bool,
+    /// Whether there is more than one child.
+    pub is_forked: bool,
+    /// The most children there can be.
+    pub max_daemons: u32,
+    /// The threads of each.
+    pub max_threads: u32,
+}
+
+impl Mpm {
+    /// Asks it.
+    pub fn query() -> Self {
+        Self {
+            is_threaded: query(sys::AP_MPMQ_IS_THREADED) != sys::AP_MPMQ_NOT_SUPPORTED,
+            is_forked: query(sys::AP_MPMQ_IS_FORKED) != sys::AP_MPMQ_NOT_SUPPORTED,
+            max_daemons: at_least_one(query(sys::AP_MPMQ_MAX_DAEMONS)),
+            max_threads: at_least_one(query(sys::AP_MPMQ_MAX_THREADS)),
+        }
+    }
+}
+
+fn query(code: c_int) -> c_int {
+    let mut answer = 0;
+    // SAFETY: the place for the answer is writable.
+    let status = unsafe { sys::ap_mpm_query(code, &raw mut answer) };
+    if status == sys::APR_SUCCESS {
+        answer
+    } else {
+        0
+    }
+}
+
+fn at_least_one(number: c_int) -> u32 {
+    u32::try_from(number).unwrap_or_default().max(1)
+}
+
+/// The name of the MPM: `event`.
+pub fn mpm_name() -> &'static CStr {
+    // SAFETY: a string of the MPM's, which is not unloaded while modules run.
+    unsafe { text::borrow(sys::ap_show_mpm()) }.unwrap_or_default()
+}
+
+/// The version of the httpd whose headers this was compiled with.
+pub const COMPILED_VERSION: [u32; 3] = [
+    sys::AP_SERVER_MAJORVERSION_NUMBER as u32,
+    sys::AP_SERVER_MINORVERSION_NUMBER as u32,
+    sys::AP_SERVER_PATCHLEVEL_NUMBER as u32,
+];
+
+/// All the server says of itself: `Apache/2.4.66 (Debian) mod_wsgi/…`.
+pub fn description() -> &'static CStr {
+    // SAFETY: a string that stays the same while children run.
+    unsafe { text::borrow(sys::ap_get_server_description()) }.unwrap_or_default()
+}
+
+/// When httpd was built.
+pub fn build_date() -> &'static CStr {
+    // SAFETY: a constant of httpd's.
+    unsafe { text::borrow(sys::ap_get_server_built()) }.unwrap_or_default()
+}
+
+/// Adds a component to what the server says of itself, until the next configuration.
+pub fn add_version_component(pool: Pool<'_>, component: &CStr) {
+    // SAFETY: both are valid; httpd copies the string.
+    unsafe { sys::ap_add_version_component(pool.as_ptr(), component.as_ptr()) }
+}

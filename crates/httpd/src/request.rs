@@ -1,0 +1,310 @@
+//! Requests: what the client asked for, where it was mapped to, what is answered.
+
+use std::ffi::{CStr, c_char, c_int};
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use httpd_sys as sys;
+
+use crate::connection::Connection;
+use crate::module::{self, Module};
+use crate::pool::Pool;
+use crate::server::Server;
+use crate::table::Table;
+use crate::text;
+
+/// A request that is being processed during `'r`, on this thread.
+///
+/// The lifetime is invariant, as that of the request's tables is.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'r> {
+    raw: NonNull<sys::request_rec>,
+    lifetime: PhantomData<fn(&'r ()) -> &'r ()>,
+    one_thread: PhantomData<*mut ()>,
+}
+
+/// What kind of file a request was mapped to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileType {
+    /// There is no such file.
+    Missing,
+    /// A directory.
+    Directory,
+    /// Anything else.
+    Other,
+}
+
+/// Life of a request: its records and what they lead to.
+impl<'r> Request<'r> {
+    /// Wraps a request of httpd's.
+    ///
+    /// # Safety
+    ///
+    /// - `raw` must point to a request that is processed throughout `'r`.
+    /// - Only the calling thread may use it, or any wrapper of it, at any one time.
+    pub unsafe fn from_raw(raw: *mut sys::request_rec) -> Self {
+        Self {
+            // SAFETY: the caller passes a request, which is not null.
+            raw: unsafe { NonNull::new_unchecked(raw) },
+            lifetime: PhantomData,
+            one_thread: PhantomData,
+        }
+    }
+
+    /// The pointer, for httpd's own functions.
+    pub fn as_ptr(self) -> *mut sys::request_rec {
+        self.raw.as_ptr()
+    }
+
+    /// A look at the record. It must not last: httpd changes the record behind it.
+    fn record(&self) -> &sys::request_rec {
+        // SAFETY: the request lives for 'r and is used by this thread only, which does not call
+        // into httpd while it holds this.
+        unsafe { self.raw.as_ref() }
+    }
+
+    /// The request's pool.
+    pub fn pool(self) -> Pool<'r> {
+        // SAFETY: the pool is cleared after the request has been processed.
+        unsafe { Pool::from_raw(self.record().pool) }
+    }
+
+    /// The server it was sent to.
+    pub fn server(self) -> Server<'r> {
+        // SAFETY: a request has a server, which outlives it.
+        unsafe { Server::from_raw(self.record().server) }
+    }
+
+    /// The connection it came on.
+    pub fn connection(self) -> Connection<'r> {
+        // SAFETY: a request has a connection, which outlives it and is processed by its thread.
+        unsafe { Connection::from_raw(self.record().connection) }
+    }
+
+    /// The request that was redirected, inside the server, to this one.
+    pub fn prev(self) -> Option<Self> {
+        NonNull::new(self.record().prev).map(|prev| {
+            // SAFETY: it waits for this one to be processed, on this thread.
+            unsafe { Self::from_raw(prev.as_ptr()) }
+        })
+    }
+
+    /// What the module's directives say for the place the request was mapped to.
+    pub fn config<M: Module>(self) -> &'r M::DirConfig {
+        // SAFETY: the vector is that of a mapped request; its values live at least as long.
+        unsafe { module::dir_config::<M>(self.record().per_dir_config) }
+    }
+}
+
+/// What was asked for.
+impl<'r> Request<'r> {
+    /// Borrows a string of the record.
+    fn text(self, string: *const c_char) -> Option<&'r CStr> {
+        // SAFETY: strings of the record are in the request's pool, or live longer.
+        unsafe { text::borrow(string) }
+    }
+
+    /// The method: `GET`.
+    pub fn method(self) -> &'r CStr {
+        self.text(self.record().method).unwrap_or_default()
+    }
+
+    /// Whether only the head of the response is wanted.
+    pub fn is_head(self) -> bool {
+        self.record().header_only != 0
+    }
+
+    /// The request line, as it was sent.
+    pub fn request_line(self) -> Option<&'r CStr> {
+        self.text(self.record().the_request)
+    }
+
+    /// The URL's path, decoded.
+    pub fn uri(self) -> &'r CStr {
+        self.text(self.record().uri).unwrap_or_default()
+    }
+
+    /// The URL as it was sent.
+    pub fn unparsed_uri(self) -> &'r CStr {
+        self.text(self.record().unparsed_uri).unwrap_or_default()
+    }
+
+    /// What follows the `?` in the URL.
+    pub fn args(self) -> Option<&'r CStr> {
+        self.text(self.record().args)
+    }
+
+    /// The protocol: `HTTP/1.1`.
+    pub fn protocol(self) -> &'r CStr {
+        self.text(self.record().protocol).unwrap_or_default()
+    }
+
+    /// When it was received, in microseconds since the epoch.
+    pub fn time(self) -> i64 {
+        self.record().request_time
+    }
+
+    /// The headers the client sent.
+    pub fn headers_in(self) -> Table<'r> {
+        // SAFETY: tables of a request live as long as its pool and are used by its thread.
+        unsafe { Table::from_raw(self.record().headers_in) }
+    }
+
+    /// The port of the server, by the rules of `UseCanonicalName`.
+    pub fn server_port(self) -> u16 {
+        // SAFETY: the request is valid.
+        unsafe { sys::ap_get_server_port(self.as_ptr()) }
+    }
+
+    /// The name of the host the client asked for, without port.
+    pub fn hostname(self) -> Option<&'r CStr> {
+        self.text(self.record().hostname)
+    }
+
+    /// The id its error log lines carry; it is made if there is none yet.
+    pub fn log_id(self) -> Option<&'r CStr> {
+        if self.record().log_id.is_null() {
+            let connection = self.connection().as_ptr();
+            // SAFETY: both are valid; a hook sets the field, to a string in the request's pool.
+            unsafe {
+                let slot = &raw mut (*self.as_ptr()).log_id;
+                sys::ap_run_generate_log_id(connection, self.as_ptr(), slot);
+            }
+        }
+        self.text(self.record().log_id)
+    }
+}
+
+/// Where it was mapped to.
+impl<'r> Request<'r> {
+    /// The name of the handler, if one is set.
+    pub fn handler(self) -> Option<&'r CStr> {
+        self.text(self.record().handler)
+    }
+
+    /// Sets the handler.
+    pub fn set_handler(self, name: &'static CStr) {
+        // SAFETY: the request is valid, the name is for ever.
+        unsafe { (*self.as_ptr()).handler = name.as_ptr() }
+    }
+
+    /// The file it was mapped to.
+    pub fn filename(self) -> Option<&'r CStr> {
+        self.text(self.record().filename)
+    }
+
+    /// Maps it to a file.
+    pub fn set_filename(self, name: &'r CStr) {
+        // SAFETY: the request is valid, the name lives as long. httpd changes it in place, but
+        // only before it walks the directories, when nobody has borrowed it.
+        unsafe { (*self.as_ptr()).filename = name.as_ptr().cast_mut() }
+    }
+
+    /// What follows, in the URL's path, the part that names the file.
+    pub fn path_info(self) -> Option<&'r CStr> {
+        self.text(self.record().path_info)
+    }
+
+    /// What kind of file it was mapped to.
+    pub fn file_type(self) -> FileType {
+        match self.record().finfo.filetype {
+            sys::apr_filetype_e_APR_NOFILE => FileType::Missing,
+            sys::apr_filetype_e_APR_DIR => FileType::Directory,
+            _ => FileType::Other,
+        }
+    }
+
+    /// When the file was last changed, in microseconds since the epoch, if httpd knows.
+    pub fn file_mtime(self) -> Option<i64> {
+        let finfo = &self.record().finfo;
+        let known = finfo.valid & sys::APR_FINFO_MTIME != 0;
+        known.then_some(finfo.mtime)
+    }
+
+    /// Whether `AcceptPathInfo Off` applies.
+    pub fn rejects_path_info(self) -> bool {
+        self.record().used_path_info == sys::AP_REQ_REJECT_PATH_INFO
+    }
+
+    /// Whether `Options ExecCGI` applies.
+    pub fn allows_exec_cgi(self) -> bool {
+        // SAFETY: the request is valid.
+        unsafe { sys::ap_allow_options(self.as_ptr()) & sys::OPT_EXECCGI != 0 }
+    }
+
+    /// `LimitRequestBody`; 0 is no limit.
+    pub fn limit_request_body(self) -> i64 {
+        // SAFETY: the request is valid.
+        unsafe { sys::ap_get_limit_req_body(self.as_ptr()) }
+    }
+
+    /// Notes from one module to another.
+    pub fn notes(self) -> Table<'r> {
+        // SAFETY: as in `headers_in`.
+        unsafe { Table::from_raw(self.record().notes) }
+    }
+
+    /// Variables for whoever runs in the request's behalf.
+    pub fn subprocess_env(self) -> Table<'r> {
+        // SAFETY: as in `headers_in`.
+        unsafe { Table::from_raw(self.record().subprocess_env) }
+    }
+
+    /// Adds the CGI variables that all handlers need to [`Self::subprocess_env`].
+    pub fn add_common_vars(self) {
+        // SAFETY: the request is valid.
+        unsafe { sys::ap_add_common_vars(self.as_ptr()) }
+    }
+
+    /// Whether its first output filter makes or changes content, rather than speak the protocol.
+    pub fn has_content_filter(self) -> bool {
+        let filter = self.record().output_filters;
+        // SAFETY: null, or a filter of this request, whose record is static.
+        unsafe {
+            !filter.is_null() && (*(*filter).frec).ftype < sys::ap_filter_type_AP_FTYPE_PROTOCOL
+        }
+    }
+}
+
+/// The response's head.
+impl<'r> Request<'r> {
+    /// Sets the status of the response, and the line it is sent as, reason included.
+    pub fn set_status(self, status: c_int, line: Option<&'r CStr>) {
+        // SAFETY: the request is valid, the line lives as long.
+        unsafe {
+            (*self.as_ptr()).status = status;
+            (*self.as_ptr()).status_line = text::as_ptr_or_null(line);
+        }
+    }
+
+    /// Sets the content type of the response, and with it the filters that depend on it.
+    pub fn set_content_type(self, content_type: &'r CStr) {
+        // SAFETY: the request is valid, the string lives as long.
+        unsafe { sys::ap_set_content_type(self.as_ptr(), content_type.as_ptr()) }
+    }
+
+    /// Sets the length of the response.
+    pub fn set_content_length(self, length: i64) {
+        // SAFETY: the request is valid.
+        unsafe { sys::ap_set_content_length(self.as_ptr(), length) }
+    }
+
+    /// The headers of the response.
+    pub fn headers_out(self) -> Table<'r> {
+        // SAFETY: as in `headers_in`.
+        unsafe { Table::from_raw(self.record().headers_out) }
+    }
+
+    /// Those that are also sent with an error response.
+    pub fn err_headers_out(self) -> Table<'r> {
+        // SAFETY: as in `headers_in`.
+        unsafe { Table::from_raw(self.record().err_headers_out) }
+    }
+
+    /// Reads what is left of the request's body and drops it.
+    pub fn discard_body(self) -> crate::Status {
+        // SAFETY: the request is valid.
+        crate::Status(unsafe { sys::ap_discard_request_body(self.as_ptr()) })
+    }
+}

@@ -1,0 +1,85 @@
+//! Servers: the base server and its virtual hosts.
+
+use std::ffi::CStr;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use httpd_sys as sys;
+
+use crate::module::{self, Module};
+use crate::pool::Pool;
+use crate::text;
+
+/// The base server or a virtual host, as configured, during `'s`.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug)]
+pub struct Server<'s> {
+    raw: NonNull<sys::server_rec>,
+    lifetime: PhantomData<&'s sys::server_rec>,
+}
+
+impl<'s> Server<'s> {
+    /// Wraps a server of httpd's.
+    ///
+    /// # Safety
+    ///
+    /// `raw` must point to a server, with its configuration complete, that lives throughout `'s`.
+    pub unsafe fn from_raw(raw: *mut sys::server_rec) -> Self {
+        Self {
+            // SAFETY: the caller passes a server, which is not null.
+            raw: unsafe { NonNull::new_unchecked(raw) },
+            lifetime: PhantomData,
+        }
+    }
+
+    /// The pointer, for httpd's own functions.
+    pub fn as_ptr(self) -> *mut sys::server_rec {
+        self.raw.as_ptr()
+    }
+
+    /// What the module's directives say in this server, merged with the base server's.
+    pub fn config<M: Module>(self) -> &'s M::ServerConfig {
+        // SAFETY: the vector is that of a complete server that lives for 's.
+        unsafe { module::server_config::<M>((*self.as_ptr()).module_config) }
+    }
+
+    /// Whether this is a virtual host.
+    pub fn is_virtual(self) -> bool {
+        // SAFETY: the server lives for 's.
+        unsafe { (*self.as_ptr()).is_virtual != 0 }
+    }
+
+    /// Its `ServerName`, if it has one.
+    pub fn hostname(self) -> Option<&'s CStr> {
+        // SAFETY: the server lives for 's, as do its strings.
+        unsafe { text::borrow((*self.as_ptr()).server_hostname) }
+    }
+
+    /// Its `ServerAdmin`, if it has one.
+    pub fn admin(self) -> Option<&'s CStr> {
+        // SAFETY: as in `hostname`.
+        unsafe { text::borrow((*self.as_ptr()).server_admin) }
+    }
+
+    /// The server after this one: the base server comes first, then the virtual hosts in the
+    /// order of the configuration.
+    pub fn next(self) -> Option<Self> {
+        // SAFETY: servers form a list that lives as long as the configuration does.
+        let next = unsafe { (*self.as_ptr()).next };
+        (!next.is_null()).then(|| {
+            // SAFETY: not null, and as complete and long-lived as this one.
+            unsafe { Self::from_raw(next) }
+        })
+    }
+
+    /// This server and all after it.
+    pub fn iter(self) -> impl Iterator<Item = Self> {
+        std::iter::successors(Some(self), |server| server.next())
+    }
+
+    /// The pool of the process httpd runs in: it outlives every configuration.
+    pub fn process_pool(self) -> Pool<'s> {
+        // SAFETY: httpd sets it at its start and clears it at its end.
+        unsafe { Pool::from_raw((*(*self.as_ptr()).process).pool) }
+    }
+}

@@ -1,0 +1,52 @@
+//! What hooks return, and what APR's functions do.
+
+use std::ffi::c_int;
+
+use httpd_sys as sys;
+
+/// The result of a hook: one of httpd's own, or an HTTP status.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status(pub c_int);
+
+impl Status {
+    /// Done; what that means for the hooks that follow depends on the hook.
+    pub const OK: Self = Self(sys::OK);
+    /// Not mine.
+    pub const DECLINED: Self = Self(sys::DECLINED);
+    /// The response has been sent.
+    pub const DONE: Self = Self(sys::DONE);
+    /// 400.
+    pub const BAD_REQUEST: Self = Self(sys::HTTP_BAD_REQUEST);
+    /// 403.
+    pub const FORBIDDEN: Self = Self(sys::HTTP_FORBIDDEN);
+    /// 404.
+    pub const NOT_FOUND: Self = Self(sys::HTTP_NOT_FOUND);
+    /// 408.
+    pub const REQUEST_TIME_OUT: Self = Self(sys::HTTP_REQUEST_TIME_OUT);
+    /// 411.
+    pub const LENGTH_REQUIRED: Self = Self(sys::HTTP_LENGTH_REQUIRED);
+    /// 413.
+    pub const REQUEST_ENTITY_TOO_LARGE: Self = Self(sys::HTTP_REQUEST_ENTITY_TOO_LARGE);
+    /// 500.
+    pub const INTERNAL_SERVER_ERROR: Self = Self(sys::HTTP_INTERNAL_SERVER_ERROR);
+    /// 501.
+    pub const NOT_IMPLEMENTED: Self = Self(sys::HTTP_NOT_IMPLEMENTED);
+    /// 502.
+    pub const BAD_GATEWAY: Self = Self(sys::HTTP_BAD_GATEWAY);
+}
+
+/// Why a function of APR, or a filter, failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("APR status {0}")]
+pub struct AprStatus(pub sys::apr_status_t);
+
+impl AprStatus {
+    /// Turns the status of a call into a result.
+    pub fn check(status: sys::apr_status_t) -> Result<(), Self> {
+        match status {
+            sys::APR_SUCCESS => Ok(()),
+            failure => Err(Self(failure)),
+        }
+    }
+}
