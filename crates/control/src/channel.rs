@@ -1,0 +1,225 @@
+//! A link between two processes that carries messages and descriptors.
+//!
+//! A message is one packet of a `SOCK_SEQPACKET` socket: it arrives whole or not at all, so
+//! neither side has to find its end.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
+    sendmsg, socketpair,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The longest message, in bytes. A packet must fit the socket's buffer, of which Linux grants
+/// more than this by default.
+pub const MAX_MESSAGE: usize = 128 << 10;
+
+/// The most descriptors a message can carry; Linux allows 253.
+pub const MAX_DESCRIPTORS: usize = 250;
+
+/// Why a message was not sent or received.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChannelError {
+    /// The system refused.
+    #[error("the link to the other process failed: {0}")]
+    Io(#[from] io::Error),
+    /// The message is too long to send.
+    #[error("a message of {0} bytes is longer than {MAX_MESSAGE}")]
+    TooLong(usize),
+    /// The bytes that arrived are no message.
+    #[error("the other process sent something that is no message: {0}")]
+    Malformed(#[from] postcard::Error),
+    /// The other end is gone.
+    #[error("the other process closed the link")]
+    Closed,
+}
+
+impl From<Errno> for ChannelError {
+    fn from(error: Errno) -> Self {
+        Self::Io(error.into())
+    }
+}
+
+/// One end of a link.
+#[derive(Debug)]
+pub struct Channel {
+    socket: OwnedFd,
+}
+
+impl Channel {
+    /// Both ends of a new link, closed on exec.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no socket.
+    pub fn pair() -> io::Result<(Self, Self)> {
+        let (one, other) = socketpair(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )?;
+        Ok((Self { socket: one }, Self { socket: other }))
+    }
+
+    /// The end that a parent process left at a descriptor.
+    pub fn from_socket(socket: OwnedFd) -> Self {
+        Self { socket }
+    }
+
+    /// Sends a message, with descriptors that the other end gets copies of. Does not wait: a
+    /// peer that does not read must not stop the one who supervises it.
+    ///
+    /// # Errors
+    ///
+    /// When the message is too long, the other end is gone, or its buffer is full.
+    pub fn send(
+        &self,
+        message: &impl Serialize,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), ChannelError> {
+        let bytes = postcard::to_stdvec(message)?;
+        if bytes.len() > MAX_MESSAGE {
+            return Err(ChannelError::TooLong(bytes.len()));
+        }
+        let raw: Vec<RawFd> = descriptors.iter().map(|fd| fd.as_raw_fd()).collect();
+        let rights = [ControlMessage::ScmRights(&raw)];
+        let control = if raw.is_empty() {
+            &rights[..0]
+        } else {
+            &rights[..]
+        };
+        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+        retry(|| {
+            sendmsg::<()>(
+                self.socket.as_raw_fd(),
+                &[IoSlice::new(&bytes)],
+                control,
+                flags,
+                None,
+            )
+        })
+        .map_err(|error| match error {
+            Errno::EPIPE | Errno::ECONNRESET => ChannelError::Closed,
+            error => error.into(),
+        })?;
+        Ok(())
+    }
+
+    /// Waits for a message and takes it, with the descriptors that came along, closed on exec.
+    ///
+    /// # Errors
+    ///
+    /// When the other end is gone or sent something that is no message.
+    pub fn receive<M: DeserializeOwned>(&self) -> Result<(M, Vec<OwnedFd>), ChannelError> {
+        let mut bytes = vec![0; MAX_MESSAGE];
+        let mut control = nix::cmsg_space!([RawFd; MAX_DESCRIPTORS]);
+        let (length, descriptors) = retry(|| {
+            let mut parts = [IoSliceMut::new(&mut bytes)];
+            let received = recvmsg::<()>(
+                self.socket.as_raw_fd(),
+                &mut parts,
+                Some(&mut control),
+                MsgFlags::MSG_CMSG_CLOEXEC,
+            )?;
+            let descriptors: Vec<OwnedFd> = received
+                .cmsgs()?
+                .filter_map(|message| match message {
+                    ControlMessageOwned::ScmRights(raw) => Some(raw),
+                    _ => None,
+                })
+                .flatten()
+                // SAFETY: the kernel has just made these descriptors for this process, and
+                // nobody else knows their numbers.
+                .map(|raw| unsafe { OwnedFd::from_raw_fd(raw) })
+                .collect();
+            Ok((received.bytes, descriptors))
+        })
+        .map_err(|error| match error {
+            Errno::ECONNRESET => ChannelError::Closed,
+            error => error.into(),
+        })?;
+        if length == 0 {
+            return Err(ChannelError::Closed);
+        }
+        Ok((
+            postcard::from_bytes(bytes.get(..length).unwrap_or_default())?,
+            descriptors,
+        ))
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Repeats a call that a signal interrupted.
+fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            result => return result,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::io::{Read as _, Seek as _, Write as _};
+
+    #[test]
+    fn a_message_arrives_whole_with_its_descriptors() {
+        let (here, there) = Channel::pair().unwrap();
+        let mut file = tempfile();
+        file.write_all(b"shared").unwrap();
+        here.send(&("hello".to_owned(), 7_u32), &[file.as_fd()])
+            .unwrap();
+
+        let (message, mut descriptors) = there.receive::<(String, u32)>().unwrap();
+        assert_eq!(message, ("hello".to_owned(), 7));
+        let mut copy = File::from(descriptors.remove(0));
+        copy.rewind().unwrap();
+        let mut text = String::new();
+        copy.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "shared");
+    }
+
+    #[test]
+    fn the_end_of_the_other_process_is_told() {
+        let (here, there) = Channel::pair().unwrap();
+        drop(there);
+        assert!(matches!(here.receive::<u32>(), Err(ChannelError::Closed)));
+        assert!(matches!(here.send(&1_u32, &[]), Err(ChannelError::Closed)));
+    }
+
+    #[test]
+    fn a_message_that_is_too_long_is_not_sent() {
+        let (here, _there) = Channel::pair().unwrap();
+        let error = here.send(&vec![0_u8; MAX_MESSAGE + 1], &[]).unwrap_err();
+        assert!(matches!(error, ChannelError::TooLong(_)), "{error}");
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_does_not_block() {
+        let (here, _there) = Channel::pair().unwrap();
+        let message = vec![0_u8; 60_000];
+        let error = (0..100)
+            .find_map(|_| here.send(&message, &[]).err())
+            .unwrap();
+        assert!(matches!(error, ChannelError::Io(_)), "{error}");
+    }
+
+    fn tempfile() -> File {
+        let flags = nix::sys::memfd::MFdFlags::MFD_CLOEXEC;
+        File::from(nix::sys::memfd::memfd_create(c"test", flags).unwrap())
+    }
+}

@@ -1,0 +1,19 @@
+//! What the httpd parent, the supervisor and the workers tell each other.
+//!
+//! The parent describes process groups ([`GroupSpec`]) to the supervisor, which starts workers and
+//! hands each the description of its own group. Both links are [`Channel`]s, which carry
+//! [`Message`](messages)s together with file descriptors. What httpd's children need to know at
+//! every request, which workers are up and how busy, lies in memory they all map: a [`Table`] for
+//! each group.
+//!
+//! Requests themselves travel otherwise: in the frames of the crate `wire`.
+
+mod channel;
+mod messages;
+mod spec;
+mod table;
+
+pub use channel::{Channel, ChannelError, MAX_DESCRIPTORS, MAX_MESSAGE};
+pub use messages::{FromSupervisor, FromWorker, Replacement, ToSupervisor, ToWorker};
+pub use spec::{GroupSpec, Identity, Life, Limits, PreloadScript, PythonSpec, ServerSpec};
+pub use table::{Slot, SlotState, Table};

@@ -1,0 +1,115 @@
+//! The messages on the links: parent to supervisor, supervisor to worker, and back.
+
+use serde::{Deserialize, Serialize};
+
+use crate::spec::GroupSpec;
+
+/// From the httpd parent to the supervisor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToSupervisor {
+    /// A new set of groups begins: so many follow.
+    Begin {
+        /// The number of [`ToSupervisor::Group`] messages that follow.
+        groups: u32,
+    },
+    /// One group of the set. With it come its error log, its table, then the listening socket of
+    /// each slot.
+    Group(Box<GroupSpec>),
+    /// The set is complete. Groups that are not in it end; those that were there before are
+    /// replaced worker by worker.
+    Commit,
+    /// All workers shall end, and then the supervisor.
+    Stop,
+}
+
+/// From the supervisor to the httpd parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromSupervisor {
+    /// The set of groups is in force: workers are being started.
+    Committed,
+}
+
+/// From the supervisor to a worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// The first message: what to be. With it come the error log, the table and the listening
+    /// socket.
+    Start {
+        /// The group.
+        group: Box<GroupSpec>,
+        /// The slot in the group's table.
+        slot: u32,
+    },
+    /// Take over the slot: accept connections.
+    Serve,
+    /// Take no more requests, finish those in flight, end.
+    Drain {
+        /// Why, in the words of `shutdown_reason`.
+        reason: Replacement,
+    },
+}
+
+/// From a worker to the supervisor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromWorker {
+    /// Python runs, the scripts are loaded: ready to serve.
+    Ready,
+    /// This worker's time has come; start a successor.
+    Replace(Replacement),
+    /// This worker cannot start, and why. It ends after this.
+    Failed(String),
+}
+
+/// Why a worker is replaced or ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Replacement {
+    /// httpd stops, or the administrator sent SIGTERM.
+    ShutdownSignal,
+    /// httpd restarts gracefully, or the administrator sent SIGUSR1.
+    GracefulSignal,
+    /// SIGUSR1 where `eviction-timeout` is set.
+    EvictionSignal,
+    /// `cpu-time-limit`.
+    CpuTimeLimit,
+    /// `maximum-requests`.
+    MaximumRequests,
+    /// `restart-interval`.
+    RestartInterval,
+    /// `inactivity-timeout`.
+    InactivityTimeout,
+    /// `request-timeout`.
+    RequestTimeout,
+    /// `startup-timeout`.
+    StartupTimeout,
+    /// `deadlock-timeout`.
+    DeadlockTimeout,
+    /// A script changed.
+    ScriptReload,
+}
+
+impl Replacement {
+    /// The word that applications get as `shutdown_reason`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ShutdownSignal => "shutdown_signal",
+            Self::GracefulSignal => "graceful_signal",
+            Self::EvictionSignal => "eviction_signal",
+            Self::CpuTimeLimit => "cpu_time_limit",
+            Self::MaximumRequests => "maximum_requests",
+            Self::RestartInterval => "restart_interval",
+            Self::InactivityTimeout => "inactivity_timeout",
+            Self::RequestTimeout => "request_timeout",
+            Self::StartupTimeout => "startup_timeout",
+            Self::DeadlockTimeout => "deadlock_timeout",
+            Self::ScriptReload => "script_reload",
+        }
+    }
+
+    /// Whether the successor must not wait: the worker can serve nobody any more.
+    pub const fn is_urgent(self) -> bool {
+        matches!(
+            self,
+            Self::DeadlockTimeout | Self::StartupTimeout | Self::ShutdownSignal
+        )
+    }
+}

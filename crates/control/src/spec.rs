@@ -1,0 +1,168 @@
+//! What a process group is: everything a supervisor and a worker must know of it.
+//!
+//! The module makes these from `WSGIDaemonProcess`, with every name already resolved and every
+//! value checked; durations are `None` where a limit is off.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A process group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GroupSpec {
+    /// Its name.
+    pub name: String,
+    /// How many processes it has: one for each slot of its table and each of its sockets.
+    pub processes: u32,
+    /// Whether `processes` was given at all, which `wsgi.multiprocess` shows.
+    pub multiprocess: bool,
+    /// How many threads each of its processes has; 0 runs a service script.
+    pub threads: u32,
+    /// The stack size of those threads, in bytes.
+    pub stack_size: Option<usize>,
+    /// How its processes show in a list of processes.
+    pub display_name: Option<OsString>,
+    /// As whom and where they run.
+    pub identity: Identity,
+    /// What they may use.
+    pub limits: Limits,
+    /// When they are replaced.
+    pub life: Life,
+    /// Their Python.
+    pub python: PythonSpec,
+    /// The scripts to load before the first request, in the configuration's order.
+    pub preload: Vec<PreloadScript>,
+    /// The httpd they belong to.
+    pub server: ServerSpec,
+    /// The most verbose level that is logged, in httpd's numbers.
+    pub log_level: u8,
+}
+
+/// As whom and where a worker runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The user and its primary group, if the supervisor runs as root and must change them.
+    pub ids: Option<(u32, u32)>,
+    /// The user's name, for its groups; absent if it has none.
+    pub user_name: Option<String>,
+    /// The supplementary groups, if they replace those of the user.
+    pub supplementary_groups: Option<Vec<u32>>,
+    /// The uid that a peer on the socket must have: httpd's `User`.
+    pub peer_uid: u32,
+    /// The umask.
+    pub umask: Option<u32>,
+    /// The root directory.
+    pub chroot: Option<OsString>,
+    /// The working directory.
+    pub home: Option<OsString>,
+    /// `home` goes to the front of `sys.path`; the home of a user does not.
+    pub home_on_path: bool,
+    /// `LANG`.
+    pub lang: Option<OsString>,
+    /// `LC_ALL`.
+    pub locale: Option<OsString>,
+}
+
+/// What a worker may use.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Its nice value.
+    pub cpu_priority: Option<i32>,
+    /// Its CPU time.
+    pub cpu_time: Option<Duration>,
+    /// Its data segment, in bytes.
+    pub memory: Option<u64>,
+    /// Its address space, in bytes.
+    pub virtual_memory: Option<u64>,
+}
+
+/// When a worker is replaced, and how long things may take.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Life {
+    /// After so many requests.
+    pub maximum_requests: Option<u64>,
+    /// After so long.
+    pub restart_interval: Option<Duration>,
+    /// After so long without a request.
+    pub inactivity_timeout: Option<Duration>,
+    /// If no script could be loaded for so long after the first request.
+    pub startup_timeout: Option<Duration>,
+    /// If a request takes longer than this.
+    pub request_timeout: Option<Duration>,
+    /// How long a request that was interrupted may take to unwind.
+    pub interrupt_timeout: Option<Duration>,
+    /// If nobody got the GIL for so long.
+    pub deadlock_timeout: Option<Duration>,
+    /// How long requests in flight may take when a worker is replaced.
+    pub graceful_timeout: Option<Duration>,
+    /// The same after SIGUSR1.
+    pub eviction_timeout: Option<Duration>,
+    /// How long the end of Python may take.
+    pub shutdown_timeout: Option<Duration>,
+    /// How old a request may be when it is accepted.
+    pub queue_timeout: Option<Duration>,
+    /// How long one read or write on a child's connection may take.
+    pub socket_timeout: Option<Duration>,
+}
+
+/// A worker's Python.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PythonSpec {
+    /// The engine's file.
+    pub engine: OsString,
+    /// `python-home`.
+    pub home: Option<OsString>,
+    /// `python-path`: directories joined by colons.
+    pub path: Option<OsString>,
+    /// `python-eggs`.
+    pub eggs: Option<OsString>,
+    /// `WSGIPythonWarnings`.
+    pub warnings: Vec<OsString>,
+    /// `WSGIPythonOptimize`.
+    pub optimize: i32,
+    /// `WSGIPythonHashSeed`.
+    pub hash_seed: Option<u32>,
+    /// `WSGIDontWriteBytecode`.
+    pub dont_write_bytecode: bool,
+    /// `WSGIDestroyInterpreter`.
+    pub destroy_interpreter: bool,
+    /// `WSGIRestrictStdin`.
+    pub restrict_stdin: bool,
+    /// `WSGIRestrictStdout`.
+    pub restrict_stdout: bool,
+    /// `WSGIRestrictSignal`.
+    pub restrict_signal: bool,
+    /// `WSGICaseSensitivity`.
+    pub case_sensitive: bool,
+    /// `switch-interval`, in seconds.
+    pub switch_interval: Option<f64>,
+}
+
+/// A script that is loaded when a worker starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreloadScript {
+    /// Its path.
+    pub path: OsString,
+    /// The application group; empty is the main interpreter.
+    pub application_group: String,
+    /// Whether it is loaded anew when it changed.
+    pub reload: bool,
+}
+
+/// The httpd a worker belongs to, as the Python module `apache` shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerSpec {
+    /// Major, minor, patch.
+    pub version: [u32; 3],
+    /// The server's full description.
+    pub description: String,
+    /// When it was built.
+    pub build_date: String,
+    /// Its MPM.
+    pub mpm_name: String,
+    /// The MPM's most processes.
+    pub maximum_processes: u32,
+    /// The MPM's most threads in a process.
+    pub threads_per_process: u32,
+}

@@ -1,0 +1,218 @@
+//! What httpd's children know of a group's workers, in memory that all of them map.
+//!
+//! A group has a fixed number of *slots*, each with a listening socket of its own, which outlives
+//! the workers that succeed each other in it. For every slot the table says which worker is
+//! there, whether requests may be sent to it, and how many it is serving.
+//!
+//! The supervisor writes a slot's state, the worker its own count; children only read. A worker
+//! could write anything, so readers take every number for what it is: a hint, that at worst makes
+//! them choose badly among the workers of that same group. All fields are atomic, and none guards
+//! another, so relaxed ordering is enough.
+
+use std::fmt;
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+
+/// A group's table, mapped into this process until it is dropped.
+pub struct Table {
+    memory: OwnedFd,
+    slots: NonNull<Slot>,
+    count: usize,
+}
+
+// SAFETY: the mapping belongs to this value and stays where it is until the drop; all that is in
+// it is atomic.
+unsafe impl Send for Table {}
+// SAFETY: as above.
+unsafe impl Sync for Table {}
+
+/// A slot of a group. Each has a cache line of its own, as its worker writes it all the time.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct Slot {
+    state: AtomicU32,
+    incarnation: AtomicU32,
+    active: AtomicU32,
+    exited_pid: AtomicU32,
+    exit_status: AtomicU32,
+}
+
+/// Whether requests may be sent to a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotState {
+    /// A worker is starting; requests wait in the socket's backlog.
+    Starting,
+    /// A worker is serving.
+    Ready,
+    /// Workers fail to start; requests are refused until one does not.
+    Down,
+}
+
+impl Table {
+    /// A new table for `count` slots, all of them starting.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no memory for it.
+    pub fn new(count: usize) -> io::Result<Self> {
+        let memory = memfd_create(c"wsgi-workers", MFdFlags::MFD_CLOEXEC)?;
+        let length = i64::try_from(count * size_of::<Slot>()).map_err(io::Error::other)?;
+        nix::unistd::ftruncate(&memory, length)?;
+        Self::map(memory, count)
+    }
+
+    /// Maps a table of `count` slots that another process made.
+    ///
+    /// # Errors
+    ///
+    /// When the descriptor is of something else or too small for that.
+    pub fn map(memory: OwnedFd, count: usize) -> io::Result<Self> {
+        let length = NonZeroUsize::new(count * size_of::<Slot>())
+            .ok_or_else(|| io::Error::other("a process group without processes"))?;
+        let size = nix::sys::stat::fstat(&memory)?.st_size;
+        if usize::try_from(size).is_ok_and(|size| size < length.get()) {
+            return Err(io::Error::other(
+                "the table of workers is smaller than its group",
+            ));
+        }
+        // SAFETY: a new shared mapping at an address of the kernel's choice. The file has all
+        // these bytes; nobody shrinks it, as only processes of this module have its descriptor.
+        let slots = unsafe {
+            mmap(
+                None,
+                length,
+                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+                MapFlags::MAP_SHARED,
+                &memory,
+                0,
+            )
+        }?;
+        Ok(Self {
+            memory,
+            slots: slots.cast(),
+            count,
+        })
+    }
+
+    /// The slots.
+    pub fn slots(&self) -> &[Slot] {
+        // SAFETY: the mapping is page-aligned, has room for `count` slots, lives as long as
+        // `self`, and a `Slot` is made of atomics, for which any bytes are a value and which
+        // other processes may change meanwhile.
+        unsafe { std::slice::from_raw_parts(self.slots.as_ptr(), self.count) }
+    }
+}
+
+impl AsFd for Table {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.memory.as_fd()
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        // SAFETY: this is the mapping of `map`, with its length, and no borrow outlives `self`.
+        // Unmapping a whole mapping does not fail.
+        let _ = unsafe { munmap(self.slots.cast(), self.count * size_of::<Slot>()) };
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.slots()).finish()
+    }
+}
+
+impl Slot {
+    /// Whether requests may be sent here.
+    pub fn state(&self) -> SlotState {
+        match self.state.load(Ordering::Relaxed) {
+            0 => SlotState::Starting,
+            1 => SlotState::Ready,
+            _ => SlotState::Down,
+        }
+    }
+
+    /// Sets whether requests may be sent here. For the supervisor.
+    pub fn set_state(&self, state: SlotState) {
+        let number = match state {
+            SlotState::Starting => 0,
+            SlotState::Ready => 1,
+            SlotState::Down => 2,
+        };
+        self.state.store(number, Ordering::Relaxed);
+    }
+
+    /// The number of the worker that serves here: each successor has another.
+    pub fn incarnation(&self) -> u32 {
+        self.incarnation.load(Ordering::Relaxed)
+    }
+
+    /// A new worker took over. For the supervisor.
+    pub fn succeed(&self) {
+        self.incarnation.fetch_add(1, Ordering::Relaxed);
+        self.active.store(0, Ordering::Relaxed);
+    }
+
+    /// How many requests are being served here.
+    pub fn active(&self) -> u32 {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// Says how many requests are being served here. For the worker.
+    pub fn set_active(&self, count: u32) {
+        self.active.store(count, Ordering::Relaxed);
+    }
+
+    /// Leaves behind how a worker of this slot ended. For the supervisor.
+    pub fn set_exit(&self, pid: u32, status: u32) {
+        self.exit_status.store(status, Ordering::Relaxed);
+        // The pid is what readers look for, so it is written last.
+        self.exited_pid.store(pid, Ordering::Release);
+    }
+
+    /// The wait status of the worker with this pid, if it was the last one here to end.
+    pub fn exit_of(&self, pid: u32) -> Option<u32> {
+        (self.exited_pid.load(Ordering::Acquire) == pid)
+            .then(|| self.exit_status.load(Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_mapping_writes_another_reads() {
+        let ours = Table::new(3).unwrap();
+        let theirs = Table::map(ours.as_fd().try_clone_to_owned().unwrap(), 3).unwrap();
+        assert_eq!(theirs.slots().len(), 3);
+        assert_eq!(theirs.slots()[1].state(), SlotState::Starting);
+
+        ours.slots()[1].set_state(SlotState::Ready);
+        ours.slots()[1].set_active(4);
+        ours.slots()[1].set_exit(77, 11);
+        let slot = &theirs.slots()[1];
+        assert_eq!((slot.state(), slot.active()), (SlotState::Ready, 4));
+        assert_eq!((slot.exit_of(77), slot.exit_of(78)), (Some(11), None));
+
+        slot.succeed();
+        assert_eq!(
+            (ours.slots()[1].incarnation(), ours.slots()[1].active()),
+            (1, 0)
+        );
+        assert_eq!(ours.slots()[0].incarnation(), 0, "slots are apart");
+    }
+
+    #[test]
+    fn a_table_smaller_than_its_group_is_refused() {
+        let table = Table::new(1).unwrap();
+        assert!(Table::map(table.as_fd().try_clone_to_owned().unwrap(), 2).is_err());
+    }
+}
