@@ -13,6 +13,7 @@
 
 mod cases;
 mod chart;
+mod conditions;
 mod load;
 mod measure;
 mod results;
@@ -73,7 +74,8 @@ fn main() -> anyhow::Result<()> {
         connections: options.connections.get(),
     };
     let results = measure::run(plan, &options.cases, &servers)?;
-    writeln!(stdout(), "{plan}\n\n{}", table::of(&results))?;
+    let conditions = conditions::of(plan, &servers)?;
+    writeln!(stdout(), "{conditions}\n{}", table::of(&results))?;
     write(&options.svg, &chart::of(&results))
 }
 

@@ -1,6 +1,5 @@
 //! The order of measurements: all targets in turn for a case, all cases in turn for a round.
 
-use std::fmt;
 use std::io::{Write, stderr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,20 +21,6 @@ pub(crate) struct Plan {
     pub(crate) seconds: u32,
     /// How many connections ask at the same time.
     pub(crate) connections: u32,
-}
-
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            rounds,
-            seconds,
-            connections,
-        } = self;
-        write!(
-            f,
-            "Medians of {rounds} rounds of {seconds} s, {connections} connections."
-        )
-    }
 }
 
 /// Measures every server in every case. Ctrl-C ends it before the next measurement, so that the

@@ -33,6 +33,8 @@ pub(crate) struct Results {
 pub(crate) struct Figures {
     /// Answers in a second.
     pub(crate) requests_per_second: f64,
+    /// How far the best and the worst round are from the middle between them, relative to it.
+    pub(crate) spread: f64,
     /// See [`Sample::p99`].
     pub(crate) p99: f64,
     /// See [`Sample::cpu`].
@@ -68,10 +70,15 @@ impl Results {
         let median_of = |figure: fn(&Sample) -> f64| {
             median(self.samples(case, target).iter().map(figure)).unwrap_or(f64::NAN)
         };
+        let rates = self
+            .samples(case, target)
+            .iter()
+            .map(|sample| sample.requests_per_second);
         let cpu_over_null = self.cpu_over_null(case, target);
         let of_reference = self.cpu_over_null(case, Target::Reference);
         Figures {
             requests_per_second: median_of(|sample| sample.requests_per_second),
+            spread: spread(rates),
             p99: median_of(|sample| sample.p99),
             cpu: median_of(|sample| sample.cpu),
             speed: self.paired(case, target, Target::Reference, |one, reference| {
@@ -122,6 +129,13 @@ fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     Some((values.get(below)? + values.get(above)?) / 2.0)
 }
 
+/// How far the extremes of `values` are from the middle between them, relative to it.
+fn spread(values: impl Iterator<Item = f64> + Clone) -> f64 {
+    let most = values.clone().fold(f64::NAN, f64::max);
+    let least = values.fold(f64::NAN, f64::min);
+    (most - least) / (most + least)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +146,12 @@ mod tests {
         assert_eq!(median([].into_iter()), None);
         assert_eq!(median([3.0, 1.0, 2.0].into_iter()), Some(2.0));
         assert_eq!(median([4.0, 1.0, 2.0, 3.0].into_iter()), Some(2.5));
+    }
+
+    #[test]
+    fn spreads() {
+        assert_eq!(spread([8.0, 12.0, 11.0].into_iter()), 0.2);
+        assert_eq!(spread([5.0].into_iter()), 0.0);
     }
 
     #[test]

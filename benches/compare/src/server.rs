@@ -74,6 +74,12 @@ impl Server {
         Ok(())
     }
 
+    /// What it says it is: the `Server` header.
+    pub(crate) fn software(&self) -> String {
+        let response = self.httpd.get("/hello");
+        response.header("Server").unwrap_or("?").to_owned()
+    }
+
     /// The URL of `case`.
     pub(crate) fn url(&self, case: &Case) -> String {
         format!("http://{}/{}", self.httpd.address(), case.name)

@@ -7,10 +7,11 @@ use crate::cases::Case;
 use crate::results::Results;
 use crate::target::Target;
 
-const COLUMNS: [&str; 8] = [
+const COLUMNS: [&str; 9] = [
     "case",
     "target",
     "req/s",
+    "±",
     "× reference",
     "p99 ms",
     "CPU µs/req",
@@ -39,6 +40,7 @@ fn row(results: &Results, case: &Case, target: Target) -> [String; COLUMNS.len()
         case.title.to_owned(),
         target.title().to_owned(),
         format!("{:.0}", figures.requests_per_second),
+        format!("{:.0} %", figures.spread * 100.0),
         or_dash(figures.speed, |speed| format!("{speed:.2}")),
         format!("{:.2}", figures.p99),
         format!("{:.1}", figures.cpu),
