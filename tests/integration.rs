@@ -5,10 +5,18 @@
 mod alias; // which URL is which script
 #[path = "integration/apps.rs"]
 mod apps; // small applications that several topics use
+#[path = "integration/close.rs"]
+mod close; // close() of the iterable, in every ending
+#[path = "integration/content_length.rs"]
+mod content_length; // the Content-Length an application gives
 #[path = "integration/environ.rs"]
 mod environ; // the environ, key by key
+#[path = "integration/groups.rs"]
+mod groups; // which process group, application group and callable serve a request
 #[path = "integration/handler.rs"]
 mod handler; // what is checked before an application runs
+#[path = "integration/head.rs"]
+mod head; // HEAD, and the statuses without a body
 #[path = "integration/headers.rs"]
 mod headers; // request headers in the environ
 #[path = "integration/iteration.rs"]

@@ -1,0 +1,178 @@
+//! The `Content-Length` an application gives: what it may be, and that the body keeps to it.
+
+use testkit::{Ending, Httpd, Request, SharedHttpd, ours};
+
+use crate::wsgi_site::{app, wsgi_site};
+
+static SERVER: SharedHttpd = SharedHttpd::new(wsgi_site);
+
+/// An application that answers with `Content-Length: length` and the Python expression `result`.
+fn answering(server: &Httpd, name: &str, length: &str, result: &str) -> String {
+    let source = format!(
+        "def application(environ, start_response):\n    \
+         write = start_response('200 OK', [('Content-Length', {length:?})])\n    \
+         return {result}\n"
+    );
+    app(server, name, &source)
+}
+
+#[test]
+fn a_body_of_the_length_said_is_sent_with_it() {
+    let server = SERVER.borrow();
+    for (length, result, body) in [
+        ("3", "[b'abc']", "abc"),
+        ("4", "[b'ab', b'cd']", "abcd"),
+        ("2", "(b'%d' % n for n in range(2))", "01"),
+        ("0", "[]", ""),
+        ("0", "[b'']", ""),
+    ] {
+        let response = server.get(&answering(&server, "exact", length, result));
+        assert_eq!(response.text(), body, "{result}");
+        assert_eq!(response.header("Content-Length"), Some(length), "{result}");
+        assert_eq!(response.ending, Ending::Length, "{result}");
+    }
+}
+
+#[test]
+fn bytes_beyond_it_are_discarded() {
+    let server = SERVER.borrow();
+    for (length, result, body) in [
+        ("3", "[b'abcdef']", "abc"),
+        ("3", "[b'ab', b'cdef', b'g']", "abc"),
+        ("2", "iter([b'ab', b'cdef', b'g'])", "ab"),
+        ("0", "[b'abc']", ""),
+        ("3", "write(b'abcdef') or []", "abc"),
+        ("3", "write(b'ab') or write(b'cd') or [b'ef']", "abc"),
+    ] {
+        let url = answering(&server, "excess", length, result);
+        let mut connection = server.connect();
+        connection.send(&Request::get(&url).to_bytes());
+        let response = connection.read_response();
+        assert_eq!(
+            (response.status, response.text().as_str()),
+            (200, body),
+            "{result}"
+        );
+        // Not a byte of it is left over: the next response on the connection is in its place.
+        connection.send(&Request::get(&url).to_bytes());
+        assert_eq!(connection.read_response().text(), body, "{result}");
+    }
+}
+
+#[test]
+fn what_is_no_length_is_refused_at_the_first_output() {
+    let server = SERVER.borrow();
+    for length in [
+        "x",
+        "-1",
+        "0x3",
+        "3 ",
+        "3;",
+        "1e3",
+        "3.0",
+        "99999999999999999999",
+    ] {
+        for result in ["[b'abc']", "[]", "write(b'abc') or []"] {
+            let mark = server.log().mark();
+            let response = server.get(&answering(&server, "invalid", length, result));
+            assert_eq!(response.status, 500, "{length}: {result}");
+            let line = server.log().wait_for(mark, "ValueError: ");
+            assert!(line.contains(&format!("'{length}'")), "{line}");
+        }
+    }
+}
+
+#[test]
+fn of_several_the_last_counts() {
+    let server = SERVER.borrow();
+    let url = app(
+        &server,
+        "several",
+        r#"
+def application(environ, start_response):
+    start_response('200 OK', [('Content-Length', '3'), ('content-length', '2')])
+    return [b'abc']
+"#,
+    );
+
+    let response = server.get(&url);
+
+    assert_eq!(response.header("Content-Length"), Some("2"));
+    assert_eq!(response.text(), "ab");
+}
+
+#[test]
+fn a_body_that_is_too_short_is_cut_off() {
+    let server = SERVER.borrow();
+    for (name, result) in [("list", "[b'abc']"), ("iterator", "iter([b'a', b'bc'])")] {
+        let url = answering(&server, &format!("short_{name}"), "5", result);
+
+        let response = server.get(&url);
+        assert_eq!(response.text(), "abc");
+        assert_eq!(response.ending, Ending::Cut);
+    }
+}
+
+#[test]
+fn a_body_that_is_too_short_ends_the_connection() {
+    // Otherwise the client takes the next response for the rest of this one.
+    if !ours("D40") {
+        return;
+    }
+    let server = SERVER.borrow();
+    for (name, result) in [
+        ("list", "[b'abc']"),
+        ("iterator", "iter([b'a', b'bc'])"),
+        ("write", "write(b'abc') or []"),
+    ] {
+        let url = answering(&server, &format!("short_kept_{name}"), "5", result);
+        let mut connection = server.connect();
+        connection.send(&Request::get(&url).to_bytes());
+
+        let response = connection.read_response();
+
+        assert_eq!(response.text(), "abc", "{result}");
+        assert_eq!(response.ending, Ending::Cut, "{result}");
+    }
+}
+
+#[test]
+fn a_body_of_unknown_length_is_chunked_for_http_1_1() {
+    let server = SERVER.borrow();
+    let url = app(
+        &server,
+        "unknown",
+        r#"
+def application(environ, start_response):
+    start_response('200 OK', [])
+    yield b'abc'
+"#,
+    );
+
+    let response = server.get(&url);
+
+    assert_eq!(response.header("Transfer-Encoding"), Some("chunked"));
+    assert_eq!(response.header("Content-Length"), None);
+    assert_eq!(response.ending, Ending::FinalChunk);
+}
+
+#[test]
+fn a_body_of_unknown_length_ends_with_the_connection_for_http_1_0() {
+    let server = SERVER.borrow();
+    let url = app(
+        &server,
+        "unknown_1_0",
+        r#"
+def application(environ, start_response):
+    start_response('200 OK', [])
+    yield b'abc'
+    yield b'def'
+"#,
+    );
+
+    let response = server.send(&Request::get(&url).http_1_0());
+
+    assert_eq!(response.header("Transfer-Encoding"), None);
+    assert_eq!(response.text(), "abcdef");
+    assert_eq!(response.ending, Ending::Close);
+}
