@@ -170,8 +170,16 @@ httpd_value() {
 # Puts a file in place in one step, so that an httpd that has the old one mapped keeps it whole.
 put_file() {
     local mode="$1" from="$2" to="$3"
+    cmp -s "$from" "$to" && return
     install -m "$mode" "$from" "$to.new"
     mv -f "$to.new" "$to"
+}
+
+# Makes an engine the default one, in the directory it is in.
+put_default_engine() {
+    local engine="$1" directory="$2"
+    ln -sfn "$engine" "$directory/wsgi-engine.so.new"
+    mv -fT "$directory/wsgi-engine.so.new" "$directory/wsgi-engine.so"
 }
 
 # --- the system's httpd ---------------------------------------------------------------------

@@ -9,6 +9,8 @@ mod apps; // small applications that several topics use
 mod close; // close() of the iterable, in every ending
 #[path = "integration/content_length.rs"]
 mod content_length; // the Content-Length an application gives
+#[path = "integration/directives.rs"]
+mod directives; // where directives may stand, how they merge, what they do
 #[path = "integration/environ.rs"]
 mod environ; // the environ, key by key
 #[path = "integration/groups.rs"]
@@ -23,6 +25,8 @@ mod headers; // request headers in the environ
 mod iteration; // the iterable an application returns
 #[path = "integration/project.rs"]
 mod project; // which crate may depend on which, and that differences are documented
+#[path = "integration/scripts.rs"]
+mod scripts; // the commands of apxs/
 #[path = "integration/seed.rs"]
 mod seed; // the founding document of WSGIScriptAlias, sentence by sentence
 #[path = "integration/start_response.rs"]
