@@ -97,7 +97,7 @@ impl Site {
         self
     }
 
-    /// Sets a variable in httpd's environment.
+    /// Sets a variable in httpd's environment, which is empty but for `PATH`.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
@@ -214,7 +214,10 @@ impl Site {
     /// A command that runs httpd on this site's configuration.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&Installation::find().program);
+        // Variables of whoever runs the tests, such as `PYTHON…`, would reach Python.
         command
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .arg("-d")
             .arg(self.root.path())
             .arg("-f")

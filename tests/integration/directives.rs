@@ -1,0 +1,511 @@
+//! The directives: where they may stand, how they merge, and what the process-wide ones do.
+//! What those about a single request do is told where that belongs: groups, handler, environ.
+
+use testkit::{Httpd, Mark, Request, Site, ours};
+
+use crate::apps::{ENVIRON, Environ, answering, environ};
+
+/// Where a directive may stand.
+#[derive(Clone, Copy, PartialEq)]
+enum Context {
+    /// The main server only.
+    Global,
+    /// The main server and virtual hosts.
+    Server,
+    /// Those, and directory sections.
+    Directory,
+    /// Those, and `.htaccess` under `AllowOverride FileInfo`.
+    FileInfo,
+}
+
+const DIRECTIVES: [(&str, Context); 24] = [
+    ("WSGIScriptAlias /a ${WSGI}/a.wsgi", Context::Server),
+    ("WSGIScriptAliasMatch ^/b ${WSGI}/a.wsgi", Context::Server),
+    ("WSGIProcessGroup %{GLOBAL}", Context::Directory),
+    ("WSGIApplicationGroup name", Context::Directory),
+    ("WSGICallableObject application", Context::FileInfo),
+    ("WSGIScriptReloading On", Context::FileInfo),
+    ("WSGIPassAuthorization On", Context::FileInfo),
+    ("WSGIChunkedRequest On", Context::FileInfo),
+    ("WSGIMapHEADToGET Auto", Context::FileInfo),
+    ("WSGIEnableSendfile On", Context::FileInfo),
+    ("WSGITrustedProxies 127.0.0.1", Context::FileInfo),
+    ("WSGITrustedProxyHeaders X-Forwarded-For", Context::FileInfo),
+    ("WSGICaseSensitivity On", Context::Global),
+    ("WSGIPythonPath ${WSGI}", Context::Global),
+    ("WSGIPythonOptimize 0", Context::Global),
+    ("WSGIPythonWarnings default", Context::Global),
+    ("WSGIPythonHashSeed 1", Context::Global),
+    ("WSGIDontWriteBytecode On", Context::Global),
+    ("WSGIRestrictEmbedded Off", Context::Global),
+    ("WSGIRestrictStdin Off", Context::Global),
+    ("WSGIRestrictStdout Off", Context::Global),
+    ("WSGIRestrictSignal On", Context::Global),
+    ("WSGIDestroyInterpreter On", Context::Global),
+    ("WSGIPythonHome ${WSGI}", Context::Global),
+];
+
+fn directives_of(contexts: &[Context]) -> impl Iterator<Item = &'static str> {
+    let chosen = DIRECTIVES
+        .iter()
+        .filter(|(_, context)| contexts.contains(context));
+    chosen.map(|(line, _)| *line)
+}
+
+fn lines_of(contexts: &[Context]) -> String {
+    directives_of(contexts).collect::<Vec<_>>().join("\n")
+}
+
+/// Wraps `lines` in `<NAME argument>`.
+fn within(section: &str, argument: &str, lines: &str) -> String {
+    format!("<{section} {argument}>\n{lines}\n</{section}>")
+}
+
+fn site() -> Site {
+    Site::new().script("a.wsgi", &answering("ran"))
+}
+
+#[test]
+fn every_directive_is_accepted_where_it_may_stand() {
+    use Context::{Directory, FileInfo, Global, Server};
+    let in_host = lines_of(&[Server, Directory, FileInfo]);
+    let in_directory = lines_of(&[Directory, FileInfo]);
+    for config in [
+        lines_of(&[Global, Server, Directory, FileInfo]),
+        within("VirtualHost", "*:*", &in_host),
+        within("Directory", "/", &in_directory),
+        within("Location", "/", &in_directory),
+        within("Files", "*.wsgi", &in_directory),
+        within("If", "true", &in_directory),
+    ] {
+        let answer = site().config(&config).configtest();
+        assert!(answer.success, "{config}\n{}", answer.text);
+        assert!(answer.text.contains("Syntax OK"), "{}", answer.text);
+    }
+}
+
+#[test]
+fn every_directive_is_refused_where_it_may_not_stand() {
+    use Context::{Global, Server};
+    let in_host = directives_of(&[Global]).map(|line| within("VirtualHost", "*:*", line));
+    let in_directory = directives_of(&[Global, Server]).map(|line| within("Location", "/", line));
+    for config in in_host.chain(in_directory) {
+        let answer = site().config(&config).configtest();
+        assert!(!answer.success, "{config}");
+        let name = config.split_whitespace().nth(2).expect("a directive");
+        assert!(answer.text.contains("Syntax error"), "{}", answer.text);
+        assert!(answer.text.contains(name), "{}", answer.text);
+    }
+}
+
+#[test]
+fn htaccess_takes_what_file_info_allows() {
+    let htaccess = lines_of(&[Context::FileInfo]) + "\nSetHandler wsgi-script\n";
+    let server = Site::new()
+        .file("www/allowed/a.wsgi", answering("ran"))
+        .file("www/allowed/.htaccess", &htaccess)
+        .file("www/other-right/a.wsgi", answering("ran"))
+        .file("www/other-right/.htaccess", "WSGIPassAuthorization On\n")
+        .config(
+            "<Directory ${WWW}>
+                 AllowOverride FileInfo
+                 Options ExecCGI
+             </Directory>
+             <Directory ${WWW}/other-right>
+                 AllowOverride AuthConfig
+             </Directory>",
+        )
+        .start();
+    assert_eq!(server.get("/allowed/a.wsgi").text(), "ran");
+    let mark = server.log().mark();
+    assert_eq!(server.get("/other-right/a.wsgi").status, 500);
+    server
+        .log()
+        .wait_for(mark, "WSGIPassAuthorization not allowed here");
+}
+
+#[test]
+fn htaccess_takes_nothing_else_whatever_is_allowed() {
+    use Context::{Directory, Global, Server};
+    let site = Site::new().config("<Directory ${WWW}>\nAllowOverride All\n</Directory>");
+    let server = directives_of(&[Global, Server, Directory])
+        .enumerate()
+        .fold(site, |site, (number, line)| {
+            site.file(&format!("www/{number}/.htaccess"), format!("{line}\n"))
+                .file(&format!("www/{number}/page"), "a page")
+        })
+        .start();
+    for (number, line) in directives_of(&[Global, Server, Directory]).enumerate() {
+        let mark = server.log().mark();
+        assert_eq!(server.get(&format!("/{number}/page")).status, 500, "{line}");
+        let name = line.split(' ').next().expect("a name");
+        server
+            .log()
+            .wait_for(mark, &format!("{name} not allowed here"));
+    }
+}
+
+#[test]
+fn a_directive_nobody_knows_is_an_error() {
+    for name in [
+        "WSGIReloadMechanism",
+        "WSGIPythonExecutable",
+        "WSGIOutputBuffering",
+        "WSGINoSuch",
+    ] {
+        let answer = Site::new().config(&format!("{name} On")).configtest();
+        assert!(!answer.success, "{name}");
+        let complaint = format!("Invalid command '{name}'");
+        assert!(answer.text.contains(&complaint), "{}", answer.text);
+    }
+}
+
+/// `WSGIPassAuthorization` stands for all that merge: the nearest value wins.
+#[test]
+fn the_nearest_value_wins() {
+    let server = Site::new()
+        .script("environ.wsgi", ENVIRON)
+        .file("www/dir/environ.wsgi", ENVIRON)
+        .file("www/dir/sub/environ.wsgi", ENVIRON)
+        .file("www/dir/sub/.htaccess", "WSGIPassAuthorization On\n")
+        .config(
+            "WSGIScriptAlias /a ${WSGI}/environ.wsgi
+             WSGIScriptAlias /located ${WSGI}/environ.wsgi
+             WSGIPassAuthorization On
+             <Location /located>
+                 WSGIPassAuthorization On
+             </Location>
+             <Directory ${WWW}/dir>
+                 AllowOverride FileInfo
+                 SetHandler wsgi-script
+                 Options ExecCGI
+                 WSGIPassAuthorization Off
+             </Directory>
+             <VirtualHost *:*>
+                 ServerName inherits.test
+             </VirtualHost>
+             <VirtualHost *:*>
+                 ServerName off.test
+                 WSGIPassAuthorization Off
+             </VirtualHost>",
+        )
+        .start();
+    for (host, url, passed) in [
+        ("inherits.test", "/a", true),
+        ("off.test", "/a", false),
+        ("off.test", "/located", true),
+        ("inherits.test", "/dir/environ.wsgi", false),
+        ("inherits.test", "/dir/sub/environ.wsgi", true),
+        ("off.test", "/dir/sub/environ.wsgi", true),
+    ] {
+        let request = Request::get(url)
+            .header("Host", host)
+            .header("Authorization", "Basic eA==");
+        let seen = environ(&server.send(&request));
+        assert_eq!(seen.has("HTTP_AUTHORIZATION"), passed, "{host}{url}");
+    }
+}
+
+#[test]
+fn a_nearer_list_of_proxy_headers_replaces_the_outer_one() {
+    let server = Site::new()
+        .script("environ.wsgi", ENVIRON)
+        .config(
+            "WSGIScriptAlias / ${WSGI}/environ.wsgi
+             WSGITrustedProxyHeaders X-Forwarded-Host
+             WSGITrustedProxyHeaders X-Forwarded-Port
+             <Location /inner>
+                 WSGITrustedProxyHeaders X-Forwarded-Port
+             </Location>",
+        )
+        .start();
+    for (url, host) in [("/outer", "proxied.test"), ("/inner", "localhost")] {
+        let request = Request::get(url)
+            .header("X-Forwarded-Host", "proxied.test")
+            .header("X-Forwarded-Port", "99");
+        let seen = environ(&server.send(&request));
+        assert_eq!(seen.value("HTTP_HOST"), host, "{url}");
+        assert_eq!(seen.value("SERVER_PORT"), "99", "{url}");
+    }
+}
+
+#[test]
+fn script_reloading_off_keeps_the_loaded_script() {
+    let server = Site::new()
+        .script("kept.wsgi", &answering("old"))
+        .script("reloaded.wsgi", &answering("old"))
+        .config(
+            "WSGIScriptAlias /kept ${WSGI}/kept.wsgi
+             WSGIScriptAlias /reloaded ${WSGI}/reloaded.wsgi
+             <Location /kept>
+                 WSGIScriptReloading Off
+             </Location>",
+        )
+        .start();
+    for url in ["/kept", "/reloaded"] {
+        assert_eq!(server.get(url).text(), "old");
+    }
+    server.site().write("wsgi/kept.wsgi", answering("new"));
+    server.site().write("wsgi/reloaded.wsgi", answering("new"));
+    assert_eq!(server.get("/kept").text(), "old");
+    assert_eq!(server.get("/reloaded").text(), "new");
+}
+
+#[test]
+fn map_head_to_get_decides_the_method_of_head() {
+    let source = "
+def application(environ, start_response):
+    start_response('200 OK', [('X-Method', environ['REQUEST_METHOD'])])
+    return [b'a body']
+";
+    let server = Site::new()
+        .module("filter")
+        .module("deflate")
+        .script("method.wsgi", source)
+        .config(
+            "WSGIScriptAlias / ${WSGI}/method.wsgi
+             <Location /on>
+                 WSGIMapHEADToGET On
+             </Location>
+             <Location /off>
+                 WSGIMapHEADToGET Off
+             </Location>
+             <Location /auto>
+                 WSGIMapHEADToGET Auto
+             </Location>
+             <LocationMatch filtered>
+                 SetOutputFilter DEFLATE
+             </LocationMatch>",
+        )
+        .start();
+    for (url, method) in [
+        ("/on", "GET"),
+        ("/on/filtered", "GET"),
+        ("/off", "HEAD"),
+        ("/off/filtered", "HEAD"),
+        ("/auto", "HEAD"),
+        ("/auto/filtered", "GET"),
+        ("/default", "HEAD"),
+        ("/default/filtered", "GET"),
+    ] {
+        let response = server.send(&Request::new("HEAD", url));
+        assert_eq!(response.header("X-Method"), Some(method), "{url}");
+        assert_eq!(response.text(), "", "{url}");
+    }
+}
+
+/// Answers with facts of its interpreter.
+const PYTHON: &str = r#"
+import json, os, sys
+
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return [json.dumps({
+        'prefix': sys.prefix,
+        'base_prefix': sys.base_prefix,
+        'version': 'python%d.%d' % sys.version_info[:2],
+        'path': os.pathsep.join(sys.path),
+        'optimize': str(sys.flags.optimize),
+        'warnoptions': ' '.join(sys.warnoptions),
+        'dont_write_bytecode': str(sys.dont_write_bytecode),
+        'hash_randomization': str(sys.flags.hash_randomization),
+        'hash': str(hash('some text')),
+        'argv': ' '.join(sys.argv),
+    }).encode()]
+"#;
+
+fn python(config: &str) -> Environ {
+    let server = Site::new()
+        .script("python.wsgi", PYTHON)
+        .config("WSGIScriptAlias / ${WSGI}/python.wsgi")
+        .config(config)
+        .start();
+    environ(&server.get("/"))
+}
+
+#[test]
+fn python_is_started_plainly_by_default() {
+    let seen = python("");
+    assert_eq!(seen.value("prefix"), seen.value("base_prefix"));
+    assert_eq!(seen.value("optimize"), "0");
+    assert_eq!(seen.value("warnoptions"), "");
+    assert_eq!(seen.value("dont_write_bytecode"), "False");
+    assert_eq!(seen.value("hash_randomization"), "1");
+    assert_eq!(seen.value("argv"), "mod_wsgi");
+}
+
+#[test]
+fn python_optimize_sets_the_level() {
+    for (given, level) in [("0", "0"), ("1", "1"), ("2", "2"), ("-1", "0")] {
+        let seen = python(&format!("WSGIPythonOptimize {given}"));
+        assert_eq!(seen.value("optimize"), level, "{given}");
+    }
+}
+
+#[test]
+fn python_warnings_adds_a_filter_each_time() {
+    let seen = python("WSGIPythonWarnings ignore\nWSGIPythonWarnings error::UserWarning");
+    assert_eq!(seen.value("warnoptions"), "ignore error::UserWarning");
+}
+
+#[test]
+fn dont_write_bytecode_is_seen_by_python() {
+    let seen = python("WSGIDontWriteBytecode On");
+    assert_eq!(seen.value("dont_write_bytecode"), "True");
+}
+
+#[test]
+fn a_fixed_hash_seed_gives_the_same_hashes() {
+    let first = python("WSGIPythonHashSeed 42");
+    let second = python("WSGIPythonHashSeed 42");
+    let other = python("WSGIPythonHashSeed 43");
+    assert_eq!(first.value("hash"), second.value("hash"));
+    assert_ne!(first.value("hash"), other.value("hash"));
+    let unhashed = python("WSGIPythonHashSeed 0");
+    assert_eq!(unhashed.value("hash_randomization"), "0");
+}
+
+#[test]
+fn a_random_hash_seed_is_random() {
+    if !ours("D02") {
+        return;
+    }
+    let first = python("WSGIPythonHashSeed random");
+    let second = python("WSGIPythonHashSeed random");
+    assert_ne!(first.value("hash"), second.value("hash"));
+    assert_eq!(first.value("hash_randomization"), "1");
+}
+
+#[test]
+fn python_path_comes_first_and_honours_path_files() {
+    let server = Site::new()
+        .script(
+            "python.wsgi",
+            &format!("import in_one, in_two, in_three\n{PYTHON}"),
+        )
+        .file("libs/one/in_one.py", "")
+        .file("libs/two/in_two.py", "")
+        .file("libs/two/more.pth", "../three\n")
+        .file("libs/three/in_three.py", "")
+        .config(
+            "WSGIPythonPath ${ROOT}/libs/one:${ROOT}/libs/two
+             WSGIScriptAlias /main ${WSGI}/python.wsgi application-group=%{GLOBAL}
+             WSGIScriptAlias /sub ${WSGI}/python.wsgi application-group=sub",
+        )
+        .start();
+    for url in ["/main", "/sub"] {
+        let seen = environ(&server.get(url));
+        let root = server.site().text_path("libs");
+        let path: Vec<&str> = seen.value("path").split(':').take(3).collect();
+        let expected = ["one", "two", "three"].map(|name| format!("{root}/{name}"));
+        assert_eq!(path, expected, "{url}");
+    }
+}
+
+#[test]
+fn python_home_of_a_virtual_environment_is_its_prefix() {
+    let base = python("");
+    let packages = format!("venv/lib/{}/site-packages", base.value("version"));
+    let server = Site::new()
+        .script("python.wsgi", &format!("import only_in_venv\n{PYTHON}"))
+        .file(&format!("{packages}/only_in_venv.py"), "")
+        .file(
+            "venv/pyvenv.cfg",
+            format!("home = {}/bin\n", base.value("base_prefix")),
+        )
+        .config(
+            "WSGIPythonHome ${ROOT}/venv
+             WSGIScriptAlias / ${WSGI}/python.wsgi",
+        )
+        .start();
+    let seen = environ(&server.get("/"));
+    assert_eq!(seen.value("prefix"), server.site().text_path("venv"));
+    assert_eq!(seen.value("base_prefix"), base.value("base_prefix"));
+    assert!(
+        seen.value("path")
+            .contains(&server.site().text_path(&packages))
+    );
+}
+
+#[test]
+fn restrict_embedded_refuses_to_run_anything() {
+    let server = site()
+        .config(
+            "WSGIRestrictEmbedded On
+             WSGIScriptAlias / ${WSGI}/a.wsgi",
+        )
+        .file("www/page", "a page")
+        .start();
+    let mark = server.log().mark();
+    assert_eq!(server.get("/").status, 500);
+    server.log().wait_for(mark, "WSGI0143");
+    for line in server.log().since(Mark::START) {
+        assert!(!line.contains("Initializing Python"), "{line}");
+    }
+}
+
+/// Does what is asked for in the query and answers with the result or the exception.
+const STREAMS: &str = r#"
+import signal, sys
+
+def read():
+    return sys.stdin.read(0)
+
+def printing():
+    print('printed by the application')
+    return 'printed'
+
+def handle():
+    handler = lambda *arguments: None
+    return str(signal.signal(signal.SIGUSR2, handler) is handler)
+
+actions = {'read': read, 'print': printing, 'signal': handle}
+
+def application(environ, start_response):
+    try:
+        result = repr(actions[environ['QUERY_STRING']]())
+    except Exception as error:
+        result = type(error).__name__
+    start_response('200 OK', [])
+    return [result.encode()]
+"#;
+
+fn streams(config: &str) -> Httpd {
+    Site::new()
+        .script("streams.wsgi", STREAMS)
+        .config("WSGIScriptAlias /main ${WSGI}/streams.wsgi application-group=%{GLOBAL}")
+        .config("WSGIScriptAlias /sub ${WSGI}/streams.wsgi application-group=sub")
+        .config(config)
+        .start()
+}
+
+#[test]
+fn streams_and_signals_by_default() {
+    let server = streams("");
+    for url in ["/main", "/sub"] {
+        assert_eq!(server.get(&format!("{url}?read")).text(), "''");
+        let mark = server.log().mark();
+        assert_eq!(server.get(&format!("{url}?print")).text(), "'printed'");
+        let line = server.log().wait_for(mark, "printed by the application");
+        assert!(line.contains(":error]"), "{line}");
+        assert_eq!(server.get(&format!("{url}?signal")).text(), "'True'");
+    }
+}
+
+#[test]
+fn restricted_streams_raise() {
+    let server = streams("WSGIRestrictStdin On\nWSGIRestrictStdout On");
+    for url in ["/main", "/sub"] {
+        assert_eq!(server.get(&format!("{url}?read")).text(), "OSError");
+        assert_eq!(server.get(&format!("{url}?print")).text(), "OSError");
+    }
+}
+
+#[test]
+fn unrestricted_signals_are_those_of_python() {
+    let server = streams("WSGIRestrictSignal Off");
+    for url in ["/main", "/sub"] {
+        // Python allows it on the main thread only, which serves no requests here.
+        assert_eq!(server.get(&format!("{url}?signal")).text(), "ValueError");
+    }
+}
