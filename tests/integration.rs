@@ -13,6 +13,8 @@ mod content_length; // the Content-Length an application gives
 mod directives; // where directives may stand, how they merge, what they do
 #[path = "integration/environ.rs"]
 mod environ; // the environ, key by key
+#[path = "integration/exceptions.rs"]
+mod exceptions; // applications that fail
 #[path = "integration/groups.rs"]
 mod groups; // which process group, application group and callable serve a request
 #[path = "integration/handler.rs"]
@@ -31,6 +33,8 @@ mod scripts; // the commands of apxs/
 mod seed; // the founding document of WSGIScriptAlias, sentence by sentence
 #[path = "integration/start_response.rs"]
 mod start_response; // what start_response refuses and what it sends
+#[path = "integration/truncated.rs"]
+mod truncated; // a response that failed after it began
 #[path = "integration/write.rs"]
 mod write; // the write() callable
 #[path = "integration/wsgi_site.rs"]

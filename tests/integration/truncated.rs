@@ -1,0 +1,137 @@
+//! An application that fails after output began: its client must see a response that was cut off,
+//! never one that looks complete.
+
+use testkit::{Curl, Ending, Request, SharedHttpd, ours};
+
+use crate::wsgi_site::{app, wsgi_site};
+
+static SERVER: SharedHttpd =
+    SharedHttpd::new(|| wsgi_site().module("http2").config("Protocols h2c http/1.1"));
+
+const FAILS_WHILE_ITERATED: &str = r#"
+def application(environ, start_response):
+    length = environ['QUERY_STRING']
+    start_response('200 OK', [('Content-Length', length)] if length else [])
+    yield b'begun'
+    raise ValueError('in mid-response')
+"#;
+
+const FAILS_AFTER_WRITE: &str = r#"
+def application(environ, start_response):
+    length = environ['QUERY_STRING']
+    write = start_response('200 OK', [('Content-Length', length)] if length else [])
+    write(b'begun')
+    raise ValueError('after write')
+"#;
+
+#[test]
+fn a_chunked_response_lacks_its_final_chunk() {
+    let server = SERVER.borrow();
+    let url = app(&server, "chunked", FAILS_WHILE_ITERATED);
+    let mut connection = server.connect();
+    connection.send(&Request::get(&url).to_bytes());
+
+    let response = connection.read_response();
+
+    assert_eq!((response.status, response.text().as_str()), (200, "begun"));
+    assert_eq!(response.ending, Ending::Cut);
+}
+
+#[test]
+fn a_response_of_known_length_stays_short_and_the_connection_ends() {
+    let server = SERVER.borrow();
+    let url = app(&server, "length", FAILS_WHILE_ITERATED);
+    let mut connection = server.connect();
+    connection.send(&Request::get(&format!("{url}?100")).to_bytes());
+
+    let response = connection.read_response();
+
+    assert_eq!((response.status, response.text().as_str()), (200, "begun"));
+    assert_eq!(response.ending, Ending::Cut);
+}
+
+#[test]
+fn a_failure_after_write_appends_nothing_and_cuts() {
+    if !ours("D41") {
+        return;
+    }
+    let server = SERVER.borrow();
+    let url = app(&server, "after_write", FAILS_AFTER_WRITE);
+    for query in ["", "?100"] {
+        let mut connection = server.connect();
+        connection.send(&Request::get(&format!("{url}{query}")).to_bytes());
+
+        let response = connection.read_response();
+
+        assert_eq!(
+            (response.status, response.text().as_str()),
+            (200, "begun"),
+            "{query}"
+        );
+        assert_eq!(response.ending, Ending::Cut, "{query}");
+    }
+}
+
+#[test]
+fn a_failure_is_logged_whether_or_not_the_client_saw_it() {
+    let server = SERVER.borrow();
+    for (name, source, text) in [
+        (
+            "logged_iterated",
+            FAILS_WHILE_ITERATED,
+            "ValueError: in mid-response",
+        ),
+        (
+            "logged_written",
+            FAILS_AFTER_WRITE,
+            "ValueError: after write",
+        ),
+    ] {
+        let mark = server.log().mark();
+        server.get(&app(&server, name, source));
+        server
+            .log()
+            .wait_for(mark, &format!("/{name}.wsgi] ValueError exception raised"));
+        server.log().wait_for(mark, text);
+    }
+}
+
+#[test]
+fn over_http_2_the_stream_is_reset() {
+    if !ours("D42") {
+        return;
+    }
+    let server = SERVER.borrow();
+    for (name, source) in [
+        ("h2_iterated", FAILS_WHILE_ITERATED),
+        ("h2_written", FAILS_AFTER_WRITE),
+    ] {
+        let url = app(&server, name, source);
+        for query in ["", "?100"] {
+            let answer = Curl::http(&server, &format!("{url}{query}"))
+                .args(["--http2-prior-knowledge"])
+                .send();
+            assert_ne!(answer.exit, 0, "{name}{query}: {answer:?}");
+            assert_eq!(answer.status, 200, "{name}{query}: {answer:?}");
+        }
+    }
+}
+
+#[test]
+fn the_server_goes_on() {
+    let server = SERVER.borrow();
+    let failing = app(&server, "goes_on_failing", FAILS_WHILE_ITERATED);
+    let fine = app(
+        &server,
+        "goes_on",
+        r#"
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return [b'fine']
+"#,
+    );
+    for _ in 0..20 {
+        assert!(!server.get(&failing).is_whole());
+        assert_eq!(server.get(&fine).text(), "fine");
+    }
+}
