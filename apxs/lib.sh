@@ -6,6 +6,7 @@ apxs="${APXS:-apxs}"
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
 # shellcheck disable=SC2034 # read by the commands
 dist="$root/target/dist"
+umask 022 # what is built, served and installed is for httpd's user to read
 command_name="${command_name:-apxs/$(basename "$0")}"
 
 # --- talking to the person ------------------------------------------------------------------
