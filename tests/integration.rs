@@ -7,6 +7,8 @@ mod alias; // which URL is which script
 mod apps; // small applications that several topics use
 #[path = "integration/close.rs"]
 mod close; // close() of the iterable, in every ending
+#[path = "integration/configtest.rs"]
+mod configtest; // what apachectl configtest refuses, warns of, and leaves alone
 #[path = "integration/content_length.rs"]
 mod content_length; // the Content-Length an application gives
 #[path = "integration/directives.rs"]
