@@ -38,7 +38,8 @@ impl HostPort<'_> {
 }
 
 const GLOBAL: &[u8] = b"%{GLOBAL}";
-const RESOURCE: &[u8] = b"%{RESOURCE}";
+/// A group for each application; what applies where nothing is said.
+pub const RESOURCE: &[u8] = b"%{RESOURCE}";
 const SERVER: &[u8] = b"%{SERVER}";
 const HOST: &[u8] = b"%{HOST}";
 
@@ -57,29 +58,29 @@ impl Group {
         Self(Vec::new())
     }
 
-    /// `%{RESOURCE}`: a group for each application.
-    pub fn resource() -> Self {
-        Self(RESOURCE.to_vec())
-    }
-
     /// The name, unless it may depend on the request; empty for `%{GLOBAL}`.
     pub fn as_static(&self) -> Option<&[u8]> {
         let is_static = !self.0.windows(2).any(|pair| pair == b"%{");
         is_static.then_some(self.0.as_slice())
     }
 
-    /// The name in a request; empty for `%{GLOBAL}`.
-    ///
-    /// A form counts only if it is the whole name. What a variable holds may be a form in its turn,
-    /// but not another variable. A variable that does not exist leaves the name as written.
-    pub fn resolve<'a>(&'a self, request: &impl Surroundings) -> Cow<'a, [u8]> {
-        match variable_name(&self.0) {
-            None => expand(&self.0, request),
-            Some(name) => match request.variable(name) {
-                None => Cow::Borrowed(&self.0),
-                Some(value) => Cow::Owned(expand(&value, request).into_owned()),
-            },
-        }
+    /// The name as written, save that `%{GLOBAL}` is empty.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// The name of a group in a request, from the name as written; empty for `%{GLOBAL}`.
+///
+/// A form counts only if it is the whole name. What a variable holds may be a form in its turn,
+/// but not another variable. A variable that does not exist leaves the name as written.
+pub fn resolve<'a>(written: &'a [u8], request: &impl Surroundings) -> Cow<'a, [u8]> {
+    match variable_name(written) {
+        None => expand(written, request),
+        Some(name) => match request.variable(name) {
+            None => Cow::Borrowed(written),
+            Some(value) => Cow::Owned(expand(&value, request).into_owned()),
+        },
     }
 }
 
@@ -155,9 +156,9 @@ mod tests {
         }
     }
 
-    fn resolve(written: &str, port: u16) -> String {
-        let group = Group::parse(written.as_bytes()).unwrap();
-        String::from_utf8(group.resolve(&Request { port }).into_owned()).unwrap()
+    fn resolved(written: &str, port: u16) -> String {
+        let name = resolve(written.as_bytes(), &Request { port });
+        String::from_utf8(name.into_owned()).unwrap()
     }
 
     #[test]
@@ -181,16 +182,16 @@ mod tests {
             ("%{NONSENSE}", "%{NONSENSE}"),
         ];
         for (written, name) in cases {
-            assert_eq!(resolve(written, 8080), name, "{written}");
+            assert_eq!(resolved(written, 8080), name, "{written}");
         }
     }
 
     #[test]
     fn usual_ports_are_not_part_of_the_name() {
         for port in [80, 443] {
-            assert_eq!(resolve("%{SERVER}", port), "www.example.com");
+            assert_eq!(resolved("%{SERVER}", port), "www.example.com");
         }
-        assert_eq!(resolve("%{RESOURCE}", 80), "www.example.com|/blog");
+        assert_eq!(resolved("%{RESOURCE}", 80), "www.example.com|/blog");
     }
 
     #[test]

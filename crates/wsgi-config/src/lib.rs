@@ -11,6 +11,7 @@
 //! - [`group`] expands `%{GLOBAL}`, `%{RESOURCE}` and their relatives.
 //! - [`header`] names the CGI variable of a request header; [`proxies`] decides which of those
 //!   variables a proxy may have set.
+//! - [`permission`] tells whether a user may open a file.
 //!
 //! Configuration and requests are bytes, not text: nothing here assumes UTF-8.
 
@@ -19,6 +20,7 @@
 pub mod group;
 pub mod header;
 pub mod nearest;
+pub mod permission;
 pub mod proxies;
 pub mod script_alias;
 pub mod url;

@@ -16,6 +16,8 @@ pub const OPTIONS: &[&str] = &[
 /// An alias as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScriptAlias {
+    /// What the location is.
+    pub kind: Location,
     /// The URL path, or the regular expression.
     pub location: Vec<u8>,
     /// The script, or the directory of scripts, verbatim.
@@ -97,12 +99,21 @@ impl ScriptAlias {
         if location.is_empty() || target.is_empty() {
             return Err(ScriptAliasError::TooFewArguments(kind.name()));
         }
-        let options = AliasOptions::parse(&mut words)?;
         Ok(Self {
+            kind,
             location,
             target,
-            options,
+            options: AliasOptions::parse(&mut words)?,
         })
+    }
+
+    /// The process group and the application group of the script, if it is one script and both
+    /// are given and known before any request: then it is loaded when its process starts.
+    pub fn preload_groups(&self) -> Option<(&[u8], &[u8])> {
+        let is_one_script = self.kind == Location::Prefix || !self.target.contains(&b'$');
+        let process = self.options.process_group.as_ref()?.as_static()?;
+        let application = self.options.application_group.as_ref()?.as_static()?;
+        is_one_script.then_some((process, application))
     }
 }
 
@@ -147,14 +158,6 @@ impl AliasOptions {
             }
         }
         Ok(())
-    }
-
-    /// The process group and the application group, if both are known before any request: then
-    /// the script is loaded when its process starts.
-    pub fn static_groups(&self) -> Option<(&[u8], &[u8])> {
-        let process = self.process_group.as_ref()?.as_static()?;
-        let application = self.application_group.as_ref()?.as_static()?;
-        Some((process, application))
     }
 }
 
@@ -255,17 +258,30 @@ mod tests {
     }
 
     #[test]
-    fn groups_that_need_no_request_are_static() {
-        let both = |process, application| {
-            let written = format!("process-group={process} application-group={application}");
-            let read = options(&written);
-            read.static_groups().map(|(p, a)| (p.to_vec(), a.to_vec()))
-        };
-        assert_eq!(both("%{GLOBAL}", "%{GLOBAL}"), Some((vec![], vec![])));
-        assert_eq!(both("%{GLOBAL}", "blog"), Some((vec![], b"blog".to_vec())));
-        assert_eq!(both("%{ENV:G}", "blog"), None);
-        assert_eq!(both("blog", "%{RESOURCE}"), None);
-        assert_eq!(both("blog", "x%{y"), None);
-        assert_eq!(options("process-group=%{GLOBAL}").static_groups(), None);
+    fn a_script_is_preloaded_if_both_its_groups_are_known() {
+        let cases = [
+            (
+                "process-group=%{GLOBAL} application-group=%{GLOBAL}",
+                Some(("", "")),
+            ),
+            (
+                "process-group=%{GLOBAL} application-group=blog",
+                Some(("", "blog")),
+            ),
+            ("process-group=%{ENV:G} application-group=blog", None),
+            ("process-group=blog application-group=%{RESOURCE}", None),
+            ("process-group=blog application-group=x%{y", None),
+            ("process-group=blog", None),
+        ];
+        for (options, groups) in cases {
+            let alias = parse(&format!("/x /w/$1.wsgi {options}")).unwrap();
+            let expected = groups.map(|(p, a): (&str, &str)| (p.as_bytes(), a.as_bytes()));
+            assert_eq!(alias.preload_groups(), expected, "{options}");
+            let pattern = ScriptAlias {
+                kind: Location::Pattern,
+                ..alias
+            };
+            assert_eq!(pattern.preload_groups(), None);
+        }
     }
 }

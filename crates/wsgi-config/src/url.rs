@@ -24,17 +24,27 @@ pub fn match_prefix(location: &[u8], path: &[u8]) -> Option<usize> {
     (segment_ends && consumed > 0).then_some(consumed)
 }
 
-/// The file that `path` maps to: what the alias did not take of it follows the target.
+/// What of `path` goes behind the target of an alias at `location`, or `None` if that does not match.
 ///
-/// The location `/` stands for the whole path, so that `/ /w/app.wsgi` maps `/a` to
-/// `/w/app.wsgi/a`. That goes for a pattern, too, if it matched no more than the first slash.
-pub fn file_name(location: &[u8], target: &[u8], path: &[u8], consumed: usize) -> Vec<u8> {
-    let rest = if location == b"/" {
-        path
+/// The location `/` takes nothing off the path, so that `/ /w/app.wsgi` maps `/a` to
+/// `/w/app.wsgi/a`.
+pub fn rest_below<'a>(location: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
+    let consumed = match_prefix(location, path)?;
+    if location == b"/" {
+        Some(path)
     } else {
-        path.get(consumed..).unwrap_or_default()
-    };
-    [target, rest].concat()
+        path.get(consumed..)
+    }
+}
+
+/// The same for a pattern whose match ends `consumed` bytes into the path. A match of nothing but
+/// the first slash takes nothing off the path, either; one that ends where the path begins is none.
+pub fn rest_after(path: &[u8], consumed: usize) -> Option<&[u8]> {
+    match path.split_at_checked(consumed)? {
+        (b"", _) => None,
+        (b"/", _) => Some(path),
+        (_, rest) => Some(rest),
+    }
 }
 
 /// Whether every path that the alias at `later` matches is already matched at `earlier`.
@@ -100,14 +110,32 @@ mod tests {
             ("/s/", "/w/dir/", "/s/", "/w/dir/"),
         ];
         for (location, target, path, file) in cases {
-            let consumed = matched(location, path).unwrap();
-            let name = file_name(
-                location.as_bytes(),
-                target.as_bytes(),
-                path.as_bytes(),
-                consumed,
+            let rest = rest_below(location.as_bytes(), path.as_bytes()).unwrap();
+            assert_eq!(
+                [target.as_bytes(), rest].concat(),
+                file.as_bytes(),
+                "{location} {path}"
             );
-            assert_eq!(String::from_utf8(name).unwrap(), file);
+        }
+    }
+
+    #[test]
+    fn the_rest_of_a_pattern_is_what_follows_its_match() {
+        let cases = [
+            ("/x/foo/bar", 6, Some("/bar")),
+            ("/x/foo", 6, Some("")),
+            ("/x", 1, Some("/x")),
+            ("//x", 1, Some("//x")),
+            ("//x", 2, Some("x")),
+            ("/x", 0, None),
+            ("/x", 3, None),
+        ];
+        for (path, consumed, rest) in cases {
+            assert_eq!(
+                rest_after(path.as_bytes(), consumed),
+                rest.map(str::as_bytes),
+                "{path}"
+            );
         }
     }
 
