@@ -27,12 +27,16 @@ mod head; // HEAD, and the statuses without a body
 mod headers; // request headers in the environ
 #[path = "integration/iteration.rs"]
 mod iteration; // the iterable an application returns
+#[path = "integration/keepalive.rs"]
+mod keepalive; // connections that outlive a request
 #[path = "integration/project.rs"]
 mod project; // which crate may depend on which, and that differences are documented
 #[path = "integration/scripts.rs"]
 mod scripts; // the commands of apxs/
 #[path = "integration/seed.rs"]
 mod seed; // the founding document of WSGIScriptAlias, sentence by sentence
+#[path = "integration/splitting.rs"]
+mod splitting; // response splitting, byte by byte
 #[path = "integration/start_response.rs"]
 mod start_response; // what start_response refuses and what it sends
 #[path = "integration/truncated.rs"]
