@@ -25,6 +25,8 @@ mod handler; // what is checked before an application runs
 mod head; // HEAD, and the statuses without a body
 #[path = "integration/headers.rs"]
 mod headers; // request headers in the environ
+#[path = "integration/identity.rs"]
+mod identity; // how httpd and its administrators see the module
 #[path = "integration/iteration.rs"]
 mod iteration; // the iterable an application returns
 #[path = "integration/keepalive.rs"]
