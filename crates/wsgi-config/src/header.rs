@@ -39,6 +39,13 @@ pub fn variable(name: &[u8], credentials: Credentials) -> Option<Vec<u8>> {
     }
 }
 
+/// The length that a `Content-Length` states; `None` if it is no plain number.
+pub fn content_length(value: &[u8]) -> Option<u64> {
+    let digits = std::str::from_utf8(value).ok()?;
+    let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|_| is_plain)
+}
+
 /// `HTTP_` and the name in upper case, with underscores for hyphens.
 fn prefixed(name: &[u8]) -> Vec<u8> {
     let upper = name.iter().map(|&byte| match byte {
@@ -82,6 +89,25 @@ mod tests {
                 expected,
                 "{name}"
             );
+        }
+    }
+
+    #[test]
+    fn lengths_are_plain_numbers() {
+        let cases = [
+            ("0", Some(0)),
+            ("007", Some(7)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("18446744073709551616", None),
+            ("", None),
+            ("+1", None),
+            ("-1", None),
+            ("1 ", None),
+            ("1, 1", None),
+            ("0x1", None),
+        ];
+        for (value, length) in cases {
+            assert_eq!(content_length(value.as_bytes()), length, "{value:?}");
         }
     }
 

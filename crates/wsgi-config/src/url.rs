@@ -1,5 +1,7 @@
 //! Matching a URL path against an alias, by the rules of httpd's `Alias`.
 
+use std::borrow::Cow;
+
 /// How many bytes of `path` the alias at `location` takes, or `None` if it does not match.
 ///
 /// A run of slashes matches any other run of slashes; every other byte matches itself. The match
@@ -47,6 +49,16 @@ pub fn rest_after(path: &[u8], consumed: usize) -> Option<&[u8]> {
     }
 }
 
+/// A path with each run of slashes made one.
+pub fn collapse_slashes(path: &[u8]) -> Cow<'_, [u8]> {
+    if !path.windows(2).any(|pair| pair == b"//") {
+        return Cow::Borrowed(path);
+    }
+    let mut collapsed = path.to_vec();
+    collapsed.dedup_by(|a, b| *a == b'/' && *b == b'/');
+    Cow::Owned(collapsed)
+}
+
 /// Whether every path that the alias at `later` matches is already matched at `earlier`.
 ///
 /// That is so if `later` itself, as a path, is matched: the match ends at a boundary between
@@ -68,6 +80,19 @@ mod tests {
 
     fn matched(location: &str, path: &str) -> Option<usize> {
         match_prefix(location.as_bytes(), path.as_bytes())
+    }
+
+    #[test]
+    fn runs_of_slashes_are_made_one() {
+        let cases = [
+            ("", ""),
+            ("/a/b", "/a/b"),
+            ("//a///b/", "/a/b/"),
+            ("//", "/"),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(&*collapse_slashes(path.as_bytes()), expected.as_bytes());
+        }
     }
 
     #[test]
@@ -173,22 +198,16 @@ mod tests {
         })
     }
 
-    fn collapsed(path: &[u8]) -> Vec<u8> {
-        let mut collapsed = path.to_vec();
-        collapsed.dedup_by(|a, b| *a == b'/' && *b == b'/');
-        collapsed
-    }
-
     proptest! {
         #[test]
         fn slash_runs_do_not_matter(location in path(), path in path()) {
             let as_is = match_prefix(&location, &path).is_some();
-            prop_assert_eq!(as_is, match_prefix(&collapsed(&location), &collapsed(&path)).is_some());
+            prop_assert_eq!(as_is, match_prefix(&collapse_slashes(&location), &collapse_slashes(&path)).is_some());
         }
 
         #[test]
         fn on_collapsed_paths_a_match_is_a_prefix_at_a_boundary(location in path(), path in path()) {
-            let (location, path) = (collapsed(&location), collapsed(&path));
+            let (location, path) = (collapse_slashes(&location), collapse_slashes(&path));
             let expected = path.strip_prefix(&location[..]).is_some_and(|rest| {
                 location.ends_with(b"/") || rest.is_empty() || rest.starts_with(b"/")
             });
