@@ -136,6 +136,18 @@ impl Connection {
         self.received.is_empty() && self.receive() == 0
     }
 
+    /// What has arrived and was not read yet, without waiting for more.
+    pub fn pending(&mut self) -> &[u8] {
+        self.stream.set_nonblocking(true).expect("a socket option");
+        let mut buffer = [0; 1024];
+        while let Ok(count @ 1..) = self.stream.read(&mut buffer) {
+            self.received
+                .extend_from_slice(buffer.get(..count).unwrap_or_default());
+        }
+        self.stream.set_nonblocking(false).expect("a socket option");
+        &self.received
+    }
+
     /// What has been received but not read, for messages.
     fn rest(&self) -> String {
         String::from_utf8_lossy(&self.received).into_owned()
