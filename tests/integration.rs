@@ -17,6 +17,8 @@ mod directives; // where directives may stand, how they merge, what they do
 mod environ; // the environ, key by key
 #[path = "integration/exceptions.rs"]
 mod exceptions; // applications that fail
+#[path = "integration/expect.rs"]
+mod expect; // Expect: 100-continue
 #[path = "integration/groups.rs"]
 mod groups; // which process group, application group and callable serve a request
 #[path = "integration/handler.rs"]
@@ -27,6 +29,10 @@ mod head; // HEAD, and the statuses without a body
 mod headers; // request headers in the environ
 #[path = "integration/identity.rs"]
 mod identity; // how httpd and its administrators see the module
+#[path = "integration/input.rs"]
+mod input; // wsgi.input
+#[path = "integration/interpreters.rs"]
+mod interpreters; // interpreters, their modules, and the threads that enter them
 #[path = "integration/iteration.rs"]
 mod iteration; // the iterable an application returns
 #[path = "integration/keepalive.rs"]
