@@ -1,0 +1,142 @@
+//! What directives say in a directory, a location, a file, or a `.htaccess` file; and, as the
+//! outermost such place, in a server.
+//!
+//! httpd merges these for every request, on the request's thread, so they are cheap to copy.
+
+use std::ffi::CStr;
+use std::sync::Arc;
+
+use httpd::{Config, Parms, Refusal};
+use wsgi_config::group::Group;
+use wsgi_config::proxies::{Network, TrustedHeader, TrustedProxies};
+use wsgi_config::value::{self, MapHead};
+
+use crate::config::c_string;
+use crate::config::checks::{self, Mistake};
+
+/// What is said in one place; `None` where nothing is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DirConfig {
+    /// As written, save that `%{GLOBAL}` is empty.
+    pub(crate) application_group: Option<Arc<CStr>>,
+    /// As written.
+    pub(crate) callable_object: Option<Arc<CStr>>,
+    pub(crate) script_reloading: Option<bool>,
+    pub(crate) pass_authorization: Option<bool>,
+    pub(crate) chunked_request: Option<bool>,
+    pub(crate) map_head_to_get: Option<MapHead>,
+    pub(crate) enable_sendfile: Option<bool>,
+    pub(crate) trusted_proxy_headers: Option<Arc<Vec<TrustedHeader>>>,
+    pub(crate) trusted_proxies: Option<Arc<TrustedProxies>>,
+}
+
+impl Config for DirConfig {
+    /// What is said inside replaces, piece by piece, what is said outside; lists as a whole.
+    fn merged(outer: &Self, inner: &Self) -> Self {
+        Self {
+            application_group: or(&inner.application_group, &outer.application_group),
+            callable_object: or(&inner.callable_object, &outer.callable_object),
+            script_reloading: inner.script_reloading.or(outer.script_reloading),
+            pass_authorization: inner.pass_authorization.or(outer.pass_authorization),
+            chunked_request: inner.chunked_request.or(outer.chunked_request),
+            map_head_to_get: inner.map_head_to_get.or(outer.map_head_to_get),
+            enable_sendfile: inner.enable_sendfile.or(outer.enable_sendfile),
+            trusted_proxy_headers: or(&inner.trusted_proxy_headers, &outer.trusted_proxy_headers),
+            trusted_proxies: or(&inner.trusted_proxies, &outer.trusted_proxies),
+        }
+    }
+}
+
+fn or<T: ?Sized>(inner: &Option<Arc<T>>, outer: &Option<Arc<T>>) -> Option<Arc<T>> {
+    inner.as_ref().or(outer.as_ref()).cloned()
+}
+
+/// `WSGIApplicationGroup`.
+pub(crate) fn application_group(
+    config: &mut DirConfig,
+    _: &Parms<'_>,
+    name: &CStr,
+) -> Result<(), Refusal> {
+    config.application_group =
+        Group::parse(name.to_bytes()).map(|group| c_string(group.as_bytes()).into());
+    Ok(())
+}
+
+/// `WSGICallableObject`.
+pub(crate) fn callable_object(
+    config: &mut DirConfig,
+    _: &Parms<'_>,
+    name: &CStr,
+) -> Result<(), Refusal> {
+    config.callable_object = Some(name.into());
+    Ok(())
+}
+
+/// `WSGIMapHEADToGET`.
+pub(crate) fn map_head_to_get(
+    config: &mut DirConfig,
+    _: &Parms<'_>,
+    word: &CStr,
+) -> Result<(), Refusal> {
+    config.map_head_to_get = Some(value::map_head(word.to_bytes())?);
+    Ok(())
+}
+
+/// `WSGITrustedProxyHeaders`, called for each name. One that means nothing has no effect.
+pub(crate) fn trusted_proxy_header(
+    config: &mut DirConfig,
+    parms: &Parms<'_>,
+    name: &CStr,
+) -> Result<(), Refusal> {
+    let headers = config.trusted_proxy_headers.get_or_insert_default();
+    match TrustedHeader::parse(name.to_bytes()) {
+        Ok(header) => Arc::make_mut(headers).push(header),
+        Err(unknown) => {
+            checks::report_while_reading(parms, &Mistake::TrustedProxyHeader(unknown));
+        }
+    }
+    Ok(())
+}
+
+/// `WSGITrustedProxies`, called for each address.
+pub(crate) fn trusted_proxy(
+    config: &mut DirConfig,
+    _: &Parms<'_>,
+    network: &CStr,
+) -> Result<(), Refusal> {
+    let network = Network::parse(network.to_bytes())?;
+    Arc::make_mut(config.trusted_proxies.get_or_insert_default()).push(network);
+    Ok(())
+}
+
+/// Defines the setter of a switch.
+macro_rules! switch {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        pub(crate) fn $name(
+            config: &mut DirConfig,
+            _: &Parms<'_>,
+            word: &CStr,
+        ) -> Result<(), Refusal> {
+            config.$name = Some(value::flag(word.to_bytes())?);
+            Ok(())
+        }
+    };
+}
+
+switch!(
+    /// `WSGIScriptReloading`.
+    script_reloading
+);
+switch!(
+    /// `WSGIPassAuthorization`.
+    pass_authorization
+);
+switch!(
+    /// `WSGIChunkedRequest`.
+    chunked_request
+);
+switch!(
+    /// `WSGIEnableSendfile`.
+    enable_sendfile
+);

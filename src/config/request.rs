@@ -1,0 +1,147 @@
+//! What applies to one request: resolved when its handler begins, on the request's thread.
+
+use std::borrow::Cow;
+use std::ffi::{CStr, CString, OsStr};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt};
+
+use httpd::Request;
+use wsgi_config::group::{self, HostPort, Surroundings};
+use wsgi_config::proxies::{TrustedHeader, TrustedProxies};
+use wsgi_config::value::MapHead;
+
+use crate::Wsgi;
+use crate::alias::note;
+
+/// What applies to a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RequestConfig<'r> {
+    /// Empty for the processes of httpd itself.
+    pub(crate) process_group: &'r CStr,
+    /// Empty for the main interpreter.
+    pub(crate) application_group: &'r CStr,
+    pub(crate) callable: &'r CStr,
+    pub(crate) script_reloading: bool,
+    pub(crate) pass_authorization: bool,
+    pub(crate) chunked_request: bool,
+    pub(crate) map_head: MapHead,
+    pub(crate) sendfile: bool,
+    pub(crate) trusted_proxy_headers: &'r [TrustedHeader],
+    /// `None` if every peer is trusted.
+    pub(crate) trusted_proxies: Option<&'r TrustedProxies>,
+}
+
+impl<'r> RequestConfig<'r> {
+    /// Resolves what applies to `request`: what its alias says, if one mapped it here, else what is
+    /// said for the place, else the default. `script_name` is the URL path of the application.
+    pub(crate) fn resolve(request: Request<'r>, aliased: bool, script_name: &[u8]) -> Self {
+        let config = request.config::<Wsgi>();
+        let note = |name| request.notes().get(name).filter(|_| aliased);
+        let names = Names {
+            request,
+            script_name,
+        };
+
+        let process_group = note(note::PROCESS_GROUP).unwrap_or_default();
+        let application_group = note(note::APPLICATION_GROUP)
+            .or(config.application_group.as_deref())
+            .unwrap_or(c"%{RESOURCE}");
+        let callable = note(note::CALLABLE_OBJECT).unwrap_or_else(|| {
+            names.callable(config.callable_object.as_deref().unwrap_or(c"application"))
+        });
+        let pass_authorization = note(note::PASS_AUTHORIZATION)
+            .map(|pass| pass == c"1")
+            .or(config.pass_authorization);
+        Self {
+            process_group: names.group(process_group),
+            application_group: names.group(application_group),
+            callable,
+            script_reloading: config.script_reloading.unwrap_or(true),
+            pass_authorization: pass_authorization.unwrap_or(false),
+            chunked_request: config.chunked_request.unwrap_or(false),
+            map_head: config.map_head_to_get.unwrap_or_default(),
+            sendfile: config.enable_sendfile.unwrap_or(false),
+            trusted_proxy_headers: config
+                .trusted_proxy_headers
+                .as_deref()
+                .map_or(&[], Vec::as_slice),
+            trusted_proxies: config.trusted_proxies.as_deref(),
+        }
+    }
+}
+
+/// What the names in a configuration may refer to.
+struct Names<'r, 's> {
+    request: Request<'r>,
+    script_name: &'s [u8],
+}
+
+impl<'r> Names<'r, '_> {
+    fn group(&self, written: &'r CStr) -> &'r CStr {
+        self.keep(written, group::resolve(written.to_bytes(), self))
+    }
+
+    fn callable(&self, written: &'r CStr) -> &'r CStr {
+        self.keep(written, group::callable(written.to_bytes(), self))
+    }
+
+    /// Keeps a name as long as the request, without a copy if it is as written.
+    fn keep(&self, written: &'r CStr, resolved: Cow<'_, [u8]>) -> &'r CStr {
+        if *resolved == *written.to_bytes() {
+            written
+        } else {
+            self.request.pool().copy(&resolved)
+        }
+    }
+
+    fn with_port<'a>(&self, host: &'a CStr) -> HostPort<'a> {
+        HostPort {
+            host: Cow::Borrowed(host.to_bytes()),
+            port: self.request.server_port(),
+        }
+    }
+}
+
+impl Surroundings for Names<'_, '_> {
+    fn server(&self) -> HostPort<'_> {
+        self.with_port(self.request.server().hostname().unwrap_or_default())
+    }
+
+    fn requested_host(&self) -> HostPort<'_> {
+        match self.request.hostname().filter(|host| !host.is_empty()) {
+            Some(host) => self.with_port(host),
+            None => self.server(),
+        }
+    }
+
+    fn script_name(&self) -> Cow<'_, [u8]> {
+        let is_case_sensitive = self
+            .request
+            .server()
+            .config::<Wsgi>()
+            .process()
+            .case_sensitive;
+        if is_case_sensitive {
+            Cow::Borrowed(self.script_name)
+        } else {
+            Cow::Owned(self.script_name.to_ascii_lowercase())
+        }
+    }
+
+    fn variable(&self, name: &[u8]) -> Option<Vec<u8>> {
+        let c_name = CString::new(name).ok()?;
+        let of_request = self
+            .request
+            .notes()
+            .get(&c_name)
+            .or_else(|| self.request.subprocess_env().get(&c_name));
+        match of_request {
+            Some(value) => Some(value.to_bytes().to_vec()),
+            None => process_variable(name),
+        }
+    }
+}
+
+/// A variable of this process.
+fn process_variable(name: &[u8]) -> Option<Vec<u8>> {
+    std::env::var_os(OsStr::from_bytes(name)).map(OsStringExt::into_vec)
+}
