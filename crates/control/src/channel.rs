@@ -117,28 +117,35 @@ impl Channel {
     ///
     /// When the other end is gone or sent something that is no message.
     pub fn receive<M: DeserializeOwned>(&self) -> Result<(M, Vec<OwnedFd>), ChannelError> {
+        self.receive_with(MsgFlags::empty())
+    }
+
+    /// Takes a message, if one is there.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Channel::receive`].
+    pub fn try_receive<M: DeserializeOwned>(
+        &self,
+    ) -> Result<Option<(M, Vec<OwnedFd>)>, ChannelError> {
+        match self.receive_with(MsgFlags::MSG_DONTWAIT) {
+            Err(ChannelError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            result => result.map(Some),
+        }
+    }
+
+    fn receive_with<M: DeserializeOwned>(
+        &self,
+        flags: MsgFlags,
+    ) -> Result<(M, Vec<OwnedFd>), ChannelError> {
         let mut bytes = vec![0; MAX_MESSAGE];
         let mut control = nix::cmsg_space!([RawFd; MAX_DESCRIPTORS]);
+        let flags = flags | MsgFlags::MSG_CMSG_CLOEXEC;
         let (length, descriptors) = retry(|| {
             let mut parts = [IoSliceMut::new(&mut bytes)];
-            let received = recvmsg::<()>(
-                self.socket.as_raw_fd(),
-                &mut parts,
-                Some(&mut control),
-                MsgFlags::MSG_CMSG_CLOEXEC,
-            )?;
-            let descriptors: Vec<OwnedFd> = received
-                .cmsgs()?
-                .filter_map(|message| match message {
-                    ControlMessageOwned::ScmRights(raw) => Some(raw),
-                    _ => None,
-                })
-                .flatten()
-                // SAFETY: the kernel has just made these descriptors for this process, and
-                // nobody else knows their numbers.
-                .map(|raw| unsafe { OwnedFd::from_raw_fd(raw) })
-                .collect();
-            Ok((received.bytes, descriptors))
+            let socket = self.socket.as_raw_fd();
+            let received = recvmsg::<()>(socket, &mut parts, Some(&mut control), flags)?;
+            Ok((received.bytes, taken_over(received.cmsgs()?)))
         })
         .map_err(|error| match error {
             Errno::ECONNRESET => ChannelError::Closed,
@@ -152,6 +159,20 @@ impl Channel {
             descriptors,
         ))
     }
+}
+
+/// The descriptors that came with a message.
+fn taken_over(messages: impl Iterator<Item = ControlMessageOwned>) -> Vec<OwnedFd> {
+    messages
+        .filter_map(|message| match message {
+            ControlMessageOwned::ScmRights(raw) => Some(raw),
+            _ => None,
+        })
+        .flatten()
+        // SAFETY: the kernel has just made these descriptors for this process, and nobody else
+        // knows their numbers.
+        .map(|raw| unsafe { OwnedFd::from_raw_fd(raw) })
+        .collect()
 }
 
 impl AsFd for Channel {

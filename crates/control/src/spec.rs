@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 /// A process group.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupSpec {
+    /// The parent's number of this group's table and sockets: a later set that has the same
+    /// number in it means the same slots.
+    pub number: u32,
     /// Its name.
     pub name: String,
     /// How many processes it has: one for each slot of its table and each of its sockets.

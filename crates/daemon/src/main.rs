@@ -1,0 +1,42 @@
+//! The daemon: one program in two roles.
+//!
+//! As the *supervisor* it starts, watches and replaces the workers of every process group. It
+//! holds no Python and lives as long as httpd does. As a *worker* it drops its privileges, loads
+//! the engine of its group's Python and serves requests.
+//!
+//! Nobody starts it by hand: the module starts the supervisor, the supervisor the workers, and
+//! both leave the new process a link to themselves at descriptor 3.
+
+mod log;
+mod supervisor;
+mod worker;
+
+use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
+use std::process::ExitCode;
+
+use control::Channel;
+
+/// Where whoever started this process left its end of the link.
+const CONTROL: RawFd = 3;
+
+fn main() -> ExitCode {
+    let role = std::env::args_os().nth(1);
+    match role.as_deref().and_then(|role| role.to_str()) {
+        Some("supervise") => supervisor::run(control_channel()),
+        Some("work") => worker::run(control_channel()),
+        _ => {
+            log::to_stderr("mod_wsgi-daemon is started by httpd's mod_wsgi, not by hand");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn control_channel() -> Channel {
+    // SAFETY: whoever started this process in one of its roles left a socket at this number, and
+    // nothing else here uses the number. If it was left out, every use of it fails cleanly.
+    let socket = unsafe { OwnedFd::from_raw_fd(CONTROL) };
+    // What this process starts must not get it. A descriptor that is not open stays as it is.
+    let flags = nix::fcntl::FdFlag::FD_CLOEXEC;
+    let _ = nix::fcntl::fcntl(&socket, nix::fcntl::FcntlArg::F_SETFD(flags));
+    Channel::from_socket(socket)
+}

@@ -1,0 +1,239 @@
+//! The supervisor: starts, watches and replaces the workers of every group.
+//!
+//! One thread, one loop. What can wake it: the httpd parent (a new set of groups, or the end), a
+//! worker's word, a worker's death, a moment that was waited for. What then happens to a slot is
+//! decided by the state machine in [`slot`]; this loop and [`group`] carry it out.
+
+mod group;
+mod slot;
+mod spawn;
+
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use control::{Channel, ChannelError, FromSupervisor, GroupSpec, Replacement, ToSupervisor};
+use nix::libc::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use signal_hook::{flag, low_level::pipe};
+
+use crate::log::{Level, Log};
+use group::Group;
+
+/// Runs the supervisor until httpd is gone and so are all workers.
+pub(crate) fn run(parent: Channel) -> ExitCode {
+    let log = match Log::inherited() {
+        Ok(log) => log,
+        Err(_) => return ExitCode::from(1),
+    };
+    // A terminal's signals are for httpd, which then tells us. If this process leads a session
+    // already, it is where it should be.
+    let _ = nix::unistd::setsid();
+    match Supervisor::new(parent) {
+        Ok(mut supervisor) => {
+            supervisor.run(&log);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            log.line(
+                Level::Crit,
+                1200,
+                format_args!("the supervisor cannot start: {error}"),
+            );
+            ExitCode::from(1)
+        }
+    }
+}
+
+struct Supervisor {
+    parent: Channel,
+    groups: Vec<Group>,
+    /// The groups of the set that is arriving.
+    arriving: Vec<(Box<GroupSpec>, Vec<OwnedFd>)>,
+    /// No group is to run any more.
+    ending: bool,
+    /// Becomes readable when a signal arrived.
+    signals: UnixStream,
+    terminated: Arc<AtomicBool>,
+}
+
+impl Supervisor {
+    fn new(parent: Channel) -> io::Result<Self> {
+        let (signals, sender) = UnixStream::pair()?;
+        signals.set_nonblocking(true)?;
+        let terminated = Arc::new(AtomicBool::new(false));
+        flag::register(SIGTERM, terminated.clone())?;
+        for signal in [SIGCHLD, SIGTERM] {
+            pipe::register(signal, sender.try_clone()?)?;
+        }
+        // Handled, not ignored: workers would inherit that.
+        for signal in [SIGINT, SIGHUP, SIGUSR1, SIGUSR2] {
+            flag::register(signal, Arc::default())?;
+        }
+        Ok(Self {
+            parent,
+            groups: Vec::new(),
+            arriving: Vec::new(),
+            ending: false,
+            signals,
+            terminated,
+        })
+    }
+
+    fn run(&mut self, log: &Log) {
+        while !self.is_over() {
+            match self.wait() {
+                Ok(Ready { parent, workers }) => {
+                    // First, while the workers are those that were waited for.
+                    self.hear_workers(&workers);
+                    self.take_signals();
+                    if parent {
+                        self.hear_parent(log);
+                    }
+                }
+                Err(error) => {
+                    log.line(
+                        Level::Crit,
+                        1201,
+                        format_args!("the supervisor fails: {error}"),
+                    );
+                    return;
+                }
+            }
+            self.groups
+                .iter_mut()
+                .for_each(|group| group.act(Instant::now()));
+            self.groups.retain(|group| !group.is_over());
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.ending && self.groups.is_empty()
+    }
+
+    /// Waits until something happens. Groups and their workers are in the order in which
+    /// `hear_workers` walks them.
+    fn wait(&self) -> io::Result<Ready> {
+        let workers: Vec<BorrowedFd<'_>> = self
+            .groups
+            .iter()
+            .flat_map(Group::channels)
+            .map(|channel| channel.as_fd())
+            .collect();
+        let mut sources = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        if !self.ending {
+            sources.push(PollFd::new(self.parent.as_fd(), PollFlags::POLLIN));
+        }
+        let first = sources.len();
+        sources.extend(
+            workers
+                .into_iter()
+                .map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
+        );
+        match poll(&mut sources, self.patience()) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let ready: Vec<_> = sources
+            .iter()
+            .map(|source| source.any().unwrap_or(false))
+            .collect();
+        Ok(Ready {
+            parent: !self.ending && ready.get(1).copied().unwrap_or(false),
+            workers: ready.get(first..).unwrap_or_default().to_vec(),
+        })
+    }
+
+    /// How long nothing will happen by itself.
+    fn patience(&self) -> PollTimeout {
+        let next = self.groups.iter().filter_map(Group::next_deadline).min();
+        next.map_or(PollTimeout::NONE, |deadline| {
+            // Rounded up, so that the deadline has come when the wait is over.
+            let millis = deadline
+                .saturating_duration_since(Instant::now())
+                .as_millis()
+                + 1;
+            PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
+        })
+    }
+
+    fn take_signals(&mut self) {
+        let mut bytes = [0; 64];
+        while io::Read::read(&mut self.signals, &mut bytes).is_ok_and(|count| count > 0) {}
+        if self.terminated.swap(false, Ordering::SeqCst) {
+            self.end();
+        }
+        self.groups.iter_mut().for_each(Group::reap);
+    }
+
+    fn hear_parent(&mut self, log: &Log) {
+        match self.parent.receive() {
+            Ok((ToSupervisor::Begin { .. }, _)) => self.arriving.clear(),
+            Ok((ToSupervisor::Group(group), descriptors)) => {
+                self.arriving.push((group, descriptors));
+            }
+            Ok((ToSupervisor::Commit, _)) => self.commit(log),
+            Ok((ToSupervisor::Stop, _)) | Err(ChannelError::Closed) => self.end(),
+            Err(error) => {
+                log.line(
+                    Level::Crit,
+                    1202,
+                    format_args!("httpd's word is not understood: {error}"),
+                );
+                self.end();
+            }
+        }
+    }
+
+    /// Puts the set that arrived in force.
+    fn commit(&mut self, log: &Log) {
+        let arriving = std::mem::take(&mut self.arriving);
+        let kept: Vec<u32> = arriving.iter().map(|(group, _)| group.number).collect();
+        for group in &mut self.groups {
+            if !kept.contains(&group.number()) {
+                group.end(Replacement::GracefulSignal);
+            }
+        }
+        for (spec, descriptors) in arriving {
+            let known = self
+                .groups
+                .iter_mut()
+                .find(|group| group.number() == spec.number);
+            let name = spec.name.clone();
+            let result = match known {
+                Some(group) => group.succeed(spec, descriptors),
+                None => Group::new(spec, descriptors).map(|group| self.groups.push(group)),
+            };
+            if let Err(error) = result {
+                let text = format_args!("process group '{name}' cannot be started: {error}");
+                log.line(Level::Crit, 1203, text);
+            }
+        }
+        // If the parent is gone, the next wait tells.
+        let _ = self.parent.send(&FromSupervisor::Committed, &[]);
+    }
+
+    fn hear_workers(&mut self, ready: &[bool]) {
+        let mut ready = ready.iter().copied();
+        for group in &mut self.groups {
+            group.hear(&mut ready);
+        }
+    }
+
+    fn end(&mut self) {
+        self.ending = true;
+        self.groups
+            .iter_mut()
+            .for_each(|group| group.end(Replacement::ShutdownSignal));
+    }
+}
+
+/// What can be read from.
+struct Ready {
+    parent: bool,
+    workers: Vec<bool>,
+}

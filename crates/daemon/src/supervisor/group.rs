@@ -1,0 +1,423 @@
+//! A group's workers: carrying out what the state machines of its slots decide.
+
+use std::fmt;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, ExitStatus};
+use std::time::{Duration, Instant};
+
+use control::{Channel, FromWorker, GroupSpec, Replacement, SlotState, Table, ToWorker};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::slot::{Action, Event, Slot, WorkerNumber};
+use super::spawn::{Equipment, SpawnError, spawn};
+use crate::log::{Level, Log};
+
+/// How much longer than a worker may take by its own rules it is left alone.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// How long the end of a worker may take where `shutdown-timeout` is off.
+const STOP: Duration = Duration::from_secs(10);
+
+/// Why a group cannot be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(super) enum GroupError {
+    /// The descriptors that came with its description are not those it needs.
+    #[error("httpd sent {0} descriptors with it, which are not those it needs")]
+    Descriptors(usize),
+    /// Its table is of no use.
+    #[error("its table of workers is of no use: {0}")]
+    Table(std::io::Error),
+}
+
+/// A group.
+pub(super) struct Group {
+    spec: Box<GroupSpec>,
+    equipment: OwnedEquipment,
+    slots: Vec<Slot>,
+    workers: Vec<Worker>,
+    next_number: WorkerNumber,
+}
+
+struct OwnedEquipment {
+    descriptor: OwnedFd,
+    log: Log,
+    table: Table,
+    listeners: Vec<OwnedFd>,
+}
+
+struct Worker {
+    number: WorkerNumber,
+    slot: usize,
+    child: Child,
+    control: Channel,
+    /// The other end is gone; its exit is still to come.
+    silent: bool,
+    /// What the worker said of why it cannot start.
+    failure: Option<String>,
+    kill_at: Option<Instant>,
+}
+
+impl Group {
+    /// A group whose workers are to be started.
+    pub(super) fn new(spec: Box<GroupSpec>, descriptors: Vec<OwnedFd>) -> Result<Self, GroupError> {
+        let equipment = OwnedEquipment::new(&spec, descriptors)?;
+        let slots = equipment
+            .listeners
+            .iter()
+            .map(|_| Slot::default())
+            .collect();
+        let mut group = Self {
+            spec,
+            equipment,
+            slots,
+            workers: Vec::new(),
+            next_number: 1,
+        };
+        group.reload();
+        Ok(group)
+    }
+
+    /// The parent's number of the group.
+    pub(super) fn number(&self) -> u32 {
+        self.spec.number
+    }
+
+    /// Puts a new description in force: every worker is replaced.
+    pub(super) fn succeed(
+        &mut self,
+        spec: Box<GroupSpec>,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<(), GroupError> {
+        self.equipment = OwnedEquipment::new(&spec, descriptors)?;
+        self.spec = spec;
+        self.reload();
+        Ok(())
+    }
+
+    /// Gives the group up.
+    pub(super) fn end(&mut self, reason: Replacement) {
+        self.all(Event::End(reason));
+    }
+
+    /// Whether the group was given up and all its workers are gone.
+    pub(super) fn is_over(&self) -> bool {
+        self.workers.is_empty() && self.slots.iter().all(Slot::is_over)
+    }
+
+    /// The links to the workers, in the order in which [`Group::hear`] takes their readiness.
+    pub(super) fn channels(&self) -> impl Iterator<Item = &Channel> {
+        self.workers
+            .iter()
+            .filter(|worker| !worker.silent)
+            .map(|worker| &worker.control)
+    }
+
+    /// When something is due that nobody will tell.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let kills = self.workers.iter().filter_map(|worker| worker.kill_at);
+        kills.chain(self.slots.iter().filter_map(Slot::retry)).min()
+    }
+
+    /// Takes what the workers said whose links are ready.
+    pub(super) fn hear(&mut self, ready: &mut impl Iterator<Item = bool>) {
+        let mut said = Vec::new();
+        for worker in self.workers.iter_mut().filter(|worker| !worker.silent) {
+            if ready.next() != Some(true) {
+                continue;
+            }
+            match worker.control.receive::<FromWorker>() {
+                Ok((FromWorker::Ready, _)) => said.push((worker.slot, Event::Ready(worker.number))),
+                Ok((FromWorker::Replace(reason), _)) => {
+                    said.push((worker.slot, Event::WantsSuccessor(worker.number, reason)));
+                }
+                Ok((FromWorker::Failed(why), _)) => worker.failure = Some(why),
+                Err(_) => worker.silent = true,
+            }
+        }
+        for (slot, event) in said {
+            self.step(slot, event);
+        }
+    }
+
+    /// Takes note of the workers that are gone.
+    pub(super) fn reap(&mut self) {
+        let mut index = 0;
+        while let Some(worker) = self.workers.get_mut(index) {
+            match worker.child.try_wait() {
+                Ok(Some(status)) => {
+                    let mut worker = self.workers.swap_remove(index);
+                    worker.hear_last_words();
+                    self.buried(&worker, status);
+                }
+                // An error would mean that somebody else waited for it, which nobody here does.
+                Ok(None) | Err(_) => index += 1,
+            }
+        }
+    }
+
+    /// Does what is due by now.
+    pub(super) fn act(&mut self, now: Instant) {
+        for worker in &mut self.workers {
+            if worker.kill_at.is_some_and(|at| at <= now) {
+                worker.kill_at = None;
+                let text = format_args!(
+                    "Worker {} of process group '{}' did not end in time and is killed.",
+                    worker.child.id(),
+                    self.spec.name
+                );
+                self.equipment.log.line(Level::Error, 1204, text);
+                // The child was not waited for yet, so the pid is still its own.
+                let _ = worker.child.kill();
+            }
+        }
+        self.all(Event::Tick);
+    }
+
+    fn reload(&mut self) {
+        self.all(Event::Reload);
+    }
+
+    fn all(&mut self, event: Event) {
+        for slot in 0..self.slots.len() {
+            self.step(slot, event);
+        }
+    }
+
+    fn step(&mut self, slot: usize, event: Event) {
+        let Some(machine) = self.slots.get_mut(slot) else {
+            return;
+        };
+        for action in machine.step(event, Instant::now()) {
+            self.carry_out(slot, action);
+        }
+    }
+
+    fn carry_out(&mut self, slot: usize, action: Action) {
+        match action {
+            Action::Start => self.start(slot),
+            Action::Serve(worker) => self.serve(slot, worker),
+            Action::Drain(worker, reason) => self.drain(worker, reason),
+            Action::Down => self.set_state(slot, SlotState::Down),
+            Action::Starting => self.set_state(slot, SlotState::Starting),
+        }
+    }
+
+    fn start(&mut self, slot: usize) {
+        let event = match self.spawn(slot) {
+            Ok((child, control)) => {
+                let number = self.next_number;
+                self.next_number += 1;
+                self.workers.push(Worker {
+                    number,
+                    slot,
+                    child,
+                    control,
+                    silent: false,
+                    failure: None,
+                    kill_at: None,
+                });
+                Event::Started(number)
+            }
+            Err(error) => {
+                let text = format_args!(
+                    "A worker of process group '{}' cannot be started: {error}.",
+                    self.spec.name
+                );
+                self.equipment.log.line(Level::Error, 1205, text);
+                Event::NotStarted
+            }
+        };
+        self.step(slot, event);
+    }
+
+    fn spawn(&self, slot: usize) -> Result<(Child, Channel), SpawnError> {
+        let Some(listener) = self.equipment.listeners.get(slot) else {
+            return Err(SpawnError::System(std::io::Error::other(
+                "the slot has no socket",
+            )));
+        };
+        let equipment = Equipment {
+            log: self.equipment.descriptor.as_fd(),
+            table: self.equipment.table.as_fd(),
+            listener: listener.as_fd(),
+        };
+        spawn(
+            &self.spec,
+            u32::try_from(slot).unwrap_or(u32::MAX),
+            equipment,
+        )
+    }
+
+    fn serve(&mut self, slot: usize, number: WorkerNumber) {
+        if let Some(place) = self.equipment.table.slots().get(slot) {
+            place.succeed();
+            place.set_state(SlotState::Ready);
+        }
+        self.tell(number, &ToWorker::Serve);
+    }
+
+    fn drain(&mut self, number: WorkerNumber, reason: Replacement) {
+        self.tell(number, &ToWorker::Drain { reason });
+        let patience = self.patience(reason);
+        let Some(worker) = self
+            .workers
+            .iter_mut()
+            .find(|worker| worker.number == number)
+        else {
+            return;
+        };
+        let deadline = patience.map(|patience| Instant::now() + patience);
+        // A worker that was leaving at its leisure may now have to hurry, never the reverse.
+        worker.kill_at = match (worker.kill_at, deadline) {
+            (Some(old), Some(new)) => Some(old.min(new)),
+            (old, new) => old.or(new),
+        };
+    }
+
+    /// How long a worker may take to drain and end, or `None` if it may take for ever.
+    fn patience(&self, reason: Replacement) -> Option<Duration> {
+        let life = &self.spec.life;
+        let stop = life.shutdown_timeout.unwrap_or(STOP) + MARGIN;
+        match reason {
+            reason if reason.is_urgent() => Some(stop),
+            Replacement::EvictionSignal => life.eviction_timeout.map(|time| time + stop),
+            _ => life.graceful_timeout.map(|time| time + stop),
+        }
+    }
+
+    fn tell(&mut self, number: WorkerNumber, message: &ToWorker) {
+        if let Some(worker) = self.workers.iter().find(|worker| worker.number == number) {
+            // A worker that does not hear is dead or will be killed when its time is over.
+            let _ = worker.control.send(message, &[]);
+        }
+    }
+
+    fn set_state(&self, slot: usize, state: SlotState) {
+        if let Some(place) = self.equipment.table.slots().get(slot) {
+            place.set_state(state);
+        }
+    }
+
+    /// A worker is gone: says how, and lets its slot decide what follows.
+    fn buried(&mut self, worker: &Worker, status: ExitStatus) {
+        let Some(slot) = self.slots.get(worker.slot) else {
+            return;
+        };
+        let (serving, starting) = (
+            slot.is_serving(worker.number),
+            slot.is_starting(worker.number),
+        );
+        let failures = slot.failures();
+        if let Some(place) = self.equipment.table.slots().get(worker.slot) {
+            place.set_exit(
+                worker.child.id(),
+                u32::from_ne_bytes(status.into_raw().to_ne_bytes()),
+            );
+        }
+        let (name, pid) = (&self.spec.name, worker.child.id());
+        let cause = Cause {
+            status,
+            failure: worker.failure.as_deref(),
+        };
+        let log = &self.equipment.log;
+        if starting {
+            // The same failure over and over is told once; see at debug that it goes on.
+            let level = if failures == 0 {
+                Level::Error
+            } else {
+                Level::Debug
+            };
+            let text = format_args!(
+                "Worker {pid} of process group '{name}' did not start: {cause}. Its requests are \
+                 answered with 503 until one does; the next attempts follow at growing intervals."
+            );
+            log.line(level, 1206, text);
+        } else if serving && !status.success() {
+            let text = format_args!("Worker {pid} of process group '{name}' died: {cause}.");
+            log.line(Level::Error, 1207, text);
+        } else {
+            log.line(
+                Level::Info,
+                0,
+                format_args!("Worker {pid} of process group '{name}' ended."),
+            );
+        }
+        self.step(worker.slot, Event::Exited(worker.number));
+    }
+}
+
+impl Worker {
+    /// Takes what the worker said before it died and nobody has heard yet.
+    fn hear_last_words(&mut self) {
+        while let Ok(Some((said, _))) = self.control.try_receive() {
+            if let FromWorker::Failed(why) = said {
+                self.failure = Some(why);
+            }
+        }
+    }
+}
+
+impl Drop for Group {
+    /// Leaves no worker behind, whatever happened.
+    fn drop(&mut self) {
+        for worker in &self.workers {
+            if let Ok(pid) = i32::try_from(worker.child.id()) {
+                // Not waited for yet, so the pid is still the worker's.
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+        }
+    }
+}
+
+impl OwnedEquipment {
+    /// What came with a group's description: its error log, its table, a socket for each slot.
+    fn new(spec: &GroupSpec, descriptors: Vec<OwnedFd>) -> Result<Self, GroupError> {
+        let count = descriptors.len();
+        let slots = usize::try_from(spec.processes).unwrap_or(usize::MAX);
+        let mut descriptors = descriptors.into_iter();
+        let (Some(descriptor), Some(table)) = (descriptors.next(), descriptors.next()) else {
+            return Err(GroupError::Descriptors(count));
+        };
+        let listeners: Vec<_> = descriptors.collect();
+        if listeners.len() != slots {
+            return Err(GroupError::Descriptors(count));
+        }
+        let log = descriptor.try_clone().map_err(GroupError::Table)?;
+        Ok(Self {
+            descriptor,
+            log: Log::new(log, spec.log_level),
+            table: Table::map(table, slots).map_err(GroupError::Table)?,
+            listeners,
+        })
+    }
+}
+
+/// How a worker ended, in words.
+struct Cause<'a> {
+    status: ExitStatus,
+    failure: Option<&'a str>,
+}
+
+impl fmt::Display for Cause<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(failure) = self.failure {
+            return f.write_str(failure);
+        }
+        match (self.status.code(), self.status.signal()) {
+            (Some(code), _) => write!(f, "exit status {code}"),
+            (None, Some(signal)) => {
+                let name = Signal::try_from(signal).map_or("unknown signal", Signal::as_str);
+                let core = if self.status.core_dumped() {
+                    ", core dumped"
+                } else {
+                    ""
+                };
+                write!(f, "signal {signal} ({name}{core})")
+            }
+            (None, None) => write!(f, "wait status {:?}", self.status),
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! The life of a slot, as a state machine without side effects.
+//!
+//! A slot has one worker that serves, perhaps one that starts to take its place, and perhaps
+//! some that are leaving. Replacing the one that serves is the same whatever the cause:
+//!
+//! ```text
+//!   start new ──> ready ──> the new one serves, the old one drains ──> the old one exits
+//! ```
+//!
+//! A worker that does not even start is tried again later and later, and the slot is down
+//! meanwhile if nobody else serves it.
+
+use std::time::{Duration, Instant};
+
+use control::Replacement;
+
+/// The longest time between two attempts to start a worker.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// A worker that dies sooner than this after it was ready did not really start.
+const STABLE: Duration = Duration::from_secs(1);
+
+/// The supervisor's number of a worker; never used twice.
+pub(super) type WorkerNumber = u64;
+
+/// What happened to a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// A worker was started.
+    Started(WorkerNumber),
+    /// The system could not even start one.
+    NotStarted,
+    /// A worker is ready to serve.
+    Ready(WorkerNumber),
+    /// A worker asks for a successor.
+    WantsSuccessor(WorkerNumber, Replacement),
+    /// All workers are to be replaced: the configuration is new.
+    Reload,
+    /// A worker is gone.
+    Exited(WorkerNumber),
+    /// The slot is given up.
+    End(Replacement),
+    /// Time has passed.
+    Tick,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Start a worker, and say so with [`Event::Started`].
+    Start,
+    /// Tell a worker to serve.
+    Serve(WorkerNumber),
+    /// Tell a worker to drain, and kill it when its time is over.
+    Drain(WorkerNumber, Replacement),
+    /// Tell the children that nobody serves and nobody will soon.
+    Down,
+    /// Tell the children that a worker is being started.
+    Starting,
+}
+
+/// A slot.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    starting: Option<WorkerNumber>,
+    serving: Option<(WorkerNumber, Instant)>,
+    leaving: Vec<WorkerNumber>,
+    /// Why the worker that serves is being replaced.
+    cause: Option<Replacement>,
+    /// How often in a row a worker did not start.
+    failures: u32,
+    retry: Option<Instant>,
+    ended: bool,
+}
+
+impl Slot {
+    /// Whether the slot was given up and all its workers are gone.
+    pub(super) fn is_over(&self) -> bool {
+        self.ended && self.starting.is_none() && self.serving.is_none() && self.leaving.is_empty()
+    }
+
+    /// When the next attempt to start a worker is due.
+    pub(super) fn retry(&self) -> Option<Instant> {
+        self.retry
+    }
+
+    /// How often in a row a worker did not start.
+    pub(super) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Whether this worker is the one that serves.
+    pub(super) fn is_serving(&self, worker: WorkerNumber) -> bool {
+        self.serving.is_some_and(|(serving, _)| serving == worker)
+    }
+
+    /// Whether this worker was never ready.
+    pub(super) fn is_starting(&self, worker: WorkerNumber) -> bool {
+        self.starting == Some(worker)
+    }
+
+    /// Takes note of what happened. Returns what is to be done.
+    pub(super) fn step(&mut self, event: Event, now: Instant) -> Vec<Action> {
+        match event {
+            Event::Started(worker) => {
+                self.starting = Some(worker);
+                Vec::new()
+            }
+            Event::NotStarted => self.failed(now),
+            Event::Ready(worker) => self.ready(worker, now),
+            Event::WantsSuccessor(worker, cause) => self.replace(worker, cause),
+            Event::Reload => self.reload(),
+            Event::Exited(worker) => self.exited(worker, now),
+            Event::End(reason) => self.end(reason),
+            Event::Tick => self.tick(now),
+        }
+    }
+
+    fn ready(&mut self, worker: WorkerNumber, now: Instant) -> Vec<Action> {
+        if self.starting != Some(worker) {
+            return Vec::new();
+        }
+        self.starting = None;
+        let mut actions = vec![Action::Serve(worker)];
+        let cause = self.cause.take().unwrap_or(Replacement::GracefulSignal);
+        if let Some((old, _)) = self.serving.replace((worker, now)) {
+            self.leaving.push(old);
+            actions.push(Action::Drain(old, cause));
+        }
+        actions
+    }
+
+    fn replace(&mut self, worker: WorkerNumber, cause: Replacement) -> Vec<Action> {
+        if !self.is_serving(worker) || self.ended {
+            return Vec::new();
+        }
+        let mut actions = Vec::new();
+        if cause.is_urgent() {
+            self.serving = None;
+            self.leaving.push(worker);
+            actions.extend([Action::Drain(worker, cause), Action::Starting]);
+        } else {
+            self.cause.get_or_insert(cause);
+        }
+        actions.extend(self.start());
+        actions
+    }
+
+    /// A worker that is just starting was told the old configuration, so it goes too.
+    fn reload(&mut self) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if let Some(worker) = self.starting.take() {
+            self.leaving.push(worker);
+            actions.push(Action::Drain(worker, Replacement::GracefulSignal));
+        }
+        self.cause.get_or_insert(Replacement::GracefulSignal);
+        self.failures = 0;
+        self.retry = None;
+        actions.extend(self.start());
+        actions
+    }
+
+    fn exited(&mut self, worker: WorkerNumber, now: Instant) -> Vec<Action> {
+        if self.starting == Some(worker) {
+            self.starting = None;
+            return self.failed(now);
+        }
+        match self.serving {
+            Some((serving, since)) if serving == worker => {
+                self.serving = None;
+                self.cause = None;
+                if now.saturating_duration_since(since) < STABLE {
+                    return self.failed(now);
+                }
+                self.failures = 0;
+                let mut actions = vec![Action::Starting];
+                actions.extend(self.start());
+                actions
+            }
+            _ => {
+                self.leaving.retain(|leaving| *leaving != worker);
+                Vec::new()
+            }
+        }
+    }
+
+    fn failed(&mut self, now: Instant) -> Vec<Action> {
+        if self.ended || self.starting.is_some() {
+            return Vec::new();
+        }
+        self.failures += 1;
+        let pause =
+            Duration::from_secs(1) * 2_u32.saturating_pow(self.failures.saturating_sub(1).min(10));
+        self.retry = Some(now + pause.min(LONGEST_PAUSE));
+        if self.serving.is_none() {
+            vec![Action::Down]
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn end(&mut self, reason: Replacement) -> Vec<Action> {
+        self.ended = true;
+        self.retry = None;
+        let workers: Vec<_> = self
+            .starting
+            .take()
+            .into_iter()
+            .chain(self.serving.take().map(|(w, _)| w))
+            .collect();
+        self.leaving.extend(&workers);
+        // An order to stop also reaches those that were leaving at their leisure.
+        let leaving = if reason.is_urgent() {
+            self.leaving.clone()
+        } else {
+            workers
+        };
+        leaving
+            .into_iter()
+            .map(|worker| Action::Drain(worker, reason))
+            .collect()
+    }
+
+    fn tick(&mut self, now: Instant) -> Vec<Action> {
+        if self.retry.is_none_or(|retry| retry > now) {
+            return Vec::new();
+        }
+        self.retry = None;
+        self.start()
+    }
+
+    /// Starts a worker, unless one is starting or a pause has to be kept.
+    fn start(&mut self) -> Vec<Action> {
+        let idle = self.starting.is_none() && self.retry.is_none() && !self.ended;
+        if idle {
+            vec![Action::Start]
+        } else {
+            Vec::new()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A slot whose worker 1 has been serving for a while, and the time it is then.
+    fn serving() -> (Slot, Instant) {
+        let mut slot = Slot::default();
+        let start = Instant::now();
+        assert_eq!(slot.step(Event::Reload, start), [Action::Start]);
+        slot.step(Event::Started(1), start);
+        assert_eq!(slot.step(Event::Ready(1), start), [Action::Serve(1)]);
+        (slot, start + STABLE)
+    }
+
+    #[test]
+    fn the_old_one_drains_when_the_new_one_is_ready() {
+        let (mut slot, now) = serving();
+        let cause = Replacement::MaximumRequests;
+        assert_eq!(
+            slot.step(Event::WantsSuccessor(1, cause), now),
+            [Action::Start]
+        );
+        slot.step(Event::Started(2), now);
+        assert!(slot.is_serving(1));
+        let actions = slot.step(Event::Ready(2), now);
+        assert_eq!(actions, [Action::Serve(2), Action::Drain(1, cause)]);
+        assert_eq!(slot.step(Event::Exited(1), now), []);
+        assert!(slot.is_serving(2));
+    }
+
+    #[test]
+    fn a_second_wish_for_a_successor_starts_no_second_one() {
+        let (mut slot, now) = serving();
+        slot.step(Event::WantsSuccessor(1, Replacement::MaximumRequests), now);
+        slot.step(Event::Started(2), now);
+        let again = slot.step(Event::WantsSuccessor(1, Replacement::RestartInterval), now);
+        assert_eq!(again, []);
+    }
+
+    #[test]
+    fn one_that_can_serve_nobody_does_not_wait_for_its_successor() {
+        let (mut slot, now) = serving();
+        let cause = Replacement::DeadlockTimeout;
+        let actions = slot.step(Event::WantsSuccessor(1, cause), now);
+        assert_eq!(
+            actions,
+            [Action::Drain(1, cause), Action::Starting, Action::Start]
+        );
+    }
+
+    #[test]
+    fn one_that_dies_is_replaced_at_once() {
+        let (mut slot, now) = serving();
+        assert_eq!(
+            slot.step(Event::Exited(1), now),
+            [Action::Starting, Action::Start]
+        );
+        assert_eq!(slot.failures(), 0);
+    }
+
+    #[test]
+    fn one_that_does_not_start_is_tried_again_later_and_later() {
+        let mut slot = Slot::default();
+        let mut now = Instant::now();
+        slot.step(Event::Reload, now);
+        let mut pauses = Vec::new();
+        for worker in 1..=8 {
+            slot.step(Event::Started(worker), now);
+            assert_eq!(slot.step(Event::Exited(worker), now), [Action::Down]);
+            assert_eq!(
+                slot.step(Event::Tick, now),
+                [],
+                "not before the pause is over"
+            );
+            let retry = slot.retry().unwrap();
+            pauses.push((retry - now).as_secs());
+            now = retry;
+            assert_eq!(slot.step(Event::Tick, now), [Action::Start]);
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+    }
+
+    #[test]
+    fn one_that_dies_right_after_its_start_is_no_storm() {
+        let (mut slot, now) = serving();
+        assert_eq!(
+            slot.step(Event::Exited(1), now - STABLE / 2),
+            [Action::Down]
+        );
+        assert!(slot.retry().is_some());
+    }
+
+    #[test]
+    fn a_failing_successor_leaves_the_old_one_serving() {
+        let (mut slot, now) = serving();
+        slot.step(Event::Reload, now);
+        slot.step(Event::Started(2), now);
+        assert_eq!(slot.step(Event::Exited(2), now), []);
+        assert!(slot.is_serving(1));
+        assert!(slot.retry().is_some());
+    }
+
+    #[test]
+    fn a_new_configuration_does_not_wait_for_a_pause() {
+        let mut slot = Slot::default();
+        let now = Instant::now();
+        slot.step(Event::Reload, now);
+        slot.step(Event::Started(1), now);
+        slot.step(Event::Exited(1), now);
+        assert_eq!(slot.step(Event::Reload, now), [Action::Start]);
+    }
+
+    #[test]
+    fn the_end_reaches_all_and_nothing_starts_any_more() {
+        let (mut slot, now) = serving();
+        slot.step(Event::Reload, now);
+        slot.step(Event::Started(2), now);
+        let stop = Replacement::ShutdownSignal;
+        let actions = slot.step(Event::End(stop), now);
+        assert_eq!(actions, [Action::Drain(2, stop), Action::Drain(1, stop)]);
+        slot.step(Event::Exited(1), now);
+        assert!(!slot.is_over());
+        assert_eq!(slot.step(Event::Exited(2), now), []);
+        assert!(slot.is_over());
+    }
+}

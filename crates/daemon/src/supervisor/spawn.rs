@@ -1,0 +1,75 @@
+//! Starting a worker.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+
+use command_fds::{CommandFdExt as _, FdMapping};
+use control::{Channel, ChannelError, GroupSpec, ToWorker};
+
+use crate::CONTROL;
+
+/// Why a worker could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(super) enum SpawnError {
+    /// The system refused.
+    #[error("{0}")]
+    System(#[from] io::Error),
+    /// The new process could not be told what to be.
+    #[error("{0}")]
+    Control(#[from] ChannelError),
+}
+
+/// What a worker of a slot is given.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Equipment<'s> {
+    pub(super) log: BorrowedFd<'s>,
+    pub(super) table: BorrowedFd<'s>,
+    pub(super) listener: BorrowedFd<'s>,
+}
+
+/// Starts this same program as a worker. Of the descriptors of this process it inherits none but
+/// its end of the link and, as standard output and error, its group's error log.
+pub(super) fn spawn(
+    group: &GroupSpec,
+    slot: u32,
+    equipment: Equipment<'_>,
+) -> Result<(Child, Channel), SpawnError> {
+    let (ours, theirs) = Channel::pair()?;
+    let child = Command::new("/proc/self/exe")
+        .arg0(name(group))
+        .arg("work")
+        .stdin(Stdio::null())
+        .stdout(equipment.log.try_clone_to_owned()?)
+        .stderr(equipment.log.try_clone_to_owned()?)
+        .fd_mappings(vec![FdMapping {
+            parent_fd: duplicate(&theirs)?,
+            child_fd: CONTROL,
+        }])
+        .map_err(io::Error::other)?
+        .spawn()?;
+    let start = ToWorker::Start {
+        group: Box::new(group.clone()),
+        slot,
+    };
+    ours.send(
+        &start,
+        &[equipment.log, equipment.table, equipment.listener],
+    )?;
+    Ok((child, ours))
+}
+
+/// The name under which the process shows.
+fn name(group: &GroupSpec) -> OsString {
+    group
+        .display_name
+        .clone()
+        .unwrap_or_else(|| format!("(wsgi:{})", group.name).into())
+}
+
+fn duplicate(channel: &Channel) -> io::Result<OwnedFd> {
+    channel.as_fd().try_clone_to_owned()
+}

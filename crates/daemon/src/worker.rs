@@ -1,0 +1,121 @@
+//! A worker: one process of a group.
+//!
+//! In order: take the description of the group from the supervisor, load the engine, drop
+//! privileges, start Python, load the scripts that are to be preloaded, say so, and serve when
+//! told to. From then on the main thread waits for what can happen to a process ([`life`]) while
+//! the other threads serve requests ([`server`]).
+
+mod connection;
+mod exchange;
+mod identity;
+mod life;
+mod limits;
+mod python;
+mod scripts;
+mod server;
+
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use control::{Channel, FromWorker, GroupSpec, Table, ToWorker};
+
+use crate::log::Log;
+use server::Server;
+
+/// Why a worker cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+enum StartError {
+    /// The supervisor did not say what to be.
+    #[error("the supervisor's first message is not what to start")]
+    Protocol,
+    /// The link to the supervisor broke.
+    #[error(transparent)]
+    Control(#[from] control::ChannelError),
+    /// The table or the socket is of no use.
+    #[error("the descriptors from the supervisor are of no use: {0}")]
+    Descriptors(std::io::Error),
+    /// Privileges could not be dropped.
+    #[error(transparent)]
+    Identity(#[from] identity::IdentityError),
+    /// The engine cannot be loaded.
+    #[error(transparent)]
+    Engine(#[from] engine_abi::LoadError),
+    /// Python does not start; the log says why.
+    #[error("Python does not start; the lines before this one say why")]
+    Python,
+    /// Threads or handlers could not be made.
+    #[error("the system refuses: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// What the supervisor handed over.
+struct Assignment {
+    group: Box<GroupSpec>,
+    slot: usize,
+    log: Log,
+    table: Table,
+    listener: OwnedFd,
+}
+
+/// Runs a worker until it ends.
+pub(crate) fn run(control: Channel) -> ExitCode {
+    match start(&control) {
+        Ok((log, server)) => life::run(control, &log, &server),
+        Err(error) => {
+            // If the supervisor is gone there is nobody left to tell.
+            let _ = control.send(&FromWorker::Failed(error.to_string()), &[]);
+            ExitCode::from(1)
+        }
+    }
+}
+
+/// Everything up to the point where requests could be served.
+fn start(control: &Channel) -> Result<(Arc<Log>, Arc<Server>), StartError> {
+    let Assignment {
+        group,
+        slot,
+        log,
+        table,
+        listener,
+    } = assignment(control)?;
+    let log = Arc::new(log);
+    // The engine may lie where the group's user or root directory does not reach.
+    let engine = engine_abi::LoadedEngine::load(group.python.engine.as_ref())?;
+    limits::apply(&group.limits, group.life.shutdown_timeout, &log);
+    identity::assume(&group.identity, &log)?;
+    python::start(engine, &group, &log)?;
+    python::preload(engine, &group.preload);
+    Ok((
+        log.clone(),
+        Arc::new(Server::new(engine, group, table, slot, listener, log)?),
+    ))
+}
+
+fn assignment(control: &Channel) -> Result<Assignment, StartError> {
+    let (message, descriptors) = control.receive()?;
+    let ToWorker::Start { group, slot } = message else {
+        return Err(StartError::Protocol);
+    };
+    let [log, table, listener] =
+        <[OwnedFd; 3]>::try_from(descriptors).map_err(|_| StartError::Protocol)?;
+    let processes = usize::try_from(group.processes).map_err(|_| StartError::Protocol)?;
+    let slot = usize::try_from(slot).map_err(|_| StartError::Protocol)?;
+    let table = Table::map(table, processes).map_err(StartError::Descriptors)?;
+    if slot >= table.slots().len() {
+        return Err(StartError::Protocol);
+    }
+    Ok(Assignment {
+        log: Log::new(log, group.log_level),
+        group,
+        slot,
+        table,
+        listener,
+    })
+}
+
+/// The words under which a group is logged.
+fn describe(group: &GroupSpec) -> String {
+    format!("process group '{}'", group.name)
+}

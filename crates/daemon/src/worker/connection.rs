@@ -1,0 +1,144 @@
+//! A child's connection: whole frames in, bytes and descriptors out.
+//!
+//! The socket does not block. Whoever has to wait polls, for as long as `socket-timeout` allows.
+
+use std::io::{IoSlice, Read as _, Write as _};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use wire::{Decoder, OwnedFrame, ToWorker};
+
+/// Why nothing more can come or go over a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Broken {
+    /// The child closed it, or broke the protocol.
+    Closed,
+    /// The child neither took nor sent anything for too long.
+    TimedOut,
+}
+
+/// A connection that was accepted from a child.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: UnixStream,
+    decoder: Decoder,
+    timeout: PollTimeout,
+}
+
+impl Connection {
+    /// Takes over a stream, which must not block.
+    pub(super) fn new(stream: UnixStream, timeout: Option<Duration>) -> Self {
+        let timeout = timeout.map_or(PollTimeout::NONE, |time| {
+            time.try_into().unwrap_or(PollTimeout::MAX)
+        });
+        Self {
+            stream,
+            decoder: Decoder::new(),
+            timeout,
+        }
+    }
+
+    /// The next frame, if it is already here.
+    pub(super) fn ready_frame(&mut self) -> Result<Option<OwnedFrame>, Broken> {
+        loop {
+            if let Some(frame) = self.buffered_frame()? {
+                return Ok(Some(frame));
+            }
+            if !self.receive()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The next frame; waits for it.
+    pub(super) fn next_frame(&mut self) -> Result<OwnedFrame, Broken> {
+        loop {
+            if let Some(frame) = self.ready_frame()? {
+                return Ok(frame);
+            }
+            self.wait(PollFlags::POLLIN)?;
+        }
+    }
+
+    /// Sends all of `bytes`; waits until they are taken.
+    pub(super) fn write(&mut self, mut bytes: &[u8]) -> Result<(), Broken> {
+        while !bytes.is_empty() {
+            match self.stream.write(bytes) {
+                Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+                Err(error) => self.wait_after(&error, PollFlags::POLLOUT)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends all of `bytes`, and a descriptor with the first of them.
+    pub(super) fn write_with(&mut self, bytes: &[u8], descriptor: RawFd) -> Result<(), Broken> {
+        let sent = loop {
+            let rights = [descriptor];
+            let control = [ControlMessage::ScmRights(&rights)];
+            let flags = MsgFlags::MSG_NOSIGNAL;
+            let fd = self.stream.as_raw_fd();
+            match sendmsg::<()>(fd, &[IoSlice::new(bytes)], &control, flags, None) {
+                Ok(count) => break count,
+                Err(error) => self.wait_after(&error.into(), PollFlags::POLLOUT)?,
+            }
+        };
+        self.write(bytes.get(sent..).unwrap_or_default())
+    }
+
+    /// Gives back memory that one large request needed.
+    pub(super) fn rest(&mut self) {
+        self.decoder.shrink();
+    }
+
+    fn buffered_frame(&mut self) -> Result<Option<OwnedFrame>, Broken> {
+        self.decoder
+            .take::<ToWorker<'_>>()
+            .map_err(|_| Broken::Closed)
+    }
+
+    /// Reads what is there. Returns whether anything was.
+    fn receive(&mut self) -> Result<bool, Broken> {
+        match self.stream.read(self.decoder.room()) {
+            Ok(0) => Err(Broken::Closed),
+            Ok(count) => {
+                self.decoder.filled(count);
+                Ok(true)
+            }
+            Err(error) if is_transient(&error) => Ok(false),
+            Err(_) => Err(Broken::Closed),
+        }
+    }
+
+    fn wait_after(&self, error: &std::io::Error, what: PollFlags) -> Result<(), Broken> {
+        if is_transient(error) {
+            self.wait(what)
+        } else {
+            Err(Broken::Closed)
+        }
+    }
+
+    fn wait(&self, what: PollFlags) -> Result<(), Broken> {
+        let mut sockets = [PollFd::new(self.stream.as_fd(), what)];
+        match poll(&mut sockets, self.timeout) {
+            Ok(0) => Err(Broken::TimedOut),
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(_) => Err(Broken::Closed),
+        }
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+fn is_transient(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{Interrupted, WouldBlock};
+    matches!(error.kind(), WouldBlock | Interrupted)
+}

@@ -1,0 +1,270 @@
+//! One request and its response on a child's connection, and what the engine may do with it.
+//!
+//! The handle that the engine gets is a pointer to an [`Exchange`]. The engine makes one call at
+//! a time with it and none after [`Engine::handle`](engine_abi::Engine::handle) returns, which is
+//! what makes the functions at the end of this file sound.
+
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use engine_abi::{LogLine, Outcome, Part, ReadError, RequestHandle, Sent};
+use wire::{BodyError, End, FileRegion, RequestNumber, ResponseHead, ToChild, ToWorker};
+
+use super::connection::{Broken, Connection};
+
+/// How much of a response is collected before it is sent although nobody asked for it, in bytes.
+const COLLECT: usize = 128 << 10;
+
+/// A request that is being served.
+pub(super) struct Exchange<'c> {
+    connection: &'c mut Connection,
+    number: RequestNumber,
+    /// Frames that were not sent yet.
+    out: Vec<u8>,
+    body: Body,
+    /// The connection failed: there is nobody to answer.
+    broken: bool,
+}
+
+/// What is known of the request's body.
+enum Body {
+    /// The child keeps it back until it is asked for.
+    Withheld,
+    /// It is coming.
+    Coming,
+    /// A piece was received, of which this is left from this offset on.
+    Piece(Vec<u8>, usize),
+    /// All of it was received.
+    Ended,
+    /// It cannot be completed.
+    Failed(ReadError),
+}
+
+impl<'c> Exchange<'c> {
+    /// The exchange for the request that was just received on `connection`.
+    pub(super) fn new(
+        connection: &'c mut Connection,
+        number: RequestNumber,
+        body_on_demand: bool,
+    ) -> Self {
+        let body = if body_on_demand {
+            Body::Withheld
+        } else {
+            Body::Coming
+        };
+        Self {
+            connection,
+            number,
+            out: Vec::with_capacity(1024),
+            body,
+            broken: false,
+        }
+    }
+
+    /// Answers with how the request ended. Returns whether the connection can serve another one.
+    pub(super) fn finish(mut self, outcome: Outcome) -> bool {
+        let end = match outcome.kind {
+            Outcome::COMPLETE => End::Complete,
+            Outcome::REFUSED => End::Refused(outcome.status),
+            _ => End::Truncated,
+        };
+        ToChild::encode_end(&mut self.out, self.number, end);
+        self.flush();
+        // A withheld body never comes; one that was not read to its end is skipped later.
+        !self.broken
+    }
+
+    /// Sends what was collected.
+    fn flush(&mut self) {
+        if !self.broken && self.connection.write(&self.out).is_err() {
+            self.broken = true;
+        }
+        self.out.clear();
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ReadError> {
+        if let Body::Withheld = self.body {
+            ToChild::encode_want_body(&mut self.out, self.number);
+            self.body = Body::Coming;
+        }
+        if !self.out.is_empty() {
+            self.flush();
+        }
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            match &mut self.body {
+                Body::Piece(data, start) => {
+                    let rest = data.get(*start..).unwrap_or_default();
+                    let count = rest.len().min(buffer.len());
+                    let (now, later) = rest.split_at(count);
+                    buffer
+                        .get_mut(..count)
+                        .unwrap_or_default()
+                        .copy_from_slice(now);
+                    if later.is_empty() {
+                        self.body = Body::Coming;
+                    } else {
+                        *start += count;
+                    }
+                    return Ok(count);
+                }
+                Body::Ended => return Ok(0),
+                Body::Failed(error) => return Err(*error),
+                Body::Withheld | Body::Coming => self.body = self.next_piece(),
+            }
+        }
+    }
+
+    /// Waits for the next frame of the body.
+    fn next_piece(&mut self) -> Body {
+        match self.connection.next_frame() {
+            Ok(frame) if frame.request() == self.number => match frame.decode::<ToWorker<'_>>() {
+                Ok(ToWorker::Body(data)) => Body::Piece(data.to_vec(), 0),
+                Ok(ToWorker::BodyEnd) => Body::Ended,
+                Ok(ToWorker::BodyError(error)) => Body::Failed(read_error(error)),
+                Ok(ToWorker::Request(_)) | Err(_) => self.broken_body(ReadError::Malformed),
+            },
+            Ok(_) => self.broken_body(ReadError::Malformed),
+            Err(Broken::TimedOut) => self.broken_body(ReadError::TimedOut),
+            Err(Broken::Closed) => self.broken_body(ReadError::Disconnected),
+        }
+    }
+
+    fn broken_body(&mut self, error: ReadError) -> Body {
+        self.broken = true;
+        Body::Failed(error)
+    }
+
+    fn send(&mut self, part: &Part<'_>) -> Sent {
+        // SAFETY: the engine passes null or a head that lives as long as the part.
+        if let Some(head) = unsafe { part.head.as_ref() } {
+            let response = ResponseHead {
+                status: head.status,
+                status_line: head.status_line.or_empty(),
+                headers: None,
+            };
+            let headers = head
+                .headers
+                .get()
+                .iter()
+                .map(|pair| (pair.name.or_empty(), pair.value.get()));
+            if ToChild::encode_head(&mut self.out, self.number, &response, headers).is_err() {
+                self.broken = true;
+            }
+        }
+        for data in part.data.get() {
+            ToChild::encode_data(&mut self.out, self.number, data.or_empty(), false);
+            if self.out.len() >= COLLECT {
+                self.flush();
+            }
+        }
+        // SAFETY: as for the head.
+        if let Some(file) = unsafe { part.file.as_ref() } {
+            self.send_file(file);
+        }
+        if part.flush {
+            ToChild::encode_data(&mut self.out, self.number, &[], true);
+            self.flush();
+        }
+        if self.broken { Sent::GONE } else { Sent::OK }
+    }
+
+    /// Sends a file's descriptor along with the frame that tells the region.
+    fn send_file(&mut self, file: &engine_abi::FileRegion) {
+        self.flush();
+        let region = FileRegion {
+            offset: file.offset,
+            length: file.length,
+        };
+        ToChild::encode_file(&mut self.out, self.number, region);
+        // SAFETY: the engine keeps the descriptor open until this call returns.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(file.fd) };
+        if self
+            .connection
+            .write_with(&self.out, descriptor.as_raw_fd())
+            .is_err()
+        {
+            self.broken = true;
+        }
+        self.out.clear();
+    }
+
+    fn log(&mut self, line: &LogLine<'_>) {
+        let line = wire::LogLine {
+            level: line.level as u8,
+            id: line.id,
+            names_script: line.names_script,
+            file: line.file.or_empty(),
+            line: line.line,
+            text: line.text.or_empty(),
+        };
+        ToChild::encode_log(&mut self.out, self.number, &line);
+        // Whoever waits for this line may wait for it while the request still runs.
+        self.flush();
+    }
+}
+
+fn read_error(error: BodyError) -> ReadError {
+    match error {
+        BodyError::Disconnected => ReadError::Disconnected,
+        BodyError::TimedOut => ReadError::TimedOut,
+        BodyError::TooLarge => ReadError::TooLarge,
+        BodyError::Malformed => ReadError::Malformed,
+    }
+}
+
+/// The exchange behind a handle.
+///
+/// # Safety
+///
+/// `request` must be the handle of a request that the engine is handling, in the one call that
+/// the engine makes for it at this time.
+unsafe fn exchange<'h>(request: RequestHandle) -> &'h mut Exchange<'h> {
+    // SAFETY: the handle was made from a `&mut Exchange` that nobody else uses until the engine
+    // returns, and the engine makes one call at a time.
+    unsafe { &mut *request.cast::<Exchange<'h>>() }
+}
+
+/// [`engine_abi::Host::read_body`].
+pub(super) unsafe extern "C" fn read_body(
+    request: RequestHandle,
+    buffer: *mut u8,
+    len: usize,
+) -> isize {
+    let read = catch_unwind(AssertUnwindSafe(|| {
+        let buffer = if len == 0 {
+            &mut []
+        } else {
+            // SAFETY: the engine passes `len` writable bytes that nobody else uses meanwhile.
+            unsafe { std::slice::from_raw_parts_mut(buffer, len) }
+        };
+        // SAFETY: the engine keeps the rules of its ABI.
+        unsafe { exchange(request) }.read(buffer)
+    }));
+    match read {
+        Ok(Ok(count)) => isize::try_from(count).unwrap_or(isize::MAX),
+        Ok(Err(error)) => error as isize,
+        Err(_) => ReadError::Malformed as isize,
+    }
+}
+
+/// [`engine_abi::Host::send`].
+pub(super) unsafe extern "C" fn send(request: RequestHandle, part: *const Part<'_>) -> Sent {
+    catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: the engine keeps the rules of its ABI; the part lives until this returns.
+        unsafe { exchange(request).send(&*part) }
+    }))
+    .unwrap_or(Sent::GONE)
+}
+
+/// Sends a line to the request's log.
+///
+/// # Safety
+///
+/// As for every function of the host that takes a handle; see the top of this file.
+pub(super) unsafe fn log(request: RequestHandle, line: &LogLine<'_>) {
+    // SAFETY: the caller's promise.
+    unsafe { exchange(request) }.log(line);
+}

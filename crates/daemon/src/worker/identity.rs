@@ -1,0 +1,155 @@
+//! Becoming the group's user, before any byte of an application is read.
+//!
+//! Each step is checked, and the result as a whole once more: a worker that is not who it should
+//! be does not start (CVE-2014-0240 and CVE-2014-8583 were steps that failed unnoticed).
+
+use std::ffi::{CString, OsString};
+use std::path::PathBuf;
+
+use control::Identity;
+use nix::errno::Errno;
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Gid, Uid, User, chdir, chroot, initgroups, setgid, setgroups, setuid};
+use nix::unistd::{getresgid, getresuid};
+
+use crate::log::{Level, Log};
+
+/// Why a worker could not become who it should be.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(super) enum IdentityError {
+    /// A step failed.
+    #[error("cannot {step}: {cause}")]
+    Step {
+        /// The step, with its value.
+        step: String,
+        /// What the system said.
+        cause: Errno,
+    },
+    /// The steps succeeded, yet the process has other ids than it should.
+    #[error("still has other user or group ids than {uid}:{gid} after changing them")]
+    NotDropped {
+        /// The uid it should have.
+        uid: Uid,
+        /// The gid it should have.
+        gid: Gid,
+    },
+}
+
+/// Changes root directory, groups, group, user, working directory, umask and environment.
+pub(super) fn assume(identity: &Identity, log: &Log) -> Result<(), IdentityError> {
+    set_locale(identity, log);
+    if let Some(root) = &identity.chroot {
+        let step = || format!("change the root directory to {root:?}");
+        chroot(root.as_os_str())
+            .and_then(|()| chdir("/"))
+            .map_err(failed(step))?;
+    }
+    if let Some((uid, gid)) = identity.ids {
+        become_user(identity, Uid::from_raw(uid), Gid::from_raw(gid))?;
+    }
+    nix::sys::prctl::set_no_new_privs()
+        .map_err(failed(|| "give up the right to gain privileges".to_owned()))?;
+    if let Some(home) = working_directory(identity) {
+        chdir(&home).map_err(failed(|| {
+            format!("change the working directory to {home:?}")
+        }))?;
+    }
+    if let Some(mask) = identity.umask {
+        umask(Mode::from_bits_truncate(mask));
+    }
+    set_user_variables();
+    Ok(())
+}
+
+fn become_user(identity: &Identity, uid: Uid, gid: Gid) -> Result<(), IdentityError> {
+    setgid(gid).map_err(failed(|| format!("change the group to {gid}")))?;
+    if let Some(groups) = &identity.supplementary_groups {
+        let groups: Vec<_> = std::iter::once(gid)
+            .chain(groups.iter().copied().map(Gid::from_raw))
+            .collect();
+        setgroups(&groups).map_err(failed(|| format!("set the groups {groups:?}")))?;
+    } else if let Some(name) = identity
+        .user_name
+        .as_deref()
+        .and_then(|n| CString::new(n).ok())
+    {
+        initgroups(&name, gid).map_err(failed(|| format!("set the groups of {name:?}")))?;
+    } else {
+        setgroups(&[gid]).map_err(failed(|| format!("set the group {gid}")))?;
+    }
+    setuid(uid).map_err(failed(|| format!("change the user to {uid}")))?;
+    verify(uid, gid)
+}
+
+/// Whether real, effective and saved ids are all what they should be, and root is out of reach.
+fn verify(uid: Uid, gid: Gid) -> Result<(), IdentityError> {
+    let users = getresuid().is_ok_and(|ids| [ids.real, ids.effective, ids.saved] == [uid; 3]);
+    let groups = getresgid().is_ok_and(|ids| [ids.real, ids.effective, ids.saved] == [gid; 3]);
+    let back_to_root = !uid.is_root() && setuid(Uid::from_raw(0)).is_ok();
+    if users && groups && !back_to_root {
+        Ok(())
+    } else {
+        Err(IdentityError::NotDropped { uid, gid })
+    }
+}
+
+/// `home`, or the home of the user if the worker runs as another user than httpd does.
+fn working_directory(identity: &Identity) -> Option<PathBuf> {
+    if let Some(home) = &identity.home {
+        return Some(PathBuf::from(home));
+    }
+    let uid = Uid::effective();
+    if identity.chroot.is_some() || uid.as_raw() == identity.peer_uid {
+        return None;
+    }
+    User::from_uid(uid).ok().flatten().map(|user| user.dir)
+}
+
+/// `LANG` and `LC_ALL`, for Python and for the C library.
+fn set_locale(identity: &Identity, log: &Log) {
+    set_variable("LANG", identity.lang.as_ref());
+    set_variable("LC_ALL", identity.locale.as_ref());
+    let Some(locale) = &identity.locale else {
+        return;
+    };
+    let Ok(name) = CString::new(locale.as_encoded_bytes()) else {
+        return;
+    };
+    // SAFETY: the process has one thread yet, and the name is NUL-terminated.
+    if unsafe { libc::setlocale(libc::LC_ALL, name.as_ptr()) }.is_null() {
+        log.line(
+            Level::Warn,
+            79,
+            format_args!("Unable to set locale to {locale:?}."),
+        );
+    }
+}
+
+/// `HOME` is that of the user; the user's names are corrected where they are set at all.
+fn set_user_variables() {
+    let Ok(Some(user)) = User::from_uid(Uid::effective()) else {
+        return;
+    };
+    set_variable("HOME", Some(&user.dir.into_os_string()));
+    for name in ["USER", "USERNAME", "LOGNAME"] {
+        if std::env::var_os(name).is_some() {
+            set_variable(name, Some(&OsString::from(&user.name)));
+        }
+    }
+}
+
+fn set_variable(name: &str, value: Option<&OsString>) {
+    if let Some(value) = value {
+        // SAFETY: this runs before the process starts its second thread, so nobody else reads or
+        // writes the environment.
+        unsafe { std::env::set_var(name, value) };
+    }
+}
+
+fn failed(step: impl FnOnce() -> String) -> impl FnOnce(Errno) -> IdentityError {
+    move |cause| IdentityError::Step {
+        step: step(),
+        cause,
+    }
+}

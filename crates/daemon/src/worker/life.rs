@@ -1,0 +1,256 @@
+//! What can happen to a worker, and what it does about it.
+//!
+//! The main thread waits here for one event after the other: a signal, a word from the
+//! supervisor, a limit that was reached. All of them lead to one thing, a *drain*: take no more
+//! requests, let those in flight finish within the time they have, end Python, go.
+//!
+//! ```text
+//!  serving ──(a limit was reached)──> serving, successor wanted ──(supervisor: drain)──┐
+//!     └──────(signal, supervisor: drain, supervisor gone)──────────────> draining <────┘
+//!                                                                           │ idle, or deadline
+//!                                                                           v
+//!                                                                       stopping ── exit
+//! ```
+
+use std::os::raw::c_int;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use control::{Channel, FromWorker, Life, Replacement, ToWorker};
+use nix::libc::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU};
+use signal_hook::iterator::Signals;
+
+use super::{describe, python, server::Server};
+use crate::log::{Level, Log};
+
+/// How long the end of Python may take where `shutdown-timeout` is off: what httpd allows its
+/// own children, so that no worker outlives its server.
+const STOP: Duration = Duration::from_secs(10);
+
+/// What can happen.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// The administrator or the kernel sent a signal.
+    Signal(c_int),
+    /// The supervisor said something.
+    Told(ToWorker),
+    /// The supervisor is gone.
+    Orphaned,
+    /// A limit was reached; a successor is needed.
+    Replace(Replacement),
+    /// The last request in flight ended while draining.
+    Idle,
+}
+
+/// A drain that is going on.
+struct Drain {
+    reason: Replacement,
+    deadline: Option<Instant>,
+}
+
+/// Runs a worker that is ready to serve until it ends.
+pub(super) fn run(control: Channel, log: &Arc<Log>, server: &Arc<Server>) -> ExitCode {
+    let (sender, events) = channel();
+    let control = Arc::new(control);
+    let watching = watch_signals(sender.clone()).and_then(|()| watch_control(&control, &sender));
+    if let Err(error) = watching {
+        let _ = control.send(&FromWorker::Failed(error.to_string()), &[]);
+        return ExitCode::from(1);
+    }
+    // If the supervisor is gone, that is an event too.
+    let _ = control.send(&FromWorker::Ready, &[]);
+    let reason = wait(&control, &events, &sender, log, server);
+    stop(reason, log, server)
+}
+
+/// Waits for events until the process is to end. Returns why.
+fn wait(
+    control: &Channel,
+    events: &Receiver<Event>,
+    sender: &Sender<Event>,
+    log: &Log,
+    server: &Arc<Server>,
+) -> Replacement {
+    let life = &server.group().life;
+    let started = Instant::now();
+    let mut drain: Option<Drain> = None;
+    let mut interval = life.restart_interval.map(|interval| started + interval);
+    loop {
+        let deadline = drain.as_ref().map_or(interval, |drain| drain.deadline);
+        let reason = match next(events, deadline) {
+            Some(Event::Told(ToWorker::Serve)) => {
+                if let Err(error) = server.serve(sender.clone()) {
+                    let _ = control.send(&FromWorker::Failed(error.to_string()), &[]);
+                    return Replacement::ShutdownSignal;
+                }
+                continue;
+            }
+            Some(Event::Told(ToWorker::Start { .. })) => continue,
+            Some(Event::Told(ToWorker::Drain { reason })) => reason,
+            Some(Event::Orphaned) => Replacement::ShutdownSignal,
+            Some(Event::Replace(reason)) => {
+                replace(control, log, server, reason);
+                continue;
+            }
+            Some(Event::Signal(signal)) => match reason_of(signal, life) {
+                Some(reason) => reason,
+                None => continue,
+            },
+            Some(Event::Idle) => match drain {
+                Some(drain) if server.active() == 0 => return drain.reason,
+                _ => continue,
+            },
+            None => match drain {
+                Some(drain) => return cut_off(log, server, drain.reason),
+                None => {
+                    interval = None;
+                    replace(control, log, server, Replacement::RestartInterval);
+                    continue;
+                }
+            },
+        };
+        // The first reason stands, but an order to stop shortens the time.
+        let reason = drain.map_or(reason, |drain| drain.reason.more_urgent(reason));
+        server.drain();
+        if server.active() == 0 {
+            return reason;
+        }
+        drain = Some(Drain {
+            reason,
+            deadline: patience(reason, life).map(|t| Instant::now() + t),
+        });
+    }
+}
+
+/// The next event, or `None` when the deadline has come.
+fn next(events: &Receiver<Event>, deadline: Option<Instant>) -> Option<Event> {
+    let Some(deadline) = deadline else {
+        // This process holds a sender itself, so the channel never closes.
+        return Some(events.recv().unwrap_or(Event::Orphaned));
+    };
+    match events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        Ok(event) => Some(event),
+        Err(RecvTimeoutError::Timeout) => None,
+        Err(RecvTimeoutError::Disconnected) => Some(Event::Orphaned),
+    }
+}
+
+/// What a signal asks for.
+fn reason_of(signal: c_int, life: &Life) -> Option<Replacement> {
+    match signal {
+        SIGTERM | SIGINT => Some(Replacement::ShutdownSignal),
+        SIGUSR1 if life.eviction_timeout.is_some() => Some(Replacement::EvictionSignal),
+        SIGUSR1 => Some(Replacement::GracefulSignal),
+        SIGXCPU => Some(Replacement::CpuTimeLimit),
+        _ => None,
+    }
+}
+
+/// How long requests in flight may take.
+fn patience(reason: Replacement, life: &Life) -> Option<Duration> {
+    match reason {
+        Replacement::EvictionSignal => life.eviction_timeout,
+        reason if reason.is_urgent() => Some(life.shutdown_timeout.unwrap_or(STOP)),
+        _ => life.graceful_timeout,
+    }
+}
+
+/// Asks the supervisor for a successor, which then tells this worker to drain.
+fn replace(control: &Channel, log: &Log, server: &Server, reason: Replacement) {
+    log.line(
+        Level::Info,
+        0,
+        format_args!(
+            "A worker of {} is to be replaced ({}).",
+            describe(server.group()),
+            reason.as_str()
+        ),
+    );
+    // If the supervisor is gone, that is an event of its own.
+    let _ = control.send(&FromWorker::Replace(reason), &[]);
+}
+
+fn cut_off(log: &Log, server: &Server, reason: Replacement) -> Replacement {
+    log.line(
+        Level::Error,
+        1216,
+        format_args!(
+            "{} request(s) did not end in the time that a worker of {} had ({}); they are cut off.",
+            server.active(),
+            describe(server.group()),
+            reason.as_str()
+        ),
+    );
+    reason
+}
+
+/// Ends Python and the process.
+fn stop(reason: Replacement, log: &Log, server: &Server) -> ExitCode {
+    let group = server.group();
+    log.line(
+        Level::Info,
+        0,
+        format_args!(
+            "Stopping a worker of {} ({}).",
+            describe(group),
+            reason.as_str()
+        ),
+    );
+    let limit = group.life.shutdown_timeout.unwrap_or(STOP);
+    if !python::stop(server.engine(), reason.as_str(), limit) {
+        log.line(
+            Level::Warn,
+            1217,
+            format_args!(
+                "Python did not end within {limit:?} in a worker of {}; the worker ends without it.",
+                describe(group)
+            ),
+        );
+    }
+    exit_now()
+}
+
+/// Ends the process without running what is registered to run at exit: threads of the
+/// application may still be running.
+fn exit_now() -> ! {
+    // SAFETY: ends the process; nothing of it is used afterwards.
+    unsafe { libc::_exit(0) }
+}
+
+fn watch_signals(events: Sender<Event>) -> std::io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGXCPU, SIGHUP, SIGUSR2])?;
+    let watch = move || {
+        for signal in signals.forever() {
+            if events.send(Event::Signal(signal)).is_err() {
+                return;
+            }
+        }
+    };
+    thread::Builder::new()
+        .name("wsgi-signals".to_owned())
+        .spawn(watch)
+        .map(drop)
+}
+
+fn watch_control(control: &Arc<Channel>, events: &Sender<Event>) -> std::io::Result<()> {
+    let (control, events) = (control.clone(), events.clone());
+    let watch = move || {
+        loop {
+            let event = match control.receive() {
+                Ok((message, _)) => Event::Told(message),
+                Err(_) => Event::Orphaned,
+            };
+            let last = matches!(event, Event::Orphaned);
+            if events.send(event).is_err() || last {
+                return;
+            }
+        }
+    };
+    thread::Builder::new()
+        .name("wsgi-control".to_owned())
+        .spawn(watch)
+        .map(drop)
+}

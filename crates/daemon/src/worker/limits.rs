@@ -1,0 +1,63 @@
+//! What the process may use: priority, CPU time, memory, descriptors.
+//!
+//! A limit that cannot be set is a warning: the worker serves without it, as the reference does.
+
+use std::time::Duration;
+
+use control::Limits;
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::log::{Level, Log};
+
+/// Sets the limits. Runs before privileges are dropped: a priority may be raised.
+pub(super) fn apply(limits: &Limits, shutdown_timeout: Option<Duration>, log: &Log) {
+    let warn = |id: u16, what: &str, result: Result<(), Errno>| {
+        if let Err(error) = result {
+            log.line(
+                Level::Warn,
+                id,
+                format_args!("Unable to set {what}: {error}."),
+            );
+        }
+    };
+    if let Some(priority) = limits.cpu_priority {
+        warn(75, "cpu-priority", set_priority(priority));
+    }
+    if let Some(cpu) = limits.cpu_time {
+        let soft = cpu.as_secs();
+        // The kernel kills at the hard limit, after what a shutdown may take.
+        let hard = soft + 1 + shutdown_timeout.unwrap_or_default().as_secs();
+        warn(
+            1210,
+            "cpu-time-limit",
+            setrlimit(Resource::RLIMIT_CPU, soft, hard),
+        );
+    }
+    if let Some(bytes) = limits.memory {
+        warn(
+            1211,
+            "memory-limit",
+            setrlimit(Resource::RLIMIT_DATA, bytes, bytes),
+        );
+    }
+    if let Some(bytes) = limits.virtual_memory {
+        warn(
+            1212,
+            "virtual-memory-limit",
+            setrlimit(Resource::RLIMIT_AS, bytes, bytes),
+        );
+    }
+    warn(1213, "the number of open files", raise_open_files());
+}
+
+fn set_priority(priority: i32) -> Result<(), Errno> {
+    // SAFETY: changes nothing but this process's own priority.
+    Errno::result(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, priority) }).map(drop)
+}
+
+/// Every connection of every httpd child may be open at once, so as many files as are allowed.
+fn raise_open_files() -> Result<(), Errno> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+}

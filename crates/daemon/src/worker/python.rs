@@ -1,0 +1,147 @@
+//! Starting and ending Python through the engine, and the engine's way to the log.
+
+use std::ffi::{OsString, c_int};
+use std::os::unix::ffi::OsStrExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use control::{GroupSpec, PreloadScript};
+use engine_abi::{
+    ABI_VERSION, Bytes, Host, LoadedEngine, LogLine, ProcessConfig, RequestHandle, Script,
+    ServerInfo, Slice,
+};
+
+use super::StartError;
+use super::exchange;
+use crate::log::Log;
+
+/// Where lines outside a request go. Set before the engine starts, for the life of the process.
+static PROCESS_LOG: OnceLock<Arc<Log>> = OnceLock::new();
+
+/// What this process offers the engine.
+static HOST: Host = Host {
+    abi_version: ABI_VERSION,
+    log,
+    log_level,
+    read_body: exchange::read_body,
+    send: exchange::send,
+};
+
+/// Starts Python as the group describes it.
+pub(super) fn start(
+    engine: LoadedEngine,
+    group: &GroupSpec,
+    log: &Arc<Log>,
+) -> Result<(), StartError> {
+    // A worker has one log for its whole life, so a second value cannot come.
+    let _ = PROCESS_LOG.set(log.clone());
+    let python = &group.python;
+    let path = module_search_path(group);
+    let warnings: Vec<_> = python
+        .warnings
+        .iter()
+        .map(|entry| bytes(Some(entry)))
+        .collect();
+    let config = ProcessConfig {
+        process_group: Bytes::from(group.name.as_str()),
+        python_home: bytes(python.home.as_ref()),
+        python_path: bytes(path.as_ref()),
+        python_eggs: bytes(python.eggs.as_ref()),
+        python_warnings: Slice::new(&warnings),
+        python_optimize: python.optimize,
+        python_hash_seed: python.hash_seed.map_or(-1, i64::from),
+        dont_write_bytecode: python.dont_write_bytecode,
+        destroy_interpreter: python.destroy_interpreter,
+        restrict_stdin: python.restrict_stdin,
+        restrict_stdout: python.restrict_stdout,
+        restrict_signal: python.restrict_signal,
+        case_sensitive: python.case_sensitive,
+        multithread: group.threads != 1,
+        multiprocess: group.multiprocess,
+        run_once: group.threads == 1 && group.life.maximum_requests == Some(1),
+        maximum_processes: group.processes,
+        threads_per_process: group.threads,
+        server: ServerInfo {
+            version: group.server.version,
+            description: Bytes::from(group.server.description.as_str()),
+            build_date: Bytes::from(group.server.build_date.as_str()),
+            mpm_name: Bytes::from(group.server.mpm_name.as_str()),
+            maximum_processes: group.server.maximum_processes,
+            threads_per_process: group.server.threads_per_process,
+        },
+    };
+    // SAFETY: the host's table is a static, the configuration lives until the call returns, and
+    // this is the only start in this process.
+    let started = unsafe { (engine.functions().start)(&raw const HOST, &raw const config) };
+    if started == 0 {
+        Ok(())
+    } else {
+        Err(StartError::Python)
+    }
+}
+
+/// Loads scripts before the first request. One that fails is in the log and is tried again at
+/// its first request.
+pub(super) fn preload(engine: LoadedEngine, scripts: &[PreloadScript]) {
+    for script in scripts {
+        let script = Script {
+            path: bytes(Some(&script.path)),
+            application_group: Bytes::from(script.application_group.as_str()),
+            mtime: -1,
+            reload: script.reload,
+        };
+        // SAFETY: the script lives until the call returns, and Python was started.
+        unsafe { (engine.functions().preload)(&raw const script) };
+    }
+}
+
+/// Ends Python within a deadline, if it can be.
+pub(super) fn stop(engine: LoadedEngine, reason: &str, deadline: Duration) -> bool {
+    let milliseconds = u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX);
+    // SAFETY: Python was started, and the reason lives until the call returns.
+    unsafe { (engine.functions().stop)(Bytes::from(reason), milliseconds) == 0 }
+}
+
+/// `python-path` with `home` before it.
+fn module_search_path(group: &GroupSpec) -> Option<OsString> {
+    let home = group
+        .identity
+        .home
+        .as_ref()
+        .filter(|_| group.identity.home_on_path);
+    match (home, &group.python.path) {
+        (Some(home), Some(path)) => {
+            let mut both = home.clone();
+            both.push(":");
+            both.push(path);
+            Some(both)
+        }
+        (one, other) => one.or(other.as_ref()).cloned(),
+    }
+}
+
+fn bytes(text: Option<&OsString>) -> Bytes<'_> {
+    text.map_or(Bytes::NONE, |text| Bytes::new(text.as_bytes()))
+}
+
+unsafe extern "C" fn log(request: RequestHandle, line: *const LogLine<'_>) {
+    // A panic may not go on into the engine; there is no log left to tell of it.
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: the engine passes a line that lives until this function returns.
+        let line = unsafe { &*line };
+        if request.is_null() {
+            if let Some(log) = PROCESS_LOG.get() {
+                let text = String::from_utf8_lossy(line.text.or_empty());
+                log.line(line.level, line.id, text);
+            }
+        } else {
+            // SAFETY: a request's handle is the exchange it was made from; see `exchange`.
+            unsafe { exchange::log(request, line) };
+        }
+    }));
+}
+
+unsafe extern "C" fn log_level(_request: RequestHandle) -> c_int {
+    PROCESS_LOG.get().map_or(0, |log| c_int::from(log.level()))
+}

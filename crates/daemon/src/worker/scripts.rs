@@ -1,0 +1,50 @@
+//! Which scripts this process has loaded, as they were then.
+//!
+//! A worker does not load a changed script anew: it is replaced, so that what the script imported
+//! is new as well. Whether a script changed is asked of the file system at every request, before
+//! anything runs.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::{PoisonError, RwLock};
+
+/// A modification time in microseconds since the epoch; 0 for a file that is not there.
+type ModificationTime = i64;
+
+/// The scripts of this process.
+#[derive(Debug, Default)]
+pub(super) struct Scripts {
+    loaded: RwLock<HashMap<Vec<u8>, ModificationTime>>,
+}
+
+impl Scripts {
+    /// Whether the script was loaded and is another file now.
+    pub(super) fn changed(&self, path: &[u8]) -> bool {
+        let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
+        loaded
+            .get(path)
+            .is_some_and(|then| *then != modification_time(path))
+    }
+
+    /// The modification time of the script as it is loaded, or will be by whoever asks now.
+    pub(super) fn mtime(&self, path: &[u8]) -> ModificationTime {
+        let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(then) = loaded.get(path) {
+            return *then;
+        }
+        drop(loaded);
+        let mut loaded = self.loaded.write().unwrap_or_else(PoisonError::into_inner);
+        *loaded
+            .entry(path.to_vec())
+            .or_insert_with(|| modification_time(path))
+    }
+}
+
+fn modification_time(path: &[u8]) -> ModificationTime {
+    fs::metadata(OsStr::from_bytes(path)).map_or(0, |file| {
+        file.mtime() * 1_000_000 + file.mtime_nsec() / 1000
+    })
+}

@@ -1,0 +1,361 @@
+//! Serving: threads that share one epoll, each taking whatever connection has a request.
+//!
+//! Listener and connections are armed for one event at a time (`EPOLLONESHOT`), so a connection
+//! belongs to one thread from the moment its request arrives until it is armed again. A request
+//! is read whole before the application runs, and the request is never run twice: a child that
+//! sees the connection break without an answer can tell from the kind of break whether its
+//! request had been read (see `docs/protocol.md`).
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use control::{GroupSpec, Replacement, Slot, Table};
+use engine_abi::{LoadedEngine, Pair, Request, Script, Slice};
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::socket::{getsockopt, sockopt};
+use wire::{OwnedFrame, Rejection, RequestHead, RequestNumber, ToChild, ToWorker};
+
+use super::connection::{Broken, Connection};
+use super::exchange::Exchange;
+use super::life::Event;
+use super::scripts::Scripts;
+use crate::log::{Level, Log};
+
+/// The token of the listener; connections count from one.
+const LISTENER: u64 = 0;
+
+/// What serves the requests of this process.
+pub(super) struct Server {
+    engine: LoadedEngine,
+    group: Box<GroupSpec>,
+    table: Table,
+    slot: usize,
+    log: Arc<Log>,
+    epoll: Epoll,
+    listener: Mutex<Option<UnixListener>>,
+    /// The connections that no thread is serving.
+    idle: Mutex<HashMap<u64, Connection>>,
+    next_token: AtomicU64,
+    scripts: Scripts,
+    /// How many requests are being served.
+    active: AtomicU32,
+    /// How many requests were taken since the start.
+    served: AtomicU64,
+    draining: AtomicBool,
+    events: OnceLock<Sender<Event>>,
+}
+
+impl Server {
+    /// A server that does not serve yet.
+    pub(super) fn new(
+        engine: LoadedEngine,
+        group: Box<GroupSpec>,
+        table: Table,
+        slot: usize,
+        listener: OwnedFd,
+        log: Arc<Log>,
+    ) -> io::Result<Self> {
+        let listener = UnixListener::from(listener);
+        listener.set_nonblocking(true)?;
+        Ok(Self {
+            engine,
+            group,
+            table,
+            slot,
+            log,
+            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            listener: Mutex::new(Some(listener)),
+            idle: Mutex::default(),
+            next_token: AtomicU64::new(LISTENER + 1),
+            scripts: Scripts::default(),
+            active: AtomicU32::new(0),
+            served: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+            events: OnceLock::new(),
+        })
+    }
+
+    /// The group this process belongs to.
+    pub(super) fn group(&self) -> &GroupSpec {
+        &self.group
+    }
+
+    /// The engine of this process.
+    pub(super) fn engine(&self) -> LoadedEngine {
+        self.engine
+    }
+
+    /// How many requests are being served.
+    pub(super) fn active(&self) -> u32 {
+        self.active.load(Ordering::SeqCst)
+    }
+
+    /// Starts the threads and accepts connections. What the main thread must know goes to
+    /// `events`.
+    pub(super) fn serve(self: &Arc<Self>, events: Sender<Event>) -> io::Result<()> {
+        // A worker is told to serve once; a second time changes nothing.
+        let _ = self.events.set(events);
+        for number in 1..=self.group.threads {
+            let server = self.clone();
+            let name = format!("wsgi-{number}");
+            let mut thread = std::thread::Builder::new().name(name);
+            if let Some(size) = self.group.stack_size {
+                thread = thread.stack_size(size);
+            }
+            thread.spawn(move || server.work(number))?;
+        }
+        if let Some(listener) = &*lock(&self.listener) {
+            self.epoll.add(listener, once(LISTENER))?;
+        }
+        Ok(())
+    }
+
+    /// Takes no more requests. Connections that no request is on are closed; a request that a
+    /// child is just sending over one is safe to send elsewhere, and the child can tell.
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+        drop(lock(&self.listener).take());
+        lock(&self.idle).clear();
+    }
+
+    /// A thread's life.
+    fn work(&self, number: u32) {
+        loop {
+            let mut events = [EpollEvent::empty()];
+            match self.epoll.wait(&mut events, EpollTimeout::NONE) {
+                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(_) if events[0].data() == LISTENER => self.accept(),
+                Ok(_) => self.take_up(events[0].data(), number),
+                Err(error) => {
+                    self.log.line(
+                        Level::Crit,
+                        1214,
+                        format_args!("a thread of {} cannot wait: {error}", self.group.name),
+                    );
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Accepts all connections that wait.
+    fn accept(&self) {
+        let listener = lock(&self.listener);
+        let Some(socket) = &*listener else { return };
+        while let Ok((stream, _)) = socket.accept() {
+            if let Err(error) = self.admit(stream) {
+                self.log.line(
+                    Level::Error,
+                    1215,
+                    format_args!("a connection to {} is refused: {error}", self.group.name),
+                );
+            }
+        }
+        // This fails only if the listener was just closed for good.
+        let _ = self.epoll.modify(socket, &mut once(LISTENER));
+    }
+
+    /// Greets a new connection, if it comes from httpd's children or from root.
+    fn admit(&self, stream: UnixStream) -> io::Result<()> {
+        let peer = getsockopt(&stream, sockopt::PeerCredentials)?.uid();
+        if peer != 0 && peer != self.group.identity.peer_uid {
+            return Err(io::Error::other(format!("it comes from uid {peer}")));
+        }
+        stream.set_nonblocking(true)?;
+        let mut connection = Connection::new(stream, self.group.life.socket_timeout);
+        let mut hello = Vec::new();
+        ToChild::encode_hello(&mut hello, std::process::id());
+        // If the child has gone, its end is the first thing that is read.
+        let _ = connection.write(&hello);
+        let token = self.next_token.fetch_add(1, Ordering::Relaxed);
+        self.release(token, connection, false)
+    }
+
+    /// Takes up a connection that something arrived on.
+    fn take_up(&self, token: u64, thread: u32) {
+        // Gone if the drain closed it.
+        let Some(mut connection) = lock(&self.idle).remove(&token) else {
+            return;
+        };
+        let keep = loop {
+            match connection.ready_frame() {
+                Ok(Some(frame)) => {
+                    if !self.answer(&mut connection, &frame, thread) {
+                        break false;
+                    }
+                }
+                Ok(None) => break true,
+                Err(Broken::Closed | Broken::TimedOut) => break false,
+            }
+        };
+        if keep && !self.draining.load(Ordering::SeqCst) {
+            connection.rest();
+            // If it cannot be watched it is closed, which the child notices.
+            let _ = self.release(token, connection, true);
+        }
+    }
+
+    /// Lets a connection wait for its next request.
+    fn release(&self, token: u64, connection: Connection, known: bool) -> io::Result<()> {
+        let mut idle = lock(&self.idle);
+        // The lock keeps others from looking for the connection before it is there.
+        if known {
+            self.epoll.modify(&connection, &mut once(token))?;
+        } else {
+            self.epoll.add(&connection, once(token))?;
+        }
+        idle.insert(token, connection);
+        Ok(())
+    }
+
+    /// Answers a frame. Returns whether the connection can go on.
+    fn answer(&self, connection: &mut Connection, frame: &OwnedFrame, thread: u32) -> bool {
+        match frame.decode() {
+            Ok(ToWorker::Request(head)) => match self.refusal(&head) {
+                Some(why) => reject(connection, frame.request(), why),
+                None => self.run(connection, frame.request(), &head, thread),
+            },
+            // What the application left unread of the last request's body.
+            Ok(ToWorker::Body(_) | ToWorker::BodyEnd | ToWorker::BodyError(_)) => true,
+            Err(_) => false,
+        }
+    }
+
+    /// Why a request cannot be run here, if it cannot.
+    fn refusal(&self, head: &RequestHead<'_>) -> Option<Rejection> {
+        if self.draining.load(Ordering::SeqCst) {
+            return Some(Rejection::Draining);
+        }
+        if let Some(limit) = self.group.life.queue_timeout {
+            let waited = now() - head.request_start;
+            if waited > i64::try_from(limit.as_micros()).unwrap_or(i64::MAX) {
+                return Some(Rejection::QueueTimeout);
+            }
+        }
+        if head.reload && self.scripts.changed(head.script) {
+            self.tell(Event::Replace(Replacement::ScriptReload));
+            return Some(Rejection::ScriptChanged);
+        }
+        None
+    }
+
+    /// Runs the application.
+    fn run(
+        &self,
+        connection: &mut Connection,
+        number: RequestNumber,
+        head: &RequestHead<'_>,
+        thread: u32,
+    ) -> bool {
+        let environ: Vec<_> = head
+            .environ
+            .iter()
+            .flat_map(|pairs| pairs.iter())
+            .map(|(name, value)| Pair {
+                name: name.into(),
+                value: value.into(),
+            })
+            .collect();
+        let request = Request {
+            environ: Slice::new(&environ),
+            script: Script {
+                path: head.script.into(),
+                application_group: head.application_group.into(),
+                mtime: self.scripts.mtime(head.script),
+                reload: false,
+            },
+            callable: head.callable.into(),
+            resource: head.resource.into(),
+            https: head.https,
+            content_length: head
+                .content_length
+                .and_then(|length| i64::try_from(length).ok())
+                .unwrap_or(-1),
+            thread_id: thread,
+            request_start: head.request_start,
+            queue_start: head.queue_start,
+            daemon_start: now(),
+            request_rec: std::ptr::null_mut(),
+        };
+        self.begin();
+        let mut exchange = Exchange::new(connection, number, head.body_on_demand);
+        let handle = (&raw mut exchange).cast();
+        // SAFETY: Python was started; request and exchange live until the call returns, and the
+        // exchange is not touched here meanwhile.
+        let outcome = unsafe { (self.engine.functions().handle)(&raw const request, handle) };
+        let reusable = exchange.finish(outcome);
+        self.end();
+        reusable
+    }
+
+    fn begin(&self) {
+        let active = self.active.fetch_add(1, Ordering::SeqCst) + 1;
+        self.tell_children(active);
+        let served = self.served.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.group.life.maximum_requests == Some(served) {
+            self.tell(Event::Replace(Replacement::MaximumRequests));
+        }
+    }
+
+    fn end(&self) {
+        let active = self.active.fetch_sub(1, Ordering::SeqCst) - 1;
+        self.tell_children(active);
+        if active == 0 && self.draining.load(Ordering::SeqCst) {
+            self.tell(Event::Idle);
+        }
+    }
+
+    fn tell_children(&self, active: u32) {
+        if let Some(slot) = self.slot() {
+            slot.set_active(active);
+        }
+    }
+
+    fn slot(&self) -> Option<&Slot> {
+        self.table.slots().get(self.slot)
+    }
+
+    fn tell(&self, event: Event) {
+        if let Some(events) = self.events.get() {
+            // The main thread ends only with the process.
+            let _ = events.send(event);
+        }
+    }
+}
+
+/// Says that a request was not run. The connection goes on only in the sense that its child may
+/// close it: the body of the request may still be on its way.
+fn reject(connection: &mut Connection, number: RequestNumber, why: Rejection) -> bool {
+    let mut out = Vec::new();
+    ToChild::encode_rejected(&mut out, number, why);
+    connection.write(&out).is_ok()
+}
+
+/// Interest in the next event only.
+fn once(token: u64) -> EpollEvent {
+    EpollEvent::new(
+        EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLONESHOT,
+        token,
+    )
+}
+
+/// Now, in microseconds since the epoch.
+fn now() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Locks a mutex. A thread that panicked left no value half-changed: every change here is one
+/// insertion or removal.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
