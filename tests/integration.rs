@@ -19,6 +19,8 @@ mod environ; // the environ, key by key
 mod exceptions; // applications that fail
 #[path = "integration/expect.rs"]
 mod expect; // Expect: 100-continue
+#[path = "integration/file_wrapper.rs"]
+mod file_wrapper; // wsgi.file_wrapper
 #[path = "integration/groups.rs"]
 mod groups; // which process group, application group and callable serve a request
 #[path = "integration/handler.rs"]

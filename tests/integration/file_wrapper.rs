@@ -1,0 +1,440 @@
+//! `wsgi.file_wrapper`: the class, files sent by httpd itself, and all that is no such file.
+
+use rstest::rstest;
+use testkit::{Ending, Httpd, Mark, Mpm, Request, Response, SharedHttpd, ours};
+
+use crate::wsgi_site::{CALCULATOR, app, calculate, quoted, wsgi_site};
+
+static SERVER: SharedHttpd = SharedHttpd::new(site);
+
+fn site() -> testkit::Site {
+    wsgi_site()
+        .script("wraps.wsgi", WRAPS)
+        .script("calculate.wsgi", CALCULATOR)
+        .file("data/digits", "0123456789")
+        .config("<Location /wraps.wsgi/sendfile>\nWSGIEnableSendfile On\n</Location>")
+}
+
+/// Runs the Python code in the query string, which leaves the response in `r`. It sees `wrap`,
+/// `digits()`, `start(*headers)`, `log` and classes of file-likes.
+const WRAPS: &str = r#"
+import io, os
+from urllib.parse import unquote
+
+DIGITS = os.path.join(os.path.dirname(os.path.dirname(__file__)), 'data', 'digits')
+
+def digits():
+    return open(DIGITS, 'rb')
+
+class Reader:
+    'Has nothing but read().'
+    def __init__(self, log):
+        self.file, self.log = digits(), log
+    def read(self, size):
+        self.log('read', size)
+        return self.file.read(size)
+
+class Closer(Reader):
+    def close(self):
+        self.log('closed')
+
+class NoTell(Closer):
+    def fileno(self):
+        return self.file.fileno()
+
+class Tells(NoTell):
+    position = 2
+    def tell(self):
+        if isinstance(self.position, Exception):
+            raise self.position
+        return self.position
+
+def application(environ, start_response):
+    names = dict(globals(), environ=environ, wrap=environ['wsgi.file_wrapper'])
+    names['start'] = lambda *headers: start_response('200 OK', list(headers))
+    names['log'] = lambda *words: print(*words, file=environ['wsgi.errors'])
+    exec(unquote(environ['QUERY_STRING']), names)
+    return names['r']
+"#;
+
+fn url(code: &str) -> String {
+    format!("/wraps.wsgi?{}", quoted(code))
+}
+
+fn wraps(server: &Httpd, code: &str) -> Response {
+    let response = server.get(&url(code));
+    assert_eq!(response.status, 200, "{code}: {}", response.text());
+    response
+}
+
+#[rstest]
+fn a_file_is_sent_from_its_position_with_its_length(
+    #[values(Mpm::Event, Mpm::Worker, Mpm::Prefork)] mpm: Mpm,
+) {
+    let server = site().mpm(mpm).start();
+    for (code, body) in [
+        ("start(); r = wrap(digits())", "0123456789"),
+        ("start(); r = wrap(digits(), 3)", "0123456789"),
+        ("start(); f = digits(); f.seek(4); r = wrap(f)", "456789"),
+        ("start(); f = digits(); f.read(7); r = wrap(f)", "789"),
+        ("start(); f = digits(); f.seek(10); r = wrap(f)", ""),
+        (
+            "start(); w = wrap(digits(), 2); next(iter(w)); r = w",
+            "23456789",
+        ),
+        (
+            "start(); r = wrap(open(DIGITS, 'rb', buffering=0))",
+            "0123456789",
+        ),
+        ("start(); r = iter(wrap(digits()))", "0123456789"),
+    ] {
+        // The position is what tell() says, which knows of buffered data.
+        let response = wraps(&server, code);
+        assert_eq!(response.text(), body, "{code}");
+        let length = body.len().to_string();
+        assert_eq!(
+            response.header("Content-Length"),
+            Some(length.as_str()),
+            "{code}"
+        );
+        assert!(response.is_whole(), "{code}");
+    }
+}
+
+#[test]
+fn the_applications_length_limits_it() {
+    let server = SERVER.borrow();
+    for (length, body) in [("4", "0123"), ("10", "0123456789"), ("0", ""), ("1", "0")] {
+        let code = format!("start(('Content-Length', '{length}')); r = wrap(digits())");
+        let response = wraps(&server, &code);
+        assert_eq!(response.text(), body, "{length}");
+        assert_eq!(response.header("Content-Length"), Some(length));
+    }
+    let code = "start(('Content-Length', '3')); f = digits(); f.seek(5); r = wrap(f)";
+    assert_eq!(wraps(&server, code).text(), "567");
+}
+
+#[test]
+fn a_length_beyond_the_file_is_a_cut_response() {
+    // Not bytes that are not the file's.
+    if !ours("D44") {
+        return;
+    }
+    let server = SERVER.borrow();
+    let code = "start(('Content-Length', '40')); r = wrap(digits())";
+
+    let response = wraps(&server, code);
+
+    assert_eq!(response.text(), "0123456789");
+    assert_eq!(response.ending, Ending::Cut);
+}
+
+#[test]
+fn a_length_that_is_none_is_refused() {
+    let server = SERVER.borrow();
+    let mark = server.log().mark();
+    let code = "start(('Content-Length', 'x')); r = wrap(digits())";
+
+    assert_eq!(server.get(&url(code)).status, 500);
+
+    server.log().wait_for(mark, "ValueError: ");
+}
+
+#[test]
+fn what_is_no_regular_file_is_iterated() {
+    let server = SERVER.borrow();
+    let pipe = "start(); a, b = os.pipe(); os.write(b, b'piped'); os.close(b); \
+         r = wrap(os.fdopen(a, 'rb'))";
+    for (code, body, pieces) in [
+        (
+            "start(); r = wrap(io.BytesIO(b'01234567'), 3)",
+            "01234567",
+            3,
+        ),
+        ("start(); r = wrap(Reader(log), 4)", "0123456789", 3),
+        ("start(); r = wrap(NoTell(log), 5)", "0123456789", 2),
+        (pipe, "piped", 1),
+    ] {
+        let response = wraps(&server, code);
+        assert_eq!(response.text(), body, "{code}");
+        assert_eq!(response.header("Content-Length"), None, "{code}");
+        assert_eq!(response.chunks.len(), pieces, "{code}");
+    }
+}
+
+#[test]
+fn a_file_like_with_a_descriptor_and_a_position_is_not_read() {
+    let server = SERVER.borrow();
+    let mark = server.log().mark();
+
+    let response = wraps(&server, "start(); r = wrap(Tells(log))");
+
+    assert_eq!(response.text(), "23456789");
+    assert_eq!(response.header("Content-Length"), Some("8"));
+    server.log().wait_for(mark, "closed");
+}
+
+#[test]
+fn without_a_usable_position_the_file_is_read() {
+    let server = SERVER.borrow();
+    for position in ["'text'", "None", "1.0", "ValueError('no position')"] {
+        let code = format!("start(); f = Tells(log); f.position = {position}; r = wrap(f, 10)");
+        let response = wraps(&server, &code);
+        assert_eq!(response.text(), "0123456789", "{position}");
+        assert_eq!(response.header("Content-Length"), None, "{position}");
+    }
+}
+
+#[test]
+fn after_write_the_file_follows_what_was_written() {
+    let server = SERVER.borrow();
+    let response = wraps(&server, "start()(b'before '); r = wrap(digits())");
+
+    assert_eq!(response.text(), "before 0123456789");
+}
+
+#[test]
+fn a_generator_around_it_is_a_generator() {
+    let server = SERVER.borrow();
+    let code = "start(); r = (data.replace(b'5', b'V') for data in wrap(digits()))";
+
+    assert_eq!(wraps(&server, code).text(), "01234V6789");
+}
+
+#[test]
+fn a_subclass_is_sent_alike_and_closed_its_own_way() {
+    let server = SERVER.borrow();
+    let mark = server.log().mark();
+    let code = "class Own(wrap):\n  def close(self):\n    log('own close', self.filelike.closed)\n    \
+         super().close()\nstart(); r = Own(digits())";
+
+    let response = wraps(&server, code);
+
+    assert_eq!(response.text(), "0123456789");
+    assert_eq!(response.header("Content-Length"), Some("10"));
+    server.log().wait_for(mark, "own close False");
+}
+
+#[test]
+fn close_closes_the_file_when_the_response_is_sent() {
+    let mut server = site().start();
+    for code in [
+        "start(); r = wrap(Closer(log))",
+        "start(); r = wrap(Tells(log))",
+        "start(('Content-Length', '3')); r = wrap(Tells(log))",
+        "start('bad'); r = wrap(Closer(log))",
+        "r = wrap(Closer(log))",
+    ] {
+        server.get(&url(code));
+    }
+    server.stop();
+
+    // `start('bad')` raises, so there is nothing to close.
+    assert_eq!(server.log().matching(Mark::START, "] closed").len(), 4);
+}
+
+#[test]
+fn the_descriptor_stays_where_it_was() {
+    // The file may be one that the application keeps and shares.
+    let server = SERVER.borrow();
+    let url = app(
+        &server,
+        "keeps",
+        r#"
+import os
+kept = open(os.path.join(os.path.dirname(os.path.dirname(__file__)), 'data', 'digits'), 'rb')
+
+class Kept:
+    def __getattr__(self, name):
+        if name == 'close':
+            raise AttributeError(name)
+        return getattr(kept, name)
+
+def application(environ, start_response):
+    if environ['QUERY_STRING'] == 'position':
+        start_response('200 OK', [])
+        return [b'%d %d' % (kept.tell(), os.lseek(kept.fileno(), 0, os.SEEK_CUR))]
+    kept.seek(int(environ['QUERY_STRING']))
+    start_response('200 OK', [])
+    return environ['wsgi.file_wrapper'](Kept())
+"#,
+    );
+
+    for (position, body) in [(3, "3456789"), (0, "0123456789"), (9, "9")] {
+        assert_eq!(server.get(&format!("{url}?{position}")).text(), body);
+        let after = server.get(&format!("{url}?position")).text();
+        assert_eq!(after, format!("{position} {position}"));
+    }
+}
+
+#[test]
+fn httpd_serves_ranges_of_a_file() {
+    let server = SERVER.borrow();
+    let code = "start(('Content-Type', 'text/plain')); r = wrap(digits())";
+    let request = Request::get(&url(code)).header("Range", "bytes=2-4");
+
+    let response = server.send(&request);
+
+    assert_eq!((response.status, response.text().as_str()), (206, "234"));
+    assert_eq!(response.header("Content-Range"), Some("bytes 2-4/10"));
+    assert_eq!(response.header("Content-Length"), Some("3"));
+}
+
+#[test]
+fn head_and_bodiless_statuses_send_the_length_and_no_file() {
+    let server = SERVER.borrow();
+    let mut connection = server.connect();
+    let target = url("start(); r = wrap(digits())");
+    connection.send(&Request::new("HEAD", &target).to_bytes());
+    let response = connection.read_response_to("HEAD");
+    assert_eq!(response.header("Content-Length"), Some("10"));
+
+    // Nothing of the file was sent: this response is in its place.
+    connection.send(&Request::get(&target).to_bytes());
+    assert_eq!(connection.read_response().text(), "0123456789");
+}
+
+#[test]
+fn a_large_file_arrives_whole() {
+    let server = SERVER.borrow();
+    let content: Vec<u8> = (0..3_000_017_u32).flat_map(u32::to_le_bytes).collect();
+    server.site().write("data/large", &content);
+    let code = quoted("start(); r = wrap(open(DIGITS.replace('digits', 'large'), 'rb'))");
+
+    for path in ["", "/sendfile"] {
+        let response = server.get(&format!("/wraps.wsgi{path}?{code}"));
+
+        assert!(
+            response.body == content,
+            "{} bytes came",
+            response.body.len()
+        );
+        assert_eq!(response.header("Content-Length"), Some("12000068"));
+    }
+}
+
+#[test]
+fn a_file_beyond_four_gigabytes_has_its_length_and_its_end() {
+    let server = SERVER.borrow();
+    // Sparse: it takes no room.
+    let code = |position| {
+        format!(
+            "import tempfile; f = tempfile.TemporaryFile(); f.truncate(5_000_000_000); \
+             f.seek(4_999_999_990); f.write(b'x' * 10); f.seek({position}); start(); r = wrap(f)"
+        )
+    };
+
+    assert_eq!(wraps(&server, &code("4_999_999_990")).text(), "xxxxxxxxxx");
+
+    let mut connection = server.connect();
+    connection.send(&Request::new("HEAD", &url(&code("0"))).to_bytes());
+    let head = connection.read_response_to("HEAD");
+    assert_eq!(head.header("Content-Length"), Some("5000000000"));
+}
+
+#[test]
+fn a_file_that_was_deleted_while_open_is_sent() {
+    let server = SERVER.borrow();
+    let code = "import tempfile; f = tempfile.TemporaryFile(); f.write(b'gone'); f.seek(0); \
+         start(); r = wrap(f)";
+
+    assert_eq!(wraps(&server, code).text(), "gone");
+}
+
+#[test]
+fn a_client_that_hangs_up_leaves_the_file_closed() {
+    let server = SERVER.borrow();
+    let mark = server.log().mark();
+    let code = "import tempfile\nclass Own(wrap):\n  def close(self):\n    log('hung up, closed'); \
+         super().close()\nf = tempfile.TemporaryFile(); f.truncate(100_000_000); \
+         start(); r = Own(f)";
+    let mut connection = server.connect();
+    connection.send(&Request::get(&url(code)).to_bytes());
+    connection.read_head().expect("a head");
+    connection.read_exactly(1000);
+    drop(connection);
+
+    server.log().wait_for(mark, "hung up, closed");
+}
+
+#[test]
+fn the_class_behaves_as_documented() {
+    let server = SERVER.borrow();
+    for (code, answer) in [
+        ("FileWrapper()", "TypeError: "),
+        ("FileWrapper(io.BytesIO(), -1)", "ValueError: "),
+        ("FileWrapper(io.BytesIO(), 'x')", "TypeError: "),
+        (
+            "f = FileWrapper(filelike=io.BytesIO(b'abc'), blksize=2); r = list(f)",
+            "[b'ab', b'c']",
+        ),
+        (
+            "b = io.BytesIO(b'abc'); f = FileWrapper(b); r = f.filelike is b, f.blksize",
+            "(True, 8192)",
+        ),
+        (
+            "f = FileWrapper(io.BytesIO(b'abc'), 2); f.blksize = 3",
+            "AttributeError: ",
+        ),
+        (
+            "f = FileWrapper(io.BytesIO(b'abc'), 2); f.filelike = 3",
+            "AttributeError: ",
+        ),
+        (
+            "f = FileWrapper(io.BytesIO(b'ab')); r = iter(f) is f, next(f)",
+            "(True, b'ab')",
+        ),
+        (
+            "b = io.BytesIO(); f = FileWrapper(b); f.close(); f.close(); r = b.closed",
+            "True",
+        ),
+        (
+            "f = FileWrapper(io.BytesIO()); f.close(); f.filelike",
+            "ValueError: ",
+        ),
+        (
+            "f = FileWrapper(io.BytesIO()); f.close(); list(f)",
+            "ValueError: ",
+        ),
+        (
+            "f = FileWrapper(io.BytesIO()); f.close(); r = f.blksize",
+            "8192",
+        ),
+        ("list(FileWrapper(io.StringIO('abc')))", "TypeError: "),
+        ("list(FileWrapper(1))", "AttributeError: "),
+        (
+            "class C:\n  def close(self): 1 / 0\nFileWrapper(C()).close()",
+            "None",
+        ),
+        (
+            "class F(FileWrapper):\n  blksize = 1\nr = list(F(io.BytesIO(b'ab')))",
+            "[b'a', b'b']",
+        ),
+        (
+            "class F(FileWrapper):\n  blksize = 'x'\nlist(F(io.BytesIO(b'ab')))",
+            "TypeError: ",
+        ),
+        (
+            "import mod_wsgi; r = FileWrapper is mod_wsgi.FileWrapper",
+            "True",
+        ),
+        (
+            "r = isinstance(FileWrapper, type), FileWrapper.__module__",
+            "(True, 'mod_wsgi')",
+        ),
+    ] {
+        let got = calculate(&server, "/calculate.wsgi", code);
+        assert!(got.starts_with(answer), "{code}: {got}");
+    }
+}
+
+#[test]
+fn a_file_like_without_close_is_closed_in_silence() {
+    if !ours("D45") {
+        return;
+    }
+    let server = SERVER.borrow();
+    let code = "r = FileWrapper(object()).close()";
+
+    assert_eq!(calculate(&server, "/calculate.wsgi", code), "None");
+}
