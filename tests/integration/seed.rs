@@ -191,8 +191,8 @@ fn the_global_application_group_is_the_first_interpreter() {
              WSGIScriptAlias /other ${WSGI}/where application-group=other",
         )
         .start();
-    let other = environ(&server.get("/other"));
     let global = environ(&server.get("/global"));
+    let other = environ(&server.get("/other"));
     assert_eq!(global.value("application_group"), "");
     assert_eq!(global.value("interpreter"), global.value("main"));
     assert_ne!(other.value("interpreter"), other.value("main"));

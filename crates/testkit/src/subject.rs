@@ -1,9 +1,10 @@
 //! The module under test: ours, or the reference to check a test against.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::io::{Write, stderr};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 
 /// The path of the module under test: `MOD_WSGI_SO`, or what `apxs/build` leaves in
@@ -51,10 +52,12 @@ pub fn ours(difference: &str) -> bool {
         return true;
     }
     let test = thread::current().name().unwrap_or("?").to_owned();
-    // If standard error is closed there is nobody to tell.
-    let _ = writeln!(
-        stderr(),
-        "skipped on the reference: {test}: difference {difference}"
-    );
+    let skip = format!("skipped on the reference: {test}: difference {difference}");
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    if said.insert(skip.clone()) {
+        // If standard error is closed there is nobody to tell.
+        let _ = writeln!(stderr(), "{skip}");
+    }
     false
 }

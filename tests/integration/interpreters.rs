@@ -1,0 +1,482 @@
+//! Interpreters, the modules in them and the threads that enter them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use rstest::rstest;
+use testkit::{Httpd, Mark, Mpm, Response, Site, ours, wait_until};
+
+use crate::apps::{WHERE, answering, environ};
+
+/// All the threads of one child.
+const THREADS: usize = 16;
+
+/// Adds to [`WHERE`] that a request waits for as many others as there are threads: then every
+/// thread of the child serves one of them.
+const WHERE_ON_EVERY_THREAD: &str = r#"
+import threading
+barrier = threading.Barrier(16)
+where = application
+
+def application(environ, start_response):
+    barrier.wait(timeout=20)
+    return where(environ, start_response)
+"#;
+
+/// Asks for `url` from as many clients at once as a child has threads.
+fn get_on_every_thread(server: &Httpd, url: &str) -> Vec<Response> {
+    at_once(THREADS, |_| server.get(url))
+}
+
+/// Runs `request` on `count` threads at once and collects what it returns.
+fn at_once<T: Send>(count: usize, request: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    thread::scope(|scope| {
+        let request = &request;
+        let clients: Vec<_> = (0..count)
+            .map(|number| scope.spawn(move || request(number)))
+            .collect();
+        clients
+            .into_iter()
+            .map(|client| client.join().expect("a client that got on"))
+            .collect()
+    })
+}
+
+/// Calls back into Python through C, with the GIL released and with it held, as extension modules
+/// do with `PyGILState_Ensure`. Answers with the interpreters the callbacks ran in.
+const CALLBACKS: &str = r#"
+import ctypes
+
+Compare = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+
+def interpreters_of_callbacks(library):
+    seen = set()
+    def compare(a, b):
+        seen.add(number(interpreters.get_current()))
+        return 0
+    items = (ctypes.c_int * 2)(1, 2)
+    library.qsort(items, ctypes.c_size_t(2), ctypes.c_size_t(4), Compare(compare))
+    return seen
+
+def application(environ, start_response):
+    seen = interpreters_of_callbacks(ctypes.CDLL(None))
+    seen |= interpreters_of_callbacks(ctypes.PyDLL(None))
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return [repr(sorted(seen)).encode()]
+"#;
+
+fn site_with_groups() -> Site {
+    Site::new()
+        .script("where.wsgi", &format!("{WHERE}{WHERE_ON_EVERY_THREAD}"))
+        .script(
+            "callbacks.wsgi",
+            &format!("{WHERE}{CALLBACKS}{WHERE_ON_EVERY_THREAD}"),
+        )
+        .config(
+            "ServerLimit 1
+             MaxRequestWorkers 16
+             WSGIScriptAlias /global ${WSGI}/where.wsgi application-group=%{GLOBAL}
+             WSGIScriptAlias /callbacks ${WSGI}/callbacks.wsgi application-group=%{GLOBAL}
+             WSGIScriptAlias /one ${WSGI}/where.wsgi application-group=one
+             WSGIScriptAlias /two ${WSGI}/where.wsgi application-group=two",
+        )
+}
+
+#[rstest]
+fn the_global_group_is_the_main_interpreter_on_every_thread(
+    #[values(Mpm::Event, Mpm::Worker)] mpm: Mpm,
+) {
+    let server = site_with_groups().mpm(mpm).start();
+    // The reference serves that group rightly only on threads that served it first.
+    if !ours("D06") {
+        get_on_every_thread(&server, "/global");
+    }
+    for url in ["/one", "/global", "/two", "/global"] {
+        let answers: Vec<_> = get_on_every_thread(&server, url)
+            .iter()
+            .map(environ)
+            .collect();
+        let threads: BTreeSet<_> = answers.iter().map(|seen| seen.value("thread")).collect();
+        assert_eq!(threads.len(), THREADS);
+        for seen in &answers {
+            let is_main = seen.value("interpreter") == seen.value("main");
+            assert_eq!(is_main, url == "/global", "{url}: {seen:?}");
+        }
+    }
+}
+
+#[test]
+fn extension_modules_may_use_the_simplified_api_in_the_global_group() {
+    let server = site_with_groups().mpm(Mpm::Event).start();
+    for answer in get_on_every_thread(&server, "/callbacks") {
+        assert_eq!(answer.text(), "[0]");
+    }
+}
+
+#[rstest]
+fn they_may_so_on_threads_that_served_other_groups(#[values(Mpm::Event, Mpm::Worker)] mpm: Mpm) {
+    let server = site_with_groups().mpm(mpm).start();
+    if !ours("D06") {
+        get_on_every_thread(&server, "/callbacks");
+    }
+    for url in ["/one", "/two"] {
+        get_on_every_thread(&server, url);
+    }
+    for answer in get_on_every_thread(&server, "/callbacks") {
+        assert_eq!(answer.text(), "[0]");
+    }
+}
+
+#[test]
+fn extension_modules_work_in_the_global_group_on_many_threads() {
+    let source = "
+import ctypes, datetime, decimal, hashlib, sqlite3, ssl, threading, zlib
+
+database = sqlite3.connect(':memory:', check_same_thread=False)
+database.execute('create table hits (digest text)')
+lock = threading.Lock()
+
+def application(environ, start_response):
+    digest = hashlib.sha256(zlib.compress(environ['QUERY_STRING'].encode())).hexdigest()
+    with lock:
+        database.execute('insert into hits values (?)', (digest,))
+        count, = database.execute('select count(*) from hits').fetchone()
+    value = decimal.Decimal(count) / 2
+    start_response('200 OK', [('Date-Of', datetime.datetime.now().isoformat())])
+    return [str(value).encode()]
+";
+    let server = Site::new()
+        .mpm(Mpm::Event)
+        .script("extensions.wsgi", source)
+        .config(
+            "ServerLimit 1
+             MaxRequestWorkers 16
+             WSGIScriptAlias / ${WSGI}/extensions.wsgi application-group=%{GLOBAL}",
+        )
+        .start();
+    let mut counts: Vec<f64> = at_once(THREADS, |number| {
+        let answers = (0..20).map(|round| server.get(&format!("/?{number}-{round}")).text());
+        answers
+            .map(|text| text.parse::<f64>().expect("a number"))
+            .collect::<Vec<_>>()
+    })
+    .concat();
+    counts.sort_by(f64::total_cmp);
+    let expected: Vec<f64> = (1..=20 * THREADS as u32)
+        .map(|count| f64::from(count) / 2.0)
+        .collect();
+    assert_eq!(counts, expected);
+}
+
+#[rstest]
+fn a_group_never_has_two_interpreters_in_a_process(
+    #[values(Mpm::Event, Mpm::Worker, Mpm::Prefork)] mpm: Mpm,
+) {
+    const CLIENTS: usize = 64;
+    const GROUPS: usize = 20;
+    let site = Site::new()
+        .mpm(mpm)
+        .module("setenvif")
+        .script("where.wsgi", WHERE)
+        .config(
+            r#"SetEnvIf Request_URI "^/(group-[0-9]+)" GROUP=$1
+               WSGIApplicationGroup %{ENV:GROUP}
+               WSGIScriptAliasMatch ^/group-[0-9]+ ${WSGI}/where.wsgi"#,
+        );
+    let limits = match mpm {
+        // Each child makes all the interpreters, so a few children are enough work.
+        Mpm::Prefork => "MaxRequestWorkers 4\n",
+        Mpm::Event | Mpm::Worker => "ServerLimit 1\nThreadsPerChild 64\nMaxRequestWorkers 64\n",
+    };
+    let server = site.config(limits).start();
+
+    let answers = at_once(CLIENTS, |number| {
+        let groups = (0..GROUPS).map(|round| format!("group-{}", (number + round) % GROUPS));
+        groups
+            .map(|group| environ(&server.get(&format!("/{group}"))))
+            .collect::<Vec<_>>()
+    });
+
+    let mut interpreters: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
+    for seen in answers.iter().flatten() {
+        let key = (
+            seen.value("pid").to_owned(),
+            seen.value("application_group").to_owned(),
+        );
+        interpreters
+            .entry(key)
+            .or_default()
+            .insert(seen.value("interpreter").to_owned());
+    }
+    for (key, found) in &interpreters {
+        assert_eq!(found.len(), 1, "{key:?}");
+    }
+    for (pid, group) in interpreters.keys() {
+        let created = format!("Creating sub-interpreter '{group}'");
+        let lines = server.log().matching(Mark::START, &created);
+        let by_process = lines
+            .iter()
+            .filter(|line| line.contains(&format!("[pid {pid}:")));
+        assert_eq!(by_process.count(), 1, "{group} in {pid}");
+    }
+}
+
+#[test]
+fn groups_of_a_process_have_separate_modules() {
+    let server = Site::new()
+        .script("where.wsgi", WHERE)
+        .config(
+            "WSGIScriptAlias /one ${WSGI}/where.wsgi application-group=one
+             WSGIScriptAlias /two ${WSGI}/where.wsgi application-group=two",
+        )
+        .start();
+    for count in ["1", "2", "3"] {
+        for url in ["/one", "/two"] {
+            assert_eq!(environ(&server.get(url)).value("counted"), count, "{url}");
+        }
+    }
+}
+
+/// Counts how often it is loaded, in a file, and how often it is called.
+fn counting(version: &str, loading: &str) -> String {
+    format!(
+        "import time
+from pathlib import Path
+with open(Path(__file__).resolve().parents[1] / 'data' / 'loads', 'a') as loads:
+    print({version:?}, file=loads)
+{loading}
+calls = 0
+
+def application(environ, start_response):
+    global calls
+    calls += 1
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return [f'{version} {{calls}}'.encode()]
+"
+    )
+}
+
+fn counting_site(source: &str) -> Site {
+    Site::new()
+        .mpm(Mpm::Event)
+        .script("counting.wsgi", source)
+        .config("WSGIScriptAlias / ${WSGI}/counting.wsgi application-group=%{GLOBAL}")
+}
+
+#[test]
+fn a_script_is_loaded_once_in_an_interpreter() {
+    let server = counting_site(&counting("v1", "time.sleep(0.3)")).start();
+    let answers = at_once(8, |_| server.get("/").text());
+    let distinct: BTreeSet<_> = answers.into_iter().collect();
+    assert_eq!(distinct.len(), 8, "{distinct:?}");
+    assert_eq!(server.site().read("data/loads"), "v1\n");
+}
+
+#[test]
+fn a_changed_script_is_loaded_once_while_others_wait() {
+    let server = counting_site(&counting("v1", "")).start();
+    assert_eq!(server.get("/").text(), "v1 1");
+    server
+        .site()
+        .write("wsgi/counting.wsgi", counting("v2", "time.sleep(0.3)"));
+    for answer in at_once(8, |_| server.get("/").text()) {
+        assert!(answer.starts_with("v2 "), "{answer}");
+    }
+    assert_eq!(server.site().read("data/loads"), "v1\nv2\n");
+}
+
+#[test]
+fn a_reload_is_logged() {
+    let server = counting_site(&counting("v1", "")).start();
+    server.get("/");
+    let script = server.site().text_path("wsgi/counting.wsgi");
+    server
+        .log()
+        .wait_for(Mark::START, &format!("Loading WSGI script '{script}'"));
+    server
+        .site()
+        .write("wsgi/counting.wsgi", counting("v2", ""));
+    let mark = server.log().mark();
+    server.get("/");
+    server
+        .log()
+        .wait_for(mark, &format!("Reloading WSGI script '{script}'"));
+}
+
+#[test]
+fn a_script_set_back_to_an_older_time_is_loaded_again() {
+    let server = counting_site(&counting("v1", "")).start();
+    assert_eq!(server.get("/").text(), "v1 1");
+    let file = File::options()
+        .append(true)
+        .open(server.site().path("wsgi/counting.wsgi"));
+    let yesterday = SystemTime::now() - Duration::from_secs(86_400);
+    file.and_then(|file| file.set_modified(yesterday))
+        .expect("a modification time");
+    assert_eq!(server.get("/").text(), "v1 1");
+    assert_eq!(server.get("/").text(), "v1 2");
+    assert_eq!(server.site().read("data/loads"), "v1\nv1\n");
+}
+
+#[test]
+fn a_request_in_flight_keeps_the_code_it_began_with() {
+    let waits = "
+import time
+from pathlib import Path
+data = Path(__file__).resolve().parents[1] / 'data'
+
+def application(environ, start_response):
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    (data / 'arrived').touch()
+    while not (data / 'go').exists():
+        time.sleep(0.01)
+    yield b'old to the end'
+";
+    let server = Site::new()
+        .mpm(Mpm::Event)
+        .script("slow.wsgi", waits)
+        .config("WSGIScriptAlias / ${WSGI}/slow.wsgi application-group=%{GLOBAL}")
+        .start();
+    thread::scope(|scope| {
+        let slow = scope.spawn(|| server.get("/").text());
+        let arrived = server.site().path("data/arrived");
+        wait_until("the request to arrive", || arrived.exists().then_some(()));
+        server.site().write("wsgi/slow.wsgi", answering("new"));
+        assert_eq!(server.get("/").text(), "new");
+        server.site().write("data/go", "");
+        assert_eq!(slow.join().expect("a response"), "old to the end");
+    });
+}
+
+#[test]
+fn only_the_script_is_loaded_anew_not_what_it_imports() {
+    let script = |text: &str| format!("import helper\n{}", answering(text));
+    let helper = "from pathlib import Path\n\
+                  with open(Path(__file__).resolve().parents[1] / 'data' / 'imports', 'a') as f:\n    \
+                  print('imported', file=f)\n";
+    let server = Site::new()
+        .mpm(Mpm::Event)
+        .script("main.wsgi", &script("v1"))
+        .file("libs/helper.py", helper)
+        .config(
+            "WSGIPythonPath ${ROOT}/libs
+             WSGIScriptAlias / ${WSGI}/main.wsgi application-group=%{GLOBAL}",
+        )
+        .start();
+    assert_eq!(server.get("/").text(), "v1");
+    server.site().write("wsgi/main.wsgi", script("v2"));
+    assert_eq!(server.get("/").text(), "v2");
+    assert_eq!(server.site().read("data/imports"), "imported\n");
+}
+
+#[test]
+fn a_script_can_ask_to_be_loaded_again() {
+    let source = "
+from pathlib import Path
+data = Path(__file__).resolve().parents[1] / 'data'
+
+def reload_required(resource):
+    (data / 'resource').write_text(resource)
+    return (data / 'stale').exists()
+";
+    let server = counting_site(&format!("{}{source}", counting("v1", ""))).start();
+    assert_eq!(server.get("/path").text(), "v1 1");
+    assert_eq!(server.get("/path").text(), "v1 2");
+    let script = server.site().text_path("wsgi/counting.wsgi");
+    assert_eq!(server.site().read("data/resource"), script);
+    server.site().write("data/stale", "");
+    assert_eq!(server.get("/").text(), "v1 1");
+}
+
+#[test]
+fn an_exception_in_that_question_is_logged_and_means_no() {
+    let source = "\ndef reload_required(resource):\n    raise ValueError('no idea')\n";
+    let server = counting_site(&format!("{}{source}", counting("v1", ""))).start();
+    assert_eq!(server.get("/").text(), "v1 1");
+    assert_eq!(server.get("/").text(), "v1 2");
+    server.log().wait_for(Mark::START, "ValueError: no idea");
+}
+
+#[test]
+fn a_script_that_breaks_and_is_mended_serves_again() {
+    let server = counting_site(&counting("v1", "")).start();
+    assert_eq!(server.get("/").text(), "v1 1");
+    server.site().write(
+        "wsgi/counting.wsgi",
+        counting("v2", "raise ValueError('broken')"),
+    );
+    for _ in 0..2 {
+        assert_eq!(server.get("/").status, 500);
+    }
+    server.log().wait_for(Mark::START, "ValueError: broken");
+    server
+        .site()
+        .write("wsgi/counting.wsgi", counting("v3", ""));
+    assert_eq!(server.get("/").text(), "v3 1");
+    assert_eq!(server.site().read("data/loads"), "v1\nv2\nv2\nv3\n");
+}
+
+#[test]
+fn a_script_that_is_removed_and_put_back_is_found_again() {
+    let server = counting_site(&counting("v1", "")).start();
+    assert_eq!(server.get("/").text(), "v1 1");
+    server.site().remove("wsgi/counting.wsgi");
+    assert_eq!(server.get("/").status, 404);
+    server
+        .site()
+        .write("wsgi/counting.wsgi", counting("v2", ""));
+    assert_eq!(server.get("/").text(), "v2 1");
+}
+
+#[test]
+fn a_script_that_does_not_load_is_no_module() {
+    let source = "
+import sys
+
+def application(environ, start_response):
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return [' '.join(name for name in sys.modules if name.startswith('_mod_wsgi_')).encode()]
+";
+    let server = Site::new()
+        .mpm(Mpm::Event)
+        .script("modules.wsgi", source)
+        .script("broken.wsgi", "raise ValueError('broken')\n")
+        .config(
+            "WSGIApplicationGroup %{GLOBAL}
+             WSGIScriptAlias / ${WSGI}/",
+        )
+        .start();
+    assert_eq!(server.get("/broken.wsgi").status, 500);
+    let names = server.get("/modules.wsgi").text();
+    assert_eq!(names.split(' ').count(), 1, "{names}");
+}
+
+/// In a process with one thread, data of that thread lasts from request to request.
+#[test]
+fn the_data_of_a_thread_is_kept_between_requests() {
+    let source = "
+import threading
+local = threading.local()
+
+def application(environ, start_response):
+    local.count = getattr(local, 'count', 0) + 1
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return [str(local.count).encode()]
+";
+    let server = Site::new()
+        .mpm(Mpm::Prefork)
+        .script("local.wsgi", source)
+        .config(
+            "MaxRequestWorkers 1
+             WSGIScriptAlias /main ${WSGI}/local.wsgi application-group=%{GLOBAL}
+             WSGIScriptAlias /sub ${WSGI}/local.wsgi application-group=sub",
+        )
+        .start();
+    for count in ["1", "2", "3"] {
+        for url in ["/main", "/sub"] {
+            assert_eq!(server.get(url).text(), count, "{url}");
+        }
+    }
+}
