@@ -15,6 +15,8 @@ mod content_length; // the Content-Length an application gives
 mod directives; // where directives may stand, how they merge, what they do
 #[path = "integration/environ.rs"]
 mod environ; // the environ, key by key
+#[path = "integration/errors_log.rs"]
+mod errors_log; // what an application prints
 #[path = "integration/exceptions.rs"]
 mod exceptions; // applications that fail
 #[path = "integration/expect.rs"]

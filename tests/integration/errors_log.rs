@@ -1,0 +1,433 @@
+//! `wsgi.errors`, `sys.stdout` and `sys.stderr`: what an application prints, in httpd's error log.
+
+use testkit::{ErrorLog, Httpd, Mark, SharedHttpd};
+
+use crate::wsgi_site::{CALCULATOR, app, calculate, gated_app, open_gate, reached, wsgi_site};
+
+static SERVER: SharedHttpd = SharedHttpd::new(|| wsgi_site().script("calculate.wsgi", CALCULATOR));
+
+/// Asks an application `name` that runs `body`, in which `errors` is `wsgi.errors`, and returns
+/// the log lines of its script once it has printed `end`.
+fn printed(server: &Httpd, name: &str, body: &str) -> Vec<String> {
+    let source = format!(
+        "import sys\n\ndef application(environ, start_response):\n    \
+         errors = environ['wsgi.errors']\n    {}\n    errors.write('end of {name}\\n')\n    \
+         start_response('200 OK', [])\n    return [b'']\n",
+        body.replace('\n', "\n    ")
+    );
+    let mark = server.log().mark();
+    assert_eq!(
+        server.get(&app(server, name, &source)).status,
+        200,
+        "{name}"
+    );
+    lines_of(server.log(), mark, name, &format!("end of {name}"))
+}
+
+/// The log lines of script `name`'s requests since `mark` before the one that says `end`.
+fn lines_of(log: &ErrorLog, mark: Mark, name: &str, end: &str) -> Vec<String> {
+    log.wait_for(mark, end);
+    let own = format!("/{name}.wsgi] ");
+    let lines = log.matching(mark, &own);
+    lines
+        .into_iter()
+        .take_while(|line| !line.ends_with(end))
+        .collect()
+}
+
+/// The texts after `[script …] ` of log lines.
+fn texts(lines: &[String]) -> Vec<&str> {
+    let text = |line| str::split_once(line, ".wsgi] ").expect("a script").1;
+    lines.iter().map(|line| text(line.as_str())).collect()
+}
+
+#[test]
+fn all_three_streams_go_to_the_requests_log_at_level_error() {
+    let server = SERVER.borrow();
+    let body = "print('to stdout')\nprint('to stderr', file=sys.stderr)\n\
+         print('to wsgi.errors', file=errors)";
+
+    let lines = printed(&server, "streams", body);
+
+    assert_eq!(texts(&lines), ["to stdout", "to stderr", "to wsgi.errors"]);
+    let script = format!("[script {}] ", server.site().text_path("wsgi/streams.wsgi"));
+    for line in &lines {
+        assert!(line.contains("[wsgi:error]"), "{line}");
+        assert!(line.contains("[client 127.0.0.1:"), "{line}");
+        assert!(line.contains(&script), "{line}");
+    }
+}
+
+#[test]
+fn each_line_is_an_entry_of_its_own() {
+    let server = SERVER.borrow();
+    for (name, body, expected) in [
+        (
+            "several",
+            r"errors.write('one\ntwo\nthree\n')",
+            &["one", "two", "three"][..],
+        ),
+        (
+            "blank",
+            r"errors.write('one\n\nthree\n')",
+            &["one", "", "three"],
+        ),
+        (
+            "pieces",
+            r"[errors.write(c) for c in 'spelled\n']",
+            &["spelled"],
+        ),
+        (
+            "joined",
+            "errors.write('be')\nerrors.write('gun\\nnext\\n')",
+            &["begun", "next"],
+        ),
+        (
+            "flushed",
+            "errors.write('part')\nerrors.flush()\nerrors.write('rest\\n')",
+            &["part", "rest"],
+        ),
+        (
+            "writelines",
+            r"errors.writelines(['a', 'b\n', 'c\n'])",
+            &["ab", "c"],
+        ),
+        (
+            "printed",
+            r"print('x', 'y', sep='\n', file=errors)",
+            &["x", "y"],
+        ),
+        (
+            "format",
+            r"errors.write('%s %n %% {} %d\n')",
+            &["%s %n %% {} %d"],
+        ),
+        ("blanks", r"errors.write('  kept  \n')", &["  kept  "]),
+        ("nothing", r"errors.write('')", &[]),
+    ] {
+        let lines = printed(&server, name, body);
+        assert_eq!(texts(&lines), expected, "{body}");
+    }
+}
+
+#[test]
+fn what_lacks_a_line_end_is_logged_at_the_end_of_the_request() {
+    let server = SERVER.borrow();
+    let url = app(
+        &server,
+        "pending",
+        r#"
+import sys
+
+def application(environ, start_response):
+    environ['wsgi.errors'].write('unfinished errors')
+    sys.stderr.write('unfinished stderr')
+    start_response('200 OK', [])
+    return [b'']
+"#,
+    );
+    let mark = server.log().mark();
+    server.get(&url);
+
+    for stream in ["errors", "stderr"] {
+        let line = server.log().wait_for(mark, &format!("unfinished {stream}"));
+        assert!(line.contains("/pending.wsgi] unfinished"), "{line}");
+    }
+}
+
+#[test]
+fn lines_are_logged_while_the_request_runs() {
+    let server = SERVER.borrow();
+    let url = gated_app(
+        &server,
+        "runs",
+        r#"
+def application(environ, start_response):
+    print('logged already', file=environ['wsgi.errors'])
+    wait_for('log-seen')
+    start_response('200 OK', [])
+    return [b'']
+"#,
+    );
+    let mark = server.log().mark();
+    let mut connection = server.connect();
+    connection.send(format!("GET {url} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
+
+    server.log().wait_for(mark, "logged already");
+    open_gate(&server, "log-seen");
+    assert_eq!(connection.read_response().status, 200);
+}
+
+#[test]
+fn what_cannot_be_shown_is_escaped_and_never_a_line_of_its_own() {
+    let server = SERVER.borrow();
+    let body = r"errors.write('caf\xe9 \u20ac \ud800\n')
+errors.write('a\rb \x1b[31m \x00\x07 \x7f c\n')
+sys.stdout.buffer.write(b'raw \xff\n')";
+
+    let lines = printed(&server, "escaped", body);
+
+    assert_eq!(texts(&lines)[0], r"caf\xc3\xa9 \xe2\x82\xac ?");
+    let control = texts(&lines)[1];
+    assert!(control.starts_with(r"a\rb \x1b[31m "), "{control}");
+    assert!(
+        lines.iter().any(|line| line.contains(r"raw \xff")),
+        "{lines:#?}"
+    );
+    for line in server.log().since(Mark::START) {
+        assert!(
+            line.starts_with('['),
+            "an entry without httpd's decoration: {line:?}"
+        );
+        assert!(!line.contains(char::is_control), "{line:?}");
+    }
+}
+
+#[test]
+fn a_long_line_is_logged_as_far_as_httpd_can() {
+    let server = SERVER.borrow();
+    let body = "print('x' * 7000 + '<', file=errors)\nprint('y' * 100_000, file=errors)";
+
+    let lines = printed(&server, "long", body);
+
+    assert!(lines[0].ends_with("xxx<"), "{}", lines[0]);
+    assert!(texts(&lines)[1].starts_with("yyyyyyyy"));
+}
+
+#[test]
+fn lines_of_requests_at_the_same_time_do_not_mix() {
+    let server = SERVER.borrow();
+    let source = r#"
+import sys
+
+def application(environ, start_response):
+    me = environ['QUERY_STRING']
+    stream = (sys.stdout, sys.stderr, environ['wsgi.errors'])[int(me) % 3]
+    stream.write('begun by ' + me)
+    appeared('mix-' + me)
+    wait_for('mix-go')
+    stream.write(' and ended by ' + me + ';\n')
+    start_response('200 OK', [])
+    return [b'']
+"#;
+    let url = gated_app(&server, "mix", source);
+    let mark = server.log().mark();
+    let mut connections: Vec<_> = (0..6).map(|_| server.connect()).collect();
+    for (number, connection) in connections.iter_mut().enumerate() {
+        connection.send(format!("GET {url}?{number} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
+        reached(&server, &format!("mix-{number}"));
+    }
+    open_gate(&server, "mix-go");
+    for connection in &mut connections {
+        assert_eq!(connection.read_response().status, 200);
+    }
+
+    for number in 0..6 {
+        let whole = format!("] begun by {number} and ended by {number};");
+        assert_eq!(server.log().matching(mark, &whole).len(), 1, "{number}");
+    }
+}
+
+#[test]
+fn the_log_is_that_of_the_virtual_host() {
+    let server = wsgi_site()
+        .config(
+            "<VirtualHost *:${PORT}>
+                ServerName first
+            </VirtualHost>
+            <VirtualHost *:${PORT}>
+                ServerName second
+                ErrorLog ${ROOT}/logs/second.log
+            </VirtualHost>",
+        )
+        .start();
+    let url = app(
+        &server,
+        "hosts",
+        r#"
+import sys
+
+def application(environ, start_response):
+    for stream in (sys.stdout, sys.stderr, environ['wsgi.errors']):
+        print('host', environ['HTTP_HOST'], file=stream)
+    start_response('200 OK', [])
+    return [b'']
+"#,
+    );
+    for host in ["first", "second"] {
+        let request = testkit::Request::get(&url).header("Host", host);
+        assert_eq!(server.send(&request).status, 200);
+    }
+
+    server.log().wait_for(Mark::START, "host first");
+    let second = server.site().read("logs/second.log");
+    assert_eq!(second.matches("host second").count(), 3, "{second}");
+    assert!(!second.contains("host first"), "{second}");
+    assert_eq!(server.log().matching(Mark::START, "host first").len(), 3);
+    assert!(server.log().matching(Mark::START, "host second").is_empty());
+}
+
+#[test]
+fn a_log_level_above_error_silences_it() {
+    let server = wsgi_site()
+        .config("<Location /quiet.wsgi>\nLogLevel wsgi:crit\n</Location>")
+        .start();
+
+    for name in ["quiet", "loud"] {
+        let source = r#"
+def application(environ, start_response):
+    print('said by', environ['SCRIPT_NAME'], file=environ['wsgi.errors'])
+    start_response('200 OK', [])
+    return [b'']
+"#;
+        assert_eq!(server.get(&app(&server, name, source)).status, 200);
+    }
+
+    server.log().wait_for(Mark::START, "said by /loud.wsgi");
+    assert!(
+        server
+            .log()
+            .matching(Mark::START, "said by /quiet.wsgi")
+            .is_empty()
+    );
+}
+
+#[test]
+fn what_is_printed_outside_a_request_goes_to_the_servers_log() {
+    let server = SERVER.borrow();
+    let url = app(
+        &server,
+        "outside",
+        r#"
+import sys, threading
+
+print('at import, to stdout')
+print('at import, to stderr', file=sys.stderr)
+
+def application(environ, start_response):
+    thread = threading.Thread(target=print, args=('from a thread',))
+    thread.start()
+    thread.join()
+    start_response('200 OK', [])
+    return [b'']
+"#,
+    );
+    let mark = server.log().mark();
+    server.get(&url);
+
+    for text in [
+        "at import, to stdout",
+        "at import, to stderr",
+        "from a thread",
+    ] {
+        let line = server.log().wait_for(mark, text);
+        assert!(line.contains("[wsgi:error]"), "{line}");
+        assert!(!line.contains("[client "), "{line}");
+        assert!(!line.contains("[script "), "{line}");
+    }
+}
+
+#[test]
+fn pythons_own_ways_of_reporting_end_up_there() {
+    let server = SERVER.borrow();
+    let body = "import logging, traceback, warnings\n\
+         logging.getLogger('own').warning('a warning of %s', 'logging')\n\
+         warnings.warn('a warning of warnings')\n\
+         try: 1 / 0\nexcept ZeroDivisionError: traceback.print_exc()";
+
+    let lines = printed(&server, "reporting", body);
+
+    for text in [
+        "a warning of logging",
+        "UserWarning: a warning of warnings",
+        "ZeroDivisionError: ",
+    ] {
+        assert!(
+            lines.iter().any(|line| line.contains(text)),
+            "{text}: {lines:#?}"
+        );
+    }
+}
+
+#[test]
+fn the_streams_are_text_streams_over_a_log() {
+    let server = SERVER.borrow();
+    for (code, answer) in [
+        (
+            "r = type(s) is io.TextIOWrapper, s.encoding, s.errors",
+            "(True, 'utf-8', 'replace')",
+        ),
+        ("r = s.line_buffering, s.write_through", "(True, True)"),
+        (
+            "r = s.isatty(), s.readable(), s.writable(), s.seekable()",
+            "(False, False, True, False)",
+        ),
+        ("r = s.write('abc\\n')", "4"),
+        ("s.fileno()", "OSError: "),
+        ("s.write(b'bytes')", "TypeError: "),
+        ("s.read()", "UnsupportedOperation: "),
+        (
+            "b = s.buffer; r = b.isatty(), b.readable(), b.writable(), b.seekable()",
+            "(False, False, True, False)",
+        ),
+        (
+            "b = s.buffer; r = b.encoding, b.errors, b.closed",
+            "('utf-8', 'replace', False)",
+        ),
+        ("s.buffer.fileno()", "OSError: "),
+        ("s.buffer.write(3)", "TypeError: "),
+        ("s.buffer.write()", "TypeError: "),
+        (
+            "s.buffer.write(b'bytes\\n'); s.buffer.write(bytearray(b'array\\n'))",
+            "None",
+        ),
+        (
+            "s.buffer.writelines([b'one\\n', b'two\\n']); s.buffer.flush()",
+            "None",
+        ),
+    ] {
+        for (stream, name) in [
+            ("environ['wsgi.errors']", "<wsgi.errors>"),
+            ("sys.stdout", "<stdout>"),
+            ("sys.stderr", "<stderr>"),
+        ] {
+            let code =
+                format!("import sys; s = {stream}; assert s.buffer.name == '{name}'; {code}");
+            let got = calculate(&server, "/calculate.wsgi", &code);
+            assert!(got.starts_with(answer), "{code}: {got}");
+        }
+    }
+}
+
+#[test]
+fn after_the_request_wsgi_errors_is_refused_and_the_others_go_on() {
+    let server = SERVER.borrow();
+    let url = app(
+        &server,
+        "kept",
+        r#"
+import sys
+kept = None
+
+def attempt(call):
+    try:
+        return repr(call())
+    except RuntimeError:
+        return 'RuntimeError'
+
+def application(environ, start_response):
+    global kept
+    start_response('200 OK', [])
+    errors, kept = kept, environ['wsgi.errors']
+    if errors is None:
+        return [b'kept']
+    calls = (lambda: errors.write('x'), lambda: errors.write('x\n'), lambda: errors.closed,
+             lambda: sys.stdout.write('still here\n'), lambda: sys.stderr.write('still here\n'))
+    return [', '.join(attempt(call) for call in calls).encode()]
+"#,
+    );
+
+    assert_eq!(server.get(&url).text(), "kept");
+    let answer = server.get(&url).text();
+    assert_eq!(answer, "RuntimeError, RuntimeError, False, 11, 11");
+}
