@@ -4,6 +4,14 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     // `Py_3_12` and friends, with their `check-cfg`.
     pyo3_build_config::use_pyo3_cfgs();
+    // What the engine takes for Python's home if the configuration does not name one.
+    let python = pyo3_build_config::get().executable().unwrap_or_default();
+    println!("cargo::rustc-env=ENGINE_PYTHON={python}");
+    let version = pyo3_build_config::get().version();
+    let (major, minor) = (version.major, version.minor);
+    println!("cargo::rustc-env=ENGINE_TAG=cp{major}{minor}");
+    // As far as compatibility goes: `PY_VERSION_HEX` without the patch and the release level.
+    println!("cargo::rustc-env=ENGINE_PYTHON_VERSION={major:02x}{minor:02x}0000");
     if !libpython_is_the_system_s() {
         pyo3_build_config::add_libpython_rpath_link_args();
     }

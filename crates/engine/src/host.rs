@@ -3,10 +3,12 @@
 //! Every call takes a [`Detached`]: the host may block, so it is never called by a thread that holds
 //! a GIL. What the engine's two tables and their rules are is written in the `engine-abi` crate.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use engine_abi::{Host, Level, LogLine, Part, ReadError, RequestHandle, Sent};
 
+use crate::log::Unfinished;
 use crate::python::Detached;
 
 static HOST: OnceLock<&'static Host> = OnceLock::new();
@@ -35,6 +37,12 @@ pub(crate) fn logs(_: &Detached, level: Level) -> bool {
 pub(crate) struct Exchange {
     /// The handle, until the exchange is closed.
     handle: Mutex<Option<Handle>>,
+    /// Whether it is closed, for those who must not wait for the handle.
+    closed: AtomicBool,
+    /// Whether the head of the response was handed over.
+    begun: AtomicBool,
+    /// What was written to the request's log streams since the last newline.
+    pub(crate) unfinished: Unfinished,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -71,12 +79,26 @@ impl Exchange {
     pub(crate) const unsafe fn open(handle: RequestHandle) -> Self {
         Self {
             handle: Mutex::new(Some(Handle(handle))),
+            closed: AtomicBool::new(false),
+            begun: AtomicBool::new(false),
+            unfinished: Unfinished::new(),
         }
     }
 
     /// Ends the exchange: waits for a call that another thread is making, and lets no other begin.
     pub(crate) fn close(&self, detached: &Detached) {
+        self.closed.store(true, Ordering::Release);
         self.handle(detached).take();
+    }
+
+    /// Whether the exchange is closed, or about to be. Does not wait, so any thread may ask.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Whether the head of the response was handed over, so that the response can only be cut short.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.begun.load(Ordering::Acquire)
     }
 
     /// Writes a line to the request's log, or to the server's when the request is over.
@@ -120,6 +142,9 @@ impl Exchange {
         let (Some(Handle(request)), Some(host)) = (*handle, HOST.get()) else {
             return Err(SendFailure::Closed);
         };
+        if !part.head.is_null() {
+            self.begun.store(true, Ordering::Release);
+        }
         // SAFETY: the handle is valid while the guard is held, and the part until we return.
         match unsafe { (host.send)(request, part) } {
             Sent::OK => Ok(()),

@@ -11,7 +11,7 @@ use std::ops::Deref;
 
 use pyo3_ffi as ffi;
 
-use super::slots::{self, Function, Getter, Lookup, Method, New, Next};
+use super::slots::{self, Function, Getter, Init, Lookup, Method, New, Next};
 use super::{Attached, Object, Owned, Result, Stored};
 
 /// A Rust type whose values are Python objects.
@@ -218,6 +218,12 @@ impl<T: Class> Definition<T> {
     /// What a call of the type does. Without it, Python code cannot make instances.
     pub(crate) fn constructor<F: New<T>>(self, _: F) -> Self {
         self.slot(ffi::Py_tp_new, slots::new::<T, F> as *mut c_void)
+    }
+
+    /// `__init__`. Python code may call it again, and subtypes may have their own, so it is the
+    /// place to look at arguments, while the constructor makes an instance from any.
+    pub(crate) fn initializer<F: Init<T>>(self, _: F) -> Self {
+        self.slot(ffi::Py_tp_init, slots::init::<T, F> as *mut c_void)
     }
 
     /// `__iter__`, giving the instance itself.

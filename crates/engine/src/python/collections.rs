@@ -63,6 +63,25 @@ impl<'py> Object<'py> {
         }
     }
 
+    /// The items of a `list` or a `tuple`, `None` for other types. That includes their subtypes,
+    /// which may iterate over something else.
+    pub(crate) fn exact_items(&self) -> Option<Vec<Owned<'py>>> {
+        // SAFETY: the object is alive.
+        let (is_list, is_tuple) = unsafe {
+            let object = self.as_ptr();
+            (
+                ffi::PyList_CheckExact(object) != 0,
+                ffi::PyTuple_CheckExact(object) != 0,
+            )
+        };
+        if is_list {
+            let items = 0..self.list_length();
+            return Some(items.map_while(|index| self.list_item(index)).collect());
+        }
+        let items = self.as_tuple().filter(|_| is_tuple)?;
+        Some(items.iter().map(|item| item.owned()).collect())
+    }
+
     /// Whether this is a `list`.
     pub(crate) fn is_list(&self) -> bool {
         // SAFETY: the object is alive.
@@ -93,6 +112,14 @@ impl<'py> Object<'py> {
     pub(crate) fn append(&self, item: &Self) -> Result<'py, ()> {
         // SAFETY: both objects are alive and the thread attached; another type raises.
         let status = unsafe { ffi::PyList_Append(self.as_ptr(), item.as_ptr()) };
+        self.py().check(status)
+    }
+
+    /// `list[:] = items`
+    pub(crate) fn replace_list(&self, items: &Self) -> Result<'py, ()> {
+        let end = ffi::PY_SSIZE_T_MAX;
+        // SAFETY: both objects are alive and the thread attached; another type raises.
+        let status = unsafe { ffi::PyList_SetSlice(self.as_ptr(), 0, end, items.as_ptr()) };
         self.py().check(status)
     }
 

@@ -14,6 +14,7 @@
 //! Which thread: any that is attached. The layer keeps no state.
 
 mod attached;
+mod bytes;
 mod call;
 mod class;
 mod collections;
@@ -25,6 +26,7 @@ mod text;
 mod traceback;
 
 pub(crate) use attached::{Attached, Detached};
+pub(crate) use bytes::{Memory, UnfinishedBytes};
 pub(crate) use class::{Class, Definition, Instance, Type, Visit};
 pub(crate) use object::{Object, Owned, Stored};
 pub(crate) use panic::{Panicked, catch, remember_panics};

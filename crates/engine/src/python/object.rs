@@ -145,13 +145,15 @@ impl<'py> Object<'py> {
         }
     }
 
-    /// The attribute `name`, or `None` if the object has none of that name.
+    /// The attribute `name`, or `None` if the object has none of that name. Does not make an
+    /// `AttributeError` for it where CPython can do without.
     pub(crate) fn attribute_if_any(&self, name: &Self) -> Result<'py, Option<Owned<'py>>> {
-        match self.attribute(name) {
-            Ok(value) => Ok(Some(value)),
-            Err(raised) if raised.is(super::Exception::AttributeError) => Ok(None),
-            Err(raised) => Err(raised),
-        }
+        let mut value = std::ptr::null_mut();
+        // SAFETY: both objects are alive and the thread is attached; `value` takes a new reference.
+        let found = unsafe { optional_attribute(self.as_ptr(), name.as_ptr(), &raw mut value) };
+        self.py().check(found)?;
+        // SAFETY: the reference is new or NULL.
+        unsafe { Owned::steal_optional(self.py(), value) }
     }
 
     /// Sets the attribute `name`.
@@ -193,6 +195,17 @@ impl<'py> Object<'py> {
     pub(crate) fn to_i64(&self) -> Result<'py, i64> {
         // SAFETY: the object is alive and the thread is attached; another type raises.
         let value = unsafe { ffi::PyLong_AsLongLong(self.as_ptr()) };
+        match value {
+            -1 => Raised::take_if_any(self.py()).map_or(Ok(value), Err),
+            _ => Ok(value),
+        }
+    }
+
+    /// The value of an `int`, or of what stands for one as an index, as a C size.
+    pub(crate) fn to_size(&self) -> Result<'py, isize> {
+        let overflow = super::Exception::OverflowError.as_ptr();
+        // SAFETY: the object is alive and the thread is attached; another type raises.
+        let value = unsafe { ffi::PyNumber_AsSsize_t(self.as_ptr(), overflow) };
         match value {
             -1 => Raised::take_if_any(self.py()).map_or(Ok(value), Err),
             _ => Ok(value),
@@ -312,6 +325,21 @@ impl Drop for Stored {
             unsafe { ffi::Py_DECREF(self.0.as_ptr()) };
         }
     }
+}
+
+#[cfg(Py_3_13)]
+use ffi::PyObject_GetOptionalAttr as optional_attribute;
+
+#[cfg(not(Py_3_13))]
+unsafe extern "C" {
+    /// `PyObject_GetOptionalAttr` by its name before 3.13: the same function, exported by every
+    /// CPython since 3.7.
+    #[link_name = "_PyObject_LookupAttr"]
+    fn optional_attribute(
+        object: *mut ffi::PyObject,
+        name: *mut ffi::PyObject,
+        value: *mut *mut ffi::PyObject,
+    ) -> c_int;
 }
 
 impl<'py> Attached<'py> {

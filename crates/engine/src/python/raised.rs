@@ -19,18 +19,24 @@ pub(crate) struct Raised<'py> {
 pub(crate) enum Exception {
     /// `AttributeError`
     AttributeError,
+    /// `ConnectionResetError`
+    ConnectionResetError,
     /// `KeyboardInterrupt`
     KeyboardInterrupt,
     /// `ModuleNotFoundError`
     ModuleNotFoundError,
     /// `OSError`
     OsError,
+    /// `OverflowError`
+    OverflowError,
     /// `RuntimeError`
     RuntimeError,
     /// `SystemError`
     SystemError,
     /// `SystemExit`
     SystemExit,
+    /// `TimeoutError`
+    TimeoutError,
     /// `TypeError`
     TypeError,
     /// `UnicodeEncodeError`
@@ -126,17 +132,30 @@ impl Exception {
         unsafe {
             match self {
                 Self::AttributeError => ffi::PyExc_AttributeError,
+                Self::ConnectionResetError => ffi::PyExc_ConnectionResetError,
                 Self::KeyboardInterrupt => ffi::PyExc_KeyboardInterrupt,
                 Self::ModuleNotFoundError => ffi::PyExc_ModuleNotFoundError,
                 Self::OsError => ffi::PyExc_OSError,
+                Self::OverflowError => ffi::PyExc_OverflowError,
                 Self::RuntimeError => ffi::PyExc_RuntimeError,
                 Self::SystemError => ffi::PyExc_SystemError,
                 Self::SystemExit => ffi::PyExc_SystemExit,
+                Self::TimeoutError => ffi::PyExc_TimeoutError,
                 Self::TypeError => ffi::PyExc_TypeError,
                 Self::UnicodeEncodeError => ffi::PyExc_UnicodeEncodeError,
                 Self::ValueError => ffi::PyExc_ValueError,
             }
         }
+    }
+}
+
+impl<'py> Attached<'py> {
+    /// Warns with a `DeprecationWarning`, which a filter may turn into an exception.
+    pub(crate) fn warn_deprecated(self, message: &std::ffi::CStr) -> Result<'py, ()> {
+        // SAFETY: the category is a warning, the message NUL-terminated, the thread attached.
+        let status =
+            unsafe { ffi::PyErr_WarnEx(ffi::PyExc_DeprecationWarning, message.as_ptr(), 1) };
+        self.check(status)
     }
 }
 

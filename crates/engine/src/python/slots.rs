@@ -53,6 +53,14 @@ shape! {
     New<T>: for<'py> Fn(&Object<'py>, Option<&Object<'py>>) -> Result<'py, T>
 }
 shape! {
+    /// `__init__`: the instance, the tuple of positional arguments, the dict of the others, if any.
+    Init<T>: for<'py> Fn(
+        &Instance<'py, T>,
+        &Object<'py>,
+        Option<&Object<'py>>,
+    ) -> Result<'py, ()>
+}
+shape! {
     /// A plain function: the positional arguments.
     Function<>: for<'py> Fn(Attached<'py>, &[&Object<'py>]) -> Result<'py, Owned<'py>>
 }
@@ -160,6 +168,20 @@ pub(super) unsafe extern "C" fn new<T: Class, F: New<T>>(
         // SAFETY: `tp_new` is called with the type itself or a subtype.
         unsafe { allocate(arguments.py(), subtype, payload, None) }
     })
+}
+
+pub(super) unsafe extern "C" fn init<T: Class, F: Init<T>>(
+    this: *mut ffi::PyObject,
+    arguments: *mut ffi::PyObject,
+    keywords: *mut ffi::PyObject,
+) -> c_int {
+    // SAFETY: CPython passes an instance, a tuple, and a dict or NULL.
+    let (this, arguments, keywords) = unsafe {
+        let keywords = (!keywords.is_null()).then(|| Object::borrow(keywords));
+        (Instance::borrow(this), Object::borrow(arguments), keywords)
+    };
+    let result = catch(|| summon::<F>()(this, arguments, keywords));
+    settle(this.py(), result).map_or(-1, |()| 0)
 }
 
 pub(super) unsafe extern "C" fn dealloc<T: Class>(this: *mut ffi::PyObject) {

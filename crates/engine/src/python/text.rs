@@ -69,6 +69,20 @@ impl<'py> Object<'py> {
         }
     }
 
+    /// A `bytes` with the content of any bytes-like object; other types raise `TypeError`.
+    pub(crate) fn to_bytes_like(&self) -> Result<'py, Owned<'py>> {
+        // SAFETY: the object is alive and the thread attached. Without the check, `bytes` would
+        // also be made of a list of numbers.
+        unsafe {
+            if ffi::PyObject_CheckBuffer(self.as_ptr()) == 0 {
+                let kind = self.type_name();
+                let message = format!("a bytes-like object is required, not '{kind}'");
+                return Err(Raised::type_error(self.py(), &message));
+            }
+            Owned::steal(self.py(), ffi::PyBytes_FromObject(self.as_ptr()))
+        }
+    }
+
     /// The text of a `str`. Raises if it has lone surrogates, or is no `str`.
     pub(crate) fn as_text(&self) -> Result<'py, &str> {
         let mut length = 0;
@@ -111,6 +125,21 @@ impl<'py> Object<'py> {
     pub(crate) fn to_latin1(&self) -> Result<'py, Owned<'py>> {
         // SAFETY: the object is alive and the thread attached; another type raises.
         unsafe { Owned::steal(self.py(), ffi::PyUnicode_AsLatin1String(self.as_ptr())) }
+    }
+
+    /// The characters of a `str` that has Latin-1 characters only, one byte each, without a copy.
+    pub(crate) fn as_latin1(&self) -> Option<&[u8]> {
+        // SAFETY: the object is alive, and a `str` by the check. Such a `str` is stored as one byte
+        // a character, and never changes.
+        unsafe {
+            let kind = ffi::PyUnicode_1BYTE_KIND;
+            if !self.is_str() || ffi::PyUnicode_KIND(self.as_ptr()) != kind {
+                return None;
+            }
+            let data = ffi::PyUnicode_DATA(self.as_ptr());
+            let length = ffi::PyUnicode_GET_LENGTH(self.as_ptr()).unsigned_abs();
+            Some(std::slice::from_raw_parts(data.cast(), length))
+        }
     }
 
     /// The characters of a `str` that has ASCII characters only, without a copy.

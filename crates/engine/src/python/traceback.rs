@@ -6,7 +6,7 @@ impl Raised<'_> {
     /// What `traceback.format_exception` makes of the exception, line by line, without blank
     /// lines. If that fails too, the last line alone.
     pub(crate) fn traceback(&self) -> Vec<String> {
-        let lines = formatted(self.value()).map(|pieces| lines_of(&pieces));
+        let lines = formatted(self.value()).map(|pieces| pieces.to_lines());
         lines.unwrap_or_else(|_| vec![self.summary()])
     }
 
@@ -26,14 +26,16 @@ fn formatted<'py>(exception: &Object<'py>) -> Result<'py, Owned<'py>> {
     traceback.call_method_named(c"format_exception", [exception])
 }
 
-/// The lines of a list of strings, each of which may have several.
-fn lines_of(pieces: &Object<'_>) -> Vec<String> {
-    let pieces = (0..pieces.list_length()).filter_map(|index| pieces.list_item(index));
-    pieces
-        .flat_map(|piece| {
-            let text = piece.to_text_lossy();
-            text.lines().map(str::to_owned).collect::<Vec<_>>()
-        })
-        .filter(|line| !line.trim().is_empty())
-        .collect()
+impl Object<'_> {
+    /// The lines of a list of strings, each of which may have several; without blank ones.
+    pub(crate) fn to_lines(&self) -> Vec<String> {
+        let pieces = (0..self.list_length()).filter_map(|index| self.list_item(index));
+        pieces
+            .flat_map(|piece| {
+                let text = piece.to_text_lossy();
+                text.lines().map(str::to_owned).collect::<Vec<_>>()
+            })
+            .filter(|line| !line.trim().is_empty())
+            .collect()
+    }
 }

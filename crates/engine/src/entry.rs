@@ -1,0 +1,175 @@
+//! What the host calls. Each function catches panics and answers in the terms of the ABI.
+
+use std::ffi::{c_char, c_int};
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine_abi::{
+    ABI_VERSION, Bytes, Engine, Host, Level, Outcome, ProcessConfig, Request, RequestHandle, Script,
+};
+
+use crate::activity;
+use crate::host::{self, Exchange};
+use crate::interpreter::{self, CreateError, GroupName, Interpreter};
+use crate::log;
+use crate::process::{self, Process};
+use crate::python::{Detached, Panicked, catch};
+use crate::runtime;
+use crate::script;
+use crate::wsgi::{self, Ending};
+
+static ENGINE: Engine = Engine {
+    abi_version: ABI_VERSION,
+    python_version: PYTHON_VERSION,
+    tag: TAG.as_ptr().cast::<c_char>(),
+    start,
+    preload,
+    handle,
+    stop,
+};
+
+/// The major and the minor version, in the places they have in `PY_VERSION_HEX`.
+const PYTHON_VERSION: u32 = match u32::from_str_radix(env!("ENGINE_PYTHON_VERSION"), 16) {
+    Ok(version) => version,
+    Err(_) => 0,
+};
+
+/// `cp311` and the like, NUL-terminated.
+static TAG: &str = concat!(env!("ENGINE_TAG"), "\0");
+
+/// The engine's entry point; see [`engine_abi::EntryFn`].
+#[unsafe(no_mangle)]
+pub extern "C" fn wsgi_engine_entry(abi_version: u32) -> *const Engine {
+    if abi_version == ABI_VERSION {
+        &raw const ENGINE
+    } else {
+        std::ptr::null()
+    }
+}
+
+unsafe extern "C" fn start(host: *const Host, config: *const ProcessConfig<'_>) -> c_int {
+    // SAFETY: the host passes its table, which lives as long as the process, and a configuration
+    // that lives until we return.
+    let (host, config) = unsafe { (&*host, &*config) };
+    host::introduce(host);
+    status(|detached| {
+        let started = runtime::start(Process::from(config));
+        started.map_err(|error| {
+            let text = format!("{error}. Python based handlers will not be available.");
+            log::server(detached, Level::Crit, 36, &text);
+        })
+    })
+}
+
+unsafe extern "C" fn preload(script: *const Script<'_>) -> c_int {
+    // SAFETY: the script lives until we return.
+    let script = unsafe { &*script };
+    status(|detached| {
+        let _inside = activity::enter().ok_or(())?;
+        let group = script.application_group.or_empty();
+        let interpreter = interpreter::find(detached, group);
+        let interpreter = interpreter.map_err(|error| {
+            report_no_interpreter(detached, None, group, &error);
+        })?;
+        let loaded = interpreter.attach(detached, |py| script::preload(py, interpreter, script));
+        loaded.map_err(drop)
+    })
+}
+
+unsafe extern "C" fn handle(request: *const Request<'_>, handle: RequestHandle) -> Outcome {
+    // SAFETY: the request lives until we return, and so does the handle, which is closed by then.
+    let (request, exchange) = unsafe { (&*request, Arc::new(Exchange::open(handle))) };
+    // SAFETY: a host calls without a GIL; the thread is attached only inside what takes this.
+    let mut detached = unsafe { Detached::assume() };
+    let outcome = catch(|| serve(&mut detached, request, &exchange));
+    let outcome = outcome.unwrap_or_else(|panicked| {
+        report_fault(&detached, Some(&exchange), &panicked);
+        if exchange.is_begun() {
+            Outcome::truncated()
+        } else {
+            Outcome::refused(500)
+        }
+    });
+    exchange.finish_lines(&detached);
+    exchange.close(&detached);
+    outcome
+}
+
+unsafe extern "C" fn stop(reason: Bytes<'_>, deadline_ms: u32) -> c_int {
+    status(|detached| {
+        let limit = Duration::from_millis(deadline_ms.into());
+        let ended = runtime::stop(detached, reason.or_empty(), limit);
+        ended.then_some(()).ok_or(())
+    })
+}
+
+/// Serves a request on the calling thread.
+fn serve(detached: &mut Detached, request: &Request<'_>, exchange: &Arc<Exchange>) -> Outcome {
+    let Some(_inside) = activity::enter() else {
+        return Outcome::refused(503);
+    };
+    let group = request.script.application_group.or_empty();
+    let interpreter = match interpreter::find(detached, group) {
+        Ok(interpreter) => interpreter,
+        Err(error) => {
+            report_no_interpreter(detached, Some(exchange), group, &error);
+            return Outcome::refused(500);
+        }
+    };
+    run(detached, interpreter, request, exchange).finish(detached)
+}
+
+/// Runs the application. What is left to do after that needs no GIL.
+fn run(
+    detached: &mut Detached,
+    interpreter: &'static Interpreter,
+    request: &Request<'_>,
+    exchange: &Arc<Exchange>,
+) -> Ending {
+    let mtime = script::modification_time(&request.script);
+    interpreter.attach(detached, |py| {
+        let _context = log::Context::enter(py, interpreter, Arc::clone(exchange));
+        match script::application(py, interpreter, request, mtime, exchange) {
+            Ok(application) => wsgi::run(&application, interpreter, request, exchange),
+            Err(error) => Ending::refused(error.http_status()),
+        }
+    })
+}
+
+/// The status of a function that can only succeed or fail, with the cause in the log.
+fn status(f: impl FnOnce(&mut Detached) -> Result<(), ()>) -> c_int {
+    // SAFETY: a host calls without a GIL; the thread is attached only inside what takes this.
+    let mut detached = unsafe { Detached::assume() };
+    match catch(|| f(&mut detached)) {
+        Ok(Ok(())) => 0,
+        Ok(Err(())) => 1,
+        Err(panicked) => {
+            report_fault(&detached, None, &panicked);
+            1
+        }
+    }
+}
+
+fn report_no_interpreter(
+    detached: &Detached,
+    exchange: Option<&Exchange>,
+    group: &[u8],
+    error: &CreateError,
+) {
+    let (name, place) = (GroupName(group), process::config());
+    let text =
+        format!("Python based handlers will not be available for {name} in {place}: {error}.");
+    log::server(detached, Level::Error, 103, &text);
+    if let Some(exchange) = exchange {
+        let text = format!("Unable to acquire {name} for WSGI request handler in {place}.");
+        log::request(detached, exchange, Level::Error, 87, &text);
+    }
+}
+
+fn report_fault(detached: &Detached, exchange: Option<&Exchange>, panicked: &Panicked) {
+    let text = panicked.to_string();
+    match exchange {
+        Some(exchange) => log::request(detached, exchange, Level::Crit, 1013, &text),
+        None => log::server(detached, Level::Crit, 1013, &text),
+    }
+}

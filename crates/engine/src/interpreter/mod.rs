@@ -1,0 +1,141 @@
+//! Interpreters: one for each application group.
+//!
+//! The group with the empty name is the main interpreter; every other is a sub-interpreter, made when
+//! it is first needed and kept for the life of the process. What the engine keeps for an interpreter
+//! hangs off its [`Interpreter`]; there is no Python object in a static.
+//!
+//! - [`registry`]: finding and creating them, any thread
+//! - [`thread`]: attaching the calling thread, and what a thread keeps for that
+//! - [`gilstate`]: what CPython up to 3.11 needs so that extension modules see the right interpreter
+//! - [`setup`]: what is put into a new interpreter
+
+#[cfg(not(Py_3_12))]
+mod gilstate;
+mod registry;
+mod setup;
+mod thread;
+
+use std::fmt;
+
+use pyo3_ffi as ffi;
+
+use crate::log;
+use crate::modules::Modules;
+use crate::process;
+use crate::python::{Attached, Owned, Result};
+use crate::script::Scripts;
+use crate::wsgi;
+
+pub(crate) use registry::{CreateError, adopt_main, all, find};
+pub(crate) use thread::attached_state;
+
+/// Prepares the threads of the process for extension modules that use the simplified GIL API. To be
+/// called once, on the thread that has initialised Python.
+pub(crate) fn watch_gil_state(_py: Attached<'_>) {
+    #[cfg(not(Py_3_12))]
+    gilstate::discover(_py);
+}
+
+/// An interpreter and what the engine keeps for it. Never dropped.
+pub(crate) struct Interpreter {
+    group: Box<[u8]>,
+    state: State,
+    contents: Contents,
+    scripts: Scripts,
+}
+
+/// What the engine keeps of the Python objects in an interpreter.
+pub(crate) struct Contents {
+    pub(crate) modules: Modules,
+    pub(crate) log: log::Streams,
+    pub(crate) wsgi: wsgi::State,
+    pub(crate) names: Names,
+}
+
+/// CPython's interpreter: what a thread state is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct State(*mut ffi::PyInterpreterState);
+
+// SAFETY: the pointer is used to make thread states, which CPython allows on any thread, and to
+// compare.
+unsafe impl Send for State {}
+// SAFETY: as above.
+unsafe impl Sync for State {}
+
+impl Interpreter {
+    /// The interpreter that the thread is attached to; `None` in one that is not the engine's: an
+    /// application can make interpreters of its own.
+    pub(crate) fn current(py: Attached<'_>) -> Option<&'static Self> {
+        thread::current(py)
+    }
+
+    /// The application group; empty for the main interpreter.
+    pub(crate) fn group(&self) -> &[u8] {
+        &self.group
+    }
+
+    /// The state of the WSGI layer.
+    pub(crate) fn wsgi(&self) -> &wsgi::State {
+        &self.contents.wsgi
+    }
+
+    /// The log streams.
+    pub(crate) fn log(&self) -> &log::Streams {
+        &self.contents.log
+    }
+
+    /// The engine's own modules.
+    pub(crate) fn modules(&self) -> &Modules {
+        &self.contents.modules
+    }
+
+    /// The scripts that are loaded.
+    pub(crate) fn scripts(&self) -> &Scripts {
+        &self.scripts
+    }
+
+    /// `sys.modules` and other things that are looked up often.
+    pub(crate) fn names(&self) -> &Names {
+        &self.contents.names
+    }
+}
+
+/// For messages, with the place: `sub-interpreter 'example.com|/blog' in embedded mode`.
+impl fmt::Display for Interpreter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {}", GroupName(&self.group), process::config())
+    }
+}
+
+/// An application group's interpreter, for messages: `main interpreter`, `sub-interpreter 'blog'`.
+pub(crate) struct GroupName<'a>(pub(crate) &'a [u8]);
+
+impl fmt::Display for GroupName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("main interpreter");
+        }
+        write!(f, "sub-interpreter '{}'", String::from_utf8_lossy(self.0))
+    }
+}
+
+/// Objects of an interpreter that the engine looks up on every request.
+pub(crate) struct Names {
+    /// The dict `sys.modules`.
+    pub(crate) modules: crate::python::Stored,
+    /// `__mtime__`
+    pub(crate) mtime: crate::python::Stored,
+    /// `reload_required`
+    pub(crate) reload_required: crate::python::Stored,
+}
+
+impl Names {
+    fn create<'py>(py: Attached<'py>) -> Result<'py, Self> {
+        let modules: Owned<'py> = py.import(c"sys")?.attribute_named(c"modules")?;
+        Ok(Self {
+            modules: modules.into_stored(),
+            mtime: py.intern(c"__mtime__")?,
+            reload_required: py.intern(c"reload_required")?,
+        })
+    }
+}

@@ -1,0 +1,154 @@
+//! The interpreters of this process, by application group.
+//!
+//! Called by detached threads. Looking up an interpreter that exists takes a read lock for a moment;
+//! creating one is done by one thread at a time, while the others wait without a GIL.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
+
+use engine_abi::Level;
+use pyo3_ffi as ffi;
+
+use super::{GroupName, Interpreter, State, setup, thread};
+use crate::log;
+use crate::process;
+use crate::python::Detached;
+use crate::script::Scripts;
+
+type Interpreters = HashMap<&'static [u8], &'static Interpreter>;
+
+static INTERPRETERS: RwLock<Option<Interpreters>> = RwLock::new(None);
+static CREATING: Mutex<()> = Mutex::new(());
+
+/// Why there is no interpreter for an application group.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum CreateError {
+    /// Python is not running.
+    #[error("Python is not running in this process; see the error log for why it did not start")]
+    NotRunning,
+    /// CPython did not make one.
+    #[error("CPython could not create the interpreter")]
+    Refused,
+    /// It was made, but what applications need in it could not be set up.
+    #[error("the interpreter could not be set up: {0}")]
+    Setup(String),
+}
+
+/// The interpreter of an application group, created if it is not there.
+pub(crate) fn find(
+    detached: &mut Detached,
+    group: &[u8],
+) -> Result<&'static Interpreter, CreateError> {
+    if let Some(interpreter) = thread::last_used(group).or_else(|| existing(group)) {
+        return Ok(interpreter);
+    }
+    // A panic in an earlier creation leaves nothing half done that a later one relies on.
+    let _creating = CREATING.lock().unwrap_or_else(PoisonError::into_inner);
+    match existing(group) {
+        Some(interpreter) => Ok(interpreter),
+        None => create(detached, group),
+    }
+}
+
+/// The main interpreter, once Python runs.
+pub(crate) fn main() -> Option<&'static Interpreter> {
+    existing(b"")
+}
+
+/// All interpreters, the main one last: the order in which they are ended.
+pub(crate) fn all() -> Vec<&'static Interpreter> {
+    let mut all: Vec<_> = read().iter().flat_map(HashMap::values).copied().collect();
+    all.sort_by_key(|interpreter| interpreter.group.is_empty());
+    all
+}
+
+/// Makes the interpreter that the calling thread has initialised the main one. The thread state it
+/// has from that stays its thread state in it.
+///
+/// # Safety
+///
+/// - `state` is the thread state of the main interpreter on this thread, which is detached.
+pub(crate) unsafe fn adopt_main(
+    detached: &mut Detached,
+    state: *mut ffi::PyThreadState,
+) -> Result<&'static Interpreter, CreateError> {
+    // SAFETY: as the caller says.
+    unsafe { adopt(detached, b"", state) }
+}
+
+/// The interpreter with this state, for threads that Python has made.
+pub(super) fn with_state(state: State) -> Option<&'static Interpreter> {
+    let interpreters = read();
+    let mut all = interpreters.iter().flat_map(HashMap::values);
+    all.find(|interpreter| interpreter.state == state).copied()
+}
+
+fn existing(group: &[u8]) -> Option<&'static Interpreter> {
+    read().as_ref()?.get(group).copied()
+}
+
+fn read() -> RwLockReadGuard<'static, Option<Interpreters>> {
+    INTERPRETERS.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn create(detached: &mut Detached, group: &[u8]) -> Result<&'static Interpreter, CreateError> {
+    let main = main().ok_or(CreateError::NotRunning)?;
+    let text = format!("Creating {} in {}.", GroupName(group), process::config());
+    log::server(detached, Level::Info, 0, &text);
+    let state = new_interpreter(detached, main)?;
+    // SAFETY: CPython has made the thread state for this thread, which is detached again.
+    unsafe { adopt(detached, group, state) }
+}
+
+/// Makes a sub-interpreter, and a thread state of it for this thread.
+fn new_interpreter(
+    detached: &mut Detached,
+    main: &'static Interpreter,
+) -> Result<*mut ffi::PyThreadState, CreateError> {
+    main.attach(detached, |py| {
+        let outer = thread::attached_state(py);
+        // SAFETY: the thread is attached. The new interpreter's thread state becomes the current
+        // one, and the outer one is put back; on failure it stays.
+        unsafe {
+            let state = ffi::Py_NewInterpreter();
+            if state.is_null() {
+                return Err(CreateError::Refused);
+            }
+            ffi::PyThreadState_Swap(outer);
+            Ok(state)
+        }
+    })
+}
+
+/// Sets an interpreter up and enters it into the registry.
+///
+/// # Safety
+///
+/// - `state` is a thread state of the interpreter, made for this thread, which is detached.
+unsafe fn adopt(
+    detached: &mut Detached,
+    group: &[u8],
+    state: *mut ffi::PyThreadState,
+) -> Result<&'static Interpreter, CreateError> {
+    // SAFETY: as the caller says.
+    let contents = unsafe {
+        thread::attach_state(detached, state, |py| {
+            setup::furnish(py, group).map_err(|raised| CreateError::Setup(raised.summary()))
+        })
+    }?;
+    // SAFETY: a thread state belongs to an interpreter as long as it exists.
+    let interpreter_state = State(unsafe { ffi::PyThreadState_GetInterpreter(state) });
+    let interpreter: &'static Interpreter = Box::leak(Box::new(Interpreter {
+        group: group.into(),
+        state: interpreter_state,
+        contents,
+        scripts: Scripts::default(),
+    }));
+    thread::keep_state(interpreter, state);
+    let mut interpreters = INTERPRETERS.write().unwrap_or_else(PoisonError::into_inner);
+    interpreters
+        .get_or_insert_default()
+        .insert(&interpreter.group, interpreter);
+    Ok(interpreter)
+}

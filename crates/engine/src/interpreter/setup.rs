@@ -1,0 +1,106 @@
+//! What is put into a new interpreter before any script runs there.
+
+use engine_abi::Level;
+
+use super::{Contents, Names};
+use crate::log::{self, Streams};
+use crate::modules::{self, Modules};
+use crate::process;
+use crate::python::{Attached, Object, Owned, Result};
+use crate::wsgi;
+
+/// Sets the interpreter of an application group up.
+pub(super) fn furnish<'py>(py: Attached<'py>, group: &[u8]) -> Result<'py, Contents> {
+    let process = process::config();
+    extend_path(py, &process.python_path)?;
+    if group.is_empty() {
+        // Sub-interpreters find it in the environment of the process.
+        set_egg_cache(py, &process.python_eggs)?;
+    }
+    // The main interpreter's main thread is the one that initialised Python, if `threading` is
+    // first imported there.
+    py.import(c"threading")?;
+    let modules = Modules::create(py, group)?;
+    let module = modules.mod_wsgi(py);
+    let log = Streams::create(module)?;
+    replace_streams(module, &log)?;
+    if process.restrict_signal {
+        modules::intercept_signals(module)?;
+    }
+    Ok(Contents {
+        wsgi: wsgi::State::create(module)?,
+        names: Names::create(py)?,
+        log,
+        modules,
+    })
+}
+
+fn replace_streams<'py>(module: &Object<'py>, log: &Streams) -> Result<'py, ()> {
+    let (py, process) = (module.py(), process::config());
+    let sys = py.import(c"sys")?;
+    sys.set_attribute(c"stderr", &*log.process_stream(py, "<stderr>")?)?;
+    let stdout = if process.restrict_stdout {
+        modules::restrict(module, "sys.stdout")?
+    } else {
+        log.process_stream(py, "<stdout>")?
+    };
+    sys.set_attribute(c"stdout", &stdout)?;
+    if process.restrict_stdin {
+        sys.set_attribute(c"stdin", &*modules::restrict(module, "sys.stdin")?)?;
+    }
+    Ok(())
+}
+
+/// Adds each directory of a colon-separated list as a site directory, with its `.pth` files, and
+/// moves what was added to the front of `sys.path`, in order.
+fn extend_path<'py>(py: Attached<'py>, directories: &[u8]) -> Result<'py, ()> {
+    if directories.is_empty() {
+        return Ok(());
+    }
+    let path = py.import(c"sys")?.attribute_named(c"path")?;
+    let site = py.import(c"site")?;
+    let before = items(&path);
+    for directory in directories
+        .split(|byte| *byte == b':')
+        .filter(|name| !name.is_empty())
+    {
+        let added = site.call_method_named(c"addsitedir", [&*py.path(directory)?]);
+        if let Err(raised) = added {
+            let directory = String::from_utf8_lossy(directory);
+            let head = format!("Call to 'site.addsitedir()' failed for '{directory}'.");
+            log::server_exception(py, 91, &head, &raised);
+        }
+    }
+    move_added_to_front(&path, &before)
+}
+
+fn move_added_to_front<'py>(path: &Object<'py>, before: &[Owned<'py>]) -> Result<'py, ()> {
+    let mut all = items(path);
+    let is_old = |item: &Owned<'py>| before.iter().any(|old| old.is(item));
+    // A stable sort: what was there before follows what was added.
+    all.sort_by_key(is_old);
+    let sorted = path
+        .py()
+        .list(&all.iter().map(|item| &**item).collect::<Vec<_>>())?;
+    path.replace_list(&sorted)
+}
+
+fn items<'py>(list: &Object<'py>) -> Vec<Owned<'py>> {
+    (0..list.list_length())
+        .filter_map(|index| list.list_item(index))
+        .collect()
+}
+
+fn set_egg_cache<'py>(py: Attached<'py>, directory: &[u8]) -> Result<'py, ()> {
+    if directory.is_empty() {
+        return Ok(());
+    }
+    let environ = py.import(c"os")?.attribute_named(c"environ")?;
+    let name = py.text("PYTHON_EGG_CACHE")?;
+    let set = environ.call_method_named(c"__setitem__", [&name, &*py.path(directory)?]);
+    if let Err(raised) = set {
+        let text = format!("PYTHON_EGG_CACHE cannot be set: {}", raised.summary());
+        log::notice(py, Level::Warn, 1011, &text);
+    }
+    Ok(())
+}

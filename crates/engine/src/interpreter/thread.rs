@@ -1,0 +1,293 @@
+//! Attaching the calling thread to an interpreter.
+//!
+//! A thread state is made once for every pair of thread and interpreter and kept until the thread
+//! ends: making one for every request costs more than all the rest of the engine, and would lose
+//! the application's `threading.local` data between requests.
+//!
+//! Threads come and go in a host (httpd's mod_http2 has a pool that shrinks), so a thread that ends
+//! takes its thread states with it.
+
+use std::cell::{Cell, RefCell};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pyo3_ffi as ffi;
+
+use super::{Interpreter, State, registry};
+use crate::activity;
+use crate::python::{Attached, Detached, catch};
+
+#[cfg(not(Py_3_12))]
+use super::gilstate;
+
+/// The addresses of all thread states that were made here, of all threads.
+static MADE: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+
+/// What a thread keeps.
+struct Thread {
+    /// The interpreter it is attached to.
+    current: Cell<Option<&'static Interpreter>>,
+    /// The one it was attached to last, with its thread state: the next is likely the same.
+    last: Cell<Option<Pair>>,
+    /// All of its thread states.
+    states: RefCell<Vec<Pair>>,
+}
+
+/// An interpreter, and this thread's state in it.
+#[derive(Clone, Copy)]
+struct Pair {
+    interpreter: &'static Interpreter,
+    state: *mut ffi::PyThreadState,
+}
+
+thread_local! {
+    static THREAD: Thread = const {
+        Thread {
+            current: Cell::new(None),
+            last: Cell::new(None),
+            states: RefCell::new(Vec::new()),
+        }
+    };
+}
+
+impl Interpreter {
+    /// Runs `f` with the calling thread attached to this interpreter.
+    pub(crate) fn attach<R>(
+        &'static self,
+        detached: &mut Detached,
+        f: impl for<'py> FnOnce(Attached<'py>) -> R,
+    ) -> R {
+        let state = THREAD.with(|thread| thread.state_in(self));
+        let _current = Current::set(Some(self));
+        // SAFETY: the state was made for this thread, and the thread is detached.
+        unsafe { attach_state(detached, state, f) }
+    }
+
+    /// Whether there are threads in this interpreter that the engine does not know: Python's own,
+    /// and those of extension modules.
+    pub(crate) fn has_strangers(&'static self, detached: &mut Detached) -> bool {
+        self.attach(detached, |py| {
+            let made = made();
+            states_of(py, self.state)
+                .iter()
+                .any(|state| !made.contains(&state.addr()))
+        })
+    }
+
+    /// Ends the interpreter for good.
+    ///
+    /// # Safety
+    ///
+    /// - No other thread is attached to any interpreter, or ever will be.
+    /// - The main interpreter is the last to be ended.
+    pub(crate) unsafe fn destroy(&'static self, detached: &mut Detached) {
+        let Some(main) = registry::main() else {
+            return;
+        };
+        let state = THREAD.with(|thread| thread.state_in(self));
+        if std::ptr::eq(self, main) {
+            // SAFETY: the state is this thread's, and nobody else is inside.
+            unsafe {
+                std::mem::forget(Attachment::begin(state));
+                ffi::Py_FinalizeEx();
+            }
+            return;
+        }
+        main.attach(detached, |py| {
+            let outer = attached_state(py);
+            #[cfg(not(Py_3_12))]
+            let _binding = gilstate::Binding::follow(state);
+            // SAFETY: the thread is attached, and goes over to its state in the other interpreter
+            // and back. The other states there are idle ones that `make_state` has made, whose
+            // threads will not use them again; CPython wants the last state to be the only one.
+            unsafe {
+                ffi::PyThreadState_Swap(state);
+                for idle in states_of(py, self.state)
+                    .into_iter()
+                    .filter(|idle| *idle != state)
+                {
+                    ffi::PyThreadState_Clear(idle);
+                    ffi::PyThreadState_Delete(idle);
+                }
+                ffi::Py_EndInterpreter(state);
+                ffi::PyThreadState_Swap(outer);
+            }
+        });
+    }
+}
+
+/// The thread states of an interpreter.
+fn states_of(_: Attached<'_>, interpreter: State) -> Vec<*mut ffi::PyThreadState> {
+    // SAFETY: the interpreter exists; the GIL, which all interpreters share, keeps the list as it is
+    // but for states that are being made without it, of which there are none when this is asked.
+    let mut next = unsafe { ffi::PyInterpreterState_ThreadHead(interpreter.0) };
+    let mut states = Vec::new();
+    while !next.is_null() {
+        states.push(next);
+        // SAFETY: as above.
+        next = unsafe { ffi::PyThreadState_Next(next) };
+    }
+    states
+}
+
+fn made() -> MutexGuard<'static, Vec<usize>> {
+    MADE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The interpreter that this thread was attached to last, if it is that of `group`.
+pub(super) fn last_used(group: &[u8]) -> Option<&'static Interpreter> {
+    let last = THREAD.with(|thread| thread.last.get())?.interpreter;
+    (last.group() == group).then_some(last)
+}
+
+/// Runs `f` with the calling thread attached by this state.
+///
+/// # Safety
+///
+/// - `state` was made for this thread and is not attached.
+pub(super) unsafe fn attach_state<R>(
+    _: &mut Detached,
+    state: *mut ffi::PyThreadState,
+    f: impl for<'py> FnOnce(Attached<'py>) -> R,
+) -> R {
+    // SAFETY: as the caller says; the attachment ends before we return.
+    let (_attachment, py) = unsafe { (Attachment::begin(state), Attached::assume()) };
+    f(py)
+}
+
+/// The thread state by which this thread is attached.
+pub(crate) fn attached_state(_: Attached<'_>) -> *mut ffi::PyThreadState {
+    // SAFETY: the thread is attached.
+    unsafe { ffi::PyThreadState_Get() }
+}
+
+/// Remembers a thread state that was made for this thread.
+pub(super) fn keep_state(interpreter: &'static Interpreter, state: *mut ffi::PyThreadState) {
+    made().push(state.addr());
+    THREAD.with(|thread| thread.states.borrow_mut().push(Pair { interpreter, state }));
+}
+
+/// The interpreter that this thread is attached to.
+pub(super) fn current(_: Attached<'_>) -> Option<&'static Interpreter> {
+    // SAFETY: the thread is attached.
+    let state = State(unsafe { ffi::PyInterpreterState_Get() });
+    let known = THREAD
+        .try_with(|thread| thread.current.get())
+        .ok()
+        .flatten();
+    // A thread that Python has made attaches without us, so what we know of it is verified.
+    known
+        .filter(|interpreter| interpreter.state == state)
+        .or_else(|| {
+            let found = registry::with_state(state)?;
+            let _ = THREAD.try_with(|thread| thread.current.set(Some(found)));
+            Some(found)
+        })
+}
+
+impl Thread {
+    fn state_in(&self, interpreter: &'static Interpreter) -> *mut ffi::PyThreadState {
+        let is_it = |pair: &Pair| std::ptr::eq(pair.interpreter, interpreter);
+        if let Some(last) = self.last.get().filter(is_it) {
+            return last.state;
+        }
+        let known = self.states.borrow().iter().copied().find(is_it);
+        let pair = known.unwrap_or_else(|| self.new_state(interpreter));
+        self.last.set(Some(pair));
+        pair.state
+    }
+
+    fn new_state(&self, interpreter: &'static Interpreter) -> Pair {
+        #[cfg(not(Py_3_12))]
+        self.bind_to_main_first();
+        let state = make_state(interpreter.state);
+        let pair = Pair { interpreter, state };
+        self.states.borrow_mut().push(pair);
+        pair
+    }
+
+    /// Where the binding of the simplified GIL API cannot be moved, it should at least be right
+    /// for the main interpreter, whose applications are the ones that need it.
+    #[cfg(not(Py_3_12))]
+    fn bind_to_main_first(&self) {
+        if gilstate::is_known() || !self.states.borrow().is_empty() {
+            return;
+        }
+        if let Some(interpreter) = registry::main() {
+            let state = make_state(interpreter.state);
+            self.states.borrow_mut().push(Pair { interpreter, state });
+        }
+    }
+}
+
+impl Drop for Thread {
+    /// The thread ends. Unless Python does so too, its thread states are given back.
+    fn drop(&mut self) {
+        let Some(_inside) = activity::enter() else {
+            return;
+        };
+        for pair in self.states.take() {
+            made().retain(|state| *state != pair.state.addr());
+            // SAFETY: the state was made for this thread, which is detached: it is about to end.
+            // The attachment is ended by the deletion.
+            let _ = catch(|| unsafe {
+                std::mem::forget(Attachment::begin(pair.state));
+                ffi::PyThreadState_Clear(pair.state);
+                ffi::PyThreadState_DeleteCurrent();
+            });
+        }
+    }
+}
+
+fn make_state(interpreter: State) -> *mut ffi::PyThreadState {
+    // SAFETY: interpreters are ended only when no thread may enter Python any more. The GIL is not
+    // needed.
+    let state = unsafe { ffi::PyThreadState_New(interpreter.0) };
+    if state.is_null() {
+        // As Rust does when there is no memory left, for CPython has no other reason.
+        std::alloc::handle_alloc_error(std::alloc::Layout::new::<ffi::PyThreadState>());
+    }
+    made().push(state.addr());
+    state
+}
+
+/// A thread's attachment; ends when dropped, also when a panic passes by.
+struct Attachment {
+    #[cfg(not(Py_3_12))]
+    _binding: gilstate::Binding,
+}
+
+impl Attachment {
+    /// # Safety
+    ///
+    /// - `state` was made for this thread, which is detached, and lives longer than the attachment.
+    unsafe fn begin(state: *mut ffi::PyThreadState) -> Self {
+        // SAFETY: as the caller says.
+        unsafe { ffi::PyEval_RestoreThread(state) };
+        Self {
+            #[cfg(not(Py_3_12))]
+            _binding: gilstate::Binding::follow(state),
+        }
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        // SAFETY: the thread is attached since `begin`.
+        unsafe { ffi::PyEval_SaveThread() };
+    }
+}
+
+/// Says which interpreter the thread is attached to, for as long as it lives.
+struct Current(Option<&'static Interpreter>);
+
+impl Current {
+    fn set(interpreter: Option<&'static Interpreter>) -> Self {
+        Self(THREAD.with(|thread| thread.current.replace(interpreter)))
+    }
+}
+
+impl Drop for Current {
+    fn drop(&mut self) {
+        let _ = THREAD.try_with(|thread| thread.current.set(self.0));
+    }
+}

@@ -1,0 +1,103 @@
+//! The modules that only exist inside the server: `mod_wsgi` and `apache`.
+//!
+//! Made for every new interpreter, by the thread that makes it, before any script runs there.
+
+mod apache;
+mod restricted;
+mod shutdown;
+mod signals;
+
+use std::ffi::CStr;
+
+use engine_abi::Level;
+use pyo3_ffi as ffi;
+
+use crate::log;
+use crate::process;
+use crate::python::{Attached, Object, Owned, Result, Stored};
+
+pub(crate) use restricted::restrict;
+pub(crate) use shutdown::publish_stopping;
+pub(crate) use signals::intercept_signals;
+
+/// The version of mod_wsgi that we are compatible with: `mod_wsgi.version`.
+const COMPATIBLE_VERSION: [u32; 3] = [6, 1, 1];
+
+/// The modules of an interpreter.
+pub(crate) struct Modules {
+    mod_wsgi: Stored,
+    /// `mod_wsgi.shutdown_callbacks`, the very list.
+    shutdown_callbacks: Stored,
+}
+
+impl Modules {
+    /// Makes the modules and puts them into `sys.modules`.
+    pub(crate) fn create<'py>(py: Attached<'py>, group: &[u8]) -> Result<'py, Self> {
+        let module = new_module(py, c"mod_wsgi")?;
+        describe(&module, group)?;
+        let shutdown_callbacks = shutdown::define(&module)?;
+        install(&module, c"mod_wsgi")?;
+        apache::create(py)?;
+        Ok(Self {
+            mod_wsgi: module.into_stored(),
+            shutdown_callbacks,
+        })
+    }
+
+    /// The module `mod_wsgi`.
+    pub(crate) const fn mod_wsgi<'a, 'py: 'a>(&'a self, py: Attached<'py>) -> &'a Object<'py> {
+        self.mod_wsgi.bind(py)
+    }
+}
+
+fn describe<'py>(module: &Object<'py>, group: &[u8]) -> Result<'py, ()> {
+    let (py, process) = (module.py(), process::config());
+    module.set_attribute(c"version", &*version(py, COMPATIBLE_VERSION)?)?;
+    module.set_attribute(c"process_group", &*py.latin1(&process.process_group)?)?;
+    module.set_attribute(c"application_group", &*py.latin1(group)?)?;
+    let (processes, threads) = (process.maximum_processes, process.threads_per_process);
+    module.set_attribute(c"maximum_processes", &*py.int(processes.max(1).into())?)?;
+    module.set_attribute(c"threads_per_process", &*py.int(threads.max(1).into())?)
+}
+
+/// Puts the module in the place of a package of that name: mod_wsgi's distribution on PyPI is one.
+/// So that `mod_wsgi.express` and the like can still be imported, its `__path__` is taken over.
+fn install<'py>(module: &Object<'py>, name: &CStr) -> Result<'py, ()> {
+    let py = module.py();
+    match package_path(py, name) {
+        Ok(Some(path)) => module.set_attribute(c"__path__", &path)?,
+        Ok(None) => {}
+        Err(raised) => {
+            let cause = raised.summary();
+            let text = format!("The package mod_wsgi on sys.path cannot be used: {cause}");
+            log::notice(py, Level::Warn, 1010, &text);
+        }
+    }
+    let modules = py.import(c"sys")?.attribute_named(c"modules")?;
+    modules.set_item_named(name, module)
+}
+
+/// Where the modules of a package are, without running any of its code.
+fn package_path<'py>(py: Attached<'py>, name: &CStr) -> Result<'py, Option<Owned<'py>>> {
+    let name = py.text(&name.to_string_lossy())?;
+    let util = py.import(c"importlib.util")?;
+    let spec = util.call_method_named(c"find_spec", [&name])?;
+    if spec.is_none() {
+        return Ok(None);
+    }
+    let path = spec.attribute_named(c"submodule_search_locations")?;
+    Ok((!path.is_none()).then_some(path))
+}
+
+/// `(major, minor, patch)`
+fn version(py: Attached<'_>, [major, minor, patch]: [u32; 3]) -> Result<'_, Owned<'_>> {
+    let (major, minor) = (py.int(major.into())?, py.int(minor.into())?);
+    let patch = py.int(patch.into())?;
+    py.tuple(&[&major, &minor, &patch])
+}
+
+fn new_module<'py>(py: Attached<'py>, name: &CStr) -> Result<'py, Owned<'py>> {
+    // SAFETY: the name is NUL-terminated and the thread attached; the reference is new or an
+    // exception is set.
+    unsafe { Owned::steal(py, ffi::PyModule_New(name.as_ptr())) }
+}

@@ -1,0 +1,83 @@
+//! `signal.signal` in a process whose signals are the server's.
+
+use std::ffi::CStr;
+
+use engine_abi::Level;
+
+use crate::log;
+use crate::python::{
+    Attached, Class, Definition, Instance, Object, Owned, Raised, Result, Stored, Type, Visit,
+};
+
+/// `mod_wsgi.SignalIntercept`: stands in for `signal.signal`.
+struct SignalIntercept {
+    /// The function it stands in for.
+    original: Stored,
+    /// The process in which it does: one that was forked from it may do as it likes.
+    process: u32,
+}
+
+impl Class for SignalIntercept {
+    const NAME: &'static CStr = c"mod_wsgi.SignalIntercept";
+    const DOC: &'static CStr = c"Ignores the registration of a signal handler.";
+    const COLLECTED: bool = true;
+
+    fn define(definition: Definition<Self>) -> Definition<Self> {
+        definition.call(Self::register)
+    }
+
+    fn traverse(&self, visit: &mut Visit) {
+        visit.object(&self.original);
+    }
+}
+
+impl SignalIntercept {
+    fn register<'py>(
+        this: &Instance<'py, Self>,
+        arguments: &[&Object<'py>],
+    ) -> Result<'py, Owned<'py>> {
+        let py = this.py();
+        if this.process != std::process::id() {
+            return this.original.bind(py).call(arguments);
+        }
+        let [number, handler] = arguments else {
+            let message = format!("signal() takes 2 arguments, {} given", arguments.len());
+            return Err(Raised::type_error(py, &message));
+        };
+        report(py, number);
+        Ok(handler.owned())
+    }
+}
+
+/// Puts the intercept in the place of `signal.signal`.
+pub(crate) fn intercept_signals<'py>(module: &Object<'py>) -> Result<'py, ()> {
+    let py = module.py();
+    let signal = py.import(c"signal")?;
+    let intercept = SignalIntercept {
+        original: signal.attribute_named(c"signal")?.into_stored(),
+        process: std::process::id(),
+    };
+    let intercept = Type::create(module)?.instantiate(py, intercept)?;
+    signal.set_attribute(c"signal", &intercept)
+}
+
+/// Says which registration was ignored, and where in the application it is.
+fn report(py: Attached<'_>, number: &Object<'_>) {
+    let number = number.to_text_lossy();
+    let text = format!(
+        "Ignoring Python signal handler registration for signal {number} in WSGI process; \
+         signals are the server's here."
+    );
+    log::notice(py, Level::Info, 0, &text);
+    for line in stack(py).unwrap_or_default() {
+        log::notice(py, Level::Info, 0, &line);
+    }
+}
+
+/// The lines of the calling thread's stack, outermost first.
+fn stack(py: Attached<'_>) -> Result<'_, Vec<String>> {
+    let entries = py
+        .import(c"traceback")?
+        .call_method_named(c"format_stack", [])?;
+    Ok(entries.to_lines())
+}

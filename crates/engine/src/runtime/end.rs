@@ -1,0 +1,102 @@
+//! Ending Python, on the owner's thread.
+//!
+//! The applications are told; threads of the host that are inside get a part of the time to leave;
+//! then, if Python is to be destroyed, each interpreter's threads are joined and its `atexit`
+//! functions run, and at last the interpreters are ended, the main one after all others.
+//!
+//! CPython finalises safely only when nobody else is inside: a thread that attaches afterwards is
+//! ended on the spot, by an unwinding that Rust code does not survive, and extension modules crash
+//! under it. So if anybody is, a request that does not end or a daemon thread of the application,
+//! that last step is left out. An application can hardly tell, and the process ends anyway.
+
+use std::time::{Duration, Instant};
+
+use engine_abi::Level;
+
+use crate::activity;
+use crate::interpreter::{self, Interpreter};
+use crate::log;
+use crate::modules;
+use crate::process;
+use crate::python::{Attached, Detached, Exception, Raised, Result};
+
+/// Ends Python as far as possible; false if threads of the host are still inside.
+pub(super) fn end(detached: &mut Detached, reason: &[u8], limit: Duration) -> bool {
+    let began = Instant::now();
+    let interpreters = interpreter::all();
+    for interpreter in &interpreters {
+        interpreter.attach(detached, |py| {
+            modules::publish_stopping(py, interpreter, reason)
+        });
+    }
+    // The other half is for the applications' own ends.
+    let alone = activity::wait_until_left(began + limit / 2);
+    if process::config().destroy_interpreter {
+        for interpreter in &interpreters {
+            interpreter.attach(detached, run_hooks);
+        }
+        if alone {
+            destroy_if_unused(detached, &interpreters);
+        }
+    }
+    alone
+}
+
+/// What CPython does first when it finalises an interpreter.
+fn run_hooks(py: Attached<'_>) {
+    if let Err(raised) = join_threads(py) {
+        report(py, "joining its threads", &raised);
+    }
+    if let Err(raised) = run_atexit_functions(py) {
+        report(py, "its atexit functions", &raised);
+    }
+    for stream in [c"stdout", c"stderr"] {
+        // A stream that the application has replaced by something that cannot be flushed.
+        let _ = flush(py, stream);
+    }
+}
+
+fn join_threads(py: Attached<'_>) -> Result<'_, ()> {
+    py.import(c"threading")?
+        .call_method_named(c"_shutdown", [])
+        .map(drop)
+}
+
+fn run_atexit_functions(py: Attached<'_>) -> Result<'_, ()> {
+    py.import(c"atexit")?
+        .call_method_named(c"_run_exitfuncs", [])
+        .map(drop)
+}
+
+fn flush<'py>(py: Attached<'py>, stream: &std::ffi::CStr) -> Result<'py, ()> {
+    let stream = py.import(c"sys")?.attribute_named(stream)?;
+    stream.call_method_named(c"flush", []).map(drop)
+}
+
+fn report(py: Attached<'_>, what: &str, raised: &Raised<'_>) {
+    let id = if raised.is(Exception::SystemExit) {
+        97
+    } else {
+        98
+    };
+    let kind = raised.value().type_name();
+    let place = Interpreter::current(py).map_or_else(String::new, ToString::to_string);
+    let head = format!("{kind} exception raised by {what} during shutdown of {place}.");
+    log::server_exception(py, id, &head, raised);
+}
+
+fn destroy_if_unused(detached: &mut Detached, interpreters: &[&'static Interpreter]) {
+    if interpreters
+        .iter()
+        .any(|interpreter| interpreter.has_strangers(detached))
+    {
+        let text = "Threads of an application are still running; Python is not finalised.";
+        log::server(detached, Level::Info, 0, text);
+        return;
+    }
+    for interpreter in interpreters {
+        // SAFETY: no thread of the host is inside or will be, and no other thread exists in any
+        // interpreter; the main one comes last.
+        unsafe { interpreter.destroy(detached) };
+    }
+}

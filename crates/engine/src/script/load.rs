@@ -1,0 +1,124 @@
+//! Loading a script: read, compile, execute.
+
+use std::ffi::{OsStr, c_int};
+use std::os::unix::ffi::OsStrExt as _;
+use std::ptr::null_mut;
+
+use engine_abi::Level;
+use pyo3_ffi as ffi;
+
+use super::{ScriptError, Visit, c_source, lossy, stat};
+use crate::python::{Exception, Object, Owned, Result};
+use crate::script::slot::Slot;
+
+impl<'py> Visit<'_, 'py> {
+    /// Loads the script into a fresh module.
+    pub(super) fn load(
+        &self,
+        slot: &Slot,
+        again: bool,
+    ) -> std::result::Result<Owned<'py>, ScriptError> {
+        self.announce(again);
+        let path = self.path();
+        // Before the file is read: if it changes in between, the next request will see it.
+        let mtime = self.py.detach(|_| stat(path)).unwrap_or(-1);
+        let code = self.compile()?;
+        let module = self.execute(slot, &code)?;
+        let stamped = self
+            .py
+            .int(mtime)
+            .and_then(|mtime| module.set_attribute(c"__mtime__", &mtime));
+        stamped.map_err(|raised| self.report(&raised))?;
+        Ok(module)
+    }
+
+    fn announce(&self, again: bool) {
+        let verb = if again { "Reloading" } else { "Loading" };
+        let (path, place) = (lossy(self.path()), self.interpreter);
+        let text = format!("{verb} WSGI script '{path}' into {place}.");
+        crate::log::notice(self.py, Level::Info, 0, &text);
+    }
+
+    fn compile(&self) -> std::result::Result<Owned<'py>, ScriptError> {
+        let path = OsStr::from_bytes(self.path());
+        let source = self.py.detach(|_| std::fs::read(path));
+        let source = source.map_err(|error| self.report_unreadable(&error))?;
+        compile(&*self.file_name()?, source).map_err(|raised| {
+            self.log_line(Level::Error, self.id(105), &self.cannot_compile());
+            self.report(&raised)
+        })
+    }
+
+    /// Executes the code as a new module.
+    fn execute(
+        &self,
+        slot: &Slot,
+        code: &Object<'py>,
+    ) -> std::result::Result<Owned<'py>, ScriptError> {
+        let name = slot.module_name(self.py);
+        let file = self.file_name()?;
+        let modules = self.interpreter.names().modules.bind(self.py);
+        // What is there would be executed into, and an old version's names would stay.
+        modules
+            .remove_item(name)
+            .map_err(|raised| self.report(&raised))?;
+        // SAFETY: the objects are alive and the thread is attached; the reference is new or an
+        // exception is set. A module whose execution raises is taken out of `sys.modules` again.
+        let module = unsafe {
+            let (name, code) = (name.as_ptr(), code.as_ptr());
+            let module = ffi::PyImport_ExecCodeModuleObject(name, code, file.as_ptr(), null_mut());
+            Owned::steal(self.py, module)
+        };
+        module.map_err(|raised| {
+            let path = lossy(self.path());
+            let (id, text) = if raised.is(Exception::SystemExit) {
+                let text =
+                    format!("SystemExit exception raised when loading WSGI script '{path}'.");
+                (107, text)
+            } else {
+                (109, format!("Unable to load WSGI script '{path}'."))
+            };
+            self.log_line(Level::Error, self.id(id), &text);
+            self.report(&raised)
+        })
+    }
+
+    fn file_name(&self) -> std::result::Result<Owned<'py>, ScriptError> {
+        let name = self.py.path(self.path());
+        name.map_err(|raised| self.report(&raised))
+    }
+
+    fn report_unreadable(&self, error: &std::io::Error) -> ScriptError {
+        let text = format!("{} {error}.", self.cannot_compile());
+        self.log_line(Level::Error, self.id(105), &text);
+        ScriptError::Load
+    }
+
+    fn cannot_compile(&self) -> String {
+        let (path, place) = (lossy(self.path()), self.interpreter);
+        format!("Could not read or compile WSGI script '{path}' for {place}.")
+    }
+
+    /// The id of a message: outside a request the next number is used.
+    fn id(&self, id: u16) -> u16 {
+        id + u16::from(self.request.is_none())
+    }
+}
+
+/// Compiles a source file as `python` does: the encoding is what its first lines declare, or UTF-8.
+fn compile<'py>(file: &Object<'py>, source: Vec<u8>) -> Result<'py, Owned<'py>> {
+    const DEFAULT_OPTIMIZATION: c_int = -1;
+    let source = c_source(source);
+    // SAFETY: the source is NUL-terminated, the file name alive, the thread attached; the reference
+    // is new or an exception is set.
+    unsafe {
+        let code = ffi::Py_CompileStringObject(
+            source.as_ptr(),
+            file.as_ptr(),
+            ffi::Py_file_input,
+            null_mut(),
+            DEFAULT_OPTIMIZATION,
+        );
+        Owned::steal(file.py(), code)
+    }
+}

@@ -1,0 +1,256 @@
+//! Scripts: the files that applications are in.
+//!
+//! A script is a module of its interpreter, under a name made of its path, and is loaded when it is
+//! first asked for and again whenever its file has another modification time. One thread loads, the
+//! others wait for it, without the GIL: what the script imports may take as long as it likes and may
+//! start threads of its own.
+//!
+//! ```text
+//!            ask ──> current? ──yes──> use it
+//!             ^         │no
+//!             │         v
+//!             │      claimed by another thread? ──yes──> wait, detached ──┐
+//!             │         │no                                               │
+//!             │         v                                                 │
+//!             │      claim, load ──> use it, or fail (500)                │
+//!             └───────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! Called by attached threads. The locks here are held for moments, never while Python code runs.
+
+mod load;
+mod slot;
+
+use std::ffi::CString;
+use std::path::Path;
+use std::sync::Arc;
+
+use engine_abi::{Level, Request, Script};
+
+use crate::host::Exchange;
+use crate::interpreter::Interpreter;
+use crate::log;
+use crate::process;
+use crate::python::{Attached, Object, Owned, Result};
+
+pub(crate) use slot::Scripts;
+use slot::{Claim, Slot};
+
+/// A script that cannot be used. The cause is in the log.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub(crate) enum ScriptError {
+    /// It cannot be loaded.
+    #[error("the script cannot be loaded")]
+    Load,
+    /// It has no callable of the configured name.
+    #[error("the script has no such callable")]
+    Callable,
+}
+
+impl ScriptError {
+    /// The status of the response.
+    pub(crate) fn http_status(self) -> u16 {
+        match self {
+            Self::Load => 500,
+            // As the reference does: in a child of httpd, as if the script were not there.
+            Self::Callable if process::config().is_embedded() => 404,
+            Self::Callable => 500,
+        }
+    }
+}
+
+/// The modification time of a script in microseconds since the epoch, as far as it is known.
+pub(crate) fn modification_time(script: &Script<'_>) -> Option<i64> {
+    if script.mtime >= 0 {
+        return Some(script.mtime);
+    }
+    stat(script.path.or_empty())
+}
+
+/// The application of a request: its script, loaded if need be, and the callable in it.
+pub(crate) fn application<'py>(
+    py: Attached<'py>,
+    interpreter: &'static Interpreter,
+    request: &Request<'_>,
+    mtime: Option<i64>,
+    exchange: &Arc<Exchange>,
+) -> std::result::Result<Owned<'py>, ScriptError> {
+    let visit = Visit {
+        py,
+        interpreter,
+        script: &request.script,
+        mtime,
+        request: Some((exchange, request.resource.or_empty())),
+    };
+    let slot = interpreter.scripts().slot(py, visit.path());
+    let slot = slot.map_err(|raised| visit.report(&raised))?;
+    let module = visit.module(&slot)?;
+    visit.callable(&slot, &module, request.callable.or_empty())
+}
+
+/// Loads a script before its first request.
+pub(crate) fn preload(
+    py: Attached<'_>,
+    interpreter: &'static Interpreter,
+    script: &Script<'_>,
+) -> std::result::Result<(), ScriptError> {
+    let visit = Visit {
+        py,
+        interpreter,
+        script,
+        mtime: modification_time(script),
+        request: None,
+    };
+    let slot = interpreter.scripts().slot(py, visit.path());
+    let slot = slot.map_err(|raised| visit.report(&raised))?;
+    visit.module(&slot).map(drop)
+}
+
+/// A script, and who asks for it.
+struct Visit<'a, 'py> {
+    py: Attached<'py>,
+    interpreter: &'static Interpreter,
+    script: &'a Script<'a>,
+    mtime: Option<i64>,
+    /// The request and its resource; none while preloading.
+    request: Option<(&'a Arc<Exchange>, &'a [u8])>,
+}
+
+impl<'py> Visit<'_, 'py> {
+    fn path(&self) -> &[u8] {
+        self.script.path.or_empty()
+    }
+
+    /// The script's module, up to date.
+    fn module(&self, slot: &Arc<Slot>) -> std::result::Result<Owned<'py>, ScriptError> {
+        loop {
+            let judged = self.loaded(slot);
+            if let Some(module) = judged.as_ref().filter(|module| self.is_current(module)) {
+                return Ok(module.owned());
+            }
+            let Claim::Ours(_claim) = slot.claim(self.py) else {
+                // Another thread was loading it.
+                continue;
+            };
+            // Unless another thread has loaded it since we judged it.
+            if is_same(judged.as_deref(), self.loaded(slot).as_deref()) {
+                return self.load(slot, judged.is_some());
+            }
+        }
+    }
+
+    /// The module in `sys.modules`: an application can take it out to have it loaded anew.
+    fn loaded(&self, slot: &Slot) -> Option<Owned<'py>> {
+        let modules = self.interpreter.names().modules.bind(self.py);
+        modules.item(slot.module_name(self.py)).ok().flatten()
+    }
+
+    fn is_current(&self, module: &Object<'py>) -> bool {
+        !self.script.reload || (self.is_unchanged(module) && !self.is_reload_required(module))
+    }
+
+    /// Whether the file is the one that was loaded. The request may have looked at it before another
+    /// thread loaded a newer one, so a difference is verified.
+    fn is_unchanged(&self, module: &Object<'py>) -> bool {
+        let loaded = module.attribute_if_any(self.interpreter.names().mtime.bind(self.py));
+        let loaded = loaded.ok().flatten().and_then(|mtime| mtime.to_i64().ok());
+        let Some(loaded) = loaded else {
+            return false;
+        };
+        let path = self.path();
+        self.mtime == Some(loaded) || self.py.detach(|_| stat(path)) == Some(loaded)
+    }
+
+    /// Asks the script itself: a script can define `reload_required(resource)`.
+    fn is_reload_required(&self, module: &Object<'py>) -> bool {
+        let Some((_, resource)) = self.request else {
+            return false;
+        };
+        self.ask_reload_required(module, resource)
+            .unwrap_or_else(|raised| {
+                self.log_exception(&raised);
+                false
+            })
+    }
+
+    fn ask_reload_required(&self, module: &Object<'py>, resource: &[u8]) -> Result<'py, bool> {
+        let name = self.interpreter.names().reload_required.bind(self.py);
+        match module.attribute_if_any(name)? {
+            Some(hook) => hook.call(&[&*self.py.path(resource)?])?.is_true(),
+            None => Ok(false),
+        }
+    }
+
+    fn callable(
+        &self,
+        slot: &Slot,
+        module: &Object<'py>,
+        name: &[u8],
+    ) -> std::result::Result<Owned<'py>, ScriptError> {
+        let callable = slot.callable_name(self.py, name);
+        let callable = callable.and_then(|name| module.attribute_if_any(&name));
+        match callable {
+            Ok(Some(callable)) => Ok(callable),
+            Ok(None) => Err(self.report_missing_callable(name)),
+            Err(raised) => Err(self.report(&raised)),
+        }
+    }
+
+    fn report_missing_callable(&self, name: &[u8]) -> ScriptError {
+        let (path, name) = (lossy(self.path()), lossy(name));
+        let text =
+            format!("Target WSGI script '{path}' does not contain WSGI application '{name}'.");
+        self.log_line(Level::Error, 89, &text);
+        ScriptError::Callable
+    }
+
+    /// Logs a failure that has no words of its own.
+    fn report(&self, raised: &crate::python::Raised<'py>) -> ScriptError {
+        self.log_exception(raised);
+        ScriptError::Load
+    }
+
+    fn log_line(&self, level: Level, id: u16, text: &str) {
+        match self.request {
+            Some((exchange, _)) => log::line(self.py, exchange, level, id, text),
+            None => log::notice(self.py, level, id, text),
+        }
+    }
+
+    fn log_exception(&self, raised: &crate::python::Raised<'py>) {
+        match self.request {
+            Some((exchange, _)) => log::exception(self.py, exchange, self.path(), raised),
+            None => log::script_exception(self.py, self.path(), raised),
+        }
+    }
+}
+
+fn is_same(a: Option<&Object<'_>>, b: Option<&Object<'_>>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => a.is(b),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+/// The modification time of a file in microseconds since the epoch.
+fn stat(path: &[u8]) -> Option<i64> {
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::os::unix::fs::MetadataExt as _;
+
+    let path = Path::new(std::ffi::OsStr::from_bytes(path));
+    let metadata = std::fs::metadata(path).ok()?;
+    Some(metadata.mtime() * 1_000_000 + metadata.mtime_nsec() / 1_000)
+}
+
+fn lossy(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
+}
+
+/// A source text as CPython's compiler takes it: what follows a NUL is ignored.
+fn c_source(mut source: Vec<u8>) -> CString {
+    if let Some(end) = source.iter().position(|byte| *byte == 0) {
+        source.truncate(end);
+    }
+    CString::new(source).unwrap_or_default()
+}
