@@ -1,1 +1,120 @@
-//! The module: what httpd loads.
+//! The module: what httpd sees of mod_wsgi.
+//!
+//! This page is the map. httpd finds [`wsgi_module`], the record, and in it everything else: the
+//! directives it shall know ([`DIRECTIVES`]), the configuration they make ([`config`]), and the
+//! hooks it shall call ([`Wsgi::register_hooks`]), which stand here in the order a server, a child
+//! and a request meet them:
+//!
+//! 1. [`lifecycle::test_config`], [`lifecycle::post_config`]: a configuration has been read, to be
+//!    tested or to be run with. Mistakes are looked for.
+//! 2. [`lifecycle::child_init`]: a child starts. Scripts that are to be preloaded are.
+//! 3. [`alias::translate_name`]: a request has come; is its URL one of a `WSGIScriptAlias`?
+//! 4. [`handler::handler`]: it was mapped to a script, so it is to be answered. It is checked,
+//!    its environ is built ([`environ`], [`trusted_proxy`]), and it is given to the engine
+//!    ([`embedded`]), which runs the application and sends the response back through httpd.
+//!
+//! There is no Python here. All of it is in the engine, a library of its own that is loaded only in
+//! children that need it ([`engines`] finds it).
+
+mod alias;
+mod config;
+mod embedded;
+mod engines;
+mod environ;
+mod handler;
+mod lifecycle;
+mod log;
+mod trusted_proxy;
+
+use config::{directory, server};
+use httpd::Allowed::{FileInfo, NotHtaccess};
+use httpd::Args::{Line, One};
+use httpd::{Directive, Directives, Hooks, Module, Order, Record};
+
+/// This module.
+#[derive(Debug)]
+pub(crate) struct Wsgi;
+
+/// The record that `LoadModule wsgi_module` names.
+#[unsafe(no_mangle)]
+pub(crate) static wsgi_module: Record<Wsgi> = Record::new(c"mod_wsgi.c", &DIRECTIVES);
+
+/// Every directive: its name, where it may stand, what it takes, who reads it, what it is for.
+#[rustfmt::skip]
+static DIRECTIVES: Directives<Wsgi, 23> = Directives::new([
+    // Which URLs are whose.
+    Directive::server(c"WSGIScriptAlias", Line, server::script_alias,
+        c"a URL path, and the script or directory of scripts it maps to, then options"),
+    Directive::server(c"WSGIScriptAliasMatch", Line, server::script_alias_match,
+        c"a regular expression for URL paths, and the script they map to, then options"),
+    // What applies in a place.
+    Directive::directory(c"WSGIApplicationGroup", NotHtaccess, One, directory::application_group,
+        c"a name, or %{GLOBAL}, %{RESOURCE}, %{SERVER}, %{HOST} or %{ENV:name}"),
+    Directive::directory(c"WSGICallableObject", FileInfo, One, directory::callable_object,
+        c"the name of the application in the script"),
+    Directive::directory(c"WSGIScriptReloading", FileInfo, One, directory::script_reloading,
+        c"On or Off: whether a changed script is loaded anew"),
+    Directive::directory(c"WSGIPassAuthorization", FileInfo, One, directory::pass_authorization,
+        c"On or Off: whether the application sees the Authorization header"),
+    Directive::directory(c"WSGIChunkedRequest", FileInfo, One, directory::chunked_request,
+        c"On or Off: whether request bodies may be chunked"),
+    Directive::directory(c"WSGIMapHEADToGET", FileInfo, One, directory::map_head_to_get,
+        c"On, Off or Auto: whether the application sees GET for HEAD"),
+    Directive::directory(c"WSGIEnableSendfile", FileInfo, One, directory::enable_sendfile,
+        c"On or Off: whether the kernel may send files of wsgi.file_wrapper"),
+    Directive::directory(c"WSGITrustedProxies", FileInfo, Line, directory::trusted_proxies,
+        c"the addresses and networks of the proxies whose headers are believed"),
+    Directive::directory(c"WSGITrustedProxyHeaders", FileInfo, Line,
+        directory::trusted_proxy_headers,
+        c"the headers that proxies are believed"),
+    // What the processes of httpd have in common.
+    Directive::global(c"WSGIPythonHome", One, server::python_home,
+        c"the Python installation or virtual environment to use"),
+    Directive::global(c"WSGIPythonPath", One, server::python_path,
+        c"directories for sys.path, separated by colons"),
+    Directive::global(c"WSGIPythonOptimize", One, server::python_optimize,
+        c"0, 1 or 2: the optimisation level of Python"),
+    Directive::global(c"WSGIPythonWarnings", One, server::python_warnings,
+        c"a warning filter of Python, as its option -W takes it"),
+    Directive::global(c"WSGIPythonHashSeed", One, server::python_hash_seed,
+        c"random, or a number from 0 to 4294967295"),
+    Directive::global(c"WSGIDontWriteBytecode", One, server::dont_write_bytecode,
+        c"On or Off: whether Python writes no .pyc files"),
+    Directive::global(c"WSGIRestrictEmbedded", One, server::restrict_embedded,
+        c"On or Off: whether no application runs in the processes of httpd"),
+    Directive::global(c"WSGIRestrictStdin", One, server::restrict_stdin,
+        c"On or Off: whether applications may not use sys.stdin"),
+    Directive::global(c"WSGIRestrictStdout", One, server::restrict_stdout,
+        c"On or Off: whether applications may not use sys.stdout"),
+    Directive::global(c"WSGIRestrictSignal", One, server::restrict_signal,
+        c"On or Off: whether applications may not handle signals"),
+    Directive::global(c"WSGIDestroyInterpreter", One, server::destroy_interpreter,
+        c"On or Off: whether interpreters are ended with their process"),
+    Directive::global(c"WSGICaseSensitivity", One, server::case_sensitive,
+        c"On or Off: whether names of files differ in case"),
+]);
+
+// SAFETY: `wsgi_module` is the only symbol this library exports, so it is what httpd loads, and it
+// is made for this module.
+unsafe impl Module for Wsgi {
+    type ServerConfig = config::ServerConfig;
+    type DirConfig = config::DirConfig;
+
+    fn record() -> &'static Record<Self> {
+        &wsgi_module
+    }
+
+    fn register_hooks(hooks: &Hooks<'_, Self>) {
+        httpd::panic::install::<Self>("WSGI1000: this is a bug in mod_wsgi: ");
+
+        hooks.test_config(lifecycle::test_config, Order::MIDDLE);
+        hooks.post_config(lifecycle::post_config, Order::MIDDLE);
+        hooks.child_init(lifecycle::child_init, Order::MIDDLE);
+        // An `Alias` wins over ours, and ours over the guesses of the other two.
+        let after_alias = Order::MIDDLE
+            .after(&[c"mod_alias.c"])
+            .before(&[c"mod_userdir.c", c"mod_vhost_alias.c"]);
+        hooks.translate_name(alias::translate_name, after_alias);
+        hooks.handler(handler::handler, Order::MIDDLE);
+    }
+}

@@ -38,7 +38,8 @@ fn run() -> Result<(), Box<dyn Error>> {
     let bindings = generate(&flags)?;
     check_magic_number(&bindings.to_string())?;
     bindings.write_to_file(out)?;
-    println!("cargo::metadata=libexecdir={}", apxs.query("LIBEXECDIR")?);
+    let libexecdir = apxs.query("LIBEXECDIR")?;
+    println!("cargo::rustc-env=HTTPD_LIBEXECDIR={libexecdir}");
     Ok(())
 }
 

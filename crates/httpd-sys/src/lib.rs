@@ -29,3 +29,6 @@ pub mod module_record;
 pub mod ssl;
 
 pub use bindings::*;
+
+/// The directory the modules of this httpd are installed to, as `apxs` tells it.
+pub const LIBEXECDIR: &str = env!("HTTPD_LIBEXECDIR");

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use httpd_sys as sys;
 use httpd_sys::ssl::{SSL_IS_HTTPS, SslIsHttps};
 
+use crate::server::Server;
 use crate::text;
 
 /// A client's connection, or one of the streams in it.
@@ -38,16 +39,22 @@ impl<'c> Connection<'c> {
         self.raw.as_ptr()
     }
 
+    /// The server that listens where it came in: not that of a request's `Host`.
+    pub fn base_server(self) -> Server<'c> {
+        // SAFETY: a connection has a base server, which outlives it.
+        unsafe { Server::from_raw((*self.as_ptr()).base_server) }
+    }
+
     /// The address of the server's end.
     pub fn local_ip(self) -> Option<&'c CStr> {
         // SAFETY: the connection and its strings live for 'c.
         unsafe { text::borrow((*self.as_ptr()).local_ip) }
     }
 
-    /// The name of the server's end, where the listener has one.
-    pub fn local_host(self) -> Option<&'c CStr> {
-        // SAFETY: as in `local_ip`.
-        unsafe { text::borrow((*self.as_ptr()).local_host) }
+    /// The name of the server's end, as `Listen` gives it.
+    pub fn local_hostname(self) -> Option<&'c CStr> {
+        // SAFETY: null, or an address that lives as long as the connection.
+        unsafe { text::borrow((*self.as_ptr()).local_addr.as_ref()?.hostname) }
     }
 
     /// The port of the server's end.

@@ -44,7 +44,8 @@ pub enum Allowed {
     NotHtaccess,
 }
 
-/// Why a directive is refused; httpd shows it as an error of the configuration.
+/// Why a directive is refused; httpd shows it, behind the directive's name, as an error of the
+/// configuration.
 #[derive(Debug)]
 pub struct Refusal(String);
 
@@ -343,7 +344,13 @@ unsafe fn set<M: Module, C>(
         let parms = Parms { raw, log };
         match setter(config, &parms, word) {
             Ok(()) => ptr::null(),
-            Err(Refusal(message)) => parms.pool().copy(message.as_bytes()).as_ptr(),
+            Err(Refusal(message)) => {
+                let directive = parms.directive().to_bytes();
+                parms
+                    .pool()
+                    .join(&[directive, b": ", message.as_bytes()])
+                    .as_ptr()
+            }
         }
     })
 }

@@ -86,6 +86,16 @@ impl<'p, M: Module> Hooks<'p, M> {
         unsafe { sys::ap_hook_post_config(Some(post_config::<F>), after, before, order.position) }
     }
 
+    /// Called when httpd was asked only to test its configuration, and has read it.
+    pub fn test_config<F>(&self, _hook: F, order: Order)
+    where
+        F: Fn(Pool<'_>, Server<'_>) + Copy + 'static,
+    {
+        let (after, before) = self.neighbours(order);
+        // SAFETY: as in `post_config`.
+        unsafe { sys::ap_hook_test_config(Some(server::<F>), after, before, order.position) }
+    }
+
     /// Called in each child, as it starts.
     pub fn child_init<F>(&self, _hook: F, order: Order)
     where
@@ -93,7 +103,7 @@ impl<'p, M: Module> Hooks<'p, M> {
     {
         let (after, before) = self.neighbours(order);
         // SAFETY: as in `post_config`.
-        unsafe { sys::ap_hook_child_init(Some(child_init::<F>), after, before, order.position) }
+        unsafe { sys::ap_hook_child_init(Some(server::<F>), after, before, order.position) }
     }
 
     /// Maps the URL of a request to a file.
@@ -160,7 +170,7 @@ unsafe extern "C" fn post_config<F: Fn(Configured<'_>) -> Status + Copy + 'stati
     .0
 }
 
-unsafe extern "C" fn child_init<F: Fn(Pool<'_>, Server<'_>) + Copy + 'static>(
+unsafe extern "C" fn server<F: Fn(Pool<'_>, Server<'_>) + Copy + 'static>(
     pool: *mut sys::apr_pool_t,
     server: *mut sys::server_rec,
 ) {

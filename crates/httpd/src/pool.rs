@@ -68,6 +68,21 @@ impl<'p> Pool<'p> {
         unsafe { CStr::from_ptr(buffer.as_ptr().cast()) }
     }
 
+    /// A number in decimal digits.
+    pub fn decimal(self, mut number: u64) -> &'p CStr {
+        // The longest has 20 digits.
+        let mut digits = [0; 20];
+        let mut first = digits.len();
+        loop {
+            first -= 1;
+            digits[first] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                return self.copy(&digits[first..]);
+            }
+        }
+    }
+
     /// Collects at most `capacity` items into a slice in the pool.
     pub fn collect<T: Copy>(
         self,

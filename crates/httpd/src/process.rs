@@ -5,13 +5,19 @@ use std::ffi::{CStr, c_int};
 use httpd_sys as sys;
 
 use crate::pool::Pool;
+use crate::server::Server;
 use crate::text;
+
+/// The directory that modules were installed to where this was built.
+pub const LIBEXECDIR: &str = sys::LIBEXECDIR;
 
 /// What httpd is doing with a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// It only says whether the configuration is right (`-t`), or shows it (`-S`, `-M`, …).
+    /// It only says whether its configuration is right (`-t`).
     Test,
+    /// It only shows something of its configuration (`-S`, `-M`, …).
+    Dump,
     /// It reads its configuration for the first time, to see whether it could start.
     Rehearsal,
     /// It is going to run with it.
@@ -28,7 +34,8 @@ pub fn phase() -> Phase {
         )
     };
     match (state, mode) {
-        (_, sys::AP_SQ_RM_CONFIG_TEST | sys::AP_SQ_RM_CONFIG_DUMP) => Phase::Test,
+        (_, sys::AP_SQ_RM_CONFIG_TEST) => Phase::Test,
+        (_, sys::AP_SQ_RM_CONFIG_DUMP) => Phase::Dump,
         (sys::AP_SQ_MS_CREATE_PRE_CONFIG, _) => Phase::Rehearsal,
         _ => Phase::Run,
     }
@@ -87,6 +94,16 @@ pub const COMPILED_VERSION: [u32; 3] = [
     sys::AP_SERVER_PATCHLEVEL_NUMBER as u32,
 ];
 
+/// Whether the running httpd is of this version or a later one. It may be another than the one
+/// this was compiled with.
+pub fn runs_on(version: [u32; 3]) -> bool {
+    let mut running = sys::ap_version_t::default();
+    // SAFETY: the place for the answer is writable.
+    unsafe { sys::ap_get_server_revision(&raw mut running) };
+    let running = [running.major, running.minor, running.patch];
+    running.map(|part| u32::try_from(part).unwrap_or_default()) >= version
+}
+
 /// All the server says of itself: `Apache/2.4.66 (Debian) mod_wsgi/…`.
 pub fn description() -> &'static CStr {
     // SAFETY: a string that stays the same while children run.
@@ -103,4 +120,16 @@ pub fn build_date() -> &'static CStr {
 pub fn add_version_component(pool: Pool<'_>, component: &CStr) {
     // SAFETY: both are valid; httpd copies the string.
     unsafe { sys::ap_add_version_component(pool.as_ptr(), component.as_ptr()) }
+}
+
+/// Calls `body` with the base server of the configuration in force, if there is one yet: for code
+/// that runs outside of any hook.
+pub fn with_base_server<T>(body: impl FnOnce(Server<'_>) -> T) -> Option<T> {
+    // SAFETY: httpd sets it once a configuration is read, and in a child it never changes.
+    let server = unsafe { sys::ap_server_conf };
+    (!server.is_null()).then(|| {
+        // SAFETY: not null, and complete: it is set after the configuration was read. It lives at
+        // least until this returns, since only the thread that reads configurations frees one.
+        body(unsafe { Server::from_raw(server) })
+    })
 }

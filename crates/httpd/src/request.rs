@@ -9,6 +9,7 @@ use httpd_sys as sys;
 use crate::connection::Connection;
 use crate::module::{self, Module};
 use crate::pool::Pool;
+use crate::process;
 use crate::server::Server;
 use crate::table::Table;
 use crate::text;
@@ -23,6 +24,9 @@ pub struct Request<'r> {
     lifetime: PhantomData<fn(&'r ()) -> &'r ()>,
     one_thread: PhantomData<*mut ()>,
 }
+
+/// The httpd that introduced `CGIVar`; the configuration of core has no place for it before.
+const CGI_VAR_SINCE: [u32; 3] = [2, 4, 21];
 
 /// What kind of file a request was mapped to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,6 +210,13 @@ impl<'r> Request<'r> {
         self.text(self.record().path_info)
     }
 
+    /// Where in the URL's path the extra path begins.
+    pub fn path_info_start(self, path_info: &CStr) -> usize {
+        // SAFETY: both strings are NUL-terminated.
+        let start = unsafe { sys::ap_find_path_info(self.uri().as_ptr(), path_info.as_ptr()) };
+        usize::try_from(start).unwrap_or_default()
+    }
+
     /// What kind of file it was mapped to.
     pub fn file_type(self) -> FileType {
         match self.record().finfo.filetype {
@@ -255,6 +266,26 @@ impl<'r> Request<'r> {
     pub fn add_common_vars(self) {
         // SAFETY: the request is valid.
         unsafe { sys::ap_add_common_vars(self.as_ptr()) }
+    }
+
+    /// What `CGIVar` says of a variable, if anything.
+    pub fn cgi_var_rule(self, variable: &CStr) -> Option<&'r CStr> {
+        if !process::runs_on(CGI_VAR_SINCE) {
+            return None;
+        }
+        // SAFETY: core's configuration of a mapped request is of this type, and since that
+        // version it has the field: null, or a hash from strings to strings.
+        unsafe {
+            let core: *const sys::core_dir_config =
+                sys::ap_get_core_module_config(self.record().per_dir_config).cast();
+            let rules = (*core).cgi_var_rules;
+            if rules.is_null() {
+                return None;
+            }
+            let key = variable.as_ptr().cast();
+            let length = sys::APR_HASH_KEY_STRING as sys::apr_ssize_t;
+            text::borrow(sys::apr_hash_get(rules, key, length).cast())
+        }
     }
 
     /// Whether its first output filter makes or changes content, rather than speak the protocol.

@@ -41,7 +41,17 @@ impl Status {
 #[error("APR status {0}")]
 pub struct AprStatus(pub sys::apr_status_t);
 
+impl From<std::io::Error> for AprStatus {
+    /// On Unix, the errors of the system are APR's.
+    fn from(error: std::io::Error) -> Self {
+        Self(error.raw_os_error().unwrap_or(sys::APR_EGENERAL))
+    }
+}
+
 impl AprStatus {
+    /// A number is larger than APR can take.
+    pub const OUT_OF_RANGE: Self = Self(sys::APR_ERANGE);
+
     /// Turns the status of a call into a result.
     pub fn check(status: sys::apr_status_t) -> Result<(), Self> {
         match status {

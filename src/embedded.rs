@@ -1,0 +1,107 @@
+//! Embedded mode: an application runs in this child of httpd, on the thread that has its request.
+//!
+//! [`python`] starts and ends Python in the child; [`host`] is what the engine calls back to;
+//! [`response`] sends what the application answers. This file is the way of one request.
+
+mod host;
+mod python;
+mod response;
+
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use engine_abi::{self as abi, Bytes, Outcome, Slice};
+use httpd::process::Mpm;
+use httpd::{Request, RequestBody, Server, Status};
+
+use crate::Wsgi;
+use crate::config::RequestConfig;
+use crate::environ::Environ;
+
+pub(crate) use python::child_init;
+
+/// A request that an application is working on: what a request handle points to.
+#[derive(Debug)]
+struct InFlight<'r> {
+    request: Request<'r>,
+    /// Its body, as far as it has not been read.
+    body: RefCell<RequestBody<'r>>,
+    /// `WSGIEnableSendfile`
+    sendfile: bool,
+}
+
+/// Whether applications are kept out of httpd's own processes.
+pub(crate) fn is_restricted(base: Server<'_>) -> bool {
+    base.config::<Wsgi>().process().restrict_embedded
+}
+
+/// Has the application answer a request. `None` stands for a child without Python.
+pub(crate) fn serve<'r>(
+    request: Request<'r>,
+    config: &RequestConfig<'r>,
+    environ: &Environ<'r>,
+    content_length: Option<u64>,
+) -> Option<Status> {
+    let engine = python::engine()?;
+    let in_flight = InFlight {
+        request,
+        body: RefCell::new(RequestBody::new(request)),
+        sendfile: config.sendfile,
+    };
+    let filename = request.filename().unwrap_or_default().to_bytes();
+    let abi_request = abi::Request {
+        environ: Slice::new(environ.pairs),
+        script: abi::Script {
+            path: Bytes::new(filename),
+            application_group: Bytes::new(config.application_group.to_bytes()),
+            mtime: request.file_mtime().unwrap_or(-1),
+            reload: config.script_reloading,
+        },
+        callable: Bytes::new(config.callable.to_bytes()),
+        resource: Bytes::new(filename),
+        https: environ.https,
+        content_length: content_length.map_or(-1, |length| i64::try_from(length).unwrap_or(-1)),
+        thread_id: thread_id(),
+        request_start: request.time(),
+        queue_start: 0,
+        daemon_start: 0,
+        request_rec: std::ptr::null_mut(),
+    };
+    let handle = (&raw const in_flight).cast_mut().cast();
+    let outcome = python::while_serving(|| {
+        // SAFETY: the engine was started. The request and what it borrows live until the call
+        // returns, and so does what the handle points to, which only the engine's calls to the
+        // host use meanwhile, one at a time.
+        unsafe { (engine.handle)(&raw const abi_request, handle) }
+    });
+    Some(conclude(request, outcome))
+}
+
+/// What httpd is to do after the application.
+fn conclude(request: Request<'_>, outcome: Outcome) -> Status {
+    match outcome.kind {
+        Outcome::COMPLETE => Status::OK,
+        Outcome::REFUSED => Status(outcome.status.into()),
+        _ => {
+            response::abort(request);
+            Status::OK
+        }
+    }
+}
+
+/// `mod_wsgi.thread_id`: the threads of a child are counted as they first serve a request. That
+/// of a child with one thread has no number.
+fn thread_id() -> u32 {
+    static COUNTED: AtomicU32 = AtomicU32::new(0);
+    thread_local! {
+        static NUMBER: Cell<Option<u32>> = const { Cell::new(None) };
+    }
+    NUMBER.get().unwrap_or_else(|| {
+        let number = match Mpm::query().is_threaded {
+            true => COUNTED.fetch_add(1, Ordering::Relaxed) + 1,
+            false => 0,
+        };
+        NUMBER.set(Some(number));
+        number
+    })
+}

@@ -1,0 +1,133 @@
+//! The host's side of the engine's ABI: what the engine calls while an application runs.
+//!
+//! Called from the thread that has the request, or from one the application made; of one request
+//! never from two at a time. No GIL is held, so anything here may block.
+
+use std::ffi::{CString, c_int};
+use std::slice;
+
+use engine_abi::{ABI_VERSION, Host, LogLine, Part, ReadError, RequestHandle, Sent};
+use httpd::log::Origin;
+use httpd::{InputError, Level, Log, panic, process};
+
+use super::{InFlight, response};
+use crate::Wsgi;
+use crate::log::Id;
+
+/// The table that the engine gets.
+pub(super) static HOST: Host = Host {
+    abi_version: ABI_VERSION,
+    log,
+    log_level,
+    read_body,
+    send,
+};
+
+/// The request a handle stands for.
+///
+/// # Safety
+///
+/// - `handle` must be null or one that was given to the engine with a request it still serves.
+/// - No other thread may use that request during `'a`.
+unsafe fn in_flight<'a>(handle: RequestHandle) -> Option<&'a InFlight<'a>> {
+    // SAFETY: handles are made from an `InFlight`, which lives until the request is served.
+    unsafe { handle.cast::<InFlight<'a>>().as_ref() }
+}
+
+/// Runs `body` with the log of a request or, without one, of the base server.
+fn with_log<T>(in_flight: Option<&InFlight<'_>>, body: impl FnOnce(Log<'_>) -> T) -> Option<T> {
+    match in_flight {
+        Some(in_flight) => Some(body(Log::of_request::<Wsgi>(in_flight.request))),
+        None => process::with_base_server(|server| body(Log::of_server::<Wsgi>(server))),
+    }
+}
+
+unsafe extern "C" fn log(handle: RequestHandle, line: *const LogLine<'_>) {
+    panic::guard((), || {
+        // SAFETY: the engine passes a line and a handle that are valid until we return, and does
+        // nothing else with the request meanwhile.
+        let (line, in_flight) = unsafe { (&*line, in_flight(handle)) };
+        let level = Level::from_number(line.level as u8);
+        with_log(in_flight, |log| {
+            if log.enabled(level) {
+                write(log, level, line, &text(line, in_flight));
+            }
+        });
+    });
+}
+
+fn write(log: Log<'_>, level: Level, line: &LogLine<'_>, text: &CString) {
+    let file = line.file.get().and_then(|file| CString::new(file).ok());
+    let origin = file.as_deref().map(|file| Origin {
+        file,
+        line: c_int::try_from(line.line).unwrap_or_default(),
+    });
+    log.write(level, origin, text);
+}
+
+/// The whole line: id, script, and what the engine says.
+fn text(line: &LogLine<'_>, in_flight: Option<&InFlight<'_>>) -> CString {
+    let mut text = Id(line.id).to_string().into_bytes();
+    if let Some(in_flight) = in_flight.filter(|_| line.names_script) {
+        let script = in_flight.request.filename().unwrap_or_default();
+        text.extend_from_slice(b"[script ");
+        text.extend_from_slice(script.to_bytes());
+        text.extend_from_slice(b"] ");
+    }
+    text.extend_from_slice(line.text.or_empty());
+    // A NUL would end the line for C.
+    text.retain(|&byte| byte != 0);
+    CString::new(text).unwrap_or_default()
+}
+
+unsafe extern "C" fn log_level(handle: RequestHandle) -> c_int {
+    panic::guard(Level::NOTICE.number(), || {
+        // SAFETY: as in `log`.
+        let in_flight = unsafe { in_flight(handle) };
+        let level = with_log(in_flight, |log| log.level());
+        level.unwrap_or(Level::NOTICE).number()
+    })
+}
+
+unsafe extern "C" fn read_body(handle: RequestHandle, buffer: *mut u8, length: usize) -> isize {
+    panic::guard(ReadError::Malformed as isize, || {
+        // SAFETY: as in `log`.
+        let Some(in_flight) = (unsafe { in_flight(handle) }) else {
+            return ReadError::Malformed as isize;
+        };
+        let buffer = match length {
+            0 => &mut [],
+            // SAFETY: the engine passes a buffer of that length that it does not use meanwhile.
+            // It may be uninitialised, but is only written to.
+            length => unsafe { slice::from_raw_parts_mut(buffer, length) },
+        };
+        match in_flight.body.borrow_mut().read(buffer) {
+            Ok(length) => isize::try_from(length).unwrap_or(isize::MAX),
+            Err(error) => {
+                // What is left of the body could be taken for the next request.
+                in_flight.request.connection().close_after_request();
+                code(error) as isize
+            }
+        }
+    })
+}
+
+fn code(error: InputError) -> ReadError {
+    match error {
+        InputError::Disconnected => ReadError::Disconnected,
+        InputError::TimedOut => ReadError::TimedOut,
+        InputError::TooLarge => ReadError::TooLarge,
+        _ => ReadError::Malformed,
+    }
+}
+
+unsafe extern "C" fn send(handle: RequestHandle, part: *const Part<'_>) -> Sent {
+    panic::guard(Sent::GONE, || {
+        // SAFETY: as in `log`; what the part points to is valid until we return, too.
+        let (part, in_flight) = unsafe { (&*part, in_flight(handle)) };
+        match in_flight {
+            Some(in_flight) => response::send(in_flight, part),
+            None => Sent::GONE,
+        }
+    })
+}

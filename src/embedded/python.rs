@@ -1,0 +1,159 @@
+//! Python in this child of httpd: started when first needed, ended when the child ends.
+//!
+//! A child that serves no embedded application never loads an engine. Scripts that are to be
+//! preloaded start it as the child starts, otherwise the first request does, on whichever thread
+//! has it; others wait. What cannot be started is not tried again in this child.
+
+use std::ffi::{CStr, CString};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use engine_abi::{Bytes, Engine, EnginesError, LoadedEngine, ProcessConfig, Script};
+use engine_abi::{ServerInfo, Slice};
+use httpd::process::{self, Mpm};
+use httpd::{Level, Pool, Server};
+use wsgi_config::value::HashSeed;
+
+use super::host::HOST;
+use crate::Wsgi;
+use crate::config::{self, Preload, ProcessWide};
+use crate::engines;
+use crate::log::{self, Id};
+
+/// How long applications may take to end, when the child does. httpd kills children that are
+/// still there some ten seconds after it asked them to go.
+const STOP_DEADLINE_MS: u32 = 5_000;
+
+/// Python, once it was tried to start it; `None` if that failed.
+static ENGINE: OnceLock<Option<&'static Engine>> = OnceLock::new();
+
+/// How many threads are in the engine.
+static SERVING: AtomicU32 = AtomicU32::new(0);
+
+/// The engine, started; `None` if this child has to do without.
+pub(super) fn engine() -> Option<&'static Engine> {
+    *ENGINE.get_or_init(|| process::with_base_server(start).flatten())
+}
+
+/// Counts the calling thread as one that is in the engine while `body` runs.
+pub(super) fn while_serving<T>(body: impl FnOnce() -> T) -> T {
+    SERVING.fetch_add(1, Ordering::Relaxed);
+    let result = body();
+    SERVING.fetch_sub(1, Ordering::Relaxed);
+    result
+}
+
+/// As a child starts: loads the scripts that are to be preloaded, and sees to it that Python ends
+/// before the child does.
+pub(crate) fn child_init(pool: Pool<'_>, base: Server<'_>) {
+    pool.place(StopAtExit);
+    if super::is_restricted(base) {
+        return;
+    }
+    for preload in config::preloads(base).filter(|script| script.process_group.is_empty()) {
+        let Some(engine) = engine() else { return };
+        load(engine, &preload);
+    }
+}
+
+/// Loads a script before its first request. If that fails, the first request tries again; the
+/// cause is in the log.
+fn load(engine: &Engine, preload: &Preload<'_>) {
+    let script = Script {
+        path: Bytes::new(preload.script.to_bytes()),
+        application_group: Bytes::new(preload.application_group.to_bytes()),
+        mtime: -1,
+        reload: true,
+    };
+    // SAFETY: the engine was started; the script is valid until the call returns.
+    let _logged = unsafe { (engine.preload)(&raw const script) };
+}
+
+fn start(base: Server<'_>) -> Option<&'static Engine> {
+    let config = base.config::<Wsgi>().process();
+    let engine = match load_engine(config) {
+        Ok(engine) => engine,
+        Err(error) => {
+            log::server(base, Level::ERROR, Id(1), error);
+            return None;
+        }
+    };
+    let warnings: Vec<_> = config
+        .python_warnings
+        .iter()
+        .map(|filter| Bytes::new(filter.to_bytes()))
+        .collect();
+    let config = process_config(config, &warnings);
+    // SAFETY: the engine is started once in this process, as `ENGINE` is set once; the host's
+    // table is static, and the configuration valid until the call returns.
+    let failure = unsafe { (engine.start)(&raw const HOST, &raw const config) };
+    (failure == 0).then_some(engine)
+}
+
+/// Why there is no engine in this process.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+enum StartError {
+    Engines(#[from] EnginesError),
+    Load(#[from] engine_abi::LoadError),
+}
+
+fn load_engine(config: &ProcessWide) -> Result<&'static Engine, StartError> {
+    let file = engines::of(config)?;
+    Ok(LoadedEngine::load(&file.path)?.functions())
+}
+
+fn process_config<'a>(config: &'a ProcessWide, warnings: &'a [Bytes<'a>]) -> ProcessConfig<'a> {
+    let mpm = Mpm::query();
+    let optional = |text: &'a Option<CString>| Bytes::from(text.as_deref().map(CStr::to_bytes));
+    ProcessConfig {
+        process_group: Bytes::new(b""),
+        python_home: optional(&config.python_home),
+        python_path: optional(&config.python_path),
+        python_eggs: Bytes::NONE,
+        python_warnings: Slice::new(warnings),
+        python_optimize: config.python_optimize,
+        python_hash_seed: match config.python_hash_seed {
+            HashSeed::Random => -1,
+            HashSeed::Fixed(seed) => seed.into(),
+        },
+        dont_write_bytecode: config.dont_write_bytecode,
+        destroy_interpreter: config.destroy_interpreter,
+        restrict_stdin: config.restrict_stdin,
+        restrict_stdout: config.restrict_stdout,
+        restrict_signal: config.restrict_signal,
+        case_sensitive: config.case_sensitive,
+        multithread: mpm.is_threaded && mpm.max_threads != 1,
+        multiprocess: mpm.is_forked && mpm.max_daemons != 1,
+        run_once: false,
+        maximum_processes: mpm.max_daemons,
+        threads_per_process: mpm.max_threads,
+        server: ServerInfo {
+            version: process::COMPILED_VERSION,
+            description: Bytes::new(process::description().to_bytes()),
+            build_date: Bytes::new(process::build_date().to_bytes()),
+            mpm_name: Bytes::new(process::mpm_name().to_bytes()),
+            maximum_processes: mpm.max_daemons,
+            threads_per_process: mpm.max_threads,
+        },
+    }
+}
+
+/// Ends Python, when dropped: with the pool of the child.
+#[derive(Debug)]
+struct StopAtExit;
+
+impl Drop for StopAtExit {
+    fn drop(&mut self) {
+        let Some(Some(engine)) = ENGINE.get() else {
+            return;
+        };
+        // A child with one thread ends from inside a signal handler. If that came in the middle of
+        // a request, this thread is in Python already, and cannot end it.
+        if !Mpm::query().is_threaded && SERVING.load(Ordering::Relaxed) > 0 {
+            return;
+        }
+        // SAFETY: the engine was started, and this is dropped once.
+        let _logged = unsafe { (engine.stop)(Bytes::new(b""), STOP_DEADLINE_MS) };
+    }
+}

@@ -1,0 +1,214 @@
+//! The environ, as far as it is made of strings: CGI variables, request headers, and what
+//! `SetEnv` and other modules added.
+//!
+//! Everything goes through the request's `subprocess_env`, where other modules see it too. What
+//! the server knows for certain is set over what `SetEnv` said. Runs on the thread that processes
+//! the request; all of it lives in the request's pool.
+
+use std::borrow::Cow;
+use std::ffi::CStr;
+use std::sync::OnceLock;
+
+use engine_abi::{Bytes, Pair};
+use httpd::{Request, Table};
+use wsgi_config::header;
+use wsgi_config::proxies::Scheme;
+use wsgi_config::url;
+use wsgi_config::value::MapHead;
+
+use crate::config::RequestConfig;
+use crate::trusted_proxy;
+
+/// The environ of a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Environ<'r> {
+    /// Names and values; of those with one name the last counts.
+    pub(crate) pairs: &'r [Pair<'r>],
+    /// Whether the scheme of the request is `https`.
+    pub(crate) https: bool,
+}
+
+/// Where an application is in the URL space, and what of the URL lies below it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mount<'r> {
+    /// `SCRIPT_NAME`
+    pub(crate) script_name: &'r CStr,
+    /// `PATH_INFO`
+    pub(crate) path_info: &'r CStr,
+}
+
+impl<'r> Mount<'r> {
+    /// Splits the URL's path of a request. Runs of slashes count as one.
+    pub(crate) fn of(request: Request<'r>) -> Self {
+        let uri = request.uri();
+        let path_info = request.path_info().unwrap_or_default();
+        // With a server-side include, URL and extra path are not of the same request.
+        let is_included = request.protocol() == c"INCLUDED";
+        let end = if path_info.is_empty() || is_included {
+            uri.count_bytes()
+        } else {
+            request.path_info_start(path_info)
+        };
+        Self {
+            script_name: collapse(request, uri, end),
+            path_info: collapse(request, path_info, path_info.count_bytes()),
+        }
+    }
+}
+
+/// The first `end` bytes of a path, without duplicate slashes; the path itself if that is the same.
+fn collapse<'r>(request: Request<'r>, path: &'r CStr, end: usize) -> &'r CStr {
+    let bytes = path.to_bytes();
+    match url::collapse_slashes(bytes.get(..end).unwrap_or(bytes)) {
+        Cow::Borrowed(same) if same.len() == bytes.len() => path,
+        collapsed => request.pool().copy(&collapsed),
+    }
+}
+
+/// Builds the environ of a request.
+pub(crate) fn build<'r>(
+    request: Request<'r>,
+    config: &RequestConfig<'r>,
+    mount: &Mount<'r>,
+) -> Environ<'r> {
+    drop_ambiguous_headers(request);
+    request.add_common_vars();
+    let env = request.subprocess_env();
+    set_cgi(request, env, config, mount);
+    set_authorization(request, env, config);
+    set_mod_wsgi(request, env, config, mount);
+    let scheme = trusted_proxy::apply(request, config);
+    Environ {
+        https: is_https(request, env, scheme),
+        pairs: pairs(request, env),
+    }
+}
+
+/// Takes out, for good, headers whose names could pass for those of others once they are
+/// variables: `X_User` for `X-User`.
+fn drop_ambiguous_headers(request: Request<'_>) {
+    let headers = request.headers_in();
+    let is_ambiguous = |name: &&CStr| !header::is_plain(name.to_bytes());
+    while let Some(name) = headers.iter().map(|(name, _)| name).find(is_ambiguous) {
+        headers.unset(name);
+    }
+}
+
+fn set_cgi<'r>(
+    request: Request<'r>,
+    env: Table<'r>,
+    config: &RequestConfig<'r>,
+    mount: &Mount<'r>,
+) {
+    env.set(c"SERVER_PROTOCOL", request.protocol());
+    env.set(c"REQUEST_METHOD", method(request, config.map_head));
+    env.set(c"QUERY_STRING", request.args().unwrap_or_default());
+    env.set(c"REQUEST_URI", request_uri(request));
+    env.set(c"SCRIPT_NAME", mount.script_name);
+    env.set(c"PATH_INFO", mount.path_info);
+}
+
+/// The method, as the application is to see it: one that makes no body when asked for `HEAD`
+/// would keep filters that look at the body from making the right headers.
+fn method(request: Request<'_>, map_head: MapHead) -> &CStr {
+    let as_get = request.is_head()
+        && match map_head {
+            MapHead::Auto => request.has_content_filter(),
+            MapHead::On => true,
+            MapHead::Off => false,
+        };
+    if as_get { c"GET" } else { request.method() }
+}
+
+/// The URL as it stands in the request line; with `CGIVar REQUEST_URI current-uri`, as it is now.
+fn request_uri(request: Request<'_>) -> &CStr {
+    if request.cgi_var_rule(c"REQUEST_URI") == Some(c"current-uri") {
+        return request.uri();
+    }
+    let line = request.request_line().unwrap_or_default().to_bytes();
+    let mut words = line
+        .split(|byte| byte.is_ascii_whitespace())
+        .filter(|word| !word.is_empty());
+    request.pool().copy(words.nth(1).unwrap_or_default())
+}
+
+/// Passes the client's credentials on, if the application is the one that checks them.
+fn set_authorization<'r>(request: Request<'r>, env: Table<'r>, config: &RequestConfig<'r>) {
+    let authorization = request.headers_in().get(c"Authorization");
+    if let Some(authorization) = authorization.filter(|_| config.pass_authorization) {
+        env.set(c"HTTP_AUTHORIZATION", authorization);
+    }
+}
+
+fn set_mod_wsgi<'r>(
+    request: Request<'r>,
+    env: Table<'r>,
+    config: &RequestConfig<'r>,
+    mount: &Mount<'r>,
+) {
+    let connection = request.connection();
+    let port = request.pool().decimal(connection.local_port().into());
+    env.set(c"mod_wsgi.script_name", mount.script_name);
+    env.set(c"mod_wsgi.path_info", mount.path_info);
+    env.set(c"mod_wsgi.process_group", config.process_group);
+    env.set(c"mod_wsgi.application_group", config.application_group);
+    env.set(c"mod_wsgi.callable_object", config.callable);
+    env.set(
+        c"mod_wsgi.request_handler",
+        request.handler().unwrap_or_default(),
+    );
+    env.set(c"mod_wsgi.handler_script", c"");
+    env.set(
+        c"mod_wsgi.listener_host",
+        connection.local_hostname().unwrap_or_default(),
+    );
+    env.set(c"mod_wsgi.listener_port", port);
+    env.set(c"mod_wsgi.server_pid", server_pid());
+    env.set(c"mod_wsgi.request_id", request.log_id().unwrap_or_default());
+    if let Some(id) = connection.log_id() {
+        env.set(c"mod_wsgi.connection_id", id);
+    }
+}
+
+/// The number of this child, in digits.
+fn server_pid() -> &'static CStr {
+    static PID: OnceLock<std::ffi::CString> = OnceLock::new();
+    PID.get_or_init(|| std::ffi::CString::new(std::process::id().to_string()).unwrap_or_default())
+}
+
+/// Whether the scheme is `https`: a trusted proxy knows best, then mod_ssl. The variable `HTTPS`
+/// is how an administrator says so.
+fn is_https(request: Request<'_>, env: Table<'_>, proxy_says: Option<Scheme>) -> bool {
+    match proxy_says {
+        Some(scheme) => scheme.is_https_or(|| says_https(env)),
+        None => request.connection().is_https() || says_https(env),
+    }
+}
+
+fn says_https(env: Table<'_>) -> bool {
+    let value = env.get(c"HTTPS").unwrap_or_default().to_bytes();
+    value == b"1" || value.eq_ignore_ascii_case(b"on")
+}
+
+/// What the application gets of the variables.
+fn pairs<'r>(request: Request<'r>, env: Table<'r>) -> &'r [Pair<'r>] {
+    let variables = env.iter().filter(|(name, _)| !is_withheld(name.to_bytes()));
+    let pairs = variables.map(|(name, value)| Pair {
+        name: Bytes::new(name.to_bytes()),
+        value: Bytes::from(value.map(CStr::to_bytes)),
+    });
+    request.pool().collect(env.len(), pairs)
+}
+
+/// Whether a variable is not for applications: it describes the server's own environment, it
+/// costs or means nothing in WSGI, it is for transport only, or HTTP clients would take it for
+/// configuration.
+fn is_withheld(name: &[u8]) -> bool {
+    match name {
+        b"PATH" | b"LD_LIBRARY_PATH" | b"LIBPATH" | b"SHLIB_PATH" | b"DYLD_LIBRARY_PATH" => true,
+        b"GATEWAY_INTERFACE" | b"PATH_TRANSLATED" | b"SERVER_SIGNATURE" => true,
+        b"REMOTE_HOST" | b"REMOTE_IDENT" => true,
+        b"HTTPS" | b"HTTP_PROXY" => true,
+        name => name.starts_with(b"mod_wsgi.x-"),
+    }
+}

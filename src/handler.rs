@@ -1,0 +1,180 @@
+//! The handler: decides whether a request is ours, and whether its script may run, before anything
+//! of Python is touched.
+//!
+//! The checks, their order, statuses and ids are those administrators know; they are listed in
+//! docs/directives.md. Runs on the thread that processes the request.
+
+use std::ffi::CStr;
+
+use httpd::request::FileType;
+use httpd::{Level, Request, Status};
+use wsgi_config::header;
+
+use crate::alias;
+use crate::config::RequestConfig;
+use crate::embedded;
+use crate::environ::{self, Mount};
+use crate::log::{self, Id};
+
+/// The name of the handler.
+pub(crate) const WSGI_SCRIPT: &CStr = c"wsgi-script";
+/// The same, as a content type, for `AddType`.
+const WSGI_TYPE: &CStr = c"application/x-httpd-wsgi";
+
+/// Why a request is refused: what the client is told, and what the log says.
+struct Refusal {
+    status: Status,
+    id: Id,
+    text: String,
+}
+
+impl Refusal {
+    fn new(status: Status, id: u16, text: impl Into<String>) -> Self {
+        Self {
+            status,
+            id: Id(id),
+            text: text.into(),
+        }
+    }
+}
+
+/// Answers a request that was mapped to a script.
+pub(crate) fn handler(request: Request<'_>) -> Status {
+    let name = request.handler().unwrap_or_default();
+    if name != WSGI_SCRIPT && name != WSGI_TYPE {
+        return Status::DECLINED;
+    }
+    serve(request).unwrap_or_else(|refusal| {
+        log::script(request, Level::ERROR, refusal.id, &refusal.text);
+        refusal.status
+    })
+}
+
+fn serve(request: Request<'_>) -> Result<Status, Refusal> {
+    let aliased = alias::is_aliased(request);
+    check_script(request, aliased)?;
+    let mount = Mount::of(request);
+    let config = RequestConfig::resolve(request, aliased, mount.script_name.to_bytes());
+    check_path_info(request)?;
+    let content_length = check_body(request, &config)?;
+    check_process_group(&config)?;
+    check_embedded(request)?;
+    let environ = environ::build(request, &config, &mount);
+    embedded::serve(request, &config, &environ, content_length).ok_or_else(|| {
+        Refusal::new(
+            Status::INTERNAL_SERVER_ERROR,
+            210,
+            "Python could not be started in this process, see the earlier messages in the server's \
+             error log.",
+        )
+    })
+}
+
+/// Whether the request was mapped to a file that may be run.
+fn check_script(request: Request<'_>, aliased: bool) -> Result<(), Refusal> {
+    if !aliased && !request.allows_exec_cgi() {
+        return Err(Refusal::new(
+            Status::FORBIDDEN,
+            134,
+            "Options ExecCGI is off here, and the script was not reached through a \
+             WSGIScriptAlias, so it may not be run.",
+        ));
+    }
+    match request.file_type() {
+        FileType::Missing => Err(Refusal::new(
+            Status::NOT_FOUND,
+            135,
+            "There is no such WSGI script, or it is out of reach for the server's User.",
+        )),
+        FileType::Directory => Err(Refusal::new(
+            Status::FORBIDDEN,
+            136,
+            "This is a directory and not a WSGI script.",
+        )),
+        FileType::Other => Ok(()),
+    }
+}
+
+fn check_path_info(request: Request<'_>) -> Result<(), Refusal> {
+    let path_info = request.path_info().unwrap_or_default();
+    if request.rejects_path_info() && !path_info.is_empty() {
+        return Err(Refusal::new(
+            Status::NOT_FOUND,
+            137,
+            "The URL goes on after the script, which AcceptPathInfo Off forbids here.",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether the request's body can be passed on to an application. Returns its length, if the client
+/// stated it.
+fn check_body(request: Request<'_>, config: &RequestConfig<'_>) -> Result<Option<u64>, Refusal> {
+    let headers = request.headers_in();
+    if let Some(coding) = headers.get(c"Transfer-Encoding") {
+        check_transfer_coding(coding, config)?;
+    }
+    let Some(length) = headers.get(c"Content-Length") else {
+        return Ok(None);
+    };
+    let length = header::content_length(length.to_bytes()).ok_or_else(|| {
+        Refusal::new(
+            Status::BAD_REQUEST,
+            141,
+            format!("The Content-Length {length:?} of the request is not a number."),
+        )
+    })?;
+    let limit = request.limit_request_body().unsigned_abs();
+    if limit > 0 && limit < length {
+        return Err(Refusal::new(
+            Status::REQUEST_ENTITY_TOO_LARGE,
+            0,
+            format!("The request's body of {length} bytes exceeds LimitRequestBody {limit}."),
+        ));
+    }
+    Ok(Some(length))
+}
+
+fn check_transfer_coding(coding: &CStr, config: &RequestConfig<'_>) -> Result<(), Refusal> {
+    if !coding.to_bytes().eq_ignore_ascii_case(b"chunked") {
+        return Err(Refusal::new(
+            Status::NOT_IMPLEMENTED,
+            138,
+            format!("The Transfer-Encoding {coding:?} of the request is not known."),
+        ));
+    }
+    if !config.chunked_request {
+        return Err(Refusal::new(
+            Status::LENGTH_REQUIRED,
+            139,
+            "The request has a body of unknown length (Transfer-Encoding: chunked), which is \
+             refused unless WSGIChunkedRequest is On.",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether the process group exists. None does yet but the processes of httpd itself.
+fn check_process_group(config: &RequestConfig<'_>) -> Result<(), Refusal> {
+    if config.process_group.is_empty() {
+        return Ok(());
+    }
+    let name = config.process_group.to_string_lossy();
+    Err(Refusal::new(
+        Status::INTERNAL_SERVER_ERROR,
+        150,
+        format!("No WSGI daemon process called '{name}' has been configured."),
+    ))
+}
+
+fn check_embedded(request: Request<'_>) -> Result<(), Refusal> {
+    if embedded::is_restricted(request.connection().base_server()) {
+        return Err(Refusal::new(
+            Status::INTERNAL_SERVER_ERROR,
+            143,
+            "WSGIRestrictEmbedded is On, so no application runs in the processes of httpd, and \
+             this one has no process group.",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! Lines of ours in httpd's error log: `WSGI0135: [script /srv/app.wsgi] text`.
+//!
+//! The id names the event for good; docs/errors.md lists them. Lines below `warn` have none. May
+//! be used on any thread, in any phase.
+
+use std::ffi::CString;
+use std::fmt;
+use std::panic::Location;
+
+use httpd::log::Origin;
+use httpd::{Level, Log, Parms, Request, Server};
+
+use crate::Wsgi;
+
+/// The stable number of an event; zero for lines that have none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Id(pub(crate) u16);
+
+impl Id {
+    /// For lines without one.
+    pub(crate) const NONE: Self = Self(0);
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            &Self::NONE => Ok(()),
+            Self(number) => write!(f, "WSGI{number:04}: "),
+        }
+    }
+}
+
+/// Writes a line to a server's log.
+#[track_caller]
+pub(crate) fn server(server: Server<'_>, level: Level, id: Id, text: impl fmt::Display) {
+    write(
+        Log::of_server::<Wsgi>(server),
+        level,
+        format_args!("{id}{text}"),
+    );
+}
+
+/// Writes a line about a directive that is being read, and where it stands.
+#[track_caller]
+pub(crate) fn directive(parms: &Parms<'_>, level: Level, id: Id, text: impl fmt::Display) {
+    let file = parms.file().unwrap_or_default().to_string_lossy();
+    let line = parms.line();
+    write(
+        parms.log(),
+        level,
+        format_args!("{id}{text} ({file}:{line})"),
+    );
+}
+
+/// Writes a line about a request and its script to the request's log.
+#[track_caller]
+pub(crate) fn script(request: Request<'_>, level: Level, id: Id, text: impl fmt::Display) {
+    let script = request.filename().unwrap_or_default().to_string_lossy();
+    let line = format_args!("{id}[script {script}] {text}");
+    write(Log::of_request::<Wsgi>(request), level, line);
+}
+
+/// Writes a line, with the line of the caller as its origin.
+#[track_caller]
+fn write(log: Log<'_>, level: Level, line: fmt::Arguments<'_>) {
+    if !log.enabled(level) {
+        return;
+    }
+    let caller = Location::caller();
+    let file = CString::new(caller.file()).unwrap_or_default();
+    let origin = Origin {
+        file: &file,
+        line: i32::try_from(caller.line()).unwrap_or_default(),
+    };
+    log.write(level, Some(origin), &one_line(line));
+}
+
+/// The text as C has it: a NUL byte would end it early.
+fn one_line(line: fmt::Arguments<'_>) -> CString {
+    CString::new(line.to_string().replace('\0', "\\0")).unwrap_or_default()
+}
