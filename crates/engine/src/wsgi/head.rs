@@ -113,7 +113,9 @@ mod tests {
             (
                 head.status,
                 text(head.status_line),
-                headers.map(|pair| (text(pair.name), text(pair.value))).collect(),
+                headers
+                    .map(|pair| (text(pair.name), text(pair.value)))
+                    .collect(),
             )
         })
     }

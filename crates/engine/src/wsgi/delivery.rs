@@ -1,0 +1,145 @@
+//! What the application returned, on its way to the client.
+//!
+//! PEP 3333: each item of the iterable goes out before the next one is asked for; `close()` is
+//! called when the request is over, however it ends. A list or tuple of bytes has no such moments:
+//! it goes out in one piece, which in the usual case is copied, so that neither the objects nor
+//! the GIL are needed any more when a slow client gets it.
+
+use engine_abi::{Bytes, FileRegion, Outcome};
+
+use super::Call;
+use super::file_wrapper::keeping_position;
+use super::response::{Response, Unsent};
+use super::start_response::raise;
+use crate::python::{Attached, Detached, Object, Owned, Raised, Result};
+
+/// Bodies up to this size are copied. Copying one takes a few microseconds, which is less than
+/// taking the GIL once more in order to free it.
+const COPIED: usize = 64 * 1024;
+
+/// What is left to do for a response.
+#[derive(Debug)]
+pub(super) enum Rest {
+    /// Sending this, which is all or the end of it.
+    Finish(Vec<u8>),
+    /// Nothing.
+    Over(Outcome),
+    /// Letting the client see that the application failed.
+    Fail,
+}
+
+impl Rest {
+    /// Does it.
+    pub(super) fn finish(self, detached: &Detached, response: &Response) -> Outcome {
+        match self {
+            Self::Finish(data) => response.finish(detached, &[Bytes::new(&data)]),
+            Self::Over(outcome) => outcome,
+            Self::Fail => response.fail(),
+        }
+    }
+}
+
+impl Call<'_> {
+    /// Sends what the application returned, as far as that needs the GIL.
+    pub(super) fn deliver<'py>(&self, result: &Object<'py>) -> Rest {
+        let delivered = match result.exact_items() {
+            Some(items) => self.deliver_items(result, &items),
+            None => return self.deliver_iterable(result),
+        };
+        delivered.unwrap_or_else(|raised| self.fail(&raised))
+    }
+
+    /// A list or tuple: it has no `close()`.
+    fn deliver_items<'py>(&self, result: &Object<'py>, items: &[Owned<'py>]) -> Result<'py, Rest> {
+        let bytes: Option<Vec<&[u8]>> = items.iter().map(|item| item.as_bytes()).collect();
+        match bytes {
+            Some(bytes) => self.deliver_whole(result.py(), &bytes),
+            None => self.iterate(result),
+        }
+    }
+
+    fn deliver_whole<'py>(&self, py: Attached<'py>, bytes: &[&[u8]]) -> Result<'py, Rest> {
+        self.check_started(py)?;
+        let size: usize = bytes.iter().map(|bytes| bytes.len()).sum();
+        if size <= COPIED {
+            return Ok(Rest::Finish(bytes.concat()));
+        }
+        let bytes: Vec<Bytes<'_>> = bytes.iter().map(|bytes| Bytes::new(bytes)).collect();
+        let response = &*self.response;
+        Ok(Rest::Over(
+            py.detach(|detached| response.finish(detached, &bytes)),
+        ))
+    }
+
+    fn deliver_iterable(&self, result: &Object<'_>) -> Rest {
+        let _closing = Closing { call: self, result };
+        if let Some(region) = self.file_region(result) {
+            let response = &*self.response;
+            return Rest::Over(result.py().detach(|detached| {
+                keeping_position(region.fd, || response.finish_with_file(detached, region))
+            }));
+        }
+        let delivered = self.iterate(result);
+        // Reported here, and so before whatever `close()` raises.
+        delivered.unwrap_or_else(|raised| self.fail(&raised))
+    }
+
+    /// The file that the application wants sent, if it is that simple.
+    fn file_region(&self, result: &Object<'_>) -> Option<FileRegion> {
+        let wrapper = self.state.file_wrapper.downcast(result)?;
+        if !self.response.is_started() || self.response.is_sent() {
+            return None;
+        }
+        wrapper.region(result.py())
+    }
+
+    fn iterate<'py>(&self, iterable: &Object<'py>) -> Result<'py, Rest> {
+        let py = iterable.py();
+        let response = &*self.response;
+        let items = iterable.iter()?;
+        while let Some(item) = items.next()? {
+            let data = item.as_bytes().ok_or_else(|| {
+                let kind = item.type_name();
+                let message = format!("the response's iterable must yield bytes, not {kind}");
+                Raised::type_error(py, &message)
+            })?;
+            if data.is_empty() {
+                continue;
+            }
+            match py.detach(|detached| response.send(detached, data)) {
+                Ok(()) => {}
+                Err(Unsent::Gone) => return Ok(Rest::Over(Outcome::complete())),
+                Err(unsent) => return Err(raise(py, unsent)),
+            }
+        }
+        self.check_started(py)?;
+        Ok(Rest::Finish(Vec::new()))
+    }
+
+    fn check_started<'py>(&self, py: Attached<'py>) -> Result<'py, ()> {
+        if self.response.is_started() {
+            return Ok(());
+        }
+        Err(raise(py, Unsent::Unstarted))
+    }
+}
+
+/// Calls the `close()` of what the application returned, if it has one: once, in every ending.
+struct Closing<'a, 'py> {
+    call: &'a Call<'a>,
+    result: &'a Object<'py>,
+}
+
+impl Drop for Closing<'_, '_> {
+    fn drop(&mut self) {
+        let name = self.call.state.close.bind(self.result.py());
+        let closed = match self.result.attribute_if_any(name) {
+            Ok(Some(close)) => close.call(&[]).map(drop),
+            Ok(None) => Ok(()),
+            Err(raised) => Err(raised),
+        };
+        if let Err(raised) = closed {
+            self.call.report(&raised);
+        }
+    }
+}

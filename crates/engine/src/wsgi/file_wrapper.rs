@@ -1,0 +1,229 @@
+//! `wsgi.file_wrapper`, PEP 3333's optional platform-specific file handling.
+//!
+//! Iterated, it is what it wraps, read block by block. Returned by an application while it wraps a
+//! real file, it is not iterated at all: the host sends the file.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::{CStr, c_int};
+use std::mem::MaybeUninit;
+
+use engine_abi::FileRegion;
+use pyo3_ffi as ffi;
+
+use crate::python::{
+    Attached, Class, Definition, Instance, Object, Owned, Raised, Result, Stored, Visit,
+};
+
+const BLOCK: isize = 8192;
+
+/// A file-like object, as an iterable.
+pub(super) struct FileWrapper {
+    /// `None` before `__init__`.
+    file: RefCell<Option<Stored>>,
+    block: Cell<isize>,
+    closed: Cell<bool>,
+}
+
+impl Class for FileWrapper {
+    const NAME: &'static CStr = c"mod_wsgi.FileWrapper";
+    const DOC: &'static CStr = c"FileWrapper(filelike, blksize=8192)\n--\n\n\
+        An iterable over a file-like object, which the server may send in a faster way.";
+    const SUBCLASSABLE: bool = true;
+    const COLLECTED: bool = true;
+
+    fn define(definition: Definition<Self>) -> Definition<Self> {
+        definition
+            .constructor(Self::new)
+            .initializer(Self::init)
+            .getter(c"filelike", c"The object that is wrapped.", Self::filelike)
+            .getter(c"blksize", c"How much is read at a time.", Self::blksize)
+            .method(
+                c"close",
+                c"close()\n--\n\nClose the object that is wrapped.",
+                Self::close,
+            )
+            .iter_self()
+            .next(Self::next)
+    }
+
+    fn traverse(&self, visit: &mut Visit) {
+        if let Ok(file) = self.file.try_borrow()
+            && let Some(file) = &*file
+        {
+            visit.object(file);
+        }
+    }
+
+    fn clear(&self) {
+        drop(self.file.take());
+    }
+}
+
+impl FileWrapper {
+    fn new<'py>(_: &Object<'py>, _: Option<&Object<'py>>) -> Result<'py, Self> {
+        Ok(Self {
+            file: RefCell::new(None),
+            block: Cell::new(0),
+            closed: Cell::new(false),
+        })
+    }
+
+    fn init<'py>(
+        this: &Instance<'py, Self>,
+        arguments: &Object<'py>,
+        keywords: Option<&Object<'py>>,
+    ) -> Result<'py, ()> {
+        let (file, block) = parse(arguments, keywords)?;
+        if block < 0 {
+            let message = "blksize must not be negative";
+            return Err(Raised::value_error(this.py(), message));
+        }
+        this.block.set(block);
+        this.closed.set(false);
+        let previous = this.file.replace(Some(file.stored()));
+        drop(previous);
+        Ok(())
+    }
+
+    fn filelike<'py>(this: &Instance<'py, Self>) -> Result<'py, Owned<'py>> {
+        if this.closed.get() {
+            return Err(closed(this.py()));
+        }
+        Ok(this
+            .file(this.py())
+            .unwrap_or_else(|| this.py().none().owned()))
+    }
+
+    fn blksize<'py>(this: &Instance<'py, Self>) -> Result<'py, Owned<'py>> {
+        this.py().int(this.block.get() as i64)
+    }
+
+    fn next<'py>(this: &Instance<'py, Self>) -> Result<'py, Option<Owned<'py>>> {
+        let file = Self::filelike(this)?;
+        // Looked up, for a subclass may have its own.
+        let block = this.as_object().attribute_named(c"blksize")?;
+        if !block.is_int() {
+            let message = format!("blksize must be an int, not {}", block.type_name());
+            return Err(Raised::type_error(this.py(), &message));
+        }
+        let data = file.call_method_named(c"read", [&block])?;
+        match data.as_bytes() {
+            Some([]) => Ok(None),
+            Some(_) => Ok(Some(data)),
+            None => {
+                let kind = data.type_name();
+                let message = format!("file wrapper read() must return bytes, not {kind}");
+                Err(Raised::type_error(this.py(), &message))
+            }
+        }
+    }
+
+    fn close<'py>(
+        this: &Instance<'py, Self>,
+        arguments: &[&Object<'py>],
+    ) -> Result<'py, Owned<'py>> {
+        let py = this.py();
+        if !arguments.is_empty() {
+            return Err(Raised::type_error(py, "close() takes no arguments"));
+        }
+        if !this.closed.replace(true)
+            && let Some(file) = this.file(py)
+        {
+            // Whether it has a `close()`, and what that raises, is of no interest any more.
+            let _ = file.call_method_named(c"close", []);
+        }
+        Ok(py.none().owned())
+    }
+
+    /// The part of a real file that is wrapped: from where it stands to its end. `None` if what is
+    /// wrapped must be iterated over instead.
+    pub(super) fn region(&self, py: Attached<'_>) -> Option<FileRegion> {
+        let file = self.file(py).filter(|_| !self.closed.get())?;
+        let fd = descriptor(&file)?;
+        let offset = file.call_method_named(c"tell", []).ok()?;
+        let offset = u64::try_from(offset.to_i64().ok()?).ok()?;
+        Some(FileRegion {
+            fd,
+            offset,
+            length: regular_size(fd)?.saturating_sub(offset),
+        })
+    }
+
+    fn file<'py>(&self, py: Attached<'py>) -> Option<Owned<'py>> {
+        let file = self.file.borrow();
+        file.as_ref().map(|file| file.bind(py).owned())
+    }
+}
+
+/// Runs `f`, which may read from a descriptor, and puts the descriptor back to where it stood: the
+/// application may go on using its file.
+pub(super) fn keeping_position<R>(fd: c_int, f: impl FnOnce() -> R) -> R {
+    // SAFETY: only numbers are passed; a descriptor that is none makes the calls fail.
+    let position = unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) };
+    let result = f();
+    if position >= 0 {
+        // SAFETY: as above.
+        unsafe { libc::lseek(fd, position, libc::SEEK_SET) };
+    }
+    result
+}
+
+fn closed(py: Attached<'_>) -> Raised<'_> {
+    Raised::value_error(py, "I/O operation on closed file")
+}
+
+fn parse<'py>(
+    arguments: &Object<'py>,
+    keywords: Option<&Object<'py>>,
+) -> Result<'py, (Owned<'py>, isize)> {
+    let keywords = keywords.map_or(std::ptr::null_mut(), Object::as_ptr);
+    let mut names = [c"filelike".as_ptr(), c"blksize".as_ptr(), std::ptr::null()];
+    let mut file = std::ptr::null_mut();
+    let mut block = BLOCK;
+    // SAFETY: the arguments are a tuple and a dict or null; the names end with null; the format
+    // asks for an object, of which the reference is borrowed, and perhaps a `Py_ssize_t`.
+    let parsed = unsafe {
+        ffi::PyArg_ParseTupleAndKeywords(
+            arguments.as_ptr(),
+            keywords,
+            c"O|n:FileWrapper".as_ptr(),
+            names.as_mut_ptr().cast(),
+            &raw mut file,
+            &raw mut block,
+        )
+    };
+    if parsed == 0 {
+        return Err(Raised::take(arguments.py()));
+    }
+    // SAFETY: set by a successful parse; the arguments keep it alive.
+    let file: &Object<'py> = unsafe { Object::borrow(file) };
+    Ok((file.owned(), block))
+}
+
+/// The descriptor of a file-like object.
+fn descriptor(file: &Object<'_>) -> Option<c_int> {
+    // SAFETY: the object is alive and the thread attached.
+    let fd = unsafe { ffi::PyObject_AsFileDescriptor(file.as_ptr()) };
+    if fd < 0 {
+        // Most have none; that is what is being asked.
+        drop(Raised::take_if_any(file.py()));
+        return None;
+    }
+    Some(fd)
+}
+
+/// The size of a regular file.
+fn regular_size(fd: c_int) -> Option<u64> {
+    let mut facts = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the function fills the struct or says that it did not.
+    let facts = unsafe {
+        if libc::fstat(fd, facts.as_mut_ptr()) != 0 {
+            return None;
+        }
+        facts.assume_init()
+    };
+    if facts.st_mode & libc::S_IFMT != libc::S_IFREG {
+        return None;
+    }
+    u64::try_from(facts.st_size).ok()
+}

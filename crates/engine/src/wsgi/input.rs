@@ -1,0 +1,292 @@
+//! `wsgi.input`: the body of the request as a file-like object.
+//!
+//! Reads run with the GIL released, straight into the `bytes` that the application gets. How large
+//! that becomes is decided by what arrives: the length that the client states is a hint for the
+//! first guess, and no more.
+
+use std::ffi::CStr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+
+use engine_abi::ReadError;
+
+use super::body::Body;
+use crate::host::{Exchange, ReadFailure};
+use crate::python::{
+    Attached, Class, Definition, Detached, Exception, Instance, Memory, Object, Owned, Raised,
+    Result, UnfinishedBytes,
+};
+
+/// The most that is set aside for a body before any of it has arrived, one byte included that
+/// shows its end.
+const MOST_AHEAD: usize = 1024 * 1024 + 1;
+
+/// What is set aside when the length of the body is not known.
+const LEAST_AHEAD: usize = 8 * 1024;
+
+/// The body of a request.
+pub(super) struct Input {
+    exchange: Arc<Exchange>,
+    /// The length that the client has stated.
+    stated: Option<usize>,
+    /// Locked while the host reads, so on attached threads only tried.
+    body: Mutex<Body>,
+}
+
+impl Class for Input {
+    const NAME: &'static CStr = c"mod_wsgi.Input";
+    const DOC: &'static CStr = c"The body of a request.";
+
+    fn define(definition: Definition<Self>) -> Definition<Self> {
+        definition
+            .method(
+                c"read",
+                c"read(size=-1, /)\n--\n\nRead size bytes, fewer at the end of the body only.",
+                Self::read,
+            )
+            .method(
+                c"readline",
+                c"readline(size=-1, /)\n--\n\nRead a line, but no more than size bytes of it.",
+                Self::read_line,
+            )
+            .method(
+                c"readlines",
+                c"readlines(hint=-1, /)\n--\n\nRead lines, until they make up hint bytes.",
+                Self::read_lines,
+            )
+            .method(
+                c"close",
+                c"close()\n--\n\nDo nothing: the body belongs to the request.",
+                Self::close,
+            )
+            .iter(Self::iter)
+            .next(Self::next)
+    }
+}
+
+impl Input {
+    /// The body that belongs to an exchange.
+    pub(super) fn new(exchange: Arc<Exchange>, stated: i64) -> Self {
+        Self {
+            exchange,
+            stated: usize::try_from(stated).ok(),
+            body: Mutex::default(),
+        }
+    }
+
+    fn read<'py>(
+        this: &Instance<'py, Self>,
+        arguments: &[&Object<'py>],
+    ) -> Result<'py, Owned<'py>> {
+        let py = this.py();
+        this.check_open(py)?;
+        let limit = size_argument(py, "read", arguments)?;
+        if limit == Some(0) {
+            let input: &Self = this;
+            let begun = py.detach(|detached| input.begin(detached));
+            begun.map_err(|failure| raise(py, failure))?;
+            return py.bytes(b"");
+        }
+        this.read_up_to(py, limit.unwrap_or(usize::MAX))
+    }
+
+    fn read_line<'py>(
+        this: &Instance<'py, Self>,
+        arguments: &[&Object<'py>],
+    ) -> Result<'py, Owned<'py>> {
+        this.check_open(this.py())?;
+        let limit = size_argument(this.py(), "readline", arguments)?;
+        this.line(this.py(), limit.unwrap_or(usize::MAX))
+    }
+
+    fn read_lines<'py>(
+        this: &Instance<'py, Self>,
+        arguments: &[&Object<'py>],
+    ) -> Result<'py, Owned<'py>> {
+        let py = this.py();
+        this.check_open(py)?;
+        let hint = size_argument(py, "readlines", arguments)?.filter(|&hint| hint > 0);
+        let lines = py.list(&[])?;
+        let mut total = 0;
+        while hint.is_none_or(|hint| total < hint) {
+            let line = this.line(py, usize::MAX)?;
+            match line.as_bytes().unwrap_or_default().len() {
+                0 => break,
+                length => total += length,
+            }
+            lines.append(&line)?;
+        }
+        Ok(lines)
+    }
+
+    fn close<'py>(
+        this: &Instance<'py, Self>,
+        arguments: &[&Object<'py>],
+    ) -> Result<'py, Owned<'py>> {
+        let py = this.py();
+        this.check_open(py)?;
+        if !arguments.is_empty() {
+            return Err(Raised::type_error(py, "close() takes no arguments"));
+        }
+        Ok(py.none().owned())
+    }
+
+    fn iter<'py>(this: &Instance<'py, Self>) -> Result<'py, Owned<'py>> {
+        this.check_open(this.py())?;
+        Ok(this.as_object().owned())
+    }
+
+    fn next<'py>(this: &Instance<'py, Self>) -> Result<'py, Option<Owned<'py>>> {
+        this.check_open(this.py())?;
+        let line = this.line(this.py(), usize::MAX)?;
+        let is_end = line.as_bytes().is_none_or(<[u8]>::is_empty);
+        Ok((!is_end).then_some(line))
+    }
+
+    fn check_open<'py>(&self, py: Attached<'py>) -> Result<'py, ()> {
+        if self.exchange.is_closed() {
+            return Err(raise(py, ReadFailure::Closed));
+        }
+        Ok(())
+    }
+
+    fn read_up_to<'py>(&self, py: Attached<'py>, limit: usize) -> Result<'py, Owned<'py>> {
+        if self.is_exhausted() {
+            return py.bytes(b"");
+        }
+        let ahead = self
+            .stated
+            .map_or(LEAST_AHEAD, |length| length.saturating_add(1));
+        let mut size = limit.min(ahead.clamp(LEAST_AHEAD, MOST_AHEAD));
+        let mut bytes = UnfinishedBytes::new(py, size)?;
+        loop {
+            let memory = bytes.memory();
+            let is_end = py
+                .detach(|detached| self.fill(detached, memory))
+                .map_err(|failure| raise(py, failure))?;
+            if is_end || size == limit {
+                return bytes.finish();
+            }
+            size = limit.min(size.saturating_mul(2));
+            bytes.resize(size)?;
+        }
+    }
+
+    fn line<'py>(&self, py: Attached<'py>, limit: usize) -> Result<'py, Owned<'py>> {
+        loop {
+            // Most lines are here already. If another thread is reading just now, wait below.
+            if let Some(line) = self.buffered_line(py, limit) {
+                return line;
+            }
+            py.detach(|detached| self.find_line(detached, limit))
+                .map_err(|failure| raise(py, failure))?;
+        }
+    }
+
+    fn buffered_line<'py>(
+        &self,
+        py: Attached<'py>,
+        limit: usize,
+    ) -> Option<Result<'py, Owned<'py>>> {
+        let mut body = self.try_body()?;
+        let length = body.line_length(limit)?;
+        Some(py.bytes(body.take_line(length)))
+    }
+
+    fn is_exhausted(&self) -> bool {
+        self.try_body().is_some_and(|body| body.is_exhausted())
+    }
+
+    fn begin(&self, detached: &Detached) -> std::result::Result<(), ReadFailure> {
+        self.body(detached)
+            .begin(&mut |room: &mut [u8]| self.exchange.read(detached, room))
+    }
+
+    fn find_line(&self, detached: &Detached, limit: usize) -> std::result::Result<(), ReadFailure> {
+        self.body(detached)
+            .find_line(limit, &mut |room: &mut [u8]| {
+                self.exchange.read(detached, room)
+            })
+    }
+
+    /// Fills the memory, and says whether the end of the body came first.
+    fn fill(
+        &self,
+        detached: &Detached,
+        memory: &mut Memory,
+    ) -> std::result::Result<bool, ReadFailure> {
+        let mut body = self.body(detached);
+        loop {
+            let room = memory.room();
+            let size = room.len();
+            if size == 0 {
+                return Ok(false);
+            }
+            let mut source = |room: &mut [u8]| self.exchange.read(detached, room);
+            let filled = body.fill(room, &mut source)?;
+            memory.keep(filled);
+            if filled < size {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn body(&self, _: &Detached) -> MutexGuard<'_, Body> {
+        // After a panic the body is where it was, or ends early.
+        self.body.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn try_body(&self) -> Option<MutexGuard<'_, Body>> {
+        match self.body.try_lock() {
+            Ok(body) => Some(body),
+            Err(TryLockError::Poisoned(body)) => Some(body.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+}
+
+/// The optional argument of the reading methods; `None` is no limit.
+fn size_argument<'py>(
+    py: Attached<'py>,
+    method: &str,
+    arguments: &[&Object<'py>],
+) -> Result<'py, Option<usize>> {
+    match arguments {
+        [] => Ok(None),
+        [size] if size.is_none() => Ok(None),
+        [size] => Ok(usize::try_from(size.to_size()?).ok()),
+        _ => {
+            let count = arguments.len();
+            let message = format!("{method}() takes at most 1 argument ({count} given)");
+            Err(Raised::type_error(py, &message))
+        }
+    }
+}
+
+/// Why a read failed, as the exception the application gets: an `OSError` of some kind, so that
+/// frameworks take it for what it is, except where the application itself is at fault.
+fn raise(py: Attached<'_>, failure: ReadFailure) -> Raised<'_> {
+    let (exception, cause) = match failure {
+        ReadFailure::Closed => {
+            let message = "wsgi.input cannot be used any more: its request is over";
+            return Raised::runtime_error(py, message);
+        }
+        ReadFailure::Host(ReadError::Disconnected) => (
+            Exception::ConnectionResetError,
+            "the client closed the connection before it had sent the whole body",
+        ),
+        ReadFailure::Host(ReadError::TimedOut) => (
+            Exception::TimeoutError,
+            "the client sent nothing for longer than the server waits (Timeout)",
+        ),
+        ReadFailure::Host(ReadError::TooLarge) => (
+            Exception::OsError,
+            "the body is larger than LimitRequestBody allows",
+        ),
+        ReadFailure::Host(ReadError::Malformed) => (
+            Exception::OsError,
+            "the body is malformed, or an input filter refused it",
+        ),
+    };
+    let message = format!("mod_wsgi request data read error: {cause}");
+    Raised::new(py, exception, &message)
+}

@@ -1,0 +1,166 @@
+//! PEP 3333: from the callable to the last byte of the response.
+//!
+//! [`run`] builds the environ, calls the application and takes what it returns, on the request's
+//! thread with the GIL held; [`Ending::finish`] does what is left when the GIL has been released,
+//! which for a simple response is to send all of it.
+//!
+//! - [`environ`] with [`names`] makes the environ
+//! - [`input`] with [`body`] and [`lines`] is `wsgi.input`
+//! - [`start_response`] with [`validate`] and [`head`] is what begins a response
+//! - [`delivery`] with [`response`] sends it, and decides how it ends
+//! - [`file_wrapper`] is `wsgi.file_wrapper`
+
+mod body;
+mod delivery;
+mod environ;
+mod file_wrapper;
+mod head;
+mod input;
+mod lines;
+mod names;
+mod response;
+mod start_response;
+mod validate;
+
+use std::sync::Arc;
+
+use engine_abi::{Outcome, Request};
+
+use self::delivery::Rest;
+use self::environ::Environs;
+use self::file_wrapper::FileWrapper;
+use self::input::Input;
+use self::response::Response;
+use self::start_response::{StartResponse, Write};
+use crate::host::Exchange;
+use crate::interpreter::Interpreter;
+use crate::log;
+use crate::python::{Detached, Object, Owned, Raised, Result, Stored, Type};
+
+/// What an interpreter keeps for its requests.
+pub(crate) struct State {
+    environs: Environs,
+    input: Type<Input>,
+    start_response: Type<StartResponse>,
+    write: Type<Write>,
+    file_wrapper: Type<FileWrapper>,
+    /// `close`
+    close: Stored,
+}
+
+/// What is left to do for a request without the GIL.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    rest: Rest,
+    response: Option<Arc<Response>>,
+}
+
+impl State {
+    /// Makes it, and adds to the module `mod_wsgi` what is public of it.
+    pub(crate) fn create<'py>(module: &Object<'py>) -> Result<'py, Self> {
+        let py = module.py();
+        let file_wrapper = Type::create(module)?;
+        module.set_attribute(c"FileWrapper", file_wrapper.as_object(py))?;
+        Ok(Self {
+            environs: Environs::create(py, file_wrapper.as_object(py))?,
+            input: Type::create(module)?,
+            start_response: Type::create(module)?,
+            write: Type::create(module)?,
+            file_wrapper,
+            close: py.intern(c"close")?,
+        })
+    }
+}
+
+impl Ending {
+    /// The ending of a request that no application has answered.
+    pub(crate) const fn refused(status: u16) -> Self {
+        Self {
+            rest: Rest::Over(Outcome::refused(status)),
+            response: None,
+        }
+    }
+
+    /// Sends what is left of the response.
+    pub(crate) fn finish(self, detached: &Detached) -> Outcome {
+        match (self.rest, self.response) {
+            (Rest::Over(outcome), _) => outcome,
+            (rest, Some(response)) => rest.finish(detached, &response),
+            (_, None) => Outcome::refused(500),
+        }
+    }
+}
+
+/// A request that an application answers.
+struct Call<'a> {
+    state: &'static State,
+    request: &'a Request<'a>,
+    response: Arc<Response>,
+}
+
+/// Has the application answer a request. What it raises is in the log when this returns.
+pub(crate) fn run(
+    application: &Object<'_>,
+    interpreter: &'static Interpreter,
+    request: &Request<'_>,
+    exchange: &Arc<Exchange>,
+) -> Ending {
+    let call = Call {
+        state: interpreter.wsgi(),
+        request,
+        response: Arc::new(Response::new(Arc::clone(exchange), is_for_head(request))),
+    };
+    let rest = match call.make(application, interpreter) {
+        Ok(result) => call.deliver(&result),
+        Err(raised) => call.fail(&raised),
+    };
+    Ending {
+        rest,
+        response: Some(call.response),
+    }
+}
+
+impl Call<'_> {
+    /// Calls the application.
+    fn make<'py>(
+        &self,
+        application: &Object<'py>,
+        interpreter: &'static Interpreter,
+    ) -> Result<'py, Owned<'py>> {
+        let (py, state) = (application.py(), self.state);
+        let exchange = self.response.exchange();
+        let errors = log::errors(py, interpreter, exchange)?;
+        let input = Input::new(Arc::clone(exchange), self.request.content_length);
+        let input = state.input.instantiate(py, input)?;
+        let environ = state.environs.build(self.request, &input, &errors)?;
+        let start_response = StartResponse::new(state, Arc::clone(&self.response));
+        let start_response = state.start_response.instantiate(py, start_response)?;
+        application.call(&[&environ, &start_response])
+    }
+
+    /// Reports what the application, or building its environ, has raised.
+    fn fail(&self, raised: &Raised<'_>) -> Rest {
+        self.report(raised);
+        Rest::Fail
+    }
+
+    fn report(&self, raised: &Raised<'_>) {
+        let script = self.request.script.path.or_empty();
+        log::exception(
+            raised.value().py(),
+            self.response.exchange(),
+            script,
+            raised,
+        );
+    }
+}
+
+/// Whether the client gets the head of the response only.
+fn is_for_head(request: &Request<'_>) -> bool {
+    let method = request
+        .environ
+        .get()
+        .iter()
+        .find(|variable| variable.name.get() == Some(b"REQUEST_METHOD"));
+    method.is_some_and(|method| method.value.get() == Some(b"HEAD"))
+}

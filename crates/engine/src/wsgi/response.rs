@@ -1,0 +1,365 @@
+//! The response of one request: its head, what of it has gone out, and how it ends.
+//!
+//! Shared by the request's thread and by the objects the application got, `start_response` and
+//! `write`, which it may call on any thread and keep for longer than the request.
+//!
+//! ```text
+//!             start            the first part is sent
+//!  Unstarted ───────> Ready(head) ──────────────────> Sent
+//!                      ^    │
+//!                      └────┘ start
+//! ```
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use engine_abi::{Bytes, FileRegion, Level, LogLine, Outcome, Part, Slice};
+
+use super::head::Head;
+use crate::host::{Exchange, SendFailure};
+use crate::python::Detached;
+
+/// A response on its way.
+#[derive(Debug)]
+pub(super) struct Response {
+    exchange: Arc<Exchange>,
+    /// Whether the client asked for the head only.
+    is_for_head: bool,
+    /// Whose turn it is to send, so that the head goes first. Held while the host sends, so only
+    /// locked on detached threads.
+    turn: Mutex<()>,
+    /// Never held while anything can block.
+    progress: Mutex<Progress>,
+}
+
+#[derive(Debug)]
+struct Progress {
+    stage: Stage,
+    /// How much of the body is still to come, if its length was stated.
+    missing: Option<u64>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Unstarted,
+    Ready(Head),
+    Sent,
+}
+
+/// Something to send.
+#[derive(Clone, Copy, Debug)]
+enum Content<'a> {
+    Data(&'a [Bytes<'a>]),
+    File(FileRegion),
+}
+
+/// What follows a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// More, perhaps much later: the client gets this part now.
+    More,
+    /// Nothing: the response is complete.
+    End,
+}
+
+/// Why a part was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unsent {
+    /// There is no head to send first.
+    #[error("start_response() must be called before the response has a body (PEP 3333)")]
+    Unstarted,
+    /// The request is over.
+    #[error("the response cannot be written: its request is over")]
+    Closed,
+    /// The client is gone.
+    #[error("mod_wsgi failed to write response data: the client closed the connection")]
+    Gone,
+}
+
+/// The head has been sent, so it cannot be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AlreadySent;
+
+impl Response {
+    /// The response of an exchange. `is_for_head`: the request's method is `HEAD`.
+    pub(super) const fn new(exchange: Arc<Exchange>, is_for_head: bool) -> Self {
+        Self {
+            exchange,
+            is_for_head,
+            turn: Mutex::new(()),
+            progress: Mutex::new(Progress {
+                stage: Stage::Unstarted,
+                missing: None,
+            }),
+        }
+    }
+
+    /// The exchange that this is the response of.
+    pub(super) const fn exchange(&self) -> &Arc<Exchange> {
+        &self.exchange
+    }
+
+    /// Sets the head, or replaces one that was not sent yet.
+    pub(super) fn start(&self, head: Head) -> Result<(), AlreadySent> {
+        let mut progress = lock(&self.progress);
+        if matches!(progress.stage, Stage::Sent) {
+            return Err(AlreadySent);
+        }
+        progress.stage = Stage::Ready(head);
+        Ok(())
+    }
+
+    /// Whether there is a head, sent or not.
+    pub(super) fn is_started(&self) -> bool {
+        !matches!(lock(&self.progress).stage, Stage::Unstarted)
+    }
+
+    /// Whether the head was sent.
+    pub(super) fn is_sent(&self) -> bool {
+        matches!(lock(&self.progress).stage, Stage::Sent)
+    }
+
+    /// Sends a piece of the body, so that the client has it when this returns. What goes beyond
+    /// the stated length is dropped.
+    pub(super) fn send(&self, detached: &Detached, data: &[u8]) -> Result<(), Unsent> {
+        self.deliver(detached, Content::Data(&[Bytes::new(data)]), Then::More)
+    }
+
+    /// Sends the rest of the body and with it the end of the response.
+    pub(super) fn finish(&self, detached: &Detached, data: &[Bytes<'_>]) -> Outcome {
+        let sent = self.deliver(detached, Content::Data(data), Then::End);
+        self.outcome(detached, sent)
+    }
+
+    /// Sends a file as the whole body. If the application stated no length, the file's is stated.
+    pub(super) fn finish_with_file(&self, detached: &Detached, region: FileRegion) -> Outcome {
+        if let Stage::Ready(head) = &mut lock(&self.progress).stage
+            && head.content_length().is_none()
+            && head.allows_body()
+        {
+            head.set_content_length(region.length);
+        }
+        let sent = self.deliver(detached, Content::File(region), Then::End);
+        self.outcome(detached, sent)
+    }
+
+    /// How the request ends when the application has failed.
+    pub(super) fn fail(&self) -> Outcome {
+        if self.is_sent() {
+            Outcome::truncated()
+        } else {
+            Outcome::refused(500)
+        }
+    }
+
+    fn deliver(&self, detached: &Detached, content: Content<'_>, then: Then) -> Result<(), Unsent> {
+        let _turn = lock(&self.turn);
+        let mut progress = lock(&self.progress);
+        let head = progress.take_head(self.is_for_head)?;
+        let offered = content.length();
+        let admitted = progress.admit(offered);
+        let end = then == Then::End && progress.missing.is_none_or(|missing| missing == 0);
+        drop(progress);
+        if head.is_none() && admitted == 0 && !end {
+            return Ok(());
+        }
+        with_head(head.as_ref(), |head| {
+            if admitted == offered {
+                return self.send_part(detached, head, content, end);
+            }
+            content.cut(admitted, |content| {
+                self.send_part(detached, head, content, end)
+            })
+        })
+    }
+
+    fn send_part(
+        &self,
+        detached: &Detached,
+        head: *const engine_abi::Head<'_>,
+        content: Content<'_>,
+        end: bool,
+    ) -> Result<(), Unsent> {
+        let (data, file): (&[Bytes<'_>], *const FileRegion) = match &content {
+            Content::Data(data) => (data, std::ptr::null()),
+            Content::File(region) => (&[], region),
+        };
+        let part = Part {
+            head,
+            data: Slice::new(data),
+            file,
+            flush: !end,
+            end,
+        };
+        self.exchange
+            .send(detached, &part)
+            .map_err(|failure| match failure {
+                SendFailure::Closed => Unsent::Closed,
+                SendFailure::Gone => Unsent::Gone,
+            })
+    }
+
+    /// How the request ends after its last part.
+    fn outcome(&self, detached: &Detached, sent: Result<(), Unsent>) -> Outcome {
+        let missing = lock(&self.progress).missing.unwrap_or(0);
+        match sent {
+            Err(Unsent::Unstarted) => Outcome::refused(500),
+            Ok(()) if missing > 0 => {
+                self.report_missing(detached, missing);
+                Outcome::truncated()
+            }
+            Ok(()) | Err(Unsent::Gone | Unsent::Closed) => Outcome::complete(),
+        }
+    }
+
+    /// Says in the log what the client sees as a broken connection.
+    fn report_missing(&self, detached: &Detached, missing: u64) {
+        let text = format!(
+            "the application's response is {missing} bytes shorter than its Content-Length \
+             header states; the connection is closed so that the client does not wait for the rest"
+        );
+        self.exchange.log(
+            detached,
+            &LogLine {
+                level: Level::Error,
+                id: SHORT_BODY,
+                names_script: true,
+                text: Bytes::from(text.as_str()),
+                file: Bytes::NONE,
+                line: 0,
+            },
+        );
+    }
+}
+
+/// The id of the line that reports a body shorter than stated.
+const SHORT_BODY: u16 = 1040;
+
+impl Progress {
+    /// The head, if this part is the first.
+    fn take_head(&mut self, is_for_head: bool) -> Result<Option<Head>, Unsent> {
+        if matches!(self.stage, Stage::Unstarted) {
+            return Err(Unsent::Unstarted);
+        }
+        let Stage::Ready(head) = std::mem::replace(&mut self.stage, Stage::Sent) else {
+            return Ok(None);
+        };
+        if !is_for_head && head.allows_body() {
+            self.missing = head.content_length();
+        }
+        Ok(Some(head))
+    }
+
+    /// How much of `offered` still belongs to the body.
+    fn admit(&mut self, offered: u64) -> u64 {
+        let Some(missing) = &mut self.missing else {
+            return offered;
+        };
+        let admitted = offered.min(*missing);
+        *missing -= admitted;
+        admitted
+    }
+}
+
+impl Content<'_> {
+    fn length(self) -> u64 {
+        match self {
+            Self::Data(data) => data.iter().map(|bytes| bytes.or_empty().len() as u64).sum(),
+            Self::File(region) => region.length,
+        }
+    }
+
+    /// Lends the first `length` bytes.
+    fn cut<R>(self, length: u64, lend: impl FnOnce(Content<'_>) -> R) -> R {
+        match self {
+            Self::Data(data) => lend(Content::Data(&cut(data, length))),
+            Self::File(region) => lend(Content::File(FileRegion { length, ..region })),
+        }
+    }
+}
+
+fn cut<'a>(data: &[Bytes<'a>], length: u64) -> Vec<Bytes<'a>> {
+    let mut left = usize::try_from(length).unwrap_or(usize::MAX);
+    data.iter()
+        .filter_map(|bytes| {
+            let bytes = bytes.or_empty();
+            let kept = bytes.get(..left).unwrap_or(bytes);
+            left -= kept.len();
+            (!kept.is_empty()).then(|| Bytes::new(kept))
+        })
+        .collect()
+}
+
+/// Lends the head, or null if there is none, as a part takes it.
+fn with_head<R>(head: Option<&Head>, lend: impl FnOnce(*const engine_abi::Head<'_>) -> R) -> R {
+    match head {
+        Some(head) => head.lend(|head| lend(head)),
+        None => lend(std::ptr::null()),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic while the guard is held has changed nothing half-way.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress(head: &[(&[u8], &[u8])], status: &[u8]) -> Progress {
+        let mut ready = Head::new(status).unwrap();
+        for (name, value) in head {
+            ready.push(name, value).unwrap();
+        }
+        Progress {
+            stage: Stage::Ready(ready),
+            missing: None,
+        }
+    }
+
+    #[test]
+    fn a_stated_length_bounds_the_body() {
+        let mut progress = progress(&[(b"Content-Length", b"5")], b"200 OK");
+        assert!(progress.take_head(false).unwrap().is_some());
+        assert!(progress.take_head(false).unwrap().is_none());
+        assert_eq!(progress.admit(3), 3);
+        assert_eq!(progress.admit(3), 2);
+        assert_eq!(progress.admit(3), 0);
+        assert_eq!(progress.missing, Some(0));
+    }
+
+    #[test]
+    fn without_a_body_no_length_is_missing() {
+        let length: &[(&[u8], &[u8])] = &[(b"Content-Length", b"5")];
+        for (is_for_head, status) in [(true, &b"200 OK"[..]), (false, b"304 Not Modified")] {
+            let mut progress = progress(length, status);
+            assert!(progress.take_head(is_for_head).unwrap().is_some());
+            assert_eq!(progress.missing, None);
+        }
+    }
+
+    #[test]
+    fn nothing_goes_before_the_head() {
+        let mut progress = Progress {
+            stage: Stage::Unstarted,
+            missing: None,
+        };
+        assert_eq!(progress.take_head(false).unwrap_err(), Unsent::Unstarted);
+    }
+
+    #[test]
+    fn data_is_cut_across_pieces() {
+        let data = [Bytes::new(b"abc"), Bytes::new(b""), Bytes::new(b"def")];
+        let kept = |length| {
+            let pieces = cut(&data, length);
+            pieces
+                .iter()
+                .map(|bytes| bytes.or_empty())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(kept(0), Vec::<&[u8]>::new());
+        assert_eq!(kept(3), [b"abc"]);
+        assert_eq!(kept(4), [&b"abc"[..], b"d"]);
+        assert_eq!(kept(9), [b"abc", b"def"]);
+    }
+}
