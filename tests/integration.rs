@@ -41,6 +41,8 @@ mod interpreters; // interpreters, their modules, and the threads that enter the
 mod iteration; // the iterable an application returns
 #[path = "integration/keepalive.rs"]
 mod keepalive; // connections that outlive a request
+#[path = "integration/lifecycle.rs"]
+mod lifecycle; // preloading, restarts, stopping, crashes
 #[path = "integration/project.rs"]
 mod project; // which crate may depend on which, and that differences are documented
 #[path = "integration/scripts.rs"]
