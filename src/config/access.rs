@@ -80,7 +80,10 @@ impl User {
     }
 
     fn walk(&self, path: &Path) -> Result<(PathBuf, Metadata), Obstacle> {
-        let mut steps: Vec<&Path> = path.ancestors().collect();
+        // Without the slash at its end, which would make a file "not a directory".
+        let path = path.components().as_path();
+        let is_step = |step: &&Path| !step.as_os_str().is_empty();
+        let mut steps: Vec<&Path> = path.ancestors().filter(is_step).collect();
         let mut last = None;
         while let Some(step) = steps.pop() {
             let metadata = fs::metadata(step).map_err(|error| Obstacle::of(step, error))?;

@@ -38,7 +38,7 @@ pub(super) enum Mistake<'c> {
         user: &'c User,
         obstacle: Obstacle,
     },
-    #[error("{later} never matches: {earlier} comes before it and takes all its URLs; swap them")]
+    #[error("{later} never matches: {earlier} comes first and takes all its URLs")]
     Shadowed {
         later: &'c ScriptAlias,
         earlier: &'c ScriptAlias,
@@ -58,7 +58,7 @@ pub(super) enum Mistake<'c> {
     PythonHomeNotADirectory(&'c Path),
     #[error("WSGIPythonHome: user \"{0}\", as whom Python runs, cannot get at it: {1}")]
     PythonHomeUnreachable(&'c User, Obstacle),
-    #[error("WSGITrustedProxyHeaders: no effect has {0}")]
+    #[error("WSGITrustedProxyHeaders: without effect, for {0}")]
     TrustedProxyHeader(UnknownWord),
     #[error("WSGIPythonOptimize: {0}")]
     Optimize(OptimizeWarning),
@@ -82,12 +82,9 @@ impl Mistake<'_> {
     }
 }
 
-/// Reports a mistake in the directive being read. Not when httpd only rehearses its start, for
-/// then it reads everything again.
+/// Reports a mistake in the directive being read.
 pub(super) fn report_while_reading(parms: &Parms<'_>, mistake: &Mistake<'_>) {
-    if process::phase() != Phase::Rehearsal {
-        log::directive(parms, Level::WARN, mistake.id(), mistake);
-    }
+    log::directive(parms, Level::WARN, mistake.id(), mistake);
 }
 
 /// Reports the mistakes of the whole configuration.
@@ -99,11 +96,9 @@ pub(crate) fn check(base: Server<'_>) {
     for server in base.iter() {
         let aliases = server.config::<Wsgi>().own_aliases();
         for (index, alias) in aliases.iter().enumerate() {
-            report(
-                server,
-                check_urls(alias, aliases.get(..index).unwrap_or_default()).err(),
-            );
-            report(server, check_target(alias, &user).err());
+            let earlier = aliases.get(..index).unwrap_or_default();
+            let checked = check_urls(alias, earlier).and_then(|()| check_target(alias, &user));
+            report(server, checked.err());
         }
     }
 }

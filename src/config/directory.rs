@@ -10,6 +10,7 @@ use httpd::{Config, Parms, Refusal};
 use wsgi_config::group::Group;
 use wsgi_config::proxies::{Network, TrustedHeader, TrustedProxies};
 use wsgi_config::value::{self, MapHead};
+use wsgi_config::words::Words;
 
 use crate::config::c_string;
 use crate::config::checks::{self, Mistake};
@@ -82,30 +83,35 @@ pub(crate) fn map_head_to_get(
     Ok(())
 }
 
-/// `WSGITrustedProxyHeaders`, called for each name. One that means nothing has no effect.
-pub(crate) fn trusted_proxy_header(
+/// `WSGITrustedProxyHeaders`: adds to what was said in the same place. A name that means nothing has
+/// no effect.
+pub(crate) fn trusted_proxy_headers(
     config: &mut DirConfig,
     parms: &Parms<'_>,
-    name: &CStr,
+    names: &CStr,
 ) -> Result<(), Refusal> {
-    let headers = config.trusted_proxy_headers.get_or_insert_default();
-    match TrustedHeader::parse(name.to_bytes()) {
-        Ok(header) => Arc::make_mut(headers).push(header),
-        Err(unknown) => {
-            checks::report_while_reading(parms, &Mistake::TrustedProxyHeader(unknown));
+    for name in Words::new(names.to_bytes()) {
+        let headers = Arc::make_mut(config.trusted_proxy_headers.get_or_insert_default());
+        match TrustedHeader::parse(&name) {
+            Ok(header) => headers.push(header),
+            Err(unknown) => {
+                checks::report_while_reading(parms, &Mistake::TrustedProxyHeader(unknown));
+            }
         }
     }
     Ok(())
 }
 
-/// `WSGITrustedProxies`, called for each address.
-pub(crate) fn trusted_proxy(
+/// `WSGITrustedProxies`: adds to what was said in the same place.
+pub(crate) fn trusted_proxies(
     config: &mut DirConfig,
     _: &Parms<'_>,
-    network: &CStr,
+    networks: &CStr,
 ) -> Result<(), Refusal> {
-    let network = Network::parse(network.to_bytes())?;
-    Arc::make_mut(config.trusted_proxies.get_or_insert_default()).push(network);
+    for network in Words::new(networks.to_bytes()) {
+        let network = Network::parse(&network)?;
+        Arc::make_mut(config.trusted_proxies.get_or_insert_default()).push(network);
+    }
     Ok(())
 }
 

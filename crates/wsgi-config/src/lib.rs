@@ -8,6 +8,7 @@
 //! - [`words`] splits a line as httpd does; [`nearest`] finds the word that was meant.
 //! - [`value`] reads the single values: flags, seeds, levels.
 //! - [`script_alias`] reads a `WSGIScriptAlias`; [`url`] matches URLs against it.
+//! - [`daemon_process`] reads a `WSGIDaemonProcess`.
 //! - [`group`] expands `%{GLOBAL}`, `%{RESOURCE}` and their relatives.
 //! - [`header`] names the CGI variable of a request header; [`proxies`] decides which of those
 //!   variables a proxy may have set.
@@ -17,6 +18,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod daemon_process;
 pub mod group;
 pub mod header;
 pub mod nearest;

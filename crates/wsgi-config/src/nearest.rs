@@ -35,11 +35,11 @@ impl UnknownWord {
 
 impl fmt::Display for UnknownWord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.word)?;
-        if let Some(nearest) = self.nearest {
-            write!(f, "; did you mean \"{nearest}\"?")?;
+        write!(f, "\"{}\" is not one of {}", self.word, self.allowed)?;
+        match self.nearest {
+            Some(nearest) => write!(f, "; did you mean \"{nearest}\"?"),
+            None => Ok(()),
         }
-        write!(f, " (allowed: {})", self.allowed)
     }
 }
 
@@ -96,11 +96,11 @@ mod tests {
     fn the_message_names_the_word_the_nearest_and_all() {
         assert_eq!(
             UnknownWord::new(b"Of", &["On", "Off"]).to_string(),
-            "\"Of\"; did you mean \"Off\"? (allowed: On, Off)"
+            "\"Of\" is not one of On, Off; did you mean \"Off\"?"
         );
         assert_eq!(
             UnknownWord::new(b"\xff", &["On", "Off"]).to_string(),
-            "\"\u{fffd}\" (allowed: On, Off)"
+            "\"\u{fffd}\" is not one of On, Off"
         );
     }
 }

@@ -50,10 +50,10 @@ pub enum ScriptAliasError {
     )]
     TooFewArguments(&'static str),
     /// A word is no option at all.
-    #[error("{0}; options have the form option=value, with one of {names}", names = OPTIONS.join(", "))]
+    #[error("{0}; options are written option=value, with one of {names}", names = OPTIONS.join(", "))]
     NotAnOption(#[from] OptionSyntaxError),
     /// The option is none of ours.
-    #[error("unknown option {0}")]
+    #[error("the option {0}")]
     UnknownOption(UnknownWord),
     /// The option needs a value.
     #[error("the option {option}= needs a value, such as {example}")]
@@ -64,7 +64,7 @@ pub enum ScriptAliasError {
         example: &'static str,
     },
     /// The option is a switch and the value is not one of its positions.
-    #[error("the option pass-authorization= cannot be {0}")]
+    #[error("pass-authorization={0}")]
     NotAFlag(UnknownWord),
 }
 
@@ -223,12 +223,13 @@ mod tests {
             ),
             (
                 "/x /w Process-Group=y",
-                "unknown option \"Process-Group\"; did you mean \"process-group\"?",
+                "the option \"Process-Group\" is not one of process-group, application-group, \
+                 callable-object, pass-authorization; did you mean \"process-group\"?",
             ),
             (
                 "/x /w user=y",
-                "unknown option \"user\" (allowed: process-group, application-group, \
-              callable-object, pass-authorization)",
+                "the option \"user\" is not one of process-group, application-group, \
+                 callable-object, pass-authorization",
             ),
             (
                 "/x /w process-group=",
@@ -248,7 +249,7 @@ mod tests {
             ),
             (
                 "/x /w pass-authorization=yes",
-                "the option pass-authorization= cannot be \"yes\"; did you mean \"On\"?",
+                "pass-authorization=\"yes\" is not one of On, Off; did you mean \"On\"?",
             ),
         ];
         for (arguments, message) in cases {

@@ -71,7 +71,7 @@ pub enum HashSeed {
 
 /// A word that is no hash seed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a hash seed (allowed: \"random\" or an integer from 0 to 4294967295)")]
+#[error("\"{0}\" is neither \"random\" nor an integer from 0 to 4294967295")]
 pub struct HashSeedError(String);
 
 /// Reads the value of `WSGIPythonHashSeed`: `random`, in lower case, or an integer.
@@ -94,7 +94,7 @@ pub fn hash_seed(word: &[u8]) -> Result<HashSeed, HashSeedError> {
 
 /// An optimisation level that is no number. The directive takes it all the same, as zero.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not an optimisation level (0, 1 or 2) and counts as {1}")]
+#[error("\"{0}\" is not an optimisation level (0, 1 or 2) and counts as {1}")]
 pub struct OptimizeWarning(String, i32);
 
 /// Reads the value of `WSGIPythonOptimize` as C's `atoi` does: the number at its start, or 0;
@@ -123,6 +123,12 @@ fn leading_integer(word: &[u8]) -> i64 {
         * sign
 }
 
+/// Reads a number of seconds greater than 0, such as `0.005`.
+pub fn positive_seconds(word: &[u8]) -> Option<f64> {
+    let seconds: f64 = std::str::from_utf8(word).ok()?.parse().ok()?;
+    (seconds.is_finite() && seconds > 0.0).then_some(seconds)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,10 +143,13 @@ mod tests {
     #[test]
     fn other_words_are_answered_with_the_right_one() {
         let cases = [
-            ("yes", "\"yes\"; did you mean \"On\"? (allowed: On, Off)"),
-            ("0", "\"0\"; did you mean \"Off\"? (allowed: On, Off)"),
-            ("ofF ", "\"ofF \"; did you mean \"Off\"? (allowed: On, Off)"),
-            ("maybe", "\"maybe\" (allowed: On, Off)"),
+            ("yes", "\"yes\" is not one of On, Off; did you mean \"On\"?"),
+            ("0", "\"0\" is not one of On, Off; did you mean \"Off\"?"),
+            (
+                "ofF ",
+                "\"ofF \" is not one of On, Off; did you mean \"Off\"?",
+            ),
+            ("maybe", "\"maybe\" is not one of On, Off"),
         ];
         for (word, message) in cases {
             assert_eq!(flag(word.as_bytes()).unwrap_err().to_string(), message);
@@ -158,7 +167,7 @@ mod tests {
         }
         assert_eq!(
             map_head(b"automatic").unwrap_err().to_string(),
-            "\"automatic\"; did you mean \"Auto\"? (allowed: On, Off, Auto)"
+            "\"automatic\" is not one of On, Off, Auto; did you mean \"Auto\"?"
         );
     }
 

@@ -24,13 +24,13 @@ pub struct OptionWord<'a> {
 #[non_exhaustive]
 pub enum OptionSyntaxError {
     /// There is no `=` in it.
-    #[error("{0:?} is not of the form option=value")]
+    #[error("\"{0}\" is not of the form option=value")]
     NoEquals(String),
     /// Nothing stands before the `=`.
-    #[error("the name of the option is missing before {0:?}")]
+    #[error("the name of the option is missing before \"{0}\"")]
     NoKey(String),
     /// There is a blank before the `=`.
-    #[error("there must be no blank between the option {0:?} and its \"=\"")]
+    #[error("there must be no blank between the option \"{0}\" and its \"=\"")]
     BlankBeforeEquals(String),
 }
 
@@ -73,6 +73,15 @@ impl<'a> Words<'a> {
         self.rest = value;
         let value = self.next_word();
         Ok(Some(OptionWord { key, value }))
+    }
+}
+
+impl Iterator for Words<'_> {
+    type Item = Vec<u8>;
+
+    /// The next word, until nothing is left.
+    fn next(&mut self) -> Option<Vec<u8>> {
+        (!self.rest().is_empty()).then(|| self.next_word())
     }
 }
 
@@ -153,12 +162,9 @@ mod tests {
     use super::*;
 
     fn all(line: &str) -> Vec<String> {
-        let mut words = Words::new(line.as_bytes());
-        let mut found = Vec::new();
-        while !words.rest().is_empty() {
-            found.push(lossy(&words.next_word()));
-        }
-        found
+        Words::new(line.as_bytes())
+            .map(|word| lossy(&word))
+            .collect()
     }
 
     #[test]
@@ -239,11 +245,7 @@ mod tests {
 
         #[test]
         fn every_line_comes_to_an_end(line: Vec<u8>) {
-            let mut words = Words::new(&line);
-            for _ in 0..=line.len() {
-                words.next_word();
-            }
-            prop_assert!(words.rest().is_empty());
+            prop_assert!(Words::new(&line).count() <= line.len());
         }
     }
 }

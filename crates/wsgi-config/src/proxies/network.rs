@@ -29,18 +29,18 @@ pub enum Network {
 pub enum NetworkError {
     /// It is neither IPv4 nor IPv6.
     #[error(
-        "{0:?} is not an IP address or network (allowed: forms like 10.1.2.3, 10.1, \
-         10.0.0.0/8, 10.0.0.0/255.0.0.0, fd00::1 and fd00::/8)"
+        "\"{0}\" is not an IP address or network; these look like 10.1.2.3, 10.1, 10.0.0.0/8, \
+         10.0.0.0/255.0.0.0, fd00::1 or fd00::/8"
     )]
     Address(String),
     /// IPv6 is written in lower case here.
-    #[error("the hexadecimal digits of {0:?} must be in lower case; write {1}")]
+    #[error("the hexadecimal digits of \"{0}\" must be in lower case; write {1}")]
     UpperCase(String, String),
     /// An IPv4 address is written as one.
-    #[error("write the IPv4 address {0:?} without the IPv6 notation around it")]
+    #[error("write the IPv4 address \"{0}\" without the IPv6 notation around it")]
     MappedAddress(String),
     /// What follows the slash is neither a number of bits nor a mask.
-    #[error("{0:?} has no valid number of bits behind its slash (allowed: 1 to {1})")]
+    #[error("what follows the slash of \"{0}\" is not a number of bits from 1 to {1}")]
     Mask(String, u32),
 }
 
@@ -260,7 +260,7 @@ mod tests {
             ),
             (
                 "1.2.3.4/33",
-                "\"1.2.3.4/33\" has no valid number of bits behind its slash (allowed: 1 to 32)",
+                "what follows the slash of \"1.2.3.4/33\" is not a number of bits from 1 to 32",
             ),
             ("localhost", "\"localhost\" is not an IP address or network"),
         ];
