@@ -1,6 +1,8 @@
 //! Behaviour over a real httpd: one binary, a module for each topic. `docs/testing.md` tells how
 //! to run it, also against the reference.
 
+#![expect(clippy::expect_used, reason = "a test reports by panicking")]
+
 #[path = "integration/alias.rs"]
 mod alias; // which URL is which script
 #[path = "integration/apps.rs"]

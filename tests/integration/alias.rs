@@ -548,7 +548,7 @@ fn htaccess_makes_scripts_below_the_document_root() {
 #[test]
 fn the_directory_of_the_script_must_be_granted() {
     let server = Site::new()
-        .file("elsewhere/app.wsgi", &answering("secret"))
+        .file("elsewhere/app.wsgi", answering("secret"))
         .config("WSGIScriptAlias /secret ${ROOT}/elsewhere/app.wsgi")
         .start();
     let response = server.get("/secret");

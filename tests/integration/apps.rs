@@ -6,7 +6,7 @@ use testkit::Response;
 
 /// Answers with its whole environ as JSON. Values that are not strings are shown by `repr`. Two
 /// keys are added: `__file__` and `__name__`, of the script.
-pub const ENVIRON: &str = r#"
+pub(crate) const ENVIRON: &str = r#"
 import json
 
 def application(environ, start_response):
@@ -21,7 +21,7 @@ def application(environ, start_response):
 
 /// Answers with where it runs, as JSON: process, user, thread, interpreter, and how often a
 /// request was counted in the `sys` module of that interpreter.
-pub const WHERE: &str = r#"
+pub(crate) const WHERE: &str = r#"
 import json, os, sys, threading
 
 try:
@@ -49,7 +49,7 @@ def application(environ, start_response):
 "#;
 
 /// Answers with the text in it.
-pub fn answering(text: &str) -> String {
+pub(crate) fn answering(text: &str) -> String {
     format!(
         "def application(environ, start_response):\n    \
          start_response('200 OK', [('Content-Type', 'text/plain')])\n    \
@@ -58,28 +58,28 @@ pub fn answering(text: &str) -> String {
 }
 
 /// What [`ENVIRON`] or [`WHERE`] answered.
-pub fn environ(response: &Response) -> Environ {
+pub(crate) fn environ(response: &Response) -> Environ {
     assert_eq!(response.status, 200, "{}", response.text());
     Environ(serde_json::from_slice(&response.body).expect("JSON"))
 }
 
 /// What an application told about itself, by name: its environ, for one.
 #[derive(Debug)]
-pub struct Environ(BTreeMap<String, String>);
+pub(crate) struct Environ(BTreeMap<String, String>);
 
 impl Environ {
     /// The value of `key`, or `<absent>`.
-    pub fn value(&self, key: &str) -> &str {
+    pub(crate) fn value(&self, key: &str) -> &str {
         self.0.get(key).map_or("<absent>", String::as_str)
     }
 
     /// Whether there is such a key.
-    pub fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         self.0.contains_key(key)
     }
 
     /// All keys.
-    pub fn keys(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
 }

@@ -51,7 +51,10 @@ fn reachable(metadata: &Metadata, from: &str) -> BTreeSet<String> {
 /// Asserts that none of `packages` (those that exist) depends on any of `forbidden`.
 fn keep_apart(packages: &[&str], forbidden: &[&str]) {
     let dependencies = dependencies();
-    assert!(dependencies.contains_key("mod_wsgi"), "this is the workspace");
+    assert!(
+        dependencies.contains_key("mod_wsgi"),
+        "this is the workspace"
+    );
     for package in packages {
         let Some(reached) = dependencies.get(*package) else {
             continue;
