@@ -13,9 +13,12 @@ fn root() -> PathBuf {
 
 /// The normal and build dependencies of each package, all the way down, by name.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    // Offline: what the other platforms need is not downloaded and not of interest.
+    let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let options = ["--offline", "--filter-platform", &platform];
     let metadata = MetadataCommand::new()
         .manifest_path(root().join("Cargo.toml"))
-        .other_options(["--offline".to_owned(), "--locked".to_owned()])
+        .other_options(options.map(str::to_owned))
         .exec()
         .expect("cargo metadata");
     let names = metadata
