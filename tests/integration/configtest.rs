@@ -149,7 +149,6 @@ fn a_process_group_that_is_not_static_is_left_to_the_request() {
     ] {
         check_accepted(&format!("WSGIScriptAlias / ${{WSGI}}/a.wsgi {options}"));
     }
-    check_accepted("WSGIProcessGroup nowhere");
 }
 
 #[test]

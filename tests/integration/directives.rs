@@ -18,10 +18,9 @@ enum Context {
     FileInfo,
 }
 
-const DIRECTIVES: [(&str, Context); 24] = [
+const DIRECTIVES: [(&str, Context); 23] = [
     ("WSGIScriptAlias /a ${WSGI}/a.wsgi", Context::Server),
     ("WSGIScriptAliasMatch ^/b ${WSGI}/a.wsgi", Context::Server),
-    ("WSGIProcessGroup %{GLOBAL}", Context::Directory),
     ("WSGIApplicationGroup name", Context::Directory),
     ("WSGICallableObject application", Context::FileInfo),
     ("WSGIScriptReloading On", Context::FileInfo),

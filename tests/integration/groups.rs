@@ -50,8 +50,7 @@ static DIRECTIVES: SharedHttpd = SharedHttpd::new(|| {
                 "WSGIScriptAlias /application/{name} ${{WSGI}}/environ.wsgi\n\
                  <Location /application/{name}>\nWSGIApplicationGroup {form}\n</Location>\n\
                  WSGIScriptAlias /option/{name} ${{WSGI}}/environ.wsgi application-group={form}\n\
-                 WSGIScriptAlias /process/{name} ${{WSGI}}/environ.wsgi\n\
-                 <Location /process/{name}>\nWSGIProcessGroup {form}\n</Location>\n"
+                 WSGIScriptAlias /process/{name} ${{WSGI}}/environ.wsgi process-group={form}\n"
             ))
         })
         .config("WSGIScriptAlias / ${WSGI}/environ.wsgi")
@@ -194,7 +193,8 @@ fn the_well_known_ports_are_left_out() {
 
 #[test]
 fn a_request_without_host_takes_the_name_of_the_server() {
-    let mut connection = DIRECTIVES.borrow().connect();
+    let server = DIRECTIVES.borrow();
+    let mut connection = server.connect();
     connection.send(b"GET /application/host HTTP/1.0\r\n\r\n");
     let seen = environ(&connection.read_response());
     assert_eq!(seen.value("mod_wsgi.application_group"), "localhost");

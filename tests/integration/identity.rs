@@ -89,7 +89,6 @@ fn mod_info_shows_the_module_its_directives_and_their_help() {
         "WSGIDestroyInterpreter",
         "WSGITrustedProxies",
         "WSGITrustedProxyHeaders",
-        "WSGIProcessGroup",
     ] {
         let entry = format!("<tt>{directive} - <i>");
         let start = page

@@ -163,7 +163,11 @@ impl Drop for Httpd {
             eprintln!("the reference logged: {alarms:#?}");
             return;
         }
-        assert!(alarms.is_empty(), "in the error log: {alarms:#?}");
+        assert!(
+            alarms.is_empty(),
+            "in the error log: {alarms:#?}\n{}",
+            all_output(&self.site)
+        );
     }
 }
 
