@@ -20,3 +20,6 @@ mod input;
 mod late;
 #[path = "wsgi/start_response.rs"]
 mod start_response;
+
+/// The process is configured as the host in memory does it.
+fn configure(_: &mut engine_abi::ProcessConfig<'_>) {}

@@ -113,11 +113,6 @@ impl Memory {
     pub(crate) fn keep(&mut self, length: usize) {
         self.filled = self.filled.saturating_add(length).min(self.defined);
     }
-
-    /// The number of bytes kept.
-    pub(crate) const fn filled(&self) -> usize {
-        self.filled
-    }
 }
 
 /// The content of a `bytes`.

@@ -7,8 +7,8 @@ use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use engine_abi::{
-    ABI_VERSION, Bytes, Engine, Host, LogLine, Outcome, Pair, Part, ProcessConfig, ReadError,
-    Request, RequestHandle, Script, Sent, ServerInfo, Slice,
+    ABI_VERSION, Bytes, Engine, Host, Level, LogLine, Outcome, Pair, Part, ProcessConfig,
+    ReadError, Request, RequestHandle, Script, Sent, ServerInfo, Slice,
 };
 
 /// The answer of the application in `source`, a Python script, to a simple `GET` request.
@@ -81,7 +81,10 @@ pub struct Asked {
 pub struct Answer {
     pub outcome: Outcome,
     pub parts: Vec<SentPart>,
+    /// Its log lines, from `warn` up.
     pub log: Vec<String>,
+    /// Its other log lines.
+    pub notices: Vec<String>,
     /// The sizes of the buffers that the host was asked to fill.
     pub reads: Vec<usize>,
 }
@@ -121,6 +124,7 @@ struct State {
     reads: Vec<usize>,
     parts: Vec<SentPart>,
     log: Vec<String>,
+    notices: Vec<String>,
 }
 
 impl Asked {
@@ -242,6 +246,7 @@ impl Asked {
             outcome,
             parts: state.parts,
             log: state.log,
+            notices: state.notices,
             reads: state.reads,
         }
     }
@@ -312,13 +317,15 @@ pub fn engine() -> &'static Engine {
     ENGINE.get_or_init(|| {
         // SAFETY: the table is null or lives as long as the process.
         let engine = unsafe { wsgi_engine::wsgi_engine_entry(ABI_VERSION).as_ref() }.unwrap();
-        let mut config = config();
+        let mut config = CONFIG;
         crate::configure(&mut config);
         // SAFETY: the host's table is a static, the configuration lives until the call returns.
         assert_eq!(
-            unsafe { (engine.start)(&raw const HOST, &CONFIG) },
+            unsafe { (engine.start)(&raw const HOST, &raw const config) },
             0
         );
+        // The engine's hook keeps panics to itself; a failed assertion is one that shall be seen.
+        drop(std::panic::take_hook());
         engine
     })
 }
@@ -389,12 +396,12 @@ unsafe extern "C" fn log(request: RequestHandle, line: *const LogLine<'_>) {
         return;
     }
     // SAFETY: the engine logs with a handle during the request only.
-    unsafe { exchange(request) }
-        .state
-        .lock()
-        .unwrap()
-        .log
-        .push(text);
+    let mut state = unsafe { exchange(request) }.state.lock().unwrap();
+    if line.level <= Level::Warn {
+        state.log.push(text);
+    } else {
+        state.notices.push(text);
+    }
 }
 
 unsafe extern "C" fn log_level(_: RequestHandle) -> c_int {
