@@ -74,17 +74,25 @@ pub(crate) fn serve<'r>(
         // host use meanwhile, one at a time.
         unsafe { (engine.handle)(&raw const abi_request, handle) }
     });
-    Some(conclude(request, outcome))
+    Some(in_flight.conclude(outcome))
 }
 
-/// What httpd is to do after the application.
-fn conclude(request: Request<'_>, outcome: Outcome) -> Status {
-    match outcome.kind {
-        Outcome::COMPLETE => Status::OK,
-        Outcome::REFUSED => Status(outcome.status.into()),
-        _ => {
-            response::abort(request);
-            Status::OK
+impl InFlight<'_> {
+    /// Whether httpd has answered the request already, because of its body.
+    fn is_answered(&self) -> bool {
+        self.body.borrow().is_answered()
+    }
+
+    /// What httpd is to do after the application.
+    fn conclude(&self, outcome: Outcome) -> Status {
+        match outcome.kind {
+            _ if self.is_answered() => Status::FILTER_ERROR,
+            Outcome::COMPLETE => Status::OK,
+            Outcome::REFUSED => Status(outcome.status.into()),
+            _ => {
+                response::abort(self.request);
+                Status::OK
+            }
         }
     }
 }

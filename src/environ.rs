@@ -200,14 +200,12 @@ fn pairs<'r>(request: Request<'r>, env: Table<'r>) -> &'r [Pair<'r>] {
     request.pool().collect(env.len(), pairs)
 }
 
-/// Whether a variable is not for applications: it describes the server's own environment, it
-/// costs or means nothing in WSGI, it is for transport only, or HTTP clients would take it for
-/// configuration.
+/// Whether a variable is not for applications: it describes the server's own environment, or means
+/// nothing in WSGI, or is for transport only, or HTTP clients would take it for configuration.
 fn is_withheld(name: &[u8]) -> bool {
     match name {
         b"PATH" | b"LD_LIBRARY_PATH" | b"LIBPATH" | b"SHLIB_PATH" | b"DYLD_LIBRARY_PATH" => true,
-        b"GATEWAY_INTERFACE" | b"PATH_TRANSLATED" | b"SERVER_SIGNATURE" => true,
-        b"REMOTE_HOST" | b"REMOTE_IDENT" => true,
+        b"SERVER_SIGNATURE" | b"REMOTE_HOST" | b"REMOTE_IDENT" => true,
         b"HTTPS" | b"HTTP_PROXY" => true,
         name => name.starts_with(b"mod_wsgi.x-"),
     }

@@ -13,6 +13,9 @@ use super::InFlight;
 
 /// Sends a part of a response.
 pub(super) fn send(in_flight: &InFlight<'_>, part: &Part<'_>) -> Sent {
+    if in_flight.is_answered() {
+        return Sent::GONE;
+    }
     let request = in_flight.request;
     // SAFETY: null, or a head that is valid as long as the part is.
     if let Some(head) = unsafe { part.head.as_ref() } {
@@ -94,13 +97,17 @@ fn parse_length(value: &[u8]) -> Option<i64> {
     std::str::from_utf8(value).ok()?.trim().parse().ok()
 }
 
-/// Lets the client see that the response is cut short, whatever the protocol: an error bucket
-/// keeps the filters from ending it properly, and the connection, or stream, ends with it.
+/// Lets the client see that the response is cut short, whatever the protocol. An error bucket keeps
+/// the filters from ending it properly; and where its end would be that of the connection, the
+/// connection is broken off instead.
 pub(super) fn abort(request: Request<'_>) {
     let mut brigade = Brigade::new(request);
     brigade.push_error(Status::BAD_GATEWAY);
     brigade.push_eos();
     request.connection().close_after_request();
-    // The connection may be broken already, which is all right.
+    // It may be broken already, which is all right.
     let _ = brigade.pass();
+    if request.ends_with_connection() {
+        request.connection().reset();
+    }
 }

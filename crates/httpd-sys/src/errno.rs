@@ -2,7 +2,8 @@
 //! system's own.
 
 use crate::{
-    APR_ECONNABORTED, APR_ECONNRESET, APR_EOF, APR_EPIPE, APR_ETIMEDOUT, APR_TIMEUP, apr_status_t,
+    APR_ECONNABORTED, APR_ECONNRESET, APR_EOF, APR_EPIPE, APR_ETIMEDOUT, APR_INCOMPLETE,
+    APR_TIMEUP, apr_status_t,
 };
 
 /// `APR_STATUS_IS_TIMEUP`; also true of the system's `ETIMEDOUT`.
@@ -10,10 +11,11 @@ pub fn apr_status_is_timeup(status: apr_status_t) -> bool {
     matches!(status, APR_TIMEUP | APR_ETIMEDOUT)
 }
 
-/// `APR_STATUS_IS_EOF`, `_ECONNRESET`, `_ECONNABORTED` or `_EPIPE`: the peer is gone.
+/// `APR_STATUS_IS_EOF`, `_INCOMPLETE`, `_ECONNRESET`, `_ECONNABORTED` or `_EPIPE`: the peer is gone,
+/// perhaps in the middle of what it was sending.
 pub fn apr_status_is_disconnected(status: apr_status_t) -> bool {
     matches!(
         status,
-        APR_EOF | APR_ECONNRESET | APR_ECONNABORTED | APR_EPIPE
+        APR_EOF | APR_INCOMPLETE | APR_ECONNRESET | APR_ECONNABORTED | APR_EPIPE
     )
 }

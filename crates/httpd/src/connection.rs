@@ -2,11 +2,14 @@
 
 use std::ffi::CStr;
 use std::marker::PhantomData;
+use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 
 use httpd_sys as sys;
 use httpd_sys::ssl::{SSL_IS_HTTPS, SslIsHttps};
+use nix::libc::linger;
+use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::server::Server;
 use crate::text;
@@ -86,6 +89,28 @@ impl<'c> Connection<'c> {
     pub fn close_after_request(self) {
         // SAFETY: the connection lives for 'c and is used by this thread only.
         unsafe { (*self.as_ptr()).keepalive = sys::ap_conn_keepalive_e_AP_CONN_CLOSE }
+    }
+
+    /// Breaks the connection off: the client sees an error instead of an end.
+    pub fn reset(self) {
+        // SAFETY: the connection lives for 'c and is used by this thread only.
+        let descriptor = unsafe {
+            (*self.as_ptr()).aborted = 1;
+            let socket = sys::ap_get_conn_socket(self.as_ptr());
+            let mut descriptor = -1;
+            let known = !socket.is_null()
+                && sys::apr_os_sock_get(&raw mut descriptor, socket) == sys::APR_SUCCESS;
+            known.then(|| BorrowedFd::borrow_raw(descriptor))
+        };
+        if let Some(descriptor) = descriptor {
+            // To linger for no time at all is not to send what is left, but a reset. If that cannot
+            // be set, the connection ends as any other does.
+            let at_once = linger {
+                l_onoff: 1,
+                l_linger: 0,
+            };
+            let _ = setsockopt(&descriptor, sockopt::Linger, &at_once);
+        }
     }
 
     /// Whether mod_ssl, where it is loaded, encrypts it.

@@ -8,6 +8,7 @@ use httpd_sys::{buckets, errno};
 
 use crate::brigade;
 use crate::request::Request;
+use crate::status::Status;
 
 /// Why a body could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +48,8 @@ pub struct RequestBody<'r> {
     waiting: Option<NonNull<sys::apr_bucket_brigade>>,
     /// How reading ended, once it has.
     ended: Option<Result<(), InputError>>,
+    /// Whether a filter has refused the body, and answered the request itself.
+    is_answered: bool,
 }
 
 impl<'r> RequestBody<'r> {
@@ -56,6 +59,7 @@ impl<'r> RequestBody<'r> {
             request,
             waiting: None,
             ended: None,
+            is_answered: false,
         }
     }
 
@@ -78,20 +82,34 @@ impl<'r> RequestBody<'r> {
         }
     }
 
+    /// Whether an input filter refused the body and has answered the request itself. Nothing more
+    /// may be sent then, and the handler must return [`Status::FILTER_ERROR`].
+    pub fn is_answered(&self) -> bool {
+        self.is_answered
+    }
+
+    /// What a filter that answered did so for.
+    fn cause_of_answer(&self) -> InputError {
+        match self.request.status() {
+            Status::REQUEST_ENTITY_TOO_LARGE => InputError::TooLarge,
+            Status::REQUEST_TIME_OUT => InputError::TimedOut,
+            _ => InputError::Malformed,
+        }
+    }
+
     /// Tells a client that waits for it to go on and send the body.
     fn invite(&mut self) {
         let request = self.request.as_ptr();
-        // SAFETY: the request is valid. This is what httpd's own input filter does at the first
-        // read of a body.
+        // SAFETY: the request is valid. httpd's own input filter does the same at the first read of
+        // a body.
         unsafe {
-            let waits = (*request).expecting_100 != 0 && (*request).bytes_sent == 0;
-            if !waits || (*request).eos_sent != 0 {
+            if (*request).bytes_sent != 0 || (*request).eos_sent != 0 {
                 return;
             }
-            (*request).expecting_100 = 0;
             let (status, line) = ((*request).status, (*request).status_line);
             (*request).status = sys::HTTP_CONTINUE;
             (*request).status_line = ptr::null();
+            // Does nothing if the client does not wait.
             sys::ap_send_interim_response(request, 0);
             (*request).status = status;
             (*request).status_line = line;
@@ -112,6 +130,10 @@ impl<'r> RequestBody<'r> {
                 wanted,
             )
         };
+        if status == sys::AP_FILTER_ERROR {
+            self.is_answered = true;
+            return Err(self.fail(self.cause_of_answer()));
+        }
         if status != sys::APR_SUCCESS {
             return Err(self.fail(InputError::from_status(status)));
         }

@@ -11,6 +11,7 @@ use crate::module::{self, Module};
 use crate::pool::Pool;
 use crate::process;
 use crate::server::Server;
+use crate::status::Status;
 use crate::table::Table;
 use crate::text;
 
@@ -24,6 +25,9 @@ pub struct Request<'r> {
     lifetime: PhantomData<fn(&'r ()) -> &'r ()>,
     one_thread: PhantomData<*mut ()>,
 }
+
+/// How httpd numbers HTTP/1.1, the first protocol in which every response has an end of its own.
+const HTTP_1_1: c_int = 1001;
 
 /// The httpd that introduced `CGIVar`; the configuration of core has no place for it before.
 const CGI_VAR_SINCE: [u32; 3] = [2, 4, 21];
@@ -300,6 +304,11 @@ impl<'r> Request<'r> {
 
 /// The response's head.
 impl<'r> Request<'r> {
+    /// The status of the response, as far as it has one.
+    pub fn status(self) -> Status {
+        Status(self.record().status)
+    }
+
     /// Sets the status of the response, and the line it is sent as, reason included.
     pub fn set_status(self, status: c_int, line: Option<&'r CStr>) {
         // SAFETY: the request is valid, the line lives as long.
@@ -333,9 +342,18 @@ impl<'r> Request<'r> {
         unsafe { Table::from_raw(self.record().err_headers_out) }
     }
 
+    /// Whether it is only by the end of the connection that the client knows where the response
+    /// ends. To be asked once the head has been sent.
+    pub fn ends_with_connection(self) -> bool {
+        let record = self.record();
+        record.proto_num < HTTP_1_1
+            && record.chunked == 0
+            && !self.headers_out().contains(c"Content-Length")
+    }
+
     /// Reads what is left of the request's body and drops it.
-    pub fn discard_body(self) -> crate::Status {
+    pub fn discard_body(self) -> Status {
         // SAFETY: the request is valid.
-        crate::Status(unsafe { sys::ap_discard_request_body(self.as_ptr()) })
+        Status(unsafe { sys::ap_discard_request_body(self.as_ptr()) })
     }
 }

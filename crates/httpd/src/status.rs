@@ -16,6 +16,8 @@ impl Status {
     pub const DECLINED: Self = Self(sys::DECLINED);
     /// The response has been sent.
     pub const DONE: Self = Self(sys::DONE);
+    /// A filter has sent the response.
+    pub const FILTER_ERROR: Self = Self(sys::AP_FILTER_ERROR);
     /// 400.
     pub const BAD_REQUEST: Self = Self(sys::HTTP_BAD_REQUEST);
     /// 403.
