@@ -15,6 +15,8 @@ mod configtest; // what apachectl configtest refuses, warns of, and leaves alone
 mod content_length; // the Content-Length an application gives
 #[path = "integration/directives.rs"]
 mod directives; // where directives may stand, how they merge, what they do
+#[path = "integration/documented.rs"]
+mod documented; // docs/directives.md says what the module knows
 #[path = "integration/environ.rs"]
 mod environ; // the environ, key by key
 #[path = "integration/errors_log.rs"]
@@ -33,6 +35,8 @@ mod handler; // what is checked before an application runs
 mod head; // HEAD, and the statuses without a body
 #[path = "integration/headers.rs"]
 mod headers; // request headers in the environ
+#[path = "integration/http2.rs"]
+mod http2; // HTTP/2
 #[path = "integration/identity.rs"]
 mod identity; // how httpd and its administrators see the module
 #[path = "integration/input.rs"]
@@ -55,6 +59,8 @@ mod seed; // the founding document of WSGIScriptAlias, sentence by sentence
 mod splitting; // response splitting, byte by byte
 #[path = "integration/start_response.rs"]
 mod start_response; // what start_response refuses and what it sends
+#[path = "integration/tls.rs"]
+mod tls; // TLS
 #[path = "integration/truncated.rs"]
 mod truncated; // a response that failed after it began
 #[path = "integration/write.rs"]

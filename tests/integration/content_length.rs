@@ -4,7 +4,8 @@ use testkit::{Ending, Httpd, Request, SharedHttpd, ours};
 
 use crate::wsgi_site::{app, wsgi_site};
 
-static SERVER: SharedHttpd = SharedHttpd::new(wsgi_site);
+// The timeout is longer than a test waits: a connection that is not closed at once is noticed.
+static SERVER: SharedHttpd = SharedHttpd::new(|| wsgi_site().config("KeepAliveTimeout 300"));
 
 /// An application that answers with `Content-Length: length` and the Python expression `result`.
 fn answering(server: &Httpd, name: &str, length: &str, result: &str) -> String {
