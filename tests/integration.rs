@@ -51,6 +51,8 @@ mod keepalive; // connections that outlive a request
 mod lifecycle; // preloading, restarts, stopping, crashes
 #[path = "integration/project.rs"]
 mod project; // which crate may depend on which, and that differences are documented
+#[path = "integration/proxies.rs"]
+mod proxies; // what a trusted proxy may say
 #[path = "integration/scripts.rs"]
 mod scripts; // the commands of apxs/
 #[path = "integration/seed.rs"]
