@@ -343,7 +343,12 @@ fn with_a_home_that_is_missing_the_server_serves_its_other_pages() {
              WSGIScriptAlias /x ${WSGI}/a.wsgi",
         )
         .start();
+    for id in ["WSGI0036", "WSGI0001"] {
+        server.log().expect_alarm(id);
+    }
     assert_eq!(server.get("/page").text(), "a page");
     assert_eq!(server.get("/x").status, 500);
-    server.log().wait_for(Mark::START, "WSGI0100");
+    for id in ["WSGI0100", "WSGI0036", "WSGI0210"] {
+        server.log().wait_for(Mark::START, id);
+    }
 }

@@ -116,6 +116,7 @@ fn htaccess_takes_what_file_info_allows() {
         )
         .start();
     assert_eq!(server.get("/allowed/a.wsgi").text(), "ran");
+    server.log().expect_alarm("not allowed here");
     let mark = server.log().mark();
     assert_eq!(server.get("/other-right/a.wsgi").status, 500);
     server
@@ -134,6 +135,7 @@ fn htaccess_takes_nothing_else_whatever_is_allowed() {
                 .file(&format!("www/{number}/page"), "a page")
         })
         .start();
+    server.log().expect_alarm("not allowed here");
     for (number, line) in directives_of(&[Global, Server, Directory]).enumerate() {
         let mark = server.log().mark();
         assert_eq!(server.get(&format!("/{number}/page")).status, 500, "{line}");
