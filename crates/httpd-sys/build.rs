@@ -29,7 +29,9 @@ fn run() -> Result<(), Box<dyn Error>> {
     for cause in ["wrapper.h", "build.rs"] {
         println!("cargo::rerun-if-changed={cause}");
     }
-    for variable in ["APXS", "PATH", "LIBCLANG_PATH"] {
+    // Not PATH: it differs between a shell, a virtual environment and a cargo under cargo, and
+    // each of them would build everything anew.
+    for variable in ["APXS", "LIBCLANG_PATH"] {
         println!("cargo::rerun-if-env-changed={variable}");
     }
     let apxs = Apxs::from_env();
