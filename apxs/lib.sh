@@ -104,7 +104,7 @@ require_packages() {
 require_rust() {
     local needed found
     needed="$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$root/Cargo.toml")"
-    PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
+    command -v cargo >/dev/null || PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
     command -v cargo >/dev/null \
         || die "no Rust toolchain; install Rust $needed or newer as https://rustup.rs shows, then run this again"
     found="$(cd "$root" && rustc --version 2>/dev/null)" \
