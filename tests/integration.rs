@@ -27,6 +27,8 @@ mod exceptions; // applications that fail
 mod expect; // Expect: 100-continue
 #[path = "integration/file_wrapper.rs"]
 mod file_wrapper; // wsgi.file_wrapper
+#[path = "integration/frameworks.rs"]
+mod frameworks; // Flask and Django
 #[path = "integration/groups.rs"]
 mod groups; // which process group, application group and callable serve a request
 #[path = "integration/handler.rs"]
@@ -65,6 +67,8 @@ mod start_response; // what start_response refuses and what it sends
 mod tls; // TLS
 #[path = "integration/truncated.rs"]
 mod truncated; // a response that failed after it began
+#[path = "integration/validate.rs"]
+mod validate; // applications inside wsgiref.validate
 #[path = "integration/write.rs"]
 mod write; // the write() callable
 #[path = "integration/wsgi_site.rs"]
