@@ -12,7 +12,7 @@ use std::thread;
 
 use rstest::rstest;
 use tempfile::{NamedTempFile, TempDir};
-use testkit::{Connection, Mpm, Request, Response, wait_until};
+use testkit::{Connection, Mpm, Request, Response, Site, wait_until};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -472,4 +472,18 @@ fn a_changed_configuration_outlives_both() {
     );
     let kept = fs::read_to_string(available.join("wsgi.conf")).expect("wsgi.conf");
     assert_eq!(kept, "WSGIPythonOptimize 1\n");
+}
+
+/// The shipped `wsgi.conf` is all comments; each directive in it must be right when its mark is
+/// taken away.
+#[test]
+fn the_shipped_configuration_may_be_uncommented() {
+    let shipped = fs::read_to_string(Path::new(ROOT).join("apxs/wsgi.conf")).expect("wsgi.conf");
+    let directives = shipped.matches("    #WSGI").count();
+    assert!(directives > 10, "{directives}");
+    let uncommented = shipped.replace("    #WSGI", "    WSGI");
+    for configuration in [shipped, uncommented] {
+        let answer = Site::new().config(&configuration).configtest();
+        assert!(answer.success, "{}", answer.text);
+    }
 }
