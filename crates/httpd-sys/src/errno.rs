@@ -2,8 +2,8 @@
 //! system's own.
 
 use crate::{
-    APR_ECONNABORTED, APR_ECONNRESET, APR_EOF, APR_EPIPE, APR_ETIMEDOUT, APR_INCOMPLETE,
-    APR_TIMEUP, apr_status_t,
+    APR_EAGAIN, APR_ECONNABORTED, APR_ECONNRESET, APR_EOF, APR_EPIPE, APR_ETIMEDOUT,
+    APR_INCOMPLETE, APR_TIMEUP, apr_status_t,
 };
 
 /// `APR_STATUS_IS_TIMEUP`; also true of the system's `ETIMEDOUT`.
@@ -18,4 +18,9 @@ pub fn apr_status_is_disconnected(status: apr_status_t) -> bool {
         status,
         APR_EOF | APR_INCOMPLETE | APR_ECONNRESET | APR_ECONNABORTED | APR_EPIPE
     )
+}
+
+/// `APR_STATUS_IS_EAGAIN`.
+pub fn apr_status_is_eagain(status: apr_status_t) -> bool {
+    status == APR_EAGAIN
 }

@@ -94,15 +94,8 @@ impl<'c> Connection<'c> {
     /// Breaks the connection off: the client sees an error instead of an end.
     pub fn reset(self) {
         // SAFETY: the connection lives for 'c and is used by this thread only.
-        let descriptor = unsafe {
-            (*self.as_ptr()).aborted = 1;
-            let socket = sys::ap_get_conn_socket(self.as_ptr());
-            let mut descriptor = -1;
-            let known = !socket.is_null()
-                && sys::apr_os_sock_get(&raw mut descriptor, socket) == sys::APR_SUCCESS;
-            known.then(|| BorrowedFd::borrow_raw(descriptor))
-        };
-        if let Some(descriptor) = descriptor {
+        unsafe { (*self.as_ptr()).aborted = 1 };
+        if let Some(descriptor) = self.socket() {
             // To linger for no time at all is not to send what is left, but a reset. If that cannot
             // be set, the connection ends as any other does.
             let at_once = linger {
@@ -110,6 +103,24 @@ impl<'c> Connection<'c> {
                 l_linger: 0,
             };
             let _ = setsockopt(&descriptor, sockopt::Linger, &at_once);
+        }
+    }
+
+    /// The client's socket, if this is a connection and not a stream of one.
+    pub fn own_socket(self) -> Option<BorrowedFd<'c>> {
+        // SAFETY: the connection lives for 'c.
+        let is_stream = unsafe { !(*self.as_ptr()).master.is_null() };
+        if is_stream { None } else { self.socket() }
+    }
+
+    fn socket(self) -> Option<BorrowedFd<'c>> {
+        // SAFETY: the connection lives for 'c, and its socket is open as long as it does.
+        unsafe {
+            let socket = sys::ap_get_conn_socket(self.as_ptr());
+            let mut descriptor = -1;
+            let known = !socket.is_null()
+                && sys::apr_os_sock_get(&raw mut descriptor, socket) == sys::APR_SUCCESS;
+            known.then(|| BorrowedFd::borrow_raw(descriptor))
         }
     }
 

@@ -40,6 +40,13 @@ impl InputError {
     }
 }
 
+/// Whether to wait for data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    Yes,
+    No,
+}
+
 /// Reads the body of a request. What a filter delivered and nobody took waits in it.
 #[derive(Debug)]
 pub struct RequestBody<'r> {
@@ -50,6 +57,8 @@ pub struct RequestBody<'r> {
     ended: Option<Result<(), InputError>>,
     /// Whether a filter has refused the body, and answered the request itself.
     is_answered: bool,
+    /// Some of it was given out.
+    is_begun: bool,
 }
 
 impl<'r> RequestBody<'r> {
@@ -60,6 +69,7 @@ impl<'r> RequestBody<'r> {
             waiting: None,
             ended: None,
             is_answered: false,
+            is_begun: false,
         }
     }
 
@@ -78,8 +88,30 @@ impl<'r> RequestBody<'r> {
             if let Some(end) = self.ended {
                 return end.map(|()| 0);
             }
-            self.fetch(buffer.len())?;
+            self.fetch(buffer.len(), Wait::Yes)?;
         }
+    }
+
+    /// Reads some of the body, but does not wait for it: `None` if there is nothing yet. 0 is the
+    /// end.
+    pub fn try_read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, InputError> {
+        let taken = self.take(buffer)?;
+        if taken > 0 {
+            return Ok(Some(taken));
+        }
+        if self.ended.is_none() && !self.fetch(buffer.len(), Wait::No)? {
+            return Ok(None);
+        }
+        match (self.take(buffer)?, self.ended) {
+            (0, None) => Ok(None),
+            (0, Some(end)) => end.map(|()| Some(0)),
+            (taken, _) => Ok(Some(taken)),
+        }
+    }
+
+    /// Whether nothing of it was read yet.
+    pub fn is_untouched(&self) -> bool {
+        !self.is_begun
     }
 
     /// Whether an input filter refused the body and has answered the request itself. Nothing more
@@ -116,8 +148,9 @@ impl<'r> RequestBody<'r> {
         }
     }
 
-    /// Asks the input filters for at most `wanted` bytes.
-    fn fetch(&mut self, wanted: usize) -> Result<(), InputError> {
+    /// Asks the input filters for at most `wanted` bytes. Returns whether there were any, or an
+    /// end.
+    fn fetch(&mut self, wanted: usize, wait: Wait) -> Result<bool, InputError> {
         let waiting = self.brigade();
         let wanted = sys::apr_off_t::try_from(wanted).unwrap_or(sys::apr_off_t::MAX);
         // SAFETY: the filters are those of the request, whose thread this is; the brigade is ours.
@@ -126,10 +159,16 @@ impl<'r> RequestBody<'r> {
                 (*self.request.as_ptr()).input_filters,
                 waiting,
                 sys::ap_input_mode_t_AP_MODE_READBYTES,
-                sys::apr_read_type_e_APR_BLOCK_READ,
+                match wait {
+                    Wait::Yes => sys::apr_read_type_e_APR_BLOCK_READ,
+                    Wait::No => sys::apr_read_type_e_APR_NONBLOCK_READ,
+                },
                 wanted,
             )
         };
+        if wait == Wait::No && errno::apr_status_is_eagain(status) {
+            return Ok(false);
+        }
         if status == sys::AP_FILTER_ERROR {
             self.is_answered = true;
             return Err(self.fail(self.cause_of_answer()));
@@ -139,10 +178,13 @@ impl<'r> RequestBody<'r> {
         }
         // SAFETY: the brigade is ours.
         if unsafe { buckets::apr_brigade_first(waiting) }.is_null() {
+            if wait == Wait::No {
+                return Ok(false);
+            }
             // A filter that was to wait and brought nothing would bring nothing for ever.
             return Err(self.fail(InputError::Malformed));
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Moves what is waiting into `buffer`, as far as it fits, up to the end of the body.
@@ -186,6 +228,7 @@ impl<'r> RequestBody<'r> {
                 }
             }
             buckets::apr_bucket_delete(bucket);
+            self.is_begun = true;
             Ok(taken)
         }
     }

@@ -22,6 +22,7 @@
 //! This crate knows no Python.
 
 pub mod brigade;
+pub mod child;
 pub mod child_user;
 pub mod connection;
 pub mod directive;

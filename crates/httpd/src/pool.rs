@@ -121,6 +121,47 @@ impl<'p> Pool<'p> {
         unsafe { &mut *slot.as_ptr() }
     }
 
+    /// The bytes that were left under a name with [`Pool::set_userdata`].
+    pub fn userdata(self, name: &CStr) -> Option<&'p [u8]> {
+        let mut data = std::ptr::null_mut();
+        // SAFETY: the pool is valid by the promise of `from_raw`, the name NUL-terminated, and
+        // the place for the answer writable.
+        let status =
+            unsafe { sys::apr_pool_userdata_get(&raw mut data, name.as_ptr(), self.as_ptr()) };
+        if status != sys::APR_SUCCESS || data.is_null() {
+            return None;
+        }
+        // SAFETY: what is there under one of our names was left by `set_userdata`: a length and
+        // that many bytes, which the pool keeps for 'p.
+        Some(unsafe {
+            let length = data.cast::<usize>().read();
+            std::slice::from_raw_parts(data.cast::<u8>().add(size_of::<usize>()), length)
+        })
+    }
+
+    /// Leaves bytes under a name, which must be one of this module's, until the pool is cleared or
+    /// others are left under it.
+    pub fn set_userdata(self, name: &CStr, bytes: &[u8]) {
+        let size = size_of::<usize>() + bytes.len();
+        let Ok(layout) = Layout::from_size_align(size, align_of::<usize>()) else {
+            return;
+        };
+        let data = self.allocate(layout);
+        // SAFETY: the memory is fresh and has room for the length and the bytes; the name is
+        // copied by APR, and the pool is valid.
+        unsafe {
+            data.cast::<usize>().write(bytes.len());
+            let start = data.add(size_of::<usize>());
+            start.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len());
+            sys::apr_pool_userdata_set(
+                data.as_ptr().cast(),
+                name.as_ptr(),
+                Some(sys::apr_pool_cleanup_null),
+                self.as_ptr(),
+            );
+        }
+    }
+
     fn uninit_slice<T: Copy>(self, length: usize) -> &'p mut [MaybeUninit<T>] {
         let Ok(layout) = Layout::array::<T>(length) else {
             panic!("a slice of {length} items has no place in memory");

@@ -351,6 +351,20 @@ impl<'r> Request<'r> {
             && !self.headers_out().contains(c"Content-Length")
     }
 
+    /// Whether the request's head announces a body.
+    pub fn has_body(self) -> bool {
+        let headers = self.headers_in();
+        headers.contains(c"Transfer-Encoding")
+            || headers
+                .get(c"Content-Length")
+                .is_some_and(|length| length != c"0")
+    }
+
+    /// Whether the client waits to be told to send the body.
+    pub fn expects_continue(self) -> bool {
+        self.record().expecting_100 != 0
+    }
+
     /// Reads what is left of the request's body and drops it.
     pub fn discard_body(self) -> Status {
         // SAFETY: the request is valid.

@@ -2,7 +2,9 @@
 
 use std::ffi::CStr;
 use std::marker::PhantomData;
+use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
+use std::time::Duration;
 
 use httpd_sys as sys;
 
@@ -75,6 +77,25 @@ impl<'s> Server<'s> {
     /// This server and all after it.
     pub fn iter(self) -> impl Iterator<Item = Self> {
         std::iter::successors(Some(self), |server| server.next())
+    }
+
+    /// Its error log, if that is a file or a program.
+    pub fn error_log(self) -> Option<BorrowedFd<'s>> {
+        // SAFETY: the server lives for 's, and its log is open as long as it does.
+        unsafe {
+            let log = (*self.as_ptr()).error_log;
+            let mut descriptor = -1;
+            let known = !log.is_null()
+                && sys::apr_os_file_get(&raw mut descriptor, log) == sys::APR_SUCCESS;
+            known.then(|| BorrowedFd::borrow_raw(descriptor))
+        }
+    }
+
+    /// `Timeout`: how long it waits for a client, or for others on its behalf.
+    pub fn timeout(self) -> Duration {
+        // SAFETY: the server lives for 's.
+        let micros = unsafe { (*self.as_ptr()).timeout };
+        Duration::from_micros(u64::try_from(micros).unwrap_or_default())
     }
 
     /// The pool of the process httpd runs in: it outlives every configuration.

@@ -36,6 +36,10 @@ impl Status {
     pub const NOT_IMPLEMENTED: Self = Self(sys::HTTP_NOT_IMPLEMENTED);
     /// 502.
     pub const BAD_GATEWAY: Self = Self(sys::HTTP_BAD_GATEWAY);
+    /// 503.
+    pub const SERVICE_UNAVAILABLE: Self = Self(sys::HTTP_SERVICE_UNAVAILABLE);
+    /// 504.
+    pub const GATEWAY_TIME_OUT: Self = Self(sys::HTTP_GATEWAY_TIME_OUT);
 }
 
 /// Why a function of APR, or a filter, failed.

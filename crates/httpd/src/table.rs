@@ -58,6 +58,12 @@ impl<'t> Table<'t> {
         unsafe { sys::apr_table_addn(self.raw.as_ptr(), name.as_ptr(), value.as_ptr()) }
     }
 
+    /// Appends a value to those under a name, as `a, b`.
+    pub fn merge(self, name: &'t CStr, value: &'t CStr) {
+        // SAFETY: the table is valid, and both strings live as long as it does.
+        unsafe { sys::apr_table_mergen(self.raw.as_ptr(), name.as_ptr(), value.as_ptr()) }
+    }
+
     /// Takes a name and all its values out.
     pub fn unset(self, name: &CStr) {
         // SAFETY: the table is valid; the name is only compared.
