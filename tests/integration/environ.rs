@@ -1,11 +1,13 @@
 //! The environ: which keys there are, what they hold, and that nothing a client or a `SetEnv`
 //! says takes the place of what the server knows.
 
+use std::collections::BTreeSet;
+
 use rstest::rstest;
-use testkit::{Mpm, Request, SharedHttpd, Site};
+use testkit::{Connection, Mpm, Request, SharedHttpd, Site};
 
 use crate::apps::{ENVIRON, Environ, environ};
-use crate::wsgi_site::{CALCULATOR, calculate, wsgi_site};
+use crate::wsgi_site::{CALCULATOR, calculate, gated_app, open_gate, reached, wsgi_site};
 
 static SERVER: SharedHttpd = SharedHttpd::new(|| {
     wsgi_site()
@@ -29,7 +31,7 @@ ServerName localhost:${PORT}
 ServerAdmin admin@example.com
 UseCanonicalName On
 
-<LocationMatch "^/environ.wsgi/guarded">
+<LocationMatch "^/(environ.wsgi|missing)/guarded">
     AuthType Basic
     AuthName test
     AuthUserFile ${ROOT}/conf/users
@@ -145,6 +147,31 @@ fn a_plain_request_has_exactly_these_keys() {
         "wsgi.version",
     ];
     assert_eq!(keys, expected);
+}
+
+#[test]
+fn what_other_gateways_pass_and_this_one_does_not() {
+    let server = wsgi_site()
+        .script("environ.wsgi", ENVIRON)
+        .env("LD_LIBRARY_PATH", "/nonexistent")
+        .env("PATH", "/usr/bin:/bin")
+        .config("ServerSignature On\nHostnameLookups On")
+        .start();
+
+    let environ = environ(&server.get("/environ.wsgi/path"));
+
+    for key in [
+        "PATH",
+        "LD_LIBRARY_PATH",
+        "GATEWAY_INTERFACE",
+        "SERVER_SIGNATURE",
+        "PATH_TRANSLATED",
+        "REMOTE_HOST",
+        "REMOTE_IDENT",
+        "HTTPS",
+    ] {
+        assert!(!environ.has(key), "{key}: {}", environ.value(key));
+    }
 }
 
 #[test]
@@ -316,6 +343,18 @@ fn an_authenticated_user_is_named() {
 }
 
 #[test]
+fn the_user_of_a_request_that_was_redirected_is_named_as_such() {
+    let server = SERVER.borrow();
+    // user:pass
+    let request = Request::get("/missing/guarded").header("Authorization", "Basic dXNlcjpwYXNz");
+
+    let environ = environ(&server.send(&request));
+
+    assert_eq!(environ.value("REDIRECT_REMOTE_USER"), "user");
+    assert!(!environ.has("REMOTE_USER"));
+}
+
+#[test]
 fn an_internal_redirect_shows_where_it_came_from() {
     let server = SERVER.borrow();
 
@@ -452,6 +491,7 @@ fn values_have_the_types_and_contents_of_the_interface() {
         ("r = environ['mod_wsgi.callable_object']", "'application'"),
         ("r = environ['mod_wsgi.request_handler']", "'wsgi-script'"),
         ("r = environ['mod_wsgi.handler_script']", "''"),
+        ("r = environ['mod_wsgi.listener_host']", "'127.0.0.1'"),
         (
             "r = environ['mod_wsgi.listener_port'] == environ['SERVER_PORT']",
             "True",
@@ -482,6 +522,33 @@ fn the_times_are_seconds_since_the_epoch_in_their_order() {
     let answer = calculate(&server, "/calculate.wsgi", code);
 
     assert_eq!(answer, "(<class 'float'>, <class 'float'>, True)");
+}
+
+#[test]
+fn requests_at_the_same_time_run_on_threads_of_different_numbers() {
+    let server = SERVER.borrow();
+    let url = gated_app(
+        &server,
+        "threads",
+        r#"
+def application(environ, start_response):
+    appeared('thread-' + environ['QUERY_STRING'])
+    wait_for('threads-go')
+    start_response('200 OK', [])
+    return [str(environ['mod_wsgi.thread_id']).encode()]
+"#,
+    );
+    let mut connections: Vec<_> = (0..4).map(|_| server.connect()).collect();
+    for (number, connection) in connections.iter_mut().enumerate() {
+        connection.send(&Request::get(&format!("{url}?{number}")).to_bytes());
+        reached(&server, &format!("thread-{number}"));
+    }
+    open_gate(&server, "threads-go");
+
+    let read = |connection: &mut Connection| connection.read_response().text();
+    let numbers: BTreeSet<String> = connections.iter_mut().map(read).collect();
+
+    assert_eq!(numbers.len(), 4, "{numbers:?}");
 }
 
 #[test]

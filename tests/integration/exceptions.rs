@@ -102,7 +102,7 @@ fn the_traceback_leads_from_the_application_to_the_place() {
         let path = server.site().text_path(&format!("wsgi/{name}.wsgi"));
         let mut texts = traceback(&lines, "WSGI0174", &name, "ValueError: told so");
         // Marks below the code, as Python has them since 3.11.
-        texts.retain(|text| text.trim_matches([' ', '^', '~']) != "");
+        texts.retain(|text| !text.trim_matches([' ', '^', '~']).is_empty());
         assert_eq!(
             texts[1..],
             [

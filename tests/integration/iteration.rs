@@ -2,7 +2,7 @@
 //! client before the next one is asked for.
 
 use rstest::rstest;
-use testkit::{Ending, Httpd, Mpm, SharedHttpd};
+use testkit::{Ending, Httpd, Mpm, Request, SharedHttpd};
 
 use crate::wsgi_site::{app, gated_app, open_gate, wsgi_site};
 
@@ -214,6 +214,29 @@ def application(environ, start_response):
     assert_eq!(connection.read_exactly(3), b"abc");
     open_gate(&server, "known-length");
     assert_eq!(connection.read_exactly(3), b"def");
+}
+
+#[test]
+fn an_output_filter_that_holds_data_back_is_flushed() {
+    let server = wsgi_site()
+        .module("filter")
+        .module("deflate")
+        .config("SetOutputFilter DEFLATE")
+        .start();
+    let url = gated_app(&server, "stream", STREAM);
+    let request = Request::get(&format!("{url}?deflated")).header("Accept-Encoding", "gzip");
+    let mut connection = server.connect();
+    connection.send(&request.to_bytes());
+
+    let head = connection.read_head().expect("a head");
+    assert_eq!(head.header("Content-Encoding"), Some("gzip"));
+    for number in 0..3 {
+        let chunk = connection.read_chunk().expect("a chunk");
+        assert!(!chunk.is_empty(), "{number}");
+        // What was compressed may come in more chunks than one.
+        open_gate(&server, &format!("deflated-{number}"));
+    }
+    while !connection.read_chunk().expect("the rest").is_empty() {}
 }
 
 #[test]

@@ -247,6 +247,7 @@ fn the_status_line_is_the_applications() {
     for (status, code, reason) in [
         ("200 OK", 200, "OK"),
         ("200 Very Fine Indeed", 200, "Very Fine Indeed"),
+        ("200 Error", 200, "Error"),
         ("404 Gone Fishing", 404, "Gone Fishing"),
         ("418 I'm a teapot", 418, "I'm a teapot"),
         ("500 Mine", 500, "Mine"),

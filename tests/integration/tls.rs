@@ -28,6 +28,9 @@ fn site() -> Site {
             <Location /environ.wsgi/std-env-vars>
                 SSLOptions +StdEnvVars +ExportCertData
             </Location>
+            <Location /environ.wsgi/behind-proxy>
+                WSGITrustedProxyHeaders X-Forwarded-Proto
+            </Location>
             <Location /environ.wsgi/forged>
                 SetEnv HTTPS off
                 SetEnv wsgi.url_scheme http
@@ -102,6 +105,20 @@ fn set_env_does_not_make_it_plain() {
     let environ = environ_of("/environ.wsgi/forged", &["--http1.1"]);
 
     assert_eq!(environ["wsgi.url_scheme"], "https");
+}
+
+#[test]
+fn what_a_trusted_proxy_says_of_the_scheme_decides() {
+    for (header, scheme) in [
+        ("X-Other: http", "https"),
+        ("X-Forwarded-Proto: https", "https"),
+        ("X-Forwarded-Proto: http", "http"),
+        ("X-Forwarded-Proto: unheard-of", "https"),
+    ] {
+        let arguments = ["--http1.1", "--header", header];
+        let environ = environ_of("/environ.wsgi/behind-proxy", &arguments);
+        assert_eq!(environ["wsgi.url_scheme"], scheme, "{header}");
+    }
 }
 
 #[test]
