@@ -9,15 +9,14 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use httpd::process::{self, Phase};
 use httpd::{Level, Parms, Server};
 use wsgi_config::nearest::UnknownWord;
 use wsgi_config::url;
 use wsgi_config::value::OptimizeWarning;
 
 use crate::Wsgi;
-use crate::config::ScriptAlias;
 use crate::config::access::{Obstacle, User};
+use crate::config::{ScriptAlias, server};
 use crate::log::{self, Id};
 
 /// A mistake that is no error.
@@ -93,8 +92,7 @@ pub(crate) fn check(base: Server<'_>) {
     if let Some(home) = &base.config::<Wsgi>().process().python_home {
         report(base, check_python_home(as_path(home), &user).err());
     }
-    for server in base.iter() {
-        let aliases = server.config::<Wsgi>().own_aliases();
+    for (server, aliases) in server::own_aliases(base) {
         for (index, alias) in aliases.iter().enumerate() {
             let earlier = aliases.get(..index).unwrap_or_default();
             let checked = check_urls(alias, earlier).and_then(|()| check_target(alias, &user));

@@ -4,6 +4,7 @@
 
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
+use std::{iter, ptr};
 
 use httpd::{Config, Parms, Refusal, Server};
 use wsgi_config::script_alias::Location;
@@ -78,7 +79,7 @@ impl ServerConfig {
     }
 
     /// Those written in this server.
-    pub(crate) fn own_aliases(&self) -> &[Arc<ScriptAlias>] {
+    fn own_aliases(&self) -> &[Arc<ScriptAlias>] {
         self.aliases.get(..self.own).unwrap_or_default()
     }
 
@@ -105,10 +106,25 @@ pub(crate) struct Preload<'s> {
     pub(crate) application_group: &'s CStr,
 }
 
+/// Each server with the aliases written in it. To a virtual host without directives of ours httpd
+/// gives the very configuration of the base server; its aliases are not the host's own.
+pub(super) fn own_aliases<'s>(
+    base: Server<'s>,
+) -> impl Iterator<Item = (Server<'s>, &'s [Arc<ScriptAlias>])> {
+    let of_base = base.config::<Wsgi>();
+    let hosts = base
+        .iter()
+        .skip(1)
+        .map(|host| (host, host.config::<Wsgi>()));
+    iter::once((base, of_base))
+        .chain(hosts.filter(move |(_, config)| !ptr::eq(*config, of_base)))
+        .map(|(server, config)| (server, config.own_aliases()))
+}
+
 /// The scripts to load at start: those of the base server, then those of each virtual host.
 pub(crate) fn preloads(base: Server<'_>) -> impl Iterator<Item = Preload<'_>> {
-    base.iter()
-        .flat_map(|server| server.config::<Wsgi>().own_aliases())
+    own_aliases(base)
+        .flat_map(|(_, aliases)| aliases)
         .filter(|alias| alias.is_preloaded())
         .map(|alias| Preload {
             script: alias.target(),

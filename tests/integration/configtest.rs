@@ -266,6 +266,21 @@ fn a_script_that_is_missing_is_a_warning() {
 }
 
 #[test]
+fn a_mistake_of_the_main_server_is_told_once_however_many_hosts_there_are() {
+    let site = site_with_a_good_script().config(
+        "WSGIScriptAlias /x ${WSGI}/missing.wsgi
+         <VirtualHost *:*>
+             ServerName without-wsgi.test
+         </VirtualHost>
+         <VirtualHost *:*>
+             ServerName with-wsgi.test
+             WSGIScriptAlias /y ${WSGI}/a.wsgi
+         </VirtualHost>",
+    );
+    check_warned(site, "wsgi/missing.wsgi");
+}
+
+#[test]
 fn a_script_that_the_user_cannot_read_is_a_warning() {
     let site = site_with_a_good_script()
         .script("private.wsgi", "")
