@@ -1,7 +1,7 @@
 //! The directives: where they may stand, how they merge, and what the process-wide ones do.
 //! What those about a single request do is told where that belongs: groups, handler, environ.
 
-use testkit::{Httpd, Mark, Request, Site, ours};
+use testkit::{Httpd, Mark, Mpm, Request, Site, ours};
 
 use crate::apps::{ENVIRON, Environ, answering, environ};
 
@@ -471,18 +471,16 @@ def application(environ, start_response):
     return [result.encode()]
 "#;
 
-fn streams(config: &str) -> Httpd {
-    Site::new()
-        .script("streams.wsgi", STREAMS)
+fn streams(site: Site) -> Httpd {
+    site.script("streams.wsgi", STREAMS)
         .config("WSGIScriptAlias /main ${WSGI}/streams.wsgi application-group=%{GLOBAL}")
         .config("WSGIScriptAlias /sub ${WSGI}/streams.wsgi application-group=sub")
-        .config(config)
         .start()
 }
 
 #[test]
 fn streams_and_signals_by_default() {
-    let server = streams("");
+    let server = streams(Site::new());
     for url in ["/main", "/sub"] {
         assert_eq!(server.get(&format!("{url}?read")).text(), "''");
         let mark = server.log().mark();
@@ -495,7 +493,7 @@ fn streams_and_signals_by_default() {
 
 #[test]
 fn restricted_streams_raise() {
-    let server = streams("WSGIRestrictStdin On\nWSGIRestrictStdout On");
+    let server = streams(Site::new().config("WSGIRestrictStdin On\nWSGIRestrictStdout On"));
     for url in ["/main", "/sub"] {
         assert_eq!(server.get(&format!("{url}?read")).text(), "OSError");
         assert_eq!(server.get(&format!("{url}?print")).text(), "OSError");
@@ -504,9 +502,22 @@ fn restricted_streams_raise() {
 
 #[test]
 fn unrestricted_signals_are_those_of_python() {
-    let server = streams("WSGIRestrictSignal Off");
-    for url in ["/main", "/sub"] {
-        // Python allows it on the main thread only, which serves no requests here.
-        assert_eq!(server.get(&format!("{url}?signal")).text(), "ValueError");
+    // Python allows it on its main thread only, which with these MPMs serves no requests.
+    for mpm in [Mpm::Event, Mpm::Worker] {
+        let server = streams(Site::new().mpm(mpm).config("WSGIRestrictSignal Off"));
+        for url in ["/main", "/sub"] {
+            assert_eq!(server.get(&format!("{url}?signal")).text(), "ValueError");
+        }
     }
+}
+
+#[test]
+fn under_prefork_unrestricted_signals_depend_on_the_main_thread_of_python() {
+    let server = streams(
+        Site::new()
+            .mpm(Mpm::Prefork)
+            .config("WSGIRestrictSignal Off"),
+    );
+    let answer = server.get("/main?signal").text();
+    assert_eq!(answer, if ours("D10") { "ValueError" } else { "'False'" });
 }
