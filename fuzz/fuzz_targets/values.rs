@@ -3,6 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use wsgi_config::header;
 use wsgi_config::proxies::{Network, TrustedHeader};
 use wsgi_config::value;
 
@@ -14,4 +15,5 @@ fuzz_target!(|word: &[u8]| {
     assert!(level >= 0);
     let _ = TrustedHeader::parse(word).map_err(|error| error.to_string());
     let _ = Network::parse(word).map_err(|error| error.to_string());
+    let _ = header::content_length(word);
 });

@@ -10,8 +10,8 @@
 //! - [`script_alias`] reads a `WSGIScriptAlias`; [`url`] matches URLs against it.
 //! - [`daemon_process`] reads a `WSGIDaemonProcess`.
 //! - [`group`] expands `%{GLOBAL}`, `%{RESOURCE}` and their relatives.
-//! - [`header`] names the CGI variable of a request header; [`proxies`] decides which of those
-//!   variables a proxy may have set.
+//! - [`header`] tells which request headers can become variables, [`proxies`] which of these a
+//!   proxy may have set.
 //! - [`permission`] tells whether a user may open a file.
 //!
 //! Configuration and requests are bytes, not text: nothing here assumes UTF-8.
