@@ -69,6 +69,8 @@ mod tls; // TLS
 mod truncated; // a response that failed after it began
 #[path = "integration/validate.rs"]
 mod validate; // applications inside wsgiref.validate
+#[path = "integration/words.rs"]
+mod words; // the words of directives, good and bad
 #[path = "integration/write.rs"]
 mod write; // the write() callable
 #[path = "integration/wsgi_site.rs"]

@@ -1,0 +1,247 @@
+//! Every word of every directive, good and bad: what mod_wsgi accepts is accepted, what it refuses
+//! is refused. The tables say what it does, so these tests run on it, too.
+
+use testkit::{Site, ours};
+
+/// Asserts which of these lines make a configuration that httpd takes.
+fn check(directive: &str, accepted: &[&str], refused: &[&str]) {
+    let expected = accepted.iter().map(|words| (words, true));
+    for (words, accept) in expected.chain(refused.iter().map(|words| (words, false))) {
+        let line = format!("{directive} {words}");
+        let answer = Site::new().config(&line).configtest();
+        assert_eq!(answer.success, accept, "{line}\n{}", answer.text);
+        if !accept && ours("D03") {
+            assert!(answer.text.contains(directive), "{line}\n{}", answer.text);
+        }
+    }
+}
+
+const ALIAS_OPTIONS: [&str; 13] = [
+    "application-group=\"a b\" process-group='%{GLOBAL}'",
+    "application-group=\"no end",
+    "process-group=name",
+    "process-group=%{ENV:NAME} application-group=name",
+    "process-group=name application-group=%{RESOURCE}",
+    "process-group=%{global} application-group=name",
+    "process-group=one process-group=two",
+    "process-group= name",
+    "process-group=%{GLOBAL} application-group=%{GLOBAL}",
+    "callable-object=name",
+    "callable-object=a=b",
+    "pass-authorization=oN",
+    "pass-authorization=\"Off\"",
+];
+
+const NO_ALIAS_OPTIONS: [&str; 19] = [
+    "word",
+    "unknown=word",
+    "=word",
+    "process-group =name",
+    "process-group = name",
+    "process-group=",
+    "process-group=\"\"",
+    "process-group='' application-group=name",
+    "application-group=",
+    "callable-object=",
+    "pass-authorization=",
+    "pass-authorization=yes",
+    "pass-authorization=\"o\\\"n\"",
+    "Process-Group=name",
+    "user=name",
+    "process-group=name word",
+    "process-group=\"a\"b",
+    "\"process-group=name\"",
+    "\"process-group\"=name",
+];
+
+#[test]
+fn script_alias() {
+    let good = ALIAS_OPTIONS.map(|options| format!("/x /w/a.wsgi {options}"));
+    let bad = NO_ALIAS_OPTIONS.map(|options| format!("/x /w/a.wsgi {options}"));
+    check(
+        "WSGIScriptAlias",
+        &good.each_ref().map(String::as_str),
+        &bad.each_ref().map(String::as_str),
+    );
+    check(
+        "WSGIScriptAlias",
+        &[
+            "/x /w/a.wsgi",
+            "x a.wsgi",
+            "\"/x y\" '/w/a b.wsgi'",
+            "/x \"/w/a.wsgi\"process-group=name",
+            "/x\t/w/a.wsgi\tprocess-group=name",
+        ],
+        &[
+            "",
+            "/x",
+            "\"\" /w/a.wsgi",
+            "/x \"\"",
+            "/x\\ y /w/a.wsgi",
+            "/x \"/w/a\"b",
+        ],
+    );
+}
+
+#[test]
+fn script_alias_match() {
+    let good = ALIAS_OPTIONS.map(|options| format!("^/x /w/a.wsgi {options}"));
+    let bad = NO_ALIAS_OPTIONS.map(|options| format!("^/x /w/a.wsgi {options}"));
+    check(
+        "WSGIScriptAliasMatch",
+        &good.each_ref().map(String::as_str),
+        &bad.each_ref().map(String::as_str),
+    );
+    check(
+        "WSGIScriptAliasMatch",
+        &[
+            "^/x /w/a.wsgi",
+            "^/(.*)\\.wsgi$ /w/$1.wsgi process-group=name application-group=name",
+        ],
+        &[
+            "",
+            "^/x",
+            "^/x( /w/a.wsgi",
+            "\"\" /w/a.wsgi",
+            "^/x /w/a.wsgi process-group=name application-group=name",
+        ],
+    );
+}
+
+#[test]
+fn switches() {
+    for directive in [
+        "WSGIScriptReloading",
+        "WSGIPassAuthorization",
+        "WSGIChunkedRequest",
+        "WSGIEnableSendfile",
+        "WSGICaseSensitivity",
+        "WSGIDontWriteBytecode",
+        "WSGIRestrictEmbedded",
+        "WSGIRestrictStdin",
+        "WSGIRestrictStdout",
+        "WSGIRestrictSignal",
+        "WSGIDestroyInterpreter",
+    ] {
+        check(
+            directive,
+            &["On", "oFF", "\"On\""],
+            &["", "\"\"", "yes", "1", "Auto", "On Off", "\"On \""],
+        );
+    }
+    check(
+        "WSGIMapHEADToGET",
+        &["On", "off", "AUTO"],
+        &["", "yes", "On Auto"],
+    );
+}
+
+#[test]
+fn names() {
+    for directive in ["WSGIApplicationGroup", "WSGICallableObject"] {
+        check(
+            directive,
+            &["name", "%{GLOBAL}", "%{nonsense", "\"a b\"", "a.b"],
+            &["", "\"\"", "one two"],
+        );
+    }
+}
+
+#[test]
+fn python() {
+    for directive in ["WSGIPythonHome", "WSGIPythonPath"] {
+        check(
+            directive,
+            &["/nowhere", "relative", "/etc/passwd"],
+            &["", "\"\"", "/a /b"],
+        );
+    }
+    check(
+        "WSGIPythonOptimize",
+        &["0", "2", "7", "-1", "word", "2x", "99999999999999"],
+        &["", "\"\"", "1 2"],
+    );
+    check(
+        "WSGIPythonWarnings",
+        &["word", "error::UserWarning"],
+        &["", "one two"],
+    );
+    check(
+        "WSGIPythonHashSeed",
+        &["random", "0", "4294967295", "\" 1\"", "007"],
+        &[
+            "",
+            "\"\"",
+            "RANDOM",
+            "-1",
+            "+1",
+            "1x",
+            "0x10",
+            "4294967296",
+            "99999999999999999999999",
+        ],
+    );
+}
+
+#[test]
+fn trusted_proxies() {
+    check(
+        "WSGITrustedProxies",
+        &[
+            "",
+            "1.2.3.4",
+            "1.2.3",
+            "10",
+            "10.",
+            "0",
+            "01.2.3.4",
+            "10.1.2.3/8",
+            "1.2.3.4/016",
+            "1.2.3.4/255.255.0.0",
+            "1.2.3.4/255.0.255.0",
+            "::1",
+            "::1/64",
+            "1.2.3.4 ::1 5.6.7.8",
+        ],
+        &[
+            "\"\"",
+            "localhost",
+            "10.1/16",
+            "10/8",
+            "10/",
+            "0/0",
+            "/8",
+            "10..1",
+            "300",
+            "256.1.1.1",
+            "1.2.3.4.5",
+            "1.2.3.4/",
+            "1.2.3.4/0",
+            "1.2.3.4/33",
+            "1.2.3.4/8/8",
+            "1.2.3.4/255.255",
+            "10.0.0.0/256.0.0.0",
+            "1.2.3.4/99999999999",
+            "::/0",
+            "FE80::1/64",
+            "fe80::1/129",
+            "fe80::/ffff::",
+            "fe80:::1",
+            "::ffff:1.2.3.4",
+            "1:2:3:4:5:6:7:8:9",
+            "1.2.3.4 word",
+        ],
+    );
+    check(
+        "WSGITrustedProxyHeaders",
+        &[
+            "",
+            "\"\"",
+            "X-Forwarded-For",
+            "x-real-ip  X-Scheme",
+            "X-Unknown",
+            "X_Forwarded_For",
+        ],
+        &[],
+    );
+}
