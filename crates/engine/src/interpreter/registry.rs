@@ -1,10 +1,11 @@
 //! The interpreters of this process, by application group.
 //!
-//! Called by detached threads. Looking up an interpreter that exists takes a read lock for a moment;
-//! creating one is done by one thread at a time, while the others wait without a GIL.
+//! Looked up by detached threads, which takes a read lock for a moment. Interpreters are created by
+//! one thread, Python's owner, while those who need them wait without a GIL: so none is created
+//! twice.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use engine_abi::Level;
 use pyo3_ffi as ffi;
@@ -13,12 +14,12 @@ use super::{GroupName, Interpreter, State, setup, thread};
 use crate::log;
 use crate::process;
 use crate::python::Detached;
+use crate::runtime;
 use crate::script::Scripts;
 
 type Interpreters = HashMap<&'static [u8], &'static Interpreter>;
 
 static INTERPRETERS: RwLock<Option<Interpreters>> = RwLock::new(None);
-static CREATING: Mutex<()> = Mutex::new(());
 
 /// Why there is no interpreter for an application group.
 #[derive(Debug, thiserror::Error)]
@@ -36,19 +37,16 @@ pub(crate) enum CreateError {
 }
 
 /// The interpreter of an application group, created if it is not there.
-pub(crate) fn find(
-    detached: &mut Detached,
-    group: &[u8],
-) -> Result<&'static Interpreter, CreateError> {
+pub(crate) fn find(detached: &Detached, group: &[u8]) -> Result<&'static Interpreter, CreateError> {
     if let Some(interpreter) = thread::last_used(group).or_else(|| existing(group)) {
         return Ok(interpreter);
     }
-    // A panic in an earlier creation leaves nothing half done that a later one relies on.
-    let _creating = CREATING.lock().unwrap_or_else(PoisonError::into_inner);
-    match existing(group) {
-        Some(interpreter) => Ok(interpreter),
-        None => create(detached, group),
-    }
+    let group: Box<[u8]> = group.into();
+    let found = runtime::on_owner(detached, move |detached| {
+        // Another thread may have asked for it first.
+        existing(&group).map_or_else(|| create(detached, &group), Ok)
+    });
+    found.unwrap_or(Err(CreateError::NotRunning))
 }
 
 /// The main interpreter, once Python runs.

@@ -31,13 +31,9 @@ pub(crate) fn request(detached: &Detached, exchange: &Exchange, level: Level, id
     exchange.log(detached, &log_line(level, id, true, text.as_bytes()));
 }
 
-/// A line for the log of the request that this thread serves, or the server's if it serves none.
+/// A line for the server's log, by an attached thread.
 pub(crate) fn notice(py: Attached<'_>, level: Level, id: u16, text: &str) {
-    let exchange = context::exchange();
-    py.detach(|detached| match exchange {
-        Some(exchange) => exchange.log(detached, &log_line(level, id, false, text.as_bytes())),
-        None => server(detached, level, id, text),
-    });
+    py.detach(|detached| server(detached, level, id, text));
 }
 
 /// A line that names the request's script, for the request's log.

@@ -1,20 +1,21 @@
 //! The life of Python in this process.
 //!
-//! Python belongs to a thread of its own, the *owner*: it initialises Python, is what `threading`
-//! calls the main thread, sleeps while the host's threads serve requests, and in the end finalises
-//! Python. So the main thread is never one that serves requests, which has its own end, and
-//! finalisation happens where CPython wants it.
+//! Python belongs to a thread of its own, the *owner*: it initialises Python, makes the interpreters,
+//! sleeps while the host's threads serve requests, and in the end finalises Python. So what
+//! `threading` calls the main thread, in any interpreter, is one that outlives all requests, and
+//! finalisation happens where CPython wants it. (CPython 3.11 also cannot make another thread state
+//! in a sub-interpreter that has lost its first one, and the owner's is never lost.)
 //!
 //! ```text
-//! host:   start ───────────────┐ready    handle, handle, …    stop ──────────────┐done or deadline
-//! owner:        initialise ────┘ ············ asleep ············ end ───────────┘
+//! host:   start ──────────┐ready   handle ──────┐interpreter   stop ─────────┐done or deadline
+//! owner:     initialise ──┘ ······ create one ──┘ ············ end ──────────┘ asleep for ever
 //! ```
 
 mod end;
 mod init;
 
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use engine_abi::Level;
@@ -24,15 +25,11 @@ use crate::log;
 use crate::process::{self, Process};
 use crate::python::{Detached, catch, remember_panics};
 
-/// How the owner is woken; nothing before it sleeps.
-static OWNER: Mutex<Option<Sender<Stop>>> = Mutex::new(None);
+/// What the owner is asked to do.
+type Job = Box<dyn FnOnce(&mut Detached) + Send>;
 
-/// The order to end Python.
-struct Stop {
-    reason: Vec<u8>,
-    limit: Duration,
-    done: Sender<bool>,
-}
+/// Where the owner gets its jobs; nothing while Python does not run.
+static OWNER: Mutex<Option<Sender<Job>>> = Mutex::new(None);
 
 /// Why Python does not run.
 #[derive(Debug, thiserror::Error)]
@@ -54,39 +51,42 @@ pub(crate) enum StartError {
 
 /// Starts Python, and returns when it is ready.
 pub(crate) fn start(process: Process) -> Result<(), StartError> {
+    /// What the system gives a main thread.
+    const STACK_SIZE: usize = 8 << 20;
+
     remember_panics();
     if !process::configure(process) {
         return Err(StartError::Twice);
     }
     let (ready, is_ready) = channel();
-    let (stop, stops) = channel();
-    let owner = std::thread::Builder::new().name("wsgi-python".to_owned());
-    // Python's main thread runs what scripts import nowhere but in `atexit` functions; it gets
-    // the room that a main thread has.
-    let owner = owner.stack_size(8 << 20);
-    owner.spawn(move || own_python(&ready, &stops))?;
+    let (jobs, job_queue) = channel();
+    let owner = std::thread::Builder::new()
+        .name("wsgi-python".to_owned())
+        .stack_size(STACK_SIZE);
+    owner.spawn(move || own_python(&ready, &job_queue))?;
     is_ready.recv().unwrap_or(Err(StartError::Owner))?;
-    *OWNER.lock().unwrap_or_else(PoisonError::into_inner) = Some(stop);
+    *owner_slot() = Some(jobs);
     Ok(())
 }
 
-/// Ends Python; true if that is done, false if the deadline came first.
+/// Has the owner do something, and waits for its result; `None` if Python does not run.
+pub(crate) fn on_owner<R: Send + 'static>(
+    _: &Detached,
+    job: impl FnOnce(&mut Detached) -> R + Send + 'static,
+) -> Option<R> {
+    let owner = owner_slot().clone()?;
+    post(&owner, job).recv().ok()
+}
+
+/// Ends Python; true if that is done, false if the limit came first.
 pub(crate) fn stop(detached: &Detached, reason: &[u8], limit: Duration) -> bool {
-    if !activity::close() {
-        return true;
-    }
-    let owner = OWNER.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let Some(owner) = owner else {
+    activity::close();
+    let Some(owner) = owner_slot().take() else {
         return true;
     };
-    let (done, is_done) = channel();
     let reason = reason.to_vec();
-    let sent = owner.send(Stop {
-        reason,
-        limit,
-        done,
-    });
-    let ended = sent.is_ok() && is_done.recv_timeout(limit).unwrap_or(false);
+    let done = post(&owner, move |detached| end::end(detached, &reason, limit));
+    let ended = done.recv_timeout(limit).unwrap_or(false);
     if !ended {
         let text = "Python has not ended in time; the process ends without it.";
         log::server(detached, Level::Warn, 1012, text);
@@ -94,25 +94,38 @@ pub(crate) fn stop(detached: &Detached, reason: &[u8], limit: Duration) -> bool 
     ended
 }
 
+fn post<R: Send + 'static>(
+    owner: &Sender<Job>,
+    job: impl FnOnce(&mut Detached) -> R + Send + 'static,
+) -> Receiver<R> {
+    let (done, is_done) = channel();
+    // Whoever asked may have given up waiting; and an owner that is gone drops the job, and `done`
+    // with it, which ends the waiting.
+    let job: Job = Box::new(move |detached| drop(done.send(job(detached))));
+    drop(owner.send(job));
+    is_done
+}
+
+fn owner_slot() -> MutexGuard<'static, Option<Sender<Job>>> {
+    OWNER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The owner's life.
-fn own_python(ready: &Sender<Result<(), StartError>>, stops: &Receiver<Stop>) {
+fn own_python(ready: &Sender<Result<(), StartError>>, jobs: &Receiver<Job>) {
     block_signals();
     // SAFETY: the thread is new; it is attached only inside the functions that take this.
     let mut detached = unsafe { Detached::assume() };
     let started = catch(|| init::initialise(&mut detached));
     let started = started.unwrap_or_else(|panicked| Err(init::InitError::Fault(panicked)));
     let runs = started.is_ok();
-    // A host that no longer waits for either has given up on the process.
-    let _ = ready.send(started.map_err(StartError::from));
-    if !runs {
-        return;
+    // A host that no longer waits has given up on the process.
+    drop(ready.send(started.map_err(StartError::from)));
+    while let (true, Ok(job)) = (runs, jobs.recv()) {
+        // A panic drops the job's sender, which tells whoever waits.
+        drop(catch(|| job(&mut detached)));
     }
-    if let Ok(stop) = stops.recv() {
-        let ended = catch(|| end::end(&mut detached, &stop.reason, stop.limit));
-        let _ = stop.done.send(ended.unwrap_or(false));
-    }
-    // CPython may have been left alone with threads of the application, and a thread that has
-    // finalised it must not outlive it: sleep until the process ends.
+    // The thread that has initialised Python outlives it, finalised or not: at its end it would
+    // give its thread states back.
     loop {
         std::thread::park();
     }

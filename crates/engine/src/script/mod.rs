@@ -152,7 +152,7 @@ impl<'py> Visit<'_, 'py> {
     /// Whether the file is the one that was loaded. The request may have looked at it before another
     /// thread loaded a newer one, so a difference is verified.
     fn is_unchanged(&self, module: &Object<'py>) -> bool {
-        let loaded = module.attribute_if_any(self.interpreter.names().mtime.bind(self.py));
+        let loaded = module.module_item(self.interpreter.names().mtime.bind(self.py));
         let loaded = loaded.ok().flatten().and_then(|mtime| mtime.to_i64().ok());
         let Some(loaded) = loaded else {
             return false;
@@ -175,7 +175,7 @@ impl<'py> Visit<'_, 'py> {
 
     fn ask_reload_required(&self, module: &Object<'py>, resource: &[u8]) -> Result<'py, bool> {
         let name = self.interpreter.names().reload_required.bind(self.py);
-        match module.attribute_if_any(name)? {
+        match module.module_item(name)? {
             Some(hook) => hook.call(&[&*self.py.path(resource)?])?.is_true(),
             None => Ok(false),
         }
@@ -188,7 +188,7 @@ impl<'py> Visit<'_, 'py> {
         name: &[u8],
     ) -> std::result::Result<Owned<'py>, ScriptError> {
         let callable = slot.callable_name(self.py, name);
-        let callable = callable.and_then(|name| module.attribute_if_any(&name));
+        let callable = callable.and_then(|name| module.module_item(&name));
         match callable {
             Ok(Some(callable)) => Ok(callable),
             Ok(None) => Err(self.report_missing_callable(name)),
