@@ -61,18 +61,9 @@ fn bytes_beyond_it_are_discarded() {
 }
 
 #[test]
-fn what_is_no_length_is_refused_at_the_first_output() {
+fn what_is_no_length_is_refused() {
     let server = SERVER.borrow();
-    for length in [
-        "x",
-        "-1",
-        "0x3",
-        "3 ",
-        "3;",
-        "1e3",
-        "3.0",
-        "99999999999999999999",
-    ] {
+    for length in ["x", "-1", "0x3", "3;", "1e3", "3.0", "99999999999999999999"] {
         for result in ["[b'abc']", "[]", "write(b'abc') or []"] {
             let mark = server.log().mark();
             let response = server.get(&answering(&server, "invalid", length, result));

@@ -2,7 +2,7 @@
 //! client before the next one is asked for.
 
 use rstest::rstest;
-use testkit::{Ending, Httpd, Mpm, Request, SharedHttpd};
+use testkit::{Ending, Httpd, Mpm, Request, SharedHttpd, ours};
 
 use crate::wsgi_site::{app, gated_app, open_gate, wsgi_site};
 
@@ -116,11 +116,30 @@ fn what_is_not_an_iterable_of_bytes_is_a_server_error() {
 }
 
 #[test]
-fn a_length_is_not_computed_from_several_items() {
+fn what_is_not_known_to_be_all_has_no_length() {
     let server = SERVER.borrow();
-    let response = server.get(&returning(&server, "unknown_length", "[b'a', b'b']"));
+    for result in ["generator()", "Iterator()", "(b'%d' % n for n in range(1))"] {
+        let response = server.get(&returning(&server, "unknown_length", result));
+        assert_eq!(response.ending, Ending::FinalChunk, "{result}");
+    }
+}
 
-    assert_eq!(response.ending, Ending::FinalChunk);
+#[test]
+fn what_is_known_to_be_all_is_sent_with_its_length() {
+    if !ours("D47") {
+        return;
+    }
+    let server = SERVER.borrow();
+    for (result, length) in [
+        ("[b'abc']", "3"),
+        ("(b'abc',)", "3"),
+        ("[b'ab', b'', b'c']", "3"),
+        ("[]", "0"),
+    ] {
+        let response = server.get(&returning(&server, "known", result));
+        assert_eq!(response.header("Content-Length"), Some(length), "{result}");
+        assert_eq!(response.ending, Ending::Length, "{result}");
+    }
 }
 
 #[test]

@@ -135,8 +135,8 @@ fn over_http_2_the_stream_is_reset() {
             let answer = Curl::http(&server, &format!("{url}{query}"))
                 .args(["--http2-prior-knowledge"])
                 .send();
+            // mod_http2 may drop what it has not sent yet, so the head need not have come.
             assert_ne!(answer.exit, 0, "{name}{query}: {answer:?}");
-            assert_eq!(answer.status, 200, "{name}{query}: {answer:?}");
         }
     }
 }
