@@ -107,11 +107,10 @@ fn what_is_not_an_iterable_of_bytes_is_a_server_error() {
         let mark = server.log().mark();
         let response = server.get(&returning(&server, "wrong", result));
         assert_eq!(response.status, 500, "{result}");
-        let line = server.log().wait_for(mark, "WSGI0174");
-        assert!(
-            line.contains("TypeError exception raised processing WSGI script"),
-            "{line}"
-        );
+        let line = server
+            .log()
+            .wait_for(mark, "/wrong.wsgi] TypeError exception raised");
+        assert!(line.contains("WSGI0174: "), "{line}");
     }
 }
 
@@ -178,8 +177,8 @@ fn without_start_response_there_is_no_response_but_an_error() {
         let response = server.get(&app(&server, &format!("not_started_{name}"), &source));
 
         assert_eq!(response.status, 500, "{result}");
-        let line = server.log().wait_for(mark, "start_response");
-        assert!(line.contains("RuntimeError: "), "{line}");
+        let script = format!("/not_started_{name}.wsgi] RuntimeError exception raised");
+        server.log().wait_for(mark, &script);
     }
 }
 
