@@ -8,9 +8,8 @@ use std::ffi::CString;
 
 use httpd::hook::Configured;
 use httpd::process::{self, Phase};
-use httpd::{Level, Pool, Server, Status};
+use httpd::{Pool, Server, Status};
 
-use crate::log::{self, Id};
 use crate::{Wsgi, config, embedded, engines};
 
 /// The version of mod_wsgi that this module is compatible with, as the server's banner shows it.
@@ -34,12 +33,12 @@ pub(crate) fn post_config(configured: Configured<'_>) -> Status {
     Status::OK
 }
 
-/// `mod_wsgi/6.1.1 Python/3.11`: administrators, and their scripts, look for these.
+/// `mod_wsgi/6.1.1 Python/3.11`: administrators, and their scripts, look for these. That there is no
+/// engine, if so, the checks have told.
 fn introduce(pool: Pool<'_>, base: Server<'_>) {
     add_component(pool, COMPATIBLE_VERSION);
-    match engines::of(base.config::<Wsgi>().process()) {
-        Ok(engine) => add_component(pool, &format!("Python/{}", engine.python)),
-        Err(error) => log::server(base, Level::ERROR, Id(1001), error),
+    if let Ok(engine) = engines::of(base.config::<Wsgi>().process()) {
+        add_component(pool, &format!("Python/{}", engine.python));
     }
 }
 

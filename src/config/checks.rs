@@ -6,18 +6,19 @@
 
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use engine_abi::EnginesError;
 use httpd::{Level, Parms, Server};
 use wsgi_config::nearest::UnknownWord;
 use wsgi_config::url;
 use wsgi_config::value::OptimizeWarning;
 
-use crate::Wsgi;
 use crate::config::access::{Obstacle, User};
-use crate::config::{ScriptAlias, server};
+use crate::config::{ProcessWide, ScriptAlias, server};
 use crate::log::{self, Id};
+use crate::{Wsgi, engines};
 
 /// A mistake that is no error.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +58,16 @@ pub(super) enum Mistake<'c> {
     PythonHomeNotADirectory(&'c Path),
     #[error("WSGIPythonHome: user \"{0}\", as whom Python runs, cannot get at it: {1}")]
     PythonHomeUnreachable(&'c User, Obstacle),
+    #[error("{0}")]
+    NoEngine(EnginesError),
+    #[error(
+        "user \"{user}\", as whom Python runs, cannot get at the Python engine {path:?}: {obstacle}"
+    )]
+    EngineUnreachable {
+        user: &'c User,
+        path: PathBuf,
+        obstacle: Obstacle,
+    },
     #[error("WSGITrustedProxyHeaders: without effect, for {0}")]
     TrustedProxyHeader(UnknownWord),
     #[error("WSGIPythonOptimize: {0}")]
@@ -69,6 +80,7 @@ impl Mistake<'_> {
             Self::PythonHomeMissing(_) => 100,
             Self::PythonHomeNotADirectory(_) => 101,
             Self::PythonHomeUnreachable(..) => 102,
+            Self::NoEngine(_) => 1001,
             Self::Missing { .. } => 1020,
             Self::Unreachable { .. } => 1021,
             Self::Shadowed { .. } => 1022,
@@ -77,6 +89,7 @@ impl Mistake<'_> {
             Self::TrailingSlash { .. } => 1025,
             Self::TrustedProxyHeader(_) => 1026,
             Self::Optimize(_) => 1027,
+            Self::EngineUnreachable { .. } => 1028,
         })
     }
 }
@@ -89,8 +102,10 @@ pub(super) fn report_while_reading(parms: &Parms<'_>, mistake: &Mistake<'_>) {
 /// Reports the mistakes of the whole configuration.
 pub(crate) fn check(base: Server<'_>) {
     let user = User::of_children();
-    if let Some(home) = &base.config::<Wsgi>().process().python_home {
-        report(base, check_python_home(as_path(home), &user).err());
+    let process = base.config::<Wsgi>().process();
+    if !process.restrict_embedded {
+        report(base, check_python_home(process, &user).err());
+        report(base, check_engine(process, &user).err());
     }
     for (server, aliases) in server::own_aliases(base) {
         for (index, alias) in aliases.iter().enumerate() {
@@ -180,7 +195,10 @@ fn wants_directory(alias: &ScriptAlias) -> bool {
         && !ends_in_slash(alias.target())
 }
 
-fn check_python_home<'c>(home: &'c Path, user: &'c User) -> Result<(), Mistake<'c>> {
+fn check_python_home<'c>(process: &'c ProcessWide, user: &'c User) -> Result<(), Mistake<'c>> {
+    let Some(home) = process.python_home.as_deref().map(as_path) else {
+        return Ok(());
+    };
     match user.reach(home) {
         Ok(found) if !found.is_dir() => Err(Mistake::PythonHomeNotADirectory(home)),
         Ok(_) => Ok(()),
@@ -188,6 +206,19 @@ fn check_python_home<'c>(home: &'c Path, user: &'c User) -> Result<(), Mistake<'
             Err(Mistake::PythonHomeUnreachable(user, obstacle))
         }
         Err(obstacle) => Err(Mistake::PythonHomeMissing(obstacle)),
+    }
+}
+
+/// Looks for the library that brings Python into the processes of httpd.
+fn check_engine<'c>(process: &ProcessWide, user: &'c User) -> Result<(), Mistake<'c>> {
+    let path = engines::of(process).map_err(Mistake::NoEngine)?.path;
+    match user.reach(&path) {
+        Ok(_) => Ok(()),
+        Err(obstacle) => Err(Mistake::EngineUnreachable {
+            user,
+            path,
+            obstacle,
+        }),
     }
 }
 
