@@ -189,7 +189,8 @@ fn what_is_registered_for_the_end_runs_at_a_graceful_restart(
     }
 }
 
-/// A thread that is not a daemon is told of the end by `threading`, and waited for.
+/// A thread that is not a daemon (those that a request starts are, unless it says otherwise) is
+/// told of the end by `threading`, and waited for.
 #[rstest]
 fn threads_are_waited_for_at_the_end(#[values(Mpm::Event, Mpm::Worker, Mpm::Prefork)] mpm: Mpm) {
     if !ours("D07") {
@@ -205,7 +206,7 @@ def until_the_end():
     time.sleep(0.1)
     trace('joined')
 
-threading.Thread(target=until_the_end).start()
+threading.Thread(target=until_the_end, daemon=False).start()
 ";
     let mut server = ending_site().mpm(mpm).start();
     server
