@@ -7,6 +7,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
     sendmsg, socketpair,
@@ -109,6 +110,31 @@ impl Channel {
             error => error.into(),
         })?;
         Ok(())
+    }
+
+    /// Sends a message as [`Channel::send`] does, but waits while the other end is busy, up to a
+    /// few seconds: for a message to a peer that reads as soon as it can.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Channel::send`].
+    pub fn send_waiting(
+        &self,
+        message: &impl Serialize,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), ChannelError> {
+        let patience = PollTimeout::from(5000_u16);
+        loop {
+            match self.send(message, descriptors) {
+                Err(ChannelError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let mut socket = [PollFd::new(self.as_fd(), PollFlags::POLLOUT)];
+                    if poll(&mut socket, patience)? == 0 {
+                        return Err(ChannelError::Io(io::ErrorKind::TimedOut.into()));
+                    }
+                }
+                result => return result,
+            }
+        }
     }
 
     /// Waits for a message and takes it, with the descriptors that came along, closed on exec.

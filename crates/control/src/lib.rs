@@ -9,11 +9,13 @@
 //! Requests themselves travel otherwise: in the frames of the crate `wire`.
 
 mod channel;
+mod exit;
 mod messages;
 mod spec;
 mod table;
 
 pub use channel::{Channel, ChannelError, MAX_DESCRIPTORS, MAX_MESSAGE};
+pub use exit::describe_exit;
 pub use messages::{FromSupervisor, FromWorker, Replacement, ToSupervisor, ToWorker};
 pub use spec::{GroupSpec, Identity, Life, Limits, PreloadScript, PythonSpec, ServerSpec};
 pub use table::{Slot, SlotState, Table};

@@ -20,6 +20,7 @@ use control::Channel;
 const CONTROL: RawFd = 3;
 
 fn main() -> ExitCode {
+    close_inherited();
     let role = std::env::args_os().nth(1);
     match role.as_deref().and_then(|role| role.to_str()) {
         Some("supervise") => supervisor::run(control_channel()),
@@ -29,6 +30,13 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Closes what httpd left open for itself and did not mean for others.
+fn close_inherited() {
+    let first = libc::c_uint::try_from(CONTROL + 1).unwrap_or(libc::c_uint::MAX);
+    // SAFETY: nothing in this process has opened a descriptor yet, so none of these is in use.
+    unsafe { libc::close_range(first, libc::c_uint::MAX, 0) };
 }
 
 fn control_channel() -> Channel {

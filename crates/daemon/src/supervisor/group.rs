@@ -331,12 +331,12 @@ impl Group {
                 Level::Debug
             };
             let text = format_args!(
-                "Worker {pid} of process group '{name}' did not start: {cause}. Its requests are \
+                "Worker {pid} of process group '{name}' did not start: it {cause}. Its requests are \
                  answered with 503 until one does; the next attempts follow at growing intervals."
             );
             log.line(level, 1206, text);
         } else if serving && !status.success() {
-            let text = format_args!("Worker {pid} of process group '{name}' died: {cause}.");
+            let text = format_args!("Worker {pid} of process group '{name}' {cause}.");
             log.line(Level::Error, 1207, text);
         } else {
             log.line(
@@ -404,20 +404,9 @@ struct Cause<'a> {
 impl fmt::Display for Cause<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(failure) = self.failure {
-            return f.write_str(failure);
+            return write!(f, "says: {failure}");
         }
-        match (self.status.code(), self.status.signal()) {
-            (Some(code), _) => write!(f, "exit status {code}"),
-            (None, Some(signal)) => {
-                let name = Signal::try_from(signal).map_or("unknown signal", Signal::as_str);
-                let core = if self.status.core_dumped() {
-                    ", core dumped"
-                } else {
-                    ""
-                };
-                write!(f, "signal {signal} ({name}{core})")
-            }
-            (None, None) => write!(f, "wait status {:?}", self.status),
-        }
+        let status = u32::from_ne_bytes(self.status.into_raw().to_ne_bytes());
+        f.write_str(&control::describe_exit(status))
     }
 }
