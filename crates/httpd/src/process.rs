@@ -1,6 +1,8 @@
 //! The process this is, and the server program it runs.
 
-use std::ffi::{CStr, c_int};
+use std::ffi::{CStr, OsStr, c_int};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
 use httpd_sys as sys;
 
@@ -114,6 +116,23 @@ pub fn description() -> &'static CStr {
 pub fn build_date() -> &'static CStr {
     // SAFETY: a constant of httpd's.
     unsafe { text::borrow(sys::ap_get_server_built()) }.unwrap_or_default()
+}
+
+/// A path of this name in the directory for what a running server keeps: `DefaultRuntimeDir`.
+pub fn runtime_path(pool: Pool<'_>, name: &CStr) -> PathBuf {
+    // SAFETY: both are valid; the result lives in the pool.
+    path(unsafe { text::borrow(sys::ap_runtime_dir_relative(pool.as_ptr(), name.as_ptr())) })
+        .unwrap_or_else(|| Path::new("/run").join(OsStr::from_bytes(name.to_bytes())))
+}
+
+/// A path that is relative to `ServerRoot`, or absolute; `None` if it is no path.
+pub fn server_root_relative(pool: Pool<'_>, name: &CStr) -> Option<PathBuf> {
+    // SAFETY: both are valid; the result lives in the pool.
+    path(unsafe { text::borrow(sys::ap_server_root_relative(pool.as_ptr(), name.as_ptr())) })
+}
+
+fn path(text: Option<&CStr>) -> Option<PathBuf> {
+    text.map(|text| PathBuf::from(OsStr::from_bytes(text.to_bytes())))
 }
 
 /// Adds a component to what the server says of itself, until the next configuration.
