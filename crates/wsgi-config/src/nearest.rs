@@ -1,5 +1,6 @@
 //! Finding the word that was meant.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::words::lossy;
@@ -9,7 +10,7 @@ use crate::words::lossy;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct UnknownWord {
     word: String,
-    nearest: Option<&'static str>,
+    nearest: Option<Cow<'static, str>>,
     allowed: String,
 }
 
@@ -18,16 +19,27 @@ impl UnknownWord {
     pub fn new(word: &[u8], allowed: &[&'static str]) -> Self {
         let word = lossy(word);
         Self {
-            nearest: nearest(&word, allowed),
+            nearest: nearest(&word, allowed).map(Cow::Borrowed),
             word,
             allowed: allowed.join(", "),
+        }
+    }
+
+    /// The same, where the allowed words are names that a configuration gave.
+    pub fn among_names(word: &[u8], allowed: &[String]) -> Self {
+        let word = lossy(word);
+        let names: Vec<&str> = allowed.iter().map(String::as_str).collect();
+        Self {
+            nearest: nearest(&word, &names).map(|name| name.to_owned().into()),
+            word,
+            allowed: names.join(", "),
         }
     }
 
     /// The same, where something better than spelling tells which word was meant.
     pub(crate) fn meant(word: &[u8], allowed: &[&'static str], meant: &'static str) -> Self {
         Self {
-            nearest: Some(meant),
+            nearest: Some(Cow::Borrowed(meant)),
             ..Self::new(word, allowed)
         }
     }
@@ -36,7 +48,7 @@ impl UnknownWord {
 impl fmt::Display for UnknownWord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{}\" is not one of {}", self.word, self.allowed)?;
-        match self.nearest {
+        match &self.nearest {
             Some(nearest) => write!(f, "; did you mean \"{nearest}\"?"),
             None => Ok(()),
         }

@@ -123,6 +123,25 @@ fn leading_integer(word: &[u8]) -> i64 {
         * sign
 }
 
+/// Reads the kind of an accept mutex, in any case. No lock is made of it.
+///
+/// # Errors
+///
+/// For every word that names no kind of lock.
+pub fn accept_mutex(word: &[u8]) -> Result<(), UnknownWord> {
+    const KINDS: &[&str] = &[
+        "default", "flock", "fcntl", "sysvsem", "posixsem", "pthread",
+    ];
+    let known = KINDS
+        .iter()
+        .any(|kind| word.eq_ignore_ascii_case(kind.as_bytes()));
+    if known {
+        Ok(())
+    } else {
+        Err(UnknownWord::new(word, KINDS))
+    }
+}
+
 /// Reads a number of seconds greater than 0, such as `0.005`.
 pub fn positive_seconds(word: &[u8]) -> Option<f64> {
     let seconds: f64 = std::str::from_utf8(word).ok()?.parse().ok()?;
