@@ -13,12 +13,14 @@
 mod access;
 mod alias;
 mod checks;
+mod daemon;
 pub(crate) mod directory;
 mod request;
 pub(crate) mod server;
 
 pub(crate) use alias::ScriptAlias;
 pub(crate) use checks::check;
+pub(crate) use daemon::{DaemonDefinition, daemons};
 pub(crate) use directory::DirConfig;
 pub(crate) use request::RequestConfig;
 pub(crate) use server::{Preload, ProcessWide, ServerConfig, preloads};

@@ -90,7 +90,7 @@ impl InFlight<'_> {
             Outcome::COMPLETE => Status::OK,
             Outcome::REFUSED => Status(outcome.status.into()),
             _ => {
-                response::abort(self.request);
+                crate::response::abort(self.request);
                 Status::OK
             }
         }

@@ -18,12 +18,21 @@ use crate::config::ProcessWide;
 
 /// The engine for a configuration.
 pub(crate) fn of(config: &ProcessWide) -> Result<EngineFile, EnginesError> {
+    let home = config.python_home.as_deref().map(CStr::to_bytes);
+    for_home(home.map(|home| Path::new(OsStr::from_bytes(home))))
+}
+
+/// The engine for a Python home, or the default one.
+pub(crate) fn for_home(home: Option<&Path>) -> Result<EngineFile, EnginesError> {
+    installed()?.for_home(home).cloned()
+}
+
+/// The engines that are installed with this module.
+pub(crate) fn installed() -> Result<Engines, EnginesError> {
     let own = own_directories();
     let mut places: Vec<_> = own.iter().map(PathBuf::as_path).collect();
     places.push(Path::new(LIBEXECDIR));
-    let home = config.python_home.as_deref().map(CStr::to_bytes);
-    let home = home.map(|home| Path::new(OsStr::from_bytes(home)));
-    Engines::in_first_of(&places)?.for_home(home).cloned()
+    Engines::in_first_of(&places)
 }
 
 /// The directories of the module's file: as httpd names it and, if that is a link, where it is.

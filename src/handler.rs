@@ -15,6 +15,7 @@ use crate::config::RequestConfig;
 use crate::embedded;
 use crate::environ::{self, Mount};
 use crate::log::{self, Id};
+use crate::remote;
 
 /// The name of the handler.
 pub(crate) const WSGI_SCRIPT: &CStr = c"wsgi-script";
@@ -22,14 +23,15 @@ pub(crate) const WSGI_SCRIPT: &CStr = c"wsgi-script";
 const WSGI_TYPE: &CStr = c"application/x-httpd-wsgi";
 
 /// Why a request is refused: what the client is told, and what the log says.
-struct Refusal {
+pub(crate) struct Refusal {
     status: Status,
     id: Id,
     text: String,
 }
 
 impl Refusal {
-    fn new(status: Status, id: u16, text: impl Into<String>) -> Self {
+    /// Refuses with this status, for this reason.
+    pub(crate) fn new(status: Status, id: u16, text: impl Into<String>) -> Self {
         Self {
             status,
             id: Id(id),
@@ -58,8 +60,11 @@ fn serve(request: Request<'_>) -> Result<Status, Refusal> {
     check_path_info(request)?;
     let content_length = check_body(request, &config)?;
     check_process_group(&config)?;
-    check_embedded(request)?;
     let environ = environ::build(request, &config, &mount);
+    if !config.process_group.is_empty() {
+        return remote::serve(request, &config, &environ, content_length);
+    }
+    check_embedded(request)?;
     embedded::serve(request, &config, &environ, content_length).ok_or_else(|| {
         Refusal::new(
             Status::INTERNAL_SERVER_ERROR,
@@ -154,16 +159,25 @@ fn check_transfer_coding(coding: &CStr, config: &RequestConfig<'_>) -> Result<()
     Ok(())
 }
 
-/// Whether the process group exists. None does yet but the processes of httpd itself.
+/// Whether the process group is one of those that may be used here.
 fn check_process_group(config: &RequestConfig<'_>) -> Result<(), Refusal> {
-    if config.process_group.is_empty() {
+    let Some(allowed) = config.restrict_process else {
+        return Ok(());
+    };
+    let name = config.process_group.to_bytes();
+    if allowed
+        .iter()
+        .any(|group| group.to_bytes().eq_ignore_ascii_case(name))
+    {
         return Ok(());
     }
-    let name = config.process_group.to_string_lossy();
     Err(Refusal::new(
         Status::INTERNAL_SERVER_ERROR,
-        150,
-        format!("No WSGI daemon process called '{name}' has been configured."),
+        149,
+        format!(
+            "The process group '{}' is not one of those that WSGIRestrictProcess allows here.",
+            config.process_group.to_string_lossy()
+        ),
     ))
 }
 

@@ -24,6 +24,9 @@ mod environ;
 mod handler;
 mod lifecycle;
 mod log;
+mod remote;
+mod response;
+mod supervise;
 mod trusted_proxy;
 
 use config::{directory, server};
@@ -41,13 +44,19 @@ pub(crate) static wsgi_module: Record<Wsgi> = Record::new(c"mod_wsgi.c", &DIRECT
 
 /// Every directive: its name, where it may stand, what it takes, who reads it, what it is for.
 #[rustfmt::skip]
-static DIRECTIVES: Directives<Wsgi, 23> = Directives::new([
+static DIRECTIVES: Directives<Wsgi, 29> = Directives::new([
     // Which URLs are whose.
     Directive::server(c"WSGIScriptAlias", Line, server::script_alias,
         c"a URL path, and the script or directory of scripts it maps to, then options"),
     Directive::server(c"WSGIScriptAliasMatch", Line, server::script_alias_match,
         c"a regular expression for URL paths, and the script they map to, then options"),
     // What applies in a place.
+    Directive::server(c"WSGIDaemonProcess", Line, server::daemon_process, c"a process group: its name, and how its processes run"),
+    Directive::directory(c"WSGIProcessGroup", NotHtaccess, One, directory::process_group, c"the process group that applications run in"),
+    Directive::directory(c"WSGIRestrictProcess", NotHtaccess, Line, directory::restrict_process, c"the process groups that may be used"),
+    Directive::global(c"WSGISocketPrefix", One, server::socket_prefix, c"what the paths of sockets begin with"),
+    Directive::global(c"WSGISocketRotation", One, server::socket_rotation, c"On or Off: without effect"),
+    Directive::global(c"WSGIAcceptMutex", One, server::accept_mutex, c"the kind of a lock: without effect"),
     Directive::directory(c"WSGIApplicationGroup", NotHtaccess, One, directory::application_group,
         c"a name, or %{GLOBAL}, %{RESOURCE}, %{SERVER}, %{HOST} or %{ENV:name}"),
     Directive::directory(c"WSGICallableObject", FileInfo, One, directory::callable_object,

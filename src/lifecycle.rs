@@ -8,9 +8,10 @@ use std::ffi::CString;
 
 use httpd::hook::Configured;
 use httpd::process::{self, Phase};
-use httpd::{Pool, Server, Status};
+use httpd::{Level, Pool, Server, Status};
 
-use crate::{Wsgi, config, embedded, engines};
+use crate::log::{self, Id};
+use crate::{Wsgi, config, embedded, engines, supervise};
 
 /// The version of mod_wsgi that this module is compatible with, as the server's banner shows it.
 const COMPATIBLE_VERSION: &str = "mod_wsgi/6.1.1";
@@ -24,11 +25,15 @@ pub(crate) fn test_config(_pool: Pool<'_>, base: Server<'_>) {
 }
 
 /// When httpd has read a configuration that it is going to run with: looks for mistakes that are no
-/// errors, and introduces the module in the server's banner.
+/// errors, introduces the module in the server's banner, and brings the process groups into being.
 pub(crate) fn post_config(configured: Configured<'_>) -> Status {
     if process::phase() == Phase::Run {
         config::check(configured.server);
         introduce(configured.pool, configured.server);
+        if let Err(error) = supervise::start(&configured) {
+            log::server(configured.server, Level::CRIT, Id(1233), error);
+            return Status::INTERNAL_SERVER_ERROR;
+        }
     }
     Status::OK
 }
@@ -48,5 +53,6 @@ fn add_component(pool: Pool<'_>, component: &str) {
 
 /// When a child starts.
 pub(crate) fn child_init(pool: Pool<'_>, base: Server<'_>) {
+    supervise::child_init();
     embedded::child_init(pool, base);
 }

@@ -60,6 +60,32 @@ pub(crate) fn script(request: Request<'_>, level: Level, id: Id, text: impl fmt:
     write(Log::of_request::<Wsgi>(request), level, line);
 }
 
+/// Writes a line that a worker sent, about the request it is working on.
+pub(crate) fn worker_line(request: Request<'_>, line: &wire::LogLine<'_>) {
+    let log = Log::of_request::<Wsgi>(request);
+    let level = Level::from_number(line.level);
+    if !log.enabled(level) {
+        return;
+    }
+    let file = CString::new(line.file).ok().filter(|file| !file.is_empty());
+    let origin = file.as_deref().map(|file| Origin {
+        file,
+        line: i32::try_from(line.line).unwrap_or_default(),
+    });
+    let script = request.filename().unwrap_or_default().to_string_lossy();
+    let script = if line.names_script {
+        format!("[script {script}] ")
+    } else {
+        String::new()
+    };
+    let text = String::from_utf8_lossy(line.text);
+    log.write(
+        level,
+        origin,
+        &one_line(format_args!("{}{script}{text}", Id(line.id))),
+    );
+}
+
 /// Writes a line, with the line of the caller as its origin.
 #[track_caller]
 fn write(log: Log<'_>, level: Level, line: fmt::Arguments<'_>) {

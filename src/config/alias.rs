@@ -6,10 +6,11 @@ use std::ffi::{CStr, CString};
 use std::fmt;
 
 use httpd::{Parms, Pool, Refusal, Regex};
+use wsgi_config::nearest::UnknownWord;
 use wsgi_config::script_alias::{AliasOptions, Location, ScriptAlias as Words};
 use wsgi_config::url;
 
-use crate::config::c_string;
+use crate::config::{c_string, daemon};
 
 /// An alias: which URLs are its, which script they are for, and how that is to be run.
 #[derive(Debug)]
@@ -44,17 +45,45 @@ pub(crate) struct Source {
     line: u32,
 }
 
-/// The process group of an alias whose script is to be loaded at start does not exist.
+/// Why a script cannot be loaded when the processes of a group start.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "the process group {0:?} is not yet configured; process-group=%{{GLOBAL}} runs the application \
-     in the processes of httpd itself"
-)]
-struct UnknownProcessGroup(String);
+#[non_exhaustive]
+pub(super) enum PreloadError {
+    /// There is no such group yet.
+    #[error(
+        "the process group {0} is not yet configured; a WSGIDaemonProcess must stand before what \
+         is to be loaded in it, and process-group=%{{GLOBAL}} means the processes of httpd itself"
+    )]
+    Unknown(UnknownWord),
+    /// It belongs to another virtual host.
+    #[error(
+        "the process group {0:?} is not accessible here: it was configured in a virtual host of \
+         another ServerName"
+    )]
+    Foreign(String),
+    /// Only one of the two hosts has a name so far.
+    #[error(
+        "the process group {0:?} is not matchable: ServerName must stand before the directives \
+         that define and use it"
+    )]
+    Nameless(String),
+}
 
-impl UnknownProcessGroup {
-    fn new(name: &[u8]) -> Self {
-        Self(String::from_utf8_lossy(name).into_owned())
+/// Whether the processes of a group can load a script of the server that is being read.
+pub(super) fn check_preload(parms: &Parms<'_>, group: &[u8]) -> Result<(), PreloadError> {
+    let name = || String::from_utf8_lossy(group).into_owned();
+    let Some(host) = daemon::known(parms.pool(), group) else {
+        let known = daemon::known_names(parms.pool());
+        return Err(PreloadError::Unknown(UnknownWord::among_names(
+            group, &known,
+        )));
+    };
+    let hostname = parms.hostname().map(|name| name.to_bytes().to_vec());
+    match host {
+        None => Ok(()),
+        Some(host) if host == hostname => Ok(()),
+        Some(host) if host.is_some() != hostname.is_some() => Err(PreloadError::Nameless(name())),
+        Some(_) => Err(PreloadError::Foreign(name())),
     }
 }
 
@@ -69,7 +98,10 @@ impl ScriptAlias {
         let is_preloaded = match words.preload_groups() {
             None => false,
             Some((b"", _)) => true,
-            Some((name, _)) => return Err(UnknownProcessGroup::new(name).into()),
+            Some((name, _)) => {
+                check_preload(parms, name)?;
+                true
+            }
         };
         let location = c_string(words.location);
         let urls = match kind {

@@ -3,7 +3,7 @@
 //!
 //! httpd merges these for every request, on the request's thread, so they are cheap to copy.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
 use httpd::{Config, Parms, Refusal};
@@ -18,6 +18,10 @@ use crate::config::checks::{self, Mistake};
 /// What is said in one place; `None` where nothing is.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DirConfig {
+    /// As written, save that `%{GLOBAL}` is empty.
+    pub(crate) process_group: Option<Arc<CStr>>,
+    /// The process groups that may be used; empty stands for httpd's own processes.
+    pub(crate) restrict_process: Option<Arc<Vec<CString>>>,
     /// As written, save that `%{GLOBAL}` is empty.
     pub(crate) application_group: Option<Arc<CStr>>,
     /// As written.
@@ -35,6 +39,8 @@ impl Config for DirConfig {
     /// What is said inside replaces, piece by piece, what is said outside; lists as a whole.
     fn merged(outer: &Self, inner: &Self) -> Self {
         Self {
+            process_group: or(&inner.process_group, &outer.process_group),
+            restrict_process: or(&inner.restrict_process, &outer.restrict_process),
             application_group: or(&inner.application_group, &outer.application_group),
             callable_object: or(&inner.callable_object, &outer.callable_object),
             script_reloading: inner.script_reloading.or(outer.script_reloading),
@@ -60,6 +66,35 @@ pub(crate) fn application_group(
 ) -> Result<(), Refusal> {
     config.application_group =
         Group::parse(name.to_bytes()).map(|group| c_string(group.as_bytes()).into());
+    Ok(())
+}
+
+/// `WSGIProcessGroup`.
+pub(crate) fn process_group(
+    config: &mut DirConfig,
+    _: &Parms<'_>,
+    name: &CStr,
+) -> Result<(), Refusal> {
+    config.process_group =
+        Group::parse(name.to_bytes()).map(|group| c_string(group.as_bytes()).into());
+    Ok(())
+}
+
+/// `WSGIRestrictProcess`: the whole list, which may be empty.
+pub(crate) fn restrict_process(
+    config: &mut DirConfig,
+    _: &Parms<'_>,
+    names: &CStr,
+) -> Result<(), Refusal> {
+    let names = Words::new(names.to_bytes());
+    let groups = names.map(|name| {
+        if name == b"%{GLOBAL}" {
+            c"".into()
+        } else {
+            c_string(name)
+        }
+    });
+    config.restrict_process = Some(Arc::new(groups.collect()));
     Ok(())
 }
 

@@ -20,6 +20,8 @@ pub(crate) struct RequestConfig<'r> {
     /// Empty for the main interpreter.
     pub(crate) application_group: &'r CStr,
     pub(crate) callable: &'r CStr,
+    /// `WSGIRestrictProcess`, if the choice of groups is restricted.
+    pub(crate) restrict_process: Option<&'r [CString]>,
     pub(crate) script_reloading: bool,
     pub(crate) pass_authorization: bool,
     pub(crate) chunked_request: bool,
@@ -41,7 +43,9 @@ impl<'r> RequestConfig<'r> {
             script_name,
         };
 
-        let process_group = note(note::PROCESS_GROUP).unwrap_or_default();
+        let process_group = note(note::PROCESS_GROUP)
+            .or(config.process_group.as_deref())
+            .unwrap_or_default();
         let application_group = note(note::APPLICATION_GROUP)
             .or(config.application_group.as_deref())
             .unwrap_or(c"%{RESOURCE}");
@@ -55,6 +59,7 @@ impl<'r> RequestConfig<'r> {
             process_group: names.group(process_group),
             application_group: names.group(application_group),
             callable,
+            restrict_process: config.restrict_process.as_deref().map(Vec::as_slice),
             script_reloading: config.script_reloading.unwrap_or(true),
             pass_authorization: pass_authorization.unwrap_or(false),
             chunked_request: config.chunked_request.unwrap_or(false),

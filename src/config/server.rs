@@ -3,16 +3,18 @@
 //! Read while httpd reads its configuration, then shared, unchanged, by all threads.
 
 use std::ffi::{CStr, CString};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::{iter, ptr};
 
-use httpd::{Config, Parms, Refusal, Server};
+use httpd::{Config, Parms, Refusal, Server, process};
 use wsgi_config::script_alias::Location;
 use wsgi_config::value::{self, HashSeed};
 
 use crate::Wsgi;
 use crate::config::ScriptAlias;
 use crate::config::checks::{self, Mistake};
+use crate::config::daemon::Daemon;
 
 /// What is said in one server, or applies in it.
 #[derive(Debug, Default)]
@@ -21,12 +23,16 @@ pub(crate) struct ServerConfig {
     aliases: Vec<Arc<ScriptAlias>>,
     /// How many of them are its own.
     own: usize,
+    /// The process groups defined in this server.
+    daemons: Vec<Arc<Daemon>>,
     process: Arc<ProcessWide>,
 }
 
 /// What the processes of httpd have in common, whichever server a request is for.
 #[derive(Clone, Debug)]
 pub(crate) struct ProcessWide {
+    /// `WSGISocketPrefix`, absolute.
+    pub(crate) socket_prefix: Option<PathBuf>,
     pub(crate) python_home: Option<CString>,
     pub(crate) python_path: Option<CString>,
     pub(crate) python_optimize: i32,
@@ -44,6 +50,7 @@ pub(crate) struct ProcessWide {
 impl Default for ProcessWide {
     fn default() -> Self {
         Self {
+            socket_prefix: None,
             python_home: None,
             python_path: None,
             python_optimize: 0,
@@ -67,6 +74,7 @@ impl Config for ServerConfig {
         Self {
             aliases: host.aliases.iter().chain(&base.aliases).cloned().collect(),
             own: host.own,
+            daemons: host.daemons.clone(),
             process: Arc::clone(&base.process),
         }
     }
@@ -81,6 +89,11 @@ impl ServerConfig {
     /// Those written in this server.
     fn own_aliases(&self) -> &[Arc<ScriptAlias>] {
         self.aliases.get(..self.own).unwrap_or_default()
+    }
+
+    /// The process groups defined in this server.
+    pub(crate) fn own_daemons(&self) -> &[Arc<Daemon>] {
+        &self.daemons
     }
 
     /// How Python runs.
@@ -154,6 +167,48 @@ pub(crate) fn script_alias_match(
     line: &CStr,
 ) -> Result<(), Refusal> {
     config.add(ScriptAlias::parse(Location::Pattern, parms, line)?);
+    Ok(())
+}
+
+/// `WSGIDaemonProcess`.
+pub(crate) fn daemon_process(
+    config: &mut ServerConfig,
+    parms: &Parms<'_>,
+    line: &CStr,
+) -> Result<(), Refusal> {
+    config.daemons.push(Arc::new(Daemon::parse(parms, line)?));
+    Ok(())
+}
+
+/// `WSGISocketPrefix`.
+pub(crate) fn socket_prefix(
+    config: &mut ServerConfig,
+    parms: &Parms<'_>,
+    prefix: &CStr,
+) -> Result<(), Refusal> {
+    let path = process::server_root_relative(parms.pool(), prefix)
+        .ok_or_else(|| Refusal::new(format_args!("{prefix:?} is not a path")))?;
+    config.process_mut().socket_prefix = Some(path);
+    Ok(())
+}
+
+/// `WSGISocketRotation`: the sockets of a group stay where they are as long as the group does.
+pub(crate) fn socket_rotation(
+    _: &mut ServerConfig,
+    _: &Parms<'_>,
+    word: &CStr,
+) -> Result<(), Refusal> {
+    value::flag(word.to_bytes())?;
+    Ok(())
+}
+
+/// `WSGIAcceptMutex`: each process has a socket of its own, so there is nothing to serialise.
+pub(crate) fn accept_mutex(
+    _: &mut ServerConfig,
+    _: &Parms<'_>,
+    word: &CStr,
+) -> Result<(), Refusal> {
+    value::accept_mutex(word.to_bytes())?;
     Ok(())
 }
 

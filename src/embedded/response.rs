@@ -5,11 +5,12 @@
 
 use std::os::fd::BorrowedFd;
 
-use engine_abi::{Bytes, FileRegion, Head, Pair, Part, Sent};
+use engine_abi::{Bytes, FileRegion, Head, Part, Sent};
 use httpd::brigade::FilePart;
-use httpd::{AprStatus, Brigade, Request, Status};
+use httpd::{AprStatus, Brigade, Request};
 
 use super::InFlight;
+use crate::response;
 
 /// Sends a part of a response.
 pub(super) fn send(in_flight: &InFlight<'_>, part: &Part<'_>) -> Sent {
@@ -64,50 +65,6 @@ fn set_head(request: Request<'_>, head: &Head<'_>) {
     let line = request.pool().copy(head.status_line.or_empty());
     request.set_status(head.status.into(), Some(line));
     for header in head.headers.get() {
-        set_header(request, header);
-    }
-}
-
-/// Sets a header of the response, through the functions of httpd's that know what else depends
-/// on it.
-fn set_header(request: Request<'_>, header: &Pair<'_>) {
-    let (name, value) = (header.name.or_empty(), header.value.or_empty());
-    let pool = request.pool();
-    let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
-    if is(b"Content-Type") {
-        request.set_content_type(pool.copy(value));
-    } else if is(b"Content-Length") {
-        match parse_length(value) {
-            Some(length) => request.set_content_length(length),
-            None => request
-                .headers_out()
-                .set(c"Content-Length", pool.copy(value)),
-        }
-    } else if is(b"WWW-Authenticate") {
-        // A header of an error response, which httpd may make itself.
-        request
-            .err_headers_out()
-            .add(pool.copy(name), pool.copy(value));
-    } else {
-        request.headers_out().add(pool.copy(name), pool.copy(value));
-    }
-}
-
-fn parse_length(value: &[u8]) -> Option<i64> {
-    std::str::from_utf8(value).ok()?.trim().parse().ok()
-}
-
-/// Lets the client see that the response is cut short, whatever the protocol. An error bucket keeps
-/// the filters from ending it properly; and where its end would be that of the connection, the
-/// connection is broken off instead.
-pub(super) fn abort(request: Request<'_>) {
-    let mut brigade = Brigade::new(request);
-    brigade.push_error(Status::BAD_GATEWAY);
-    brigade.push_eos();
-    request.connection().close_after_request();
-    // It may be broken already, which is all right.
-    let _ = brigade.pass();
-    if request.ends_with_connection() {
-        request.connection().reset();
+        response::set_header(request, header.name.or_empty(), header.value.or_empty());
     }
 }

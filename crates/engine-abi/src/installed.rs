@@ -132,6 +132,11 @@ impl Engines {
         Err(EnginesError::NoneInstalled(places.join(" or ")))
     }
 
+    /// The directory they are in, and what else belongs to the module.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// The engine that serves a Python home: the one of its version. Without a home, or with one
     /// that does not tell its version, the default engine.
     ///

@@ -1,0 +1,314 @@
+//! `WSGIDaemonProcess`: a process group as it is configured.
+//!
+//! Names of users and groups are looked up as the directive is read, so that one that does not
+//! exist is an error of the configuration, at the line that names it.
+
+use std::collections::BTreeMap;
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use httpd::child_user::ChildUser;
+use httpd::{Parms, Pool, Refusal, Server, process};
+use nix::unistd::{Group, Uid, User};
+use wsgi_config::daemon_process::{DaemonOptions, DaemonProcess};
+
+use crate::Wsgi;
+use crate::config::c_string;
+
+/// Under this name the groups that were read so far are noted with the configuration's pool.
+const KNOWN: &CStr = c"mod_wsgi:process-groups";
+
+/// What directive files know of each other's process groups: name, and the `ServerName` of the
+/// virtual host it is in, if it is in one.
+type Known = BTreeMap<Vec<u8>, Option<Option<Vec<u8>>>>;
+
+/// Why a process group is refused, apart from its words.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum DaemonError {
+    /// There is one of this name.
+    #[error("there is a process group of the name {0:?} already")]
+    Duplicate(CString),
+    /// There is no such user or group.
+    #[error("the option {option}=\"{name}\": there is no such {kind} on this system")]
+    Unknown {
+        /// The option.
+        option: &'static str,
+        /// What it names.
+        name: String,
+        /// User or group.
+        kind: &'static str,
+    },
+    /// Root runs no applications.
+    #[error("the option user=\"{0}\": applications may not run as root")]
+    Root(String),
+    /// Only root may do that.
+    #[error("the option chroot needs httpd to be started by root")]
+    Chroot,
+}
+
+/// A process group as it was read.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    name: CString,
+    options: DaemonOptions,
+    user: Option<RunAs>,
+    group: Option<u32>,
+    supplementary_groups: Option<Vec<u32>>,
+    socket_owner: Option<u32>,
+    /// The `ServerName` of its virtual host as far as that was read; none in the base server.
+    host: Option<Option<Vec<u8>>>,
+}
+
+/// As whom a worker runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RunAs {
+    pub(crate) name: Option<String>,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+/// A process group in the server it was defined in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DaemonDefinition<'s> {
+    daemon: &'s Daemon,
+    server: Server<'s>,
+    base: Server<'s>,
+}
+
+/// The process groups of a configuration.
+pub(crate) fn daemons(base: Server<'_>) -> impl Iterator<Item = DaemonDefinition<'_>> {
+    base.iter().flat_map(move |server| {
+        let daemons = server.config::<Wsgi>().own_daemons().iter();
+        daemons.map(move |daemon| DaemonDefinition {
+            daemon,
+            server,
+            base,
+        })
+    })
+}
+
+/// The `ServerName` of the virtual host that a group was defined in, if it was in one; `None` if
+/// there is no such group yet.
+pub(super) fn known(pool: Pool<'_>, name: &[u8]) -> Option<Option<Option<Vec<u8>>>> {
+    all_known(pool).remove(name)
+}
+
+/// The names of the groups that were read so far.
+pub(super) fn known_names(pool: Pool<'_>) -> Vec<String> {
+    all_known(pool)
+        .keys()
+        .map(|name| String::from_utf8_lossy(name).into_owned())
+        .collect()
+}
+
+fn all_known(pool: Pool<'_>) -> Known {
+    pool.userdata(KNOWN)
+        .and_then(|bytes| postcard::from_bytes(bytes).ok())
+        .unwrap_or_default()
+}
+
+impl Daemon {
+    /// Reads the arguments of `WSGIDaemonProcess`.
+    pub(super) fn parse(parms: &Parms<'_>, line: &CStr) -> Result<Self, Refusal> {
+        let DaemonProcess { name, options } = DaemonProcess::parse(line.to_bytes())?;
+        let hostname = || parms.hostname().map(|name| name.to_bytes().to_vec());
+        let host = parms.is_virtual().then(hostname);
+        let daemon = Self {
+            user: options.user.as_deref().map(user).transpose()?,
+            group: options
+                .group
+                .as_deref()
+                .map(|name| group("group", name))
+                .transpose()?,
+            supplementary_groups: supplementary_groups(&options)?,
+            socket_owner: options
+                .socket_user
+                .as_deref()
+                .map(socket_owner)
+                .transpose()?,
+            name: c_string(name),
+            options,
+            host,
+        };
+        if daemon.options.chroot.is_some() && !Uid::effective().is_root() {
+            return Err(DaemonError::Chroot.into());
+        }
+        daemon.announce(parms.pool())?;
+        Ok(daemon)
+    }
+
+    /// Lets later directives know of the group.
+    fn announce(&self, pool: Pool<'_>) -> Result<(), DaemonError> {
+        let mut known = all_known(pool);
+        if known
+            .insert(self.name.to_bytes().to_vec(), self.host.clone())
+            .is_some()
+        {
+            return Err(DaemonError::Duplicate(self.name.clone()));
+        }
+        pool.set_userdata(KNOWN, &postcard::to_stdvec(&known).unwrap_or_default());
+        Ok(())
+    }
+}
+
+impl<'s> DaemonDefinition<'s> {
+    /// Its name.
+    pub(crate) fn name(&self) -> &'s CStr {
+        &self.daemon.name
+    }
+
+    /// Its options.
+    pub(crate) fn options(&self) -> &'s DaemonOptions {
+        &self.daemon.options
+    }
+
+    /// The server it was defined in.
+    pub(crate) fn server(&self) -> Server<'s> {
+        self.server
+    }
+
+    /// The base server.
+    pub(crate) fn base(&self) -> Server<'s> {
+        self.base
+    }
+
+    /// If it was defined in a virtual host: that host's `ServerName`.
+    pub(crate) fn host(&self) -> Option<Option<Vec<u8>>> {
+        let hostname = || self.server.hostname().map(|name| name.to_bytes().to_vec());
+        self.server.is_virtual().then(hostname)
+    }
+
+    /// A descriptor of its server's error log.
+    pub(crate) fn log(&self) -> io::Result<OwnedFd> {
+        match self.server.error_log().or_else(|| self.base.error_log()) {
+            Some(log) => log.try_clone_to_owned(),
+            // httpd writes to syslog; lines outside of requests have nowhere to go.
+            None => Ok(std::fs::File::options()
+                .write(true)
+                .open("/dev/null")?
+                .into()),
+        }
+    }
+
+    /// How long a worker may be silent: `socket-timeout`, or httpd's `Timeout`.
+    pub(crate) fn socket_timeout(&self) -> Duration {
+        self.options()
+            .socket_timeout
+            .unwrap_or_else(|| self.server.timeout())
+    }
+
+    /// What the paths of sockets begin with.
+    pub(crate) fn socket_prefix(&self) -> PathBuf {
+        let configured = self.base.config::<Wsgi>().process().socket_prefix.clone();
+        configured.unwrap_or_else(|| process::runtime_path(self.base.process_pool(), c"wsgi"))
+    }
+
+    /// Who may connect.
+    pub(crate) fn socket_owner(&self) -> u32 {
+        self.daemon
+            .socket_owner
+            .unwrap_or_else(|| ChildUser::configured().uid)
+    }
+
+    /// As whom its workers run: what it says itself, or as httpd's children do.
+    pub(crate) fn user(&self) -> RunAs {
+        let children = ChildUser::configured();
+        let user = self.daemon.user.clone().unwrap_or_else(|| RunAs {
+            name: Some(children.name.to_string_lossy().into_owned()),
+            uid: children.uid,
+            gid: children.gid,
+        });
+        // Without `group` it is httpd's Group, whatever the user's own is.
+        RunAs {
+            gid: self.daemon.group.unwrap_or(children.gid),
+            ..user
+        }
+    }
+
+    /// The groups that replace those of the user.
+    pub(crate) fn supplementary_groups(&self) -> Option<Vec<u32>> {
+        self.daemon.supplementary_groups.clone()
+    }
+}
+
+fn user(word: &[u8]) -> Result<RunAs, DaemonError> {
+    let name = String::from_utf8_lossy(word).into_owned();
+    let found = match numeric(&name) {
+        Some(uid) => match User::from_uid(Uid::from_raw(uid)).ok().flatten() {
+            Some(user) => Some(run_as(&user)),
+            None => Some(RunAs {
+                name: None,
+                uid,
+                gid: uid,
+            }),
+        },
+        None => User::from_name(&name).ok().flatten().as_ref().map(run_as),
+    };
+    match found {
+        Some(RunAs { uid: 0, .. }) => Err(DaemonError::Root(name)),
+        Some(found) => Ok(found),
+        None => Err(DaemonError::Unknown {
+            option: "user",
+            name,
+            kind: "user",
+        }),
+    }
+}
+
+fn run_as(user: &User) -> RunAs {
+    RunAs {
+        name: Some(user.name.clone()),
+        uid: user.uid.as_raw(),
+        gid: user.gid.as_raw(),
+    }
+}
+
+fn socket_owner(word: &[u8]) -> Result<u32, DaemonError> {
+    let name = String::from_utf8_lossy(word).into_owned();
+    let found = numeric(&name).or_else(|| {
+        User::from_name(&name)
+            .ok()
+            .flatten()
+            .map(|user| user.uid.as_raw())
+    });
+    found.ok_or(DaemonError::Unknown {
+        option: "socket-user",
+        name,
+        kind: "user",
+    })
+}
+
+fn group(option: &'static str, word: &[u8]) -> Result<u32, DaemonError> {
+    let name = String::from_utf8_lossy(word).into_owned();
+    let found = numeric(&name).or_else(|| {
+        Group::from_name(&name)
+            .ok()
+            .flatten()
+            .map(|group| group.gid.as_raw())
+    });
+    found.ok_or(DaemonError::Unknown {
+        option,
+        name,
+        kind: "group",
+    })
+}
+
+fn supplementary_groups(options: &DaemonOptions) -> Result<Option<Vec<u32>>, DaemonError> {
+    let Some(names) = &options.supplementary_groups else {
+        return Ok(None);
+    };
+    names
+        .iter()
+        .map(|name| group("supplementary-groups", name))
+        .collect::<Result<_, _>>()
+        .map(Some)
+}
+
+/// The number in `#33`.
+fn numeric(name: &str) -> Option<u32> {
+    name.strip_prefix('#')?.parse().ok()
+}

@@ -1,0 +1,424 @@
+//! Daemon mode: an application runs in a worker; this child sends it the request and relays its
+//! answer.
+//!
+//! A request is sent to another worker when, and only when, the first one provably did not read
+//! it whole: the connection was refused, was never greeted, or was reset before any answer. What
+//! a worker has read may have been run, and is never run twice.
+
+mod connection;
+mod exchange;
+pub(crate) mod groups;
+mod response;
+
+use std::time::{Duration, Instant};
+
+use httpd::{Level, Request, RequestBody, Status};
+use nix::errno::Errno;
+use wire::{End, Rejection, RequestHead, ToWorker, TooLong};
+
+use crate::config::RequestConfig;
+use crate::environ::Environ;
+use crate::handler::Refusal;
+use crate::log::{self, Id};
+use connection::{Broken, Connection};
+use exchange::{Ended, Exchange, More, body_error};
+use groups::{Group, Groups};
+use response::Response;
+
+/// The largest body that is read before a worker is chosen, in bytes. A worker's thread then
+/// never waits for the client that sends it.
+const SMALL_BODY: u64 = 64 << 10;
+
+/// How long to wait before looking again for a worker where all that are there just left.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// How long to wait for the supervisor to tell how a worker ended.
+const OBITUARY: Duration = Duration::from_millis(500);
+
+/// Has an application in a process group answer a request.
+pub(crate) fn serve<'r>(
+    request: Request<'r>,
+    config: &RequestConfig<'r>,
+    environ: &Environ<'r>,
+    content_length: Option<u64>,
+) -> Result<Status, Refusal> {
+    let groups = Groups::current();
+    let group = find(request, &groups, config)?;
+    let mut client = RequestBody::new(request);
+    let mut call = Call::new(request, config, environ, content_length, &mut client);
+    call.read_small_body(content_length)?;
+    call.run(group)
+}
+
+/// The group a request is for, if it may use it.
+fn find<'g>(
+    request: Request<'_>,
+    groups: &'g Groups,
+    config: &RequestConfig<'_>,
+) -> Result<&'g Group, Refusal> {
+    let name = config.process_group.to_bytes();
+    let shown = String::from_utf8_lossy(name);
+    let refused = |id, text: String| Refusal::new(Status::INTERNAL_SERVER_ERROR, id, text);
+    if groups.is_empty() {
+        return Err(refused(
+            150,
+            format!(
+                "No WSGI daemon process called '{shown}' has been configured: there is no \
+             WSGIDaemonProcess at all."
+            ),
+        ));
+    }
+    let group = groups.find(name).ok_or_else(|| {
+        refused(
+            151,
+            format!("No WSGI daemon process called '{shown}' has been configured."),
+        )
+    })?;
+    let hostname = request.server().hostname().map(std::ffi::CStr::to_bytes);
+    if !group.is_reachable_from(hostname) {
+        return Err(refused(
+            152,
+            format!(
+                "The WSGI daemon process '{shown}' was configured in a virtual host of another \
+             ServerName and cannot be used here."
+            ),
+        ));
+    }
+    Ok(group)
+}
+
+/// A request on its way to whichever worker will run it.
+struct Call<'c, 'r> {
+    request: Request<'r>,
+    config: &'c RequestConfig<'r>,
+    environ: &'c Environ<'r>,
+    content_length: Option<u64>,
+    client: &'c mut RequestBody<'r>,
+    /// The body, as far as it was read before a worker was chosen.
+    body: Vec<u8>,
+    /// How that reading ended; `None` if it goes on while the worker runs.
+    body_end: Option<Result<(), wire::BodyError>>,
+    response: Response<'r>,
+}
+
+/// What came of sending a request to one worker.
+enum Attempt {
+    /// It was answered.
+    Answered(Status),
+    /// It was not run; the reason, in case nobody else runs it either.
+    NotRun(Reason),
+}
+
+/// Why a request was not run.
+enum Reason {
+    Connect(Errno),
+    Reset,
+    Draining,
+}
+
+impl<'c, 'r> Call<'c, 'r> {
+    fn new(
+        request: Request<'r>,
+        config: &'c RequestConfig<'r>,
+        environ: &'c Environ<'r>,
+        content_length: Option<u64>,
+        client: &'c mut RequestBody<'r>,
+    ) -> Self {
+        let response = Response::new(request, config.sendfile);
+        Self {
+            request,
+            config,
+            environ,
+            content_length,
+            client,
+            body: Vec::new(),
+            body_end: None,
+            response,
+        }
+    }
+
+    /// Reads a body that is small, unless the client waits to be told to send it.
+    fn read_small_body(&mut self, length: Option<u64>) -> Result<(), Refusal> {
+        if !self.request.has_body() {
+            self.body_end = Some(Ok(()));
+            return Ok(());
+        }
+        let small = length.is_some_and(|length| length <= SMALL_BODY);
+        if !small || self.request.expects_continue() {
+            return Ok(());
+        }
+        let mut piece = [0; 8192];
+        self.body_end = loop {
+            match self.client.read(&mut piece) {
+                Ok(0) => break Some(Ok(())),
+                Ok(count) => self
+                    .body
+                    .extend_from_slice(piece.get(..count).unwrap_or_default()),
+                Err(error) => {
+                    self.request.connection().close_after_request();
+                    break Some(Err(body_error(error)));
+                }
+            }
+            // Filters can make a body longer than its client said it is.
+            if self.body.len() as u64 > SMALL_BODY {
+                break None;
+            }
+        };
+        Ok(())
+    }
+
+    /// Sends the request to one worker after the other until one has answered.
+    fn run(&mut self, group: &Group) -> Result<Status, Refusal> {
+        let deadline = group
+            .connect_timeout
+            .map(|patience| Instant::now() + patience);
+        let mut tried = Vec::new();
+        loop {
+            let Some(slot) = group.choose(&tried) else {
+                if tried.is_empty() {
+                    return Err(unavailable(
+                        group,
+                        "none of its workers starts; see the earlier \
+                        messages of its supervisor",
+                    ));
+                }
+                if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                    return Err(unavailable(
+                        group,
+                        "no worker took the request in the time that \
+                        connect-timeout allows",
+                    ));
+                }
+                // All have just refused, because all are being replaced.
+                tried.clear();
+                std::thread::sleep(PAUSE);
+                continue;
+            };
+            match self.attempt(group, slot)? {
+                Attempt::Answered(status) => return Ok(status),
+                Attempt::NotRun(Reason::Connect(Errno::EAGAIN)) => {
+                    return Err(unavailable(
+                        group,
+                        "its queue stayed full for as long as \
+                        connect-timeout allows; give it more processes or threads, or a longer \
+                        listen-backlog",
+                    ));
+                }
+                Attempt::NotRun(Reason::Connect(error @ (Errno::EACCES | Errno::EPERM))) => {
+                    return Err(unavailable(
+                        group,
+                        &format!("its socket cannot be reached ({error}); see WSGISocketPrefix"),
+                    ));
+                }
+                Attempt::NotRun(Reason::Connect(_)) => tried.push(slot),
+                Attempt::NotRun(Reason::Reset | Reason::Draining) => {}
+            }
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Err(unavailable(
+                    group,
+                    "no worker took the request in the time that \
+                    connect-timeout allows",
+                ));
+            }
+        }
+    }
+
+    /// Sends the request to the worker of one slot.
+    fn attempt(&mut self, group: &Group, slot: usize) -> Result<Attempt, Refusal> {
+        let mut connection = match group.idle_connection(slot) {
+            Some(connection) => connection,
+            None => match self.connect(group, slot) {
+                Ok(connection) => connection,
+                Err(error) => return Ok(Attempt::NotRun(Reason::Connect(error))),
+            },
+        };
+        let number = connection.next_number();
+        let frames = self.frames(number).map_err(|error| {
+            let text = format!("The head of the request cannot be sent to a worker: {error}.");
+            Refusal::new(Status::BAD_REQUEST, 1220, text)
+        })?;
+        let more = match self.body_end {
+            Some(_) => More::Nothing,
+            None if self.request.expects_continue() => More::OnDemand,
+            None => More::Rest,
+        };
+        let exchange = Exchange::new(
+            self.request,
+            &mut connection,
+            number,
+            frames,
+            self.client,
+            more,
+            &mut self.response,
+        );
+        let ended = exchange.run();
+        self.conclude(group, slot, connection, ended)
+    }
+
+    fn connect(&self, group: &Group, slot: usize) -> Result<Connection, Errno> {
+        let path = group.sockets.get(slot).ok_or(Errno::ENOENT)?;
+        let incarnation = group.slot(slot).map_or(0, control::Slot::incarnation);
+        let mut connection = Connection::open(path, group.connect_timeout, group.socket_timeout)?;
+        connection.incarnation = incarnation;
+        Ok(connection)
+    }
+
+    /// The frames of the request's head and of what was read of its body.
+    fn frames(&self, number: u32) -> Result<Vec<u8>, TooLong> {
+        let filename = self.request.filename().unwrap_or_default().to_bytes();
+        let head = RequestHead {
+            https: self.environ.https,
+            reload: self.config.script_reloading,
+            body_on_demand: self.body_end.is_none() && self.request.expects_continue(),
+            content_length: self.content_length,
+            request_start: self.request.time(),
+            queue_start: now(),
+            script: filename,
+            application_group: self.config.application_group.to_bytes(),
+            callable: self.config.callable.to_bytes(),
+            resource: filename,
+            environ: None,
+        };
+        let pairs = self.environ.pairs.iter();
+        let environ = pairs.map(|pair| (pair.name.or_empty(), pair.value.get()));
+        let mut out = Vec::with_capacity(2048 + self.body.len());
+        ToWorker::encode_request(&mut out, number, &head, environ)?;
+        ToWorker::encode_body(&mut out, number, &self.body);
+        if let Some(end) = self.body_end {
+            ToWorker::encode_body_end(&mut out, number, end);
+        }
+        Ok(out)
+    }
+
+    /// What follows from how an exchange ended.
+    fn conclude(
+        &mut self,
+        group: &Group,
+        slot: usize,
+        mut connection: Connection,
+        ended: Ended,
+    ) -> Result<Attempt, Refusal> {
+        match ended {
+            Ended::Done(end, reusable) => {
+                if reusable && connection.is_clean() {
+                    connection.rest();
+                    group.keep(slot, connection);
+                }
+                self.answered(end).map(Attempt::Answered)
+            }
+            Ended::Rejected(Rejection::QueueTimeout) => Err(Refusal::new(
+                Status::GATEWAY_TIME_OUT,
+                84,
+                format!(
+                    "The request waited longer than the queue-timeout of process group '{}'.",
+                    show(group)
+                ),
+            )),
+            Ended::Rejected(Rejection::Draining | Rejection::ScriptChanged) => {
+                self.retry_or(group, slot, Reason::Draining)
+            }
+            Ended::Broken(broken) => self.broken(group, slot, &connection, broken),
+        }
+    }
+
+    fn answered(&mut self, end: End) -> Result<Status, Refusal> {
+        match end {
+            End::Complete if self.response.is_refused() => Err(Refusal::new(
+                Status::BAD_GATEWAY,
+                1221,
+                "The worker's response is not one that may be passed on to a client.",
+            )),
+            End::Complete => {
+                self.response.end();
+                Ok(Status::OK)
+            }
+            End::Refused(status) if !self.response.has_begun() => Ok(Status(status.into())),
+            End::Refused(_) | End::Truncated => {
+                self.response.abort();
+                Ok(Status::OK)
+            }
+        }
+    }
+
+    /// The request was not run, so another worker can, unless the client's body is gone.
+    fn retry_or(&self, group: &Group, slot: usize, reason: Reason) -> Result<Attempt, Refusal> {
+        let _ = slot;
+        if self.body_end.is_none() && !self.client.is_untouched() {
+            return Err(unavailable(
+                group,
+                "the worker that was to run the request was replaced \
+                while its body was being sent",
+            ));
+        }
+        Ok(Attempt::NotRun(reason))
+    }
+
+    /// The connection broke before the worker said how the request ended.
+    fn broken(
+        &mut self,
+        group: &Group,
+        slot: usize,
+        connection: &Connection,
+        broken: Broken,
+    ) -> Result<Attempt, Refusal> {
+        // Never greeted: nobody accepted the connection. Reset: what was sent was not read whole.
+        let unread = matches!(broken, Broken::Reset)
+            || matches!(broken, Broken::Closed) && connection.worker.is_none();
+        if unread && !self.response.has_begun() {
+            return self.retry_or(group, slot, Reason::Reset);
+        }
+        let fate = fate(group, slot, connection.worker, broken);
+        let (status, id) = match broken {
+            Broken::TimedOut => (Status::GATEWAY_TIME_OUT, 145),
+            Broken::Closed | Broken::Reset => (Status::BAD_GATEWAY, 146),
+            _ => (Status::BAD_GATEWAY, 147),
+        };
+        let uri = self.request.uri().to_string_lossy();
+        let method = self.request.method().to_string_lossy();
+        let text = format!(
+            "No complete answer to {method} {uri} from process group '{}': {fate}.",
+            show(group)
+        );
+        if self.response.has_begun() {
+            log::script(self.request, Level::ERROR, Id(id), &text);
+            self.response.abort();
+            return Ok(Attempt::Answered(Status::OK));
+        }
+        Err(Refusal::new(status, id, text))
+    }
+}
+
+/// What became of a worker that did not answer.
+fn fate(group: &Group, slot: usize, worker: Option<u32>, broken: Broken) -> String {
+    let Some(pid) = worker else {
+        return broken.to_string();
+    };
+    if !matches!(broken, Broken::Closed | Broken::Reset) {
+        return format!("worker {pid}: {broken}");
+    }
+    let deadline = Instant::now() + OBITUARY;
+    loop {
+        if let Some(status) = group.slot(slot).and_then(|slot| slot.exit_of(pid)) {
+            return format!("worker {pid} {}", control::describe_exit(status));
+        }
+        if Instant::now() >= deadline {
+            return format!("worker {pid}: {broken}");
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+fn unavailable(group: &Group, why: &str) -> Refusal {
+    let text = format!("Process group '{}' is not available: {why}.", show(group));
+    Refusal::new(Status::SERVICE_UNAVAILABLE, 116, text)
+}
+
+fn show(group: &Group) -> String {
+    String::from_utf8_lossy(&group.name).into_owned()
+}
+
+/// Now, in microseconds since the epoch.
+fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    i64::try_from(since.unwrap_or_default().as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,218 @@
+//! A child's connection to a worker: bytes out, frames and descriptors in.
+//!
+//! The socket blocks, up to the time that the group's `socket-timeout` allows; what shall not
+//! wait says so call by call.
+
+use std::collections::VecDeque;
+use std::io::IoSliceMut;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::path::Path;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, connect,
+    getsockopt, recvmsg, send, setsockopt, socket, sockopt,
+};
+use nix::sys::time::{TimeVal, TimeValLike as _};
+use wire::{Decoder, PeerError, RequestNumber, ToChild};
+
+/// How many descriptors may wait for their frames: a worker sends one with each file, and a
+/// response is at most one file.
+const MAX_DESCRIPTORS: usize = 4;
+
+/// Why a connection is of no more use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub(super) enum Broken {
+    /// The worker closed it after it had read all that was sent.
+    #[error("the worker closed the connection")]
+    Closed,
+    /// The worker, or what was to become one, closed it with something unread.
+    #[error("the connection was reset before all was read")]
+    Reset,
+    /// The worker neither took nor sent anything for too long.
+    #[error("the worker did not answer in time")]
+    TimedOut,
+    /// The worker broke the protocol.
+    #[error("the worker does not keep to the protocol: {0}")]
+    Protocol(#[from] PeerError),
+    /// The system failed.
+    #[error("the connection failed: {0}")]
+    System(Errno),
+}
+
+impl From<Errno> for Broken {
+    fn from(error: Errno) -> Self {
+        match error {
+            Errno::EPIPE | Errno::ECONNRESET => Self::Reset,
+            Errno::EAGAIN => Self::TimedOut,
+            error => Self::System(error),
+        }
+    }
+}
+
+/// A connection to a worker.
+#[derive(Debug)]
+pub(super) struct Connection {
+    socket: OwnedFd,
+    decoder: Decoder,
+    descriptors: VecDeque<OwnedFd>,
+    timeout: Duration,
+    /// The worker's process id, once it has greeted.
+    pub(super) worker: Option<u32>,
+    /// The number of the last request.
+    number: RequestNumber,
+    /// Which worker of its slot this is a connection to.
+    pub(super) incarnation: u32,
+}
+
+impl Connection {
+    /// Connects to the socket of a slot; waits where its backlog is full, up to `patience`.
+    pub(super) fn open(
+        path: &Path,
+        patience: Option<Duration>,
+        timeout: Duration,
+    ) -> Result<Self, Errno> {
+        let socket = socket(
+            AddressFamily::Unix,
+            SockType::Stream,
+            SockFlag::SOCK_CLOEXEC,
+            None,
+        )?;
+        setsockopt(
+            &socket,
+            sockopt::SendTimeout,
+            &time_value(patience.unwrap_or(timeout)),
+        )?;
+        connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+        let listener = getsockopt(&socket, sockopt::PeerCredentials)?.uid();
+        // The credentials are those of whoever made the socket listen: httpd's parent. Anybody
+        // else has put a socket of their own in its place.
+        if listener != 0 && listener != nix::unistd::geteuid().as_raw() {
+            return Err(Errno::EACCES);
+        }
+        setsockopt(&socket, sockopt::SendTimeout, &time_value(timeout))?;
+        setsockopt(&socket, sockopt::ReceiveTimeout, &time_value(timeout))?;
+        Ok(Self {
+            socket,
+            decoder: Decoder::new(),
+            descriptors: VecDeque::new(),
+            timeout,
+            worker: None,
+            number: 0,
+            incarnation: 0,
+        })
+    }
+
+    /// The number of the next request.
+    pub(super) fn next_number(&mut self) -> RequestNumber {
+        self.number = self.number.wrapping_add(1);
+        self.number
+    }
+
+    /// Sends as much of `bytes` as can be sent at once; at least some if `wait`. Returns how much.
+    pub(super) fn send(&self, bytes: &[u8], wait: bool) -> Result<usize, Broken> {
+        let mut flags = MsgFlags::MSG_NOSIGNAL;
+        if !wait {
+            flags |= MsgFlags::MSG_DONTWAIT;
+        }
+        loop {
+            match send(self.socket.as_raw_fd(), bytes, flags) {
+                Ok(count) => return Ok(count),
+                Err(Errno::EAGAIN) if !wait => return Ok(0),
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The next frame and the number of its request, if it was received already.
+    pub(super) fn buffered(&mut self) -> Result<Option<(RequestNumber, ToChild<'_>)>, Broken> {
+        Ok(self.decoder.next()?)
+    }
+
+    /// Receives more; waits for it if `wait`. Returns whether anything came.
+    pub(super) fn receive(&mut self, wait: bool) -> Result<bool, Broken> {
+        let mut flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        if !wait {
+            flags |= MsgFlags::MSG_DONTWAIT;
+        }
+        match self.receive_some(flags) {
+            Ok(0) => Err(Broken::Closed),
+            Ok(count) => {
+                self.decoder.filled(count);
+                Ok(true)
+            }
+            Err(Errno::EAGAIN) if !wait => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn receive_some(&mut self, flags: MsgFlags) -> nix::Result<usize> {
+        let mut control = nix::cmsg_space!([RawFd; MAX_DESCRIPTORS]);
+        loop {
+            let mut parts = [IoSliceMut::new(self.decoder.room())];
+            let socket = self.socket.as_raw_fd();
+            let received = match recvmsg::<()>(socket, &mut parts, Some(&mut control), flags) {
+                Err(Errno::EINTR) => continue,
+                received => received?,
+            };
+            for message in received.cmsgs()? {
+                if let ControlMessageOwned::ScmRights(descriptors) = message {
+                    // SAFETY: the kernel has just made these descriptors for this process, and
+                    // nobody else knows their numbers.
+                    let owned = descriptors
+                        .iter()
+                        .map(|fd| unsafe { OwnedFd::from_raw_fd(*fd) });
+                    self.descriptors.extend(owned);
+                }
+            }
+            // More than a worker has reason to send is dropped, and closed with that.
+            self.descriptors.truncate(MAX_DESCRIPTORS);
+            return Ok(received.bytes);
+        }
+    }
+
+    /// The descriptor that came with a file's frame.
+    pub(super) fn take_descriptor(&mut self) -> Option<OwnedFd> {
+        self.descriptors.pop_front()
+    }
+
+    /// Waits until the worker sent something, or took something if `sending`, or until `other`
+    /// can be read from. Without `other` a short time passes as well.
+    pub(super) fn wait(
+        &self,
+        sending: bool,
+        other: Option<BorrowedFd<'_>>,
+        pause: Option<Duration>,
+    ) -> Result<(), Broken> {
+        let mut interest = PollFlags::POLLIN;
+        interest.set(PollFlags::POLLOUT, sending);
+        let mut sources = vec![PollFd::new(self.socket.as_fd(), interest)];
+        sources.extend(other.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        let timeout = PollTimeout::try_from(pause.unwrap_or(self.timeout));
+        match poll(&mut sources, timeout.unwrap_or(PollTimeout::MAX)) {
+            Ok(0) if pause.is_none() => Err(Broken::TimedOut),
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether nothing is left over from the last request.
+    pub(super) fn is_clean(&self) -> bool {
+        !self.decoder.has_bytes() && self.descriptors.is_empty()
+    }
+
+    /// Gives back memory that one large response needed.
+    pub(super) fn rest(&mut self) {
+        self.decoder.shrink();
+    }
+}
+
+/// A duration for the kernel, where nought means for ever.
+fn time_value(time: Duration) -> TimeVal {
+    let micros = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+    TimeVal::microseconds(micros.max(1))
+}

@@ -1,0 +1,218 @@
+//! One request on one connection: sends it, relays its answer.
+//!
+//! Both directions go on at the same time: while the client's body is on its way to the worker,
+//! what the worker answers is on its way to the client.
+
+use std::time::Duration;
+
+use httpd::{InputError, Request, RequestBody};
+use wire::{BodyError, End, Rejection, RequestNumber, ToChild, ToWorker};
+
+use super::connection::{Broken, Connection};
+use super::response::Response;
+use crate::log;
+
+/// How much of a body is asked for at once, in bytes.
+const PIECE: usize = 32 << 10;
+
+/// How long to wait before asking again whether a body goes on, where nothing tells.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// How an exchange ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// The worker said how, and the connection can be used again if the flag is set.
+    Done(End, bool),
+    /// The worker did not run the request.
+    Rejected(Rejection),
+    /// The worker did not say how.
+    Broken(Broken),
+}
+
+/// What is known of the request's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Body {
+    /// The worker must ask for it first.
+    Withheld,
+    /// It is being sent.
+    Sending,
+    /// It was sent, or cannot be.
+    Over,
+}
+
+/// A request that a worker is working on.
+pub(super) struct Exchange<'e, 'r> {
+    request: Request<'r>,
+    connection: &'e mut Connection,
+    number: RequestNumber,
+    client: &'e mut RequestBody<'r>,
+    /// Frames for the worker, of which so much was sent.
+    out: Vec<u8>,
+    sent: usize,
+    body: Body,
+    response: &'e mut Response<'r>,
+}
+
+/// What a frame leads to.
+enum Step {
+    GoOn,
+    End(Ended),
+}
+
+impl<'e, 'r> Exchange<'e, 'r> {
+    /// The exchange for a request whose frames begin with `out`. If `more` says so the rest of
+    /// the body is still to be read from the client.
+    pub(super) fn new(
+        request: Request<'r>,
+        connection: &'e mut Connection,
+        number: RequestNumber,
+        out: Vec<u8>,
+        client: &'e mut RequestBody<'r>,
+        more: More,
+        response: &'e mut Response<'r>,
+    ) -> Self {
+        let body = match more {
+            More::Nothing => Body::Over,
+            More::OnDemand => Body::Withheld,
+            More::Rest => Body::Sending,
+        };
+        Self {
+            request,
+            connection,
+            number,
+            client,
+            out,
+            sent: 0,
+            body,
+            response,
+        }
+    }
+
+    /// Runs it to its end.
+    pub(super) fn run(mut self) -> Ended {
+        loop {
+            match self.advance() {
+                Ok(Step::GoOn) => {}
+                Ok(Step::End(ended)) => return ended,
+                Err(broken) => return Ended::Broken(broken),
+            }
+        }
+    }
+
+    /// Sends and relays what can be, then waits for what comes next.
+    fn advance(&mut self) -> Result<Step, Broken> {
+        self.send()?;
+        if let Step::End(ended) = self.relay()? {
+            return Ok(Step::End(ended));
+        }
+        let sent_all = self.sent == self.out.len();
+        match (sent_all, self.body) {
+            (true, Body::Sending) => {
+                if !self.read_client() {
+                    // Whatever comes first: the client's body or the worker's answer.
+                    let client = self.request.connection().own_socket();
+                    let pause = client.is_none().then_some(PAUSE);
+                    self.connection.wait(false, client, pause)?;
+                    self.connection.receive(false)?;
+                }
+            }
+            (true, _) => drop(self.connection.receive(true)?),
+            (false, _) => {
+                self.connection.wait(true, None, None)?;
+                self.connection.receive(false)?;
+            }
+        }
+        Ok(Step::GoOn)
+    }
+
+    fn send(&mut self) -> Result<(), Broken> {
+        while self.sent < self.out.len() {
+            let rest = self.out.get(self.sent..).unwrap_or_default();
+            match self.connection.send(rest, false)? {
+                0 => return Ok(()),
+                count => self.sent += count,
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a piece of the body from the client, if it is there, and puts it into frames.
+    /// Returns whether it was.
+    fn read_client(&mut self) -> bool {
+        self.out.clear();
+        self.sent = 0;
+        let mut piece = [0; PIECE];
+        let end = match self.client.try_read(&mut piece) {
+            Ok(None) => return false,
+            Ok(Some(0)) => Ok(()),
+            Ok(Some(count)) => {
+                let piece = piece.get(..count).unwrap_or_default();
+                ToWorker::encode_body(&mut self.out, self.number, piece);
+                return true;
+            }
+            Err(error) => Err(body_error(error)),
+        };
+        if end.is_err() {
+            self.request.connection().close_after_request();
+        }
+        ToWorker::encode_body_end(&mut self.out, self.number, end);
+        self.body = Body::Over;
+        true
+    }
+
+    /// Passes on what the worker has said so far, in as few brigades as it allows.
+    fn relay(&mut self) -> Result<Step, Broken> {
+        while let Some((number, frame)) = self.connection.buffered()? {
+            if let ToChild::Hello(pid) = frame {
+                self.connection.worker = Some(pid);
+                continue;
+            }
+            if number != self.number {
+                return Err(Broken::Closed);
+            }
+            match frame {
+                ToChild::Hello(_) => {}
+                ToChild::Rejected(why) => return Ok(Step::End(Ended::Rejected(why))),
+                ToChild::WantBody => {
+                    if self.body == Body::Withheld {
+                        self.body = Body::Sending;
+                    }
+                }
+                ToChild::Log(line) => log::worker_line(self.request, &line),
+                ToChild::Head(head) => self.response.head(&head),
+                ToChild::Data { data, flush } => self.response.data(data, flush),
+                ToChild::File(region) => {
+                    let Some(file) = self.connection.take_descriptor() else {
+                        return Err(Broken::Closed);
+                    };
+                    self.response.file(file, region);
+                }
+                ToChild::End(end) => {
+                    let reusable = self.body == Body::Over && self.sent == self.out.len();
+                    return Ok(Step::End(Ended::Done(end, reusable)));
+                }
+            }
+        }
+        Ok(Step::GoOn)
+    }
+}
+
+/// What is to be read from the client still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum More {
+    /// All of the body is in the frames already, or there is none.
+    Nothing,
+    /// All of it, when the worker asks: the client waits to be told to go on.
+    OnDemand,
+    /// What is not in the frames yet.
+    Rest,
+}
+
+pub(super) fn body_error(error: InputError) -> BodyError {
+    match error {
+        InputError::Disconnected => BodyError::Disconnected,
+        InputError::TimedOut => BodyError::TimedOut,
+        InputError::TooLarge => BodyError::TooLarge,
+        _ => BodyError::Malformed,
+    }
+}

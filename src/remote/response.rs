@@ -1,0 +1,169 @@
+//! The response of a worker, on its way to the client.
+//!
+//! What a worker sends passes for what a script of the CGI kind would send: httpd interprets
+//! `Status`, a local `Location`, and joins repeated headers. A worker is not trusted beyond that:
+//! a head that could split the response is refused here, whatever the engine checked.
+
+use std::os::fd::OwnedFd;
+
+use httpd::brigade::FilePart;
+use httpd::{AprStatus, Brigade, Request};
+use wire::{FileRegion, ResponseHead};
+
+use crate::response;
+
+/// A response that is being relayed.
+#[derive(Debug)]
+pub(super) struct Response<'r> {
+    request: Request<'r>,
+    sendfile: bool,
+    state: State,
+    /// Data that was not passed on yet.
+    held: Vec<u8>,
+}
+
+/// How much data is held back for what may follow, in bytes.
+const HOLD: usize = 32 << 10;
+
+/// How far the response has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Nothing came yet.
+    Waiting,
+    /// The head was taken over; data follows.
+    Begun,
+    /// httpd makes the response itself, or nobody is left to read it: what comes is dropped.
+    Dropped,
+    /// The head was of a kind that may not be passed on.
+    Refused,
+}
+
+impl<'r> Response<'r> {
+    /// The response to `request`.
+    pub(super) fn new(request: Request<'r>, sendfile: bool) -> Self {
+        Self {
+            request,
+            sendfile,
+            state: State::Waiting,
+            held: Vec::new(),
+        }
+    }
+
+    /// Whether the client may have seen something of it.
+    pub(super) fn has_begun(&self) -> bool {
+        matches!(self.state, State::Begun | State::Dropped)
+    }
+
+    /// Whether the worker's head was refused.
+    pub(super) fn is_refused(&self) -> bool {
+        self.state == State::Refused
+    }
+
+    /// Takes over the head.
+    pub(super) fn head(&mut self, head: &ResponseHead<'_>) {
+        if self.state != State::Waiting {
+            self.state = State::Refused;
+            return;
+        }
+        self.state = match set_head(self.request, head) {
+            Some(()) => State::Begun,
+            None => State::Refused,
+        };
+    }
+
+    /// Passes data on, at the latest when it is to be flushed. A small response leaves in one
+    /// brigade with its end.
+    pub(super) fn data(&mut self, data: &[u8], flush: bool) {
+        if !flush && self.held.len() + data.len() <= HOLD {
+            self.held.extend_from_slice(data);
+        } else {
+            self.pass(Tail::Data { data, flush });
+        }
+    }
+
+    /// Passes a region of a file on, which httpd then sends itself.
+    pub(super) fn file(&mut self, file: OwnedFd, region: FileRegion) {
+        self.pass(Tail::File(FilePart {
+            file,
+            // The decoder has refused what is no file offset.
+            offset: i64::try_from(region.offset).unwrap_or(0),
+            length: i64::try_from(region.length).unwrap_or(0),
+            sendfile: self.sendfile,
+        }));
+    }
+
+    /// Marks the end of a complete response.
+    pub(super) fn end(&mut self) {
+        self.pass(Tail::End);
+    }
+
+    /// Lets the client see that the response is cut short.
+    pub(super) fn abort(&self) {
+        response::abort(self.request);
+    }
+
+    /// Passes on what was held, and this behind it.
+    fn pass(&mut self, tail: Tail<'_>) {
+        let held = std::mem::take(&mut self.held);
+        if self.state != State::Begun {
+            return;
+        }
+        if self.send(&held, tail).is_err() || self.request.connection().is_aborted() {
+            self.state = State::Dropped;
+        }
+    }
+
+    fn send(&self, held: &[u8], tail: Tail<'_>) -> Result<(), AprStatus> {
+        let mut brigade = Brigade::new(self.request);
+        if !held.is_empty() {
+            brigade.push_data(held);
+        }
+        match tail {
+            Tail::Data { data, flush } => {
+                if !data.is_empty() {
+                    brigade.push_data(data);
+                }
+                if flush {
+                    brigade.push_flush();
+                }
+            }
+            Tail::File(part) => brigade.push_file(part)?,
+            Tail::End => brigade.push_eos(),
+        }
+        brigade.pass()
+    }
+}
+
+/// What follows on the data that was held.
+enum Tail<'d> {
+    Data { data: &'d [u8], flush: bool },
+    File(FilePart),
+    End,
+}
+
+/// Sets status and headers, if none of them could split the response.
+fn set_head(request: Request<'_>, head: &ResponseHead<'_>) -> Option<()> {
+    let headers = head.headers?;
+    let splits = headers.iter().any(|(name, value)| {
+        name.is_empty() || has_control(name) || has_line_break(value.unwrap_or_default())
+    });
+    if splits || has_control(head.status_line) {
+        return None;
+    }
+    let line = request.pool().copy(head.status_line);
+    request.set_status(head.status.into(), Some(line));
+    for (name, value) in headers.iter() {
+        response::set_cgi_header(request, name, value.unwrap_or_default());
+    }
+    Some(())
+}
+
+fn has_control(bytes: &[u8]) -> bool {
+    bytes.iter().any(u8::is_ascii_control)
+}
+
+fn has_line_break(bytes: &[u8]) -> bool {
+    bytes
+        .iter()
+        .any(|byte| matches!(byte, b'\r' | b'\n' | b'\0'))
+}

@@ -1,0 +1,78 @@
+//! What the responses of both modes have in common on their way into httpd.
+
+use httpd::{Brigade, Request, Status};
+
+/// Sets a header of the response, through the functions of httpd's that know what else depends
+/// on it. Repeated headers stay apart.
+pub(crate) fn set_header(request: Request<'_>, name: &[u8], value: &[u8]) {
+    if !set_special(request, name, value) {
+        let pool = request.pool();
+        request.headers_out().add(pool.copy(name), pool.copy(value));
+    }
+}
+
+/// Sets a header of the response as httpd does for scripts of the CGI kind: of some headers the
+/// last one counts, others are joined.
+pub(crate) fn set_cgi_header(request: Request<'_>, name: &[u8], value: &[u8]) {
+    let value = value.trim_ascii_start();
+    if set_special(request, name, value) {
+        return;
+    }
+    let headers = request.headers_out();
+    let pool = request.pool();
+    let (name, value) = (pool.copy(name), pool.copy(value));
+    let is_one_of = |known: &[&[u8]]| known.iter().any(|known| is(name.to_bytes(), known));
+    if is_one_of(&[b"Location", b"Content-Range", b"Transfer-Encoding"]) {
+        headers.set(name, value);
+    } else if is_one_of(&[b"Set-Cookie"]) {
+        headers.add(name, value);
+    } else {
+        headers.merge(name, value);
+    }
+}
+
+/// Sets a header that httpd keeps elsewhere than with the others. Returns whether it did.
+fn set_special(request: Request<'_>, name: &[u8], value: &[u8]) -> bool {
+    let pool = request.pool();
+    if is(name, b"Content-Type") {
+        request.set_content_type(pool.copy(value));
+    } else if is(name, b"Content-Length") {
+        match parse_length(value) {
+            Some(length) => request.set_content_length(length),
+            None => request
+                .headers_out()
+                .set(c"Content-Length", pool.copy(value)),
+        }
+    } else if is(name, b"WWW-Authenticate") {
+        // A header of an error response, which httpd may make itself.
+        request
+            .err_headers_out()
+            .add(pool.copy(name), pool.copy(value));
+    } else {
+        return false;
+    }
+    true
+}
+
+fn is(name: &[u8], known: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(known)
+}
+
+fn parse_length(value: &[u8]) -> Option<i64> {
+    std::str::from_utf8(value).ok()?.trim().parse().ok()
+}
+
+/// Lets the client see that the response is cut short, whatever the protocol. An error bucket keeps
+/// the filters from ending it properly; and where its end would be that of the connection, the
+/// connection is broken off instead.
+pub(crate) fn abort(request: Request<'_>) {
+    let mut brigade = Brigade::new(request);
+    brigade.push_error(Status::BAD_GATEWAY);
+    brigade.push_eos();
+    request.connection().close_after_request();
+    // It may be broken already, which is all right.
+    let _ = brigade.pass();
+    if request.ends_with_connection() {
+        request.connection().reset();
+    }
+}

@@ -1,0 +1,229 @@
+//! Starting the supervisor and telling it what to supervise.
+//!
+//! Runs in the httpd parent, once per configuration. The parent makes what must outlive both a
+//! worker and a supervisor: the listening socket of every slot and the table of every group. So
+//! the death of either costs no request: whoever connects meanwhile waits in the backlog. A group
+//! that is the same in the next configuration keeps its sockets, and with them the children of
+//! the last one keep their way to it.
+//!
+//! What outlives a configuration is kept as bytes in the pool of the process ([`kept`]), so that
+//! a module that was upgraded in between understands it or knows that it does not.
+
+mod kept;
+mod sockets;
+mod spec;
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+use command_fds::{CommandFdExt as _, FdMapping};
+use control::{Channel, ChannelError, GroupSpec, ToSupervisor};
+use httpd::hook::Configured;
+use httpd::{Level, Pool, Server};
+
+use crate::config::{self, DaemonDefinition};
+use crate::engines;
+use crate::log::{self, Id};
+use crate::remote::groups::{Group, Groups};
+use kept::Kept;
+pub(crate) use kept::KeptGroup;
+
+/// Where the supervisor finds its end of the link.
+const CONTROL: i32 = 3;
+
+/// The supervisor's program, beside the engines.
+const PROGRAM: &str = "mod_wsgi-daemon";
+
+/// What the parent keeps while it runs.
+static RUNNING: Mutex<Option<Kept>> = Mutex::new(None);
+
+/// Why there are no process groups.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum SuperviseError {
+    /// A socket or a table cannot be made.
+    #[error("process group '{name}': {cause}")]
+    Group {
+        /// The group.
+        name: String,
+        /// What the system said.
+        cause: sockets::SocketError,
+    },
+    /// A table cannot be mapped for the children.
+    #[error("the tables of the process groups cannot be mapped: {0}")]
+    Table(io::Error),
+    /// The program is not there.
+    #[error("{0}")]
+    Engines(#[from] engine_abi::EnginesError),
+    /// The program cannot be started.
+    #[error("the supervisor {program:?} cannot be started: {cause}")]
+    Start {
+        /// Its file.
+        program: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// It does not listen.
+    #[error("the supervisor cannot be told what to do: {0}")]
+    Tell(#[from] ChannelError),
+}
+
+/// Brings the process groups of a configuration into being. In the parent.
+pub(crate) fn start(configured: &Configured<'_>) -> Result<(), SuperviseError> {
+    let definitions: Vec<_> = config::daemons(configured.server).collect();
+    let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    let process_pool = configured.server.process_pool();
+    let mut kept = running
+        .take()
+        .or_else(|| Kept::load(process_pool))
+        .unwrap_or_default();
+    if definitions.is_empty() && kept.supervisor.is_none() {
+        Groups::default().set_current();
+        return Ok(());
+    }
+    kept.groups = groups_of(&definitions, std::mem::take(&mut kept.groups))?;
+    let groups = kept
+        .groups
+        .iter()
+        .map(Group::new)
+        .collect::<io::Result<_>>();
+    Groups::new(groups.map_err(SuperviseError::Table)?).set_current();
+    ensure_supervisor(&mut kept)?;
+    watch(configured.pool, &kept);
+    kept.store(process_pool);
+    *running = Some(kept);
+    Ok(())
+}
+
+/// Forgets what is the parent's, in a child: its copies of the sockets.
+pub(crate) fn child_init() {
+    drop(
+        RUNNING
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take(),
+    );
+}
+
+/// The groups of a configuration, with the sockets of the last one where they are the same.
+fn groups_of(
+    definitions: &[DaemonDefinition<'_>],
+    mut old: Vec<KeptGroup>,
+) -> Result<Vec<KeptGroup>, SuperviseError> {
+    let mut next = old.iter().map(|group| group.spec.number).max().unwrap_or(0);
+    let mut groups = Vec::new();
+    for definition in definitions {
+        let Some(spec) = spec::of(definition) else {
+            continue;
+        };
+        let shape = sockets::Shape::of(definition, &spec);
+        let same = old
+            .iter()
+            .position(|group| group.matches(&spec.name, &shape));
+        let group = match same.map(|index| old.swap_remove(index)) {
+            Some(group) => group.renewed(spec, definition),
+            None => {
+                next += 1;
+                KeptGroup::new(
+                    GroupSpec {
+                        number: next,
+                        ..spec
+                    },
+                    shape,
+                    definition,
+                )
+            }
+        };
+        groups.push(group.map_err(|cause| SuperviseError::Group {
+            name: definition.name().to_string_lossy().into_owned(),
+            cause,
+        })?);
+    }
+    Ok(groups)
+}
+
+/// Tells the supervisor about the groups; starts one if there is none that listens.
+fn ensure_supervisor(kept: &mut Kept) -> Result<(), SuperviseError> {
+    let told = kept
+        .supervisor
+        .as_ref()
+        .map(|it| tell(&it.control, &kept.groups));
+    if matches!(told, Some(Ok(()))) {
+        return Ok(());
+    }
+    let supervisor = spawn()?;
+    tell(&supervisor.control, &kept.groups)?;
+    kept.supervisor = Some(supervisor);
+    Ok(())
+}
+
+fn tell(control: &Channel, groups: &[KeptGroup]) -> Result<(), ChannelError> {
+    let count = u32::try_from(groups.len()).unwrap_or(u32::MAX);
+    control.send_waiting(&ToSupervisor::Begin { groups: count }, &[])?;
+    for group in groups {
+        let message = ToSupervisor::Group(Box::new(group.spec.clone()));
+        control.send_waiting(&message, &group.descriptors())?;
+    }
+    control.send_waiting(&ToSupervisor::Commit, &[])
+}
+
+/// Starts the supervisor. Of the parent's descriptors it gets its end of the link, and standard
+/// error, which is the main error log.
+fn spawn() -> Result<kept::Supervisor, SuperviseError> {
+    let program = engines::installed()?.directory().join(PROGRAM);
+    let started = start_program(&program);
+    started.map_err(|cause| SuperviseError::Start { program, cause })
+}
+
+fn start_program(program: &Path) -> io::Result<kept::Supervisor> {
+    let (ours, theirs) = Channel::pair()?;
+    let mut command = Command::new(program);
+    command
+        .arg0("(wsgi-supervisor)")
+        .arg("supervise")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .fd_mappings(vec![FdMapping {
+            parent_fd: theirs.as_fd().try_clone_to_owned()?,
+            child_fd: CONTROL,
+        }])
+        .map_err(io::Error::other)?;
+    let child = command.spawn()?;
+    // It is httpd that waits for its children, this one among them.
+    Ok(kept::Supervisor {
+        pid: child.id(),
+        control: ours,
+    })
+}
+
+/// Has httpd tell when the supervisor dies, so that another is started.
+fn watch(pool: Pool<'_>, kept: &Kept) {
+    if let Some(supervisor) = &kept.supervisor {
+        httpd::child::watch(pool, supervisor.pid, supervisor_died);
+    }
+}
+
+/// The supervisor is gone, though httpd is not: starts another. Workers that it left notice, and
+/// leave when they have answered what they have.
+fn supervisor_died(pool: Pool<'_>, base: Server<'_>, status: u32) {
+    let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(kept) = running.as_mut() else { return };
+    let fate = control::describe_exit(status);
+    log::server(
+        base,
+        Level::ERROR,
+        Id(1230),
+        format_args!("The supervisor of the process groups {fate}; another is started."),
+    );
+    kept.supervisor = None;
+    if let Err(error) = ensure_supervisor(kept) {
+        log::server(base, Level::CRIT, Id(1231), error);
+        return;
+    }
+    watch(pool, kept);
+    kept.store(base.process_pool());
+}

@@ -1,0 +1,246 @@
+//! What the parent keeps from one configuration to the next.
+//!
+//! Between two configurations httpd unloads this module and loads it again, perhaps in another
+//! version. Descriptors and processes survive that, values in memory do not. So they are written
+//! down, as bytes in the pool of the process; bytes of another version are not touched.
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use control::{Channel, GroupSpec, Table};
+use httpd::Pool;
+use serde::{Deserialize, Serialize};
+
+use super::sockets::{self, Shape, SocketError};
+use crate::config::DaemonDefinition;
+
+/// The name of the bytes. It changes whenever [`Stored`] does.
+const KEY: &CStr = c"mod_wsgi:supervision:1";
+
+/// All that is kept.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    pub(super) supervisor: Option<Supervisor>,
+    pub(super) groups: Vec<KeptGroup>,
+}
+
+/// The supervisor.
+#[derive(Debug)]
+pub(super) struct Supervisor {
+    pub(super) pid: u32,
+    pub(super) control: Channel,
+}
+
+/// A group and what was made for it.
+#[derive(Debug)]
+pub(crate) struct KeptGroup {
+    pub(super) spec: GroupSpec,
+    shape: Shape,
+    /// If it was defined in a virtual host: that host's `ServerName`.
+    host: Option<Option<Vec<u8>>>,
+    log: OwnedFd,
+    table: Table,
+    listeners: Vec<Listener>,
+    connect_timeout: Option<Duration>,
+    socket_timeout: Duration,
+}
+
+/// The listening socket of a slot.
+#[derive(Debug)]
+struct Listener {
+    path: PathBuf,
+    socket: OwnedFd,
+}
+
+/// What is kept, as bytes: descriptors by their numbers.
+#[derive(Debug, Serialize, Deserialize)]
+struct Stored {
+    supervisor: Option<(u32, RawFd)>,
+    groups: Vec<StoredGroup>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredGroup {
+    spec: GroupSpec,
+    shape: Shape,
+    host: Option<Option<Vec<u8>>>,
+    log: RawFd,
+    table: RawFd,
+    listeners: Vec<(PathBuf, RawFd)>,
+    connect_timeout: Option<Duration>,
+    socket_timeout: Duration,
+}
+
+impl Kept {
+    /// What an earlier module left in the pool of the process.
+    pub(super) fn load(process_pool: Pool<'_>) -> Option<Self> {
+        let stored: Stored = postcard::from_bytes(process_pool.userdata(KEY)?).ok()?;
+        // SAFETY: the bytes were stored by this process under the name of this very format, and
+        // whoever stored them left the descriptors open for whoever comes next, which is us.
+        unsafe { stored.take_over() }.ok()
+    }
+
+    /// Leaves a note of it in the pool of the process, for the next module.
+    pub(super) fn store(&self, process_pool: Pool<'_>) {
+        let stored = Stored {
+            supervisor: self
+                .supervisor
+                .as_ref()
+                .map(|supervisor| (supervisor.pid, supervisor.control.as_fd().as_raw_fd())),
+            groups: self.groups.iter().map(KeptGroup::stored).collect(),
+        };
+        // What cannot be written down is started anew after the next restart.
+        let bytes = postcard::to_stdvec(&stored).unwrap_or_default();
+        process_pool.set_userdata(KEY, &bytes);
+    }
+}
+
+impl Stored {
+    /// # Safety
+    ///
+    /// The descriptors must be open, and nobody else may own them.
+    unsafe fn take_over(self) -> io::Result<Kept> {
+        // SAFETY: the caller's promise, for each of them.
+        let own = |fd: RawFd| unsafe { OwnedFd::from_raw_fd(fd) };
+        let supervisor = self.supervisor.map(|(pid, fd)| Supervisor {
+            pid,
+            control: Channel::from_socket(own(fd)),
+        });
+        let groups = self.groups.into_iter().map(|group| {
+            let listeners = group.listeners.into_iter();
+            Ok(KeptGroup {
+                table: Table::map(own(group.table), group.shape.slots())?,
+                spec: group.spec,
+                shape: group.shape,
+                host: group.host,
+                log: own(group.log),
+                listeners: listeners
+                    .map(|(path, fd)| Listener {
+                        path,
+                        socket: own(fd),
+                    })
+                    .collect(),
+                connect_timeout: group.connect_timeout,
+                socket_timeout: group.socket_timeout,
+            })
+        });
+        Ok(Kept {
+            supervisor,
+            groups: groups.collect::<io::Result<_>>()?,
+        })
+    }
+}
+
+impl KeptGroup {
+    /// Makes what a new group needs.
+    pub(super) fn new(
+        spec: GroupSpec,
+        shape: Shape,
+        definition: &DaemonDefinition<'_>,
+    ) -> Result<Self, SocketError> {
+        let mut listeners = Vec::new();
+        for slot in 0..shape.slots() {
+            let path = shape.path(spec.number, slot);
+            let socket = sockets::listen(&path, &shape)?;
+            listeners.push(Listener { path, socket });
+        }
+        Ok(Self {
+            table: Table::new(shape.slots()).map_err(SocketError::Table)?,
+            log: definition.log().map_err(SocketError::Log)?,
+            host: definition.host(),
+            connect_timeout: definition.options().connect_timeout,
+            socket_timeout: definition.socket_timeout(),
+            spec,
+            shape,
+            listeners,
+        })
+    }
+
+    /// The same group as a new configuration describes it.
+    pub(super) fn renewed(
+        self,
+        spec: GroupSpec,
+        definition: &DaemonDefinition<'_>,
+    ) -> Result<Self, SocketError> {
+        Ok(Self {
+            spec: GroupSpec {
+                number: self.spec.number,
+                ..spec
+            },
+            log: definition.log().map_err(SocketError::Log)?,
+            host: definition.host(),
+            connect_timeout: definition.options().connect_timeout,
+            socket_timeout: definition.socket_timeout(),
+            ..self
+        })
+    }
+
+    /// Whether a group of this name and shape can use what was made for this one.
+    pub(super) fn matches(&self, name: &str, shape: &Shape) -> bool {
+        self.spec.name == name && self.shape == *shape
+    }
+
+    /// What the supervisor needs: the log, the table, the sockets.
+    pub(super) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        let sockets = self
+            .listeners
+            .iter()
+            .map(|listener| listener.socket.as_fd());
+        [self.log.as_fd(), self.table.as_fd()]
+            .into_iter()
+            .chain(sockets)
+            .collect()
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    /// If it was defined in a virtual host: that host's `ServerName`.
+    pub(crate) fn host(&self) -> Option<Option<Vec<u8>>> {
+        self.host.clone()
+    }
+
+    /// Where its slots listen.
+    pub(crate) fn sockets(&self) -> impl Iterator<Item = &Path> {
+        self.listeners
+            .iter()
+            .map(|listener| listener.path.as_path())
+    }
+
+    /// A mapping of its table of its own, which children share.
+    pub(crate) fn table(&self) -> io::Result<Table> {
+        Table::map(self.table.as_fd().try_clone_to_owned()?, self.shape.slots())
+    }
+
+    /// `connect-timeout`.
+    pub(crate) fn connect_timeout(&self) -> Option<Duration> {
+        self.connect_timeout
+    }
+
+    /// `socket-timeout`, or httpd's `Timeout`.
+    pub(crate) fn socket_timeout(&self) -> Duration {
+        self.socket_timeout
+    }
+
+    fn stored(&self) -> StoredGroup {
+        StoredGroup {
+            spec: self.spec.clone(),
+            shape: self.shape.clone(),
+            host: self.host.clone(),
+            log: self.log.as_raw_fd(),
+            table: self.table.as_fd().as_raw_fd(),
+            listeners: self
+                .listeners
+                .iter()
+                .map(|listener| (listener.path.clone(), listener.socket.as_raw_fd()))
+                .collect(),
+            connect_timeout: self.connect_timeout,
+            socket_timeout: self.socket_timeout,
+        }
+    }
+}

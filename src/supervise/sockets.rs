@@ -1,0 +1,112 @@
+//! The listening sockets of process groups.
+//!
+//! Only the one user that httpd's children run as may connect, and only root may replace a
+//! socket: its mode is 0600, and it belongs to that user.
+
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use control::GroupSpec;
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen as start_listening, socket,
+};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Uid, chown, unlink};
+use serde::{Deserialize, Serialize};
+
+use crate::config::DaemonDefinition;
+
+/// Why there is no socket.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum SocketError {
+    /// A step failed.
+    #[error("the socket {path:?} cannot be {step}: {cause}; see WSGISocketPrefix")]
+    Step {
+        /// The socket.
+        path: PathBuf,
+        /// The step, as a participle.
+        step: &'static str,
+        /// What the system said.
+        cause: Errno,
+    },
+    /// The table of workers cannot be made.
+    #[error("its table of workers cannot be made: {0}")]
+    Table(io::Error),
+    /// Its error log cannot be used.
+    #[error("its error log cannot be used: {0}")]
+    Log(io::Error),
+}
+
+/// What makes the sockets of a group what they are. A group of another shape needs others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Shape {
+    prefix: PathBuf,
+    processes: u32,
+    backlog: u32,
+    owner: Option<u32>,
+}
+
+impl Shape {
+    /// The shape of a group.
+    pub(super) fn of(definition: &DaemonDefinition<'_>, spec: &GroupSpec) -> Self {
+        Self {
+            prefix: definition.socket_prefix(),
+            processes: spec.processes,
+            backlog: definition.options().listen_backlog,
+            owner: Uid::effective()
+                .is_root()
+                .then(|| definition.socket_owner()),
+        }
+    }
+
+    /// How many sockets there are: one for each process.
+    pub(super) fn slots(&self) -> usize {
+        usize::try_from(self.processes).unwrap_or(usize::MAX)
+    }
+
+    /// Where a slot listens.
+    pub(super) fn path(&self, group: u32, slot: usize) -> PathBuf {
+        let mut path = self.prefix.clone().into_os_string();
+        path.push(format!(".{}.{group}.{slot}.sock", std::process::id()));
+        PathBuf::from(path)
+    }
+}
+
+/// Makes a socket and has it listen. What is at its path is left over from a dead process that
+/// had our process id.
+pub(super) fn listen(path: &Path, shape: &Shape) -> Result<OwnedFd, SocketError> {
+    let failed = |step| {
+        move |cause| SocketError::Step {
+            path: path.to_owned(),
+            step,
+            cause,
+        }
+    };
+    let socket = socket(
+        AddressFamily::Unix,
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )
+    .map_err(failed("created"))?;
+    let address = UnixAddr::new(path).map_err(failed("named"))?;
+    match unlink(path) {
+        Ok(()) | Err(Errno::ENOENT) => {}
+        Err(error) => return Err(failed("replaced")(error)),
+    }
+    // The parent has one thread, so nobody else creates a file under this mask.
+    let mask = umask(Mode::from_bits_truncate(0o177));
+    let bound = bind(socket.as_raw_fd(), &address);
+    umask(mask);
+    bound.map_err(failed("bound"))?;
+    if let Some(owner) = shape.owner {
+        chown(path, Some(Uid::from_raw(owner)), None).map_err(failed("given to its user"))?;
+    }
+    let backlog = i32::try_from(shape.backlog).unwrap_or(i32::MAX);
+    let backlog = Backlog::new(backlog).unwrap_or(Backlog::MAXCONN);
+    start_listening(&socket, backlog).map_err(failed("listened on"))?;
+    Ok(socket)
+}
