@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use std::{fmt, fs, thread};
 
+use procfs::net::{TcpNetEntry, TcpState};
 use rustix::process::Signal;
 
 use crate::connection::Connection;
@@ -20,6 +21,12 @@ use crate::wait::{DEADLINE, poll};
 
 /// How often a port may turn out to be taken by someone else before that is a failure.
 const PORT_ATTEMPTS: usize = 5;
+
+/// How long children may be busy before they are stopped in the middle of something.
+const PATIENCE_TO_SETTLE: Duration = Duration::from_millis(500);
+
+/// How long a server that is to be stopped gets for the connections that are still open.
+const SETTLING: Duration = Duration::from_secs(1);
 
 /// What httpd logs when it is up, and again after every restart.
 const RUNNING: &str = "resuming normal operations";
@@ -112,6 +119,7 @@ impl Httpd {
 
     /// Restarts at once (`SIGHUP`) and waits until the new generation is in charge.
     pub fn restart_hard(&self) {
+        self.settle();
         self.restart(Signal::HUP);
     }
 
@@ -124,6 +132,7 @@ impl Httpd {
     /// Stops (`SIGTERM`), waits until all its processes are gone, and returns how long that took.
     /// Panics if some had to be killed.
     pub fn stop(&mut self) -> Duration {
+        self.settle();
         self.end(Signal::TERM)
     }
 
@@ -133,11 +142,22 @@ impl Httpd {
     }
 
     fn end(&mut self, signal: Signal) -> Duration {
+        self.settle();
         let begin = Instant::now();
         self.processes.signal(signal);
         let ended = self.processes.wait_for_end();
         assert!(ended, "httpd or a child of it did not stop");
         begin.elapsed()
+    }
+
+    /// Waits, but not for long, until the children have done with the requests they answered.
+    ///
+    /// A client has its response a moment before the thread that served it lets go of the
+    /// connection. The event MPM of httpd 2.4 may crash when it is told to stop in that moment:
+    /// it shuts down the sockets of its threads without asking whether they are still there.
+    fn settle(&self) {
+        let asleep = || self.children().into_iter().all(Process::is_asleep);
+        poll(PATIENCE_TO_SETTLE, || asleep().then_some(()));
     }
 }
 
@@ -145,6 +165,7 @@ impl Drop for Httpd {
     fn drop(&mut self) {
         let mut ended = true;
         if !self.processes.is_gone() {
+            self.settle();
             self.processes.signal(Signal::TERM);
             ended = self.processes.wait_for_end();
         }
@@ -215,6 +236,10 @@ impl Ports {
             address.expect("a free port").port()
         });
         Self { main, tls }
+    }
+
+    fn include(self, port: u16) -> bool {
+        port == self.main || port == self.tls
     }
 
     fn address(self) -> SocketAddr {
