@@ -1,6 +1,8 @@
 //! Pools: memory that lives as long as a request, a connection, a process or a configuration.
 
 use std::alloc::{Layout, handle_alloc_error};
+use std::any::{Any, type_name};
+use std::cell::RefCell;
 use std::ffi::{CStr, c_void};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -159,6 +161,39 @@ impl<'p> Pool<'p> {
                 Some(sys::apr_pool_cleanup_null),
                 self.as_ptr(),
             );
+        }
+    }
+
+    /// The one value of its type that belongs to this pool, made when it is first asked for: what
+    /// the directives of a configuration tell each other while they are read.
+    pub fn state<T: Default + 'static>(self) -> &'p RefCell<T> {
+        let name = self.join(&[b"state: ", type_name::<T>().as_bytes()]);
+        let mut found = std::ptr::null_mut();
+        // SAFETY: the pool is valid by the promise of `from_raw`, the name NUL-terminated, and
+        // the place for the answer writable.
+        unsafe { sys::apr_pool_userdata_get(&raw mut found, name.as_ptr(), self.as_ptr()) };
+        let state = if found.is_null() {
+            let state: Box<dyn Any> = Box::new(RefCell::new(T::default()));
+            let place: *mut Box<dyn Any> = self.place(state);
+            // SAFETY: as above; the pool drops the value by itself, so nothing is to be done here.
+            unsafe {
+                sys::apr_pool_userdata_setn(
+                    place.cast(),
+                    name.as_ptr(),
+                    Some(sys::apr_pool_cleanup_null),
+                    self.as_ptr(),
+                );
+            }
+            place
+        } else {
+            found.cast()
+        };
+        // SAFETY: under such a name nobody but the lines above leaves anything: a boxed value in
+        // this pool, of which nobody takes a unique reference.
+        let state: &'p dyn Any = unsafe { &**state };
+        match state.downcast_ref() {
+            Some(state) => state,
+            None => panic!("two types are called {}", type_name::<T>()),
         }
     }
 
