@@ -96,12 +96,6 @@ impl<'py> Object<'py> {
             .truth(unsafe { ffi::PyObject_IsTrue(self.as_ptr()) })
     }
 
-    /// Whether it can be called.
-    pub(crate) fn is_callable(&self) -> bool {
-        // SAFETY: the object is alive and the thread is attached.
-        unsafe { ffi::PyCallable_Check(self.as_ptr()) != 0 }
-    }
-
     /// How many references there are.
     pub(crate) fn reference_count(&self) -> isize {
         // SAFETY: the object is alive and the thread is attached.
@@ -121,17 +115,6 @@ impl<'py> Object<'py> {
     pub(crate) fn type_object(&self) -> &Self {
         // SAFETY: an object keeps its type alive.
         unsafe { Self::borrow(ffi::Py_TYPE(self.as_ptr()).cast()) }
-    }
-
-    /// The attribute `name`.
-    pub(crate) fn attribute(&self, name: &Self) -> Result<'py, Owned<'py>> {
-        // SAFETY: both objects are alive and the thread is attached.
-        unsafe {
-            Owned::steal(
-                self.py(),
-                ffi::PyObject_GetAttr(self.as_ptr(), name.as_ptr()),
-            )
-        }
     }
 
     /// The attribute `name`, where speed is no concern.
