@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use engine_abi::{Host, Level, LogLine, Part, ReadError, RequestHandle, Sent};
+use engine_abi::{Host, LogLine, Part, ReadError, RequestHandle, Sent};
 
 use crate::log::Unfinished;
 use crate::python::Detached;
@@ -21,11 +21,6 @@ pub(crate) fn introduce(host: &'static Host) {
 /// Writes a line to the server's log, outside any request.
 pub(crate) fn log(_: &Detached, line: &LogLine<'_>) {
     write(std::ptr::null_mut(), line);
-}
-
-/// Whether a line of this level would be written to the server's log.
-pub(crate) fn logs(_: &Detached, level: Level) -> bool {
-    shows(std::ptr::null_mut(), level)
 }
 
 /// A request and its response, as the host knows them.
@@ -109,14 +104,6 @@ impl Exchange {
         }
     }
 
-    /// Whether a line of this level would be written to the request's log.
-    pub(crate) fn logs(&self, detached: &Detached, level: Level) -> bool {
-        match *self.handle(detached) {
-            Some(Handle(request)) => shows(request, level),
-            None => logs(detached, level),
-        }
-    }
-
     /// Reads some of the request's body: at least a byte, or 0 at its end. With an empty buffer,
     /// a client that waits for it is told to continue.
     pub(crate) fn read(
@@ -166,10 +153,4 @@ fn write(request: RequestHandle, line: &LogLine<'_>) {
         // until we return.
         unsafe { (host.log)(request, line) };
     }
-}
-
-fn shows(request: RequestHandle, level: Level) -> bool {
-    // SAFETY: the request is null or a handle that its exchange keeps open.
-    HOST.get()
-        .is_some_and(|host| unsafe { (host.log_level)(request) } >= i32::from(level as u8))
 }

@@ -2,10 +2,10 @@
 //!
 //! One Python runs for all tests, which the test runner's threads share as httpd's would.
 
-#![expect(missing_docs, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 #[path = "memory/mod.rs"]
-#[expect(unreachable_pub, reason = "shared by test binaries")]
+#[expect(dead_code, unreachable_pub, reason = "shared by test binaries")]
 mod memory;
 
 #[path = "wsgi/delivery.rs"]

@@ -63,7 +63,9 @@ pub(crate) fn intercept_signals<'py>(module: &Object<'py>) -> Result<'py, ()> {
 
 /// Says which registration was ignored, and where in the application it is.
 fn report(py: Attached<'_>, number: &Object<'_>) {
-    let number = number.to_text_lossy();
+    let number = number
+        .to_i64()
+        .map_or_else(|_| number.to_text_lossy(), |number| number.to_string());
     let text = format!(
         "Ignoring Python signal handler registration for signal {number} in WSGI process; \
          signals are the server's here."

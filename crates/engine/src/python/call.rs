@@ -6,9 +6,6 @@ use pyo3_ffi as ffi;
 
 use super::{Object, Owned, Result};
 
-/// The most arguments of a method that the engine calls, `self` included.
-const MOST_ARGUMENTS: usize = 6;
-
 impl<'py> Object<'py> {
     /// `object(*arguments)`.
     pub(crate) fn call(&self, arguments: &[&Self]) -> Result<'py, Owned<'py>> {
@@ -17,25 +14,6 @@ impl<'py> Object<'py> {
         // pointer it is, so the slice is an array of `count` pointers.
         let result = unsafe {
             ffi::PyObject_Vectorcall(self.as_ptr(), arguments.as_ptr().cast(), count, null_mut())
-        };
-        // SAFETY: the reference is new or an exception is set.
-        unsafe { Owned::steal(self.py(), result) }
-    }
-
-    /// `object.name(*arguments)`.
-    pub(crate) fn call_method<const N: usize>(
-        &self,
-        name: &Self,
-        arguments: [&Self; N],
-    ) -> Result<'py, Owned<'py>> {
-        const { assert!(N < MOST_ARGUMENTS) };
-        let mut all = [self; MOST_ARGUMENTS];
-        for (place, argument) in all.iter_mut().skip(1).zip(arguments) {
-            *place = argument;
-        }
-        // SAFETY: as in `call`; the first of the N + 1 arguments is the object itself.
-        let result = unsafe {
-            ffi::PyObject_VectorcallMethod(name.as_ptr(), all.as_ptr().cast(), N + 1, null_mut())
         };
         // SAFETY: the reference is new or an exception is set.
         unsafe { Owned::steal(self.py(), result) }

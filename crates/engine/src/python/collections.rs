@@ -123,12 +123,6 @@ impl<'py> Object<'py> {
         self.py().check(status)
     }
 
-    /// Whether this is a `dict`.
-    pub(crate) fn is_dict(&self) -> bool {
-        // SAFETY: the object is alive.
-        unsafe { ffi::PyDict_Check(self.as_ptr()) != 0 }
-    }
-
     /// `dict[key] = value`.
     pub(crate) fn set_item(&self, key: &Self, value: &Self) -> Result<'py, ()> {
         let (key, value) = (key.as_ptr(), value.as_ptr());

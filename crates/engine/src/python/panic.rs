@@ -27,7 +27,7 @@ pub(crate) fn remember_panics() {
 
 /// Runs `f`, and stops a panic in it from going further.
 pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Panicked> {
-    // Unwind safety: what a panic may leave half changed is the state of one request or one object,
+    // What a panic may leave half changed is the state of one request or one object,
     // which is given up, or is behind a lock that its users recover.
     catch_unwind(AssertUnwindSafe(f)).map_err(|_| {
         let text = LAST.try_with(RefCell::take).ok().flatten();

@@ -17,12 +17,8 @@ pub(crate) struct Raised<'py> {
 /// The built-in exceptions that the engine raises or asks for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Exception {
-    /// `AttributeError`
-    AttributeError,
     /// `ConnectionResetError`
     ConnectionResetError,
-    /// `KeyboardInterrupt`
-    KeyboardInterrupt,
     /// `ModuleNotFoundError`
     ModuleNotFoundError,
     /// `OSError`
@@ -39,8 +35,6 @@ pub(crate) enum Exception {
     TimeoutError,
     /// `TypeError`
     TypeError,
-    /// `UnicodeEncodeError`
-    UnicodeEncodeError,
     /// `ValueError`
     ValueError,
 }
@@ -86,10 +80,12 @@ impl<'py> Raised<'py> {
     /// The exception that is set, if one is.
     pub(crate) fn take_if_any(_: Attached<'py>) -> Option<Self> {
         let value = take_set_exception();
+        if value.is_null() {
+            return None;
+        }
         // SAFETY: the reference is new, and the thread is attached.
-        (!value.is_null()).then(|| Self {
-            value: unsafe { Owned::assume(value) },
-        })
+        let value = unsafe { Owned::assume(value) };
+        Some(Self { value })
     }
 
     /// The exception that `value`, an exception object, is.
@@ -131,9 +127,7 @@ impl Exception {
         // SAFETY: the statics are set once Python is initialised and never change.
         unsafe {
             match self {
-                Self::AttributeError => ffi::PyExc_AttributeError,
                 Self::ConnectionResetError => ffi::PyExc_ConnectionResetError,
-                Self::KeyboardInterrupt => ffi::PyExc_KeyboardInterrupt,
                 Self::ModuleNotFoundError => ffi::PyExc_ModuleNotFoundError,
                 Self::OsError => ffi::PyExc_OSError,
                 Self::OverflowError => ffi::PyExc_OverflowError,
@@ -142,7 +136,6 @@ impl Exception {
                 Self::SystemExit => ffi::PyExc_SystemExit,
                 Self::TimeoutError => ffi::PyExc_TimeoutError,
                 Self::TypeError => ffi::PyExc_TypeError,
-                Self::UnicodeEncodeError => ffi::PyExc_UnicodeEncodeError,
                 Self::ValueError => ffi::PyExc_ValueError,
             }
         }

@@ -141,20 +141,6 @@ impl<'py> Object<'py> {
             Some(std::slice::from_raw_parts(data.cast(), length))
         }
     }
-
-    /// The characters of a `str` that has ASCII characters only, without a copy.
-    pub(crate) fn as_ascii(&self) -> Option<&[u8]> {
-        // SAFETY: the object is alive, and a `str` by the check; an ASCII `str` is stored as one
-        // byte a character, and never changes.
-        unsafe {
-            if !self.is_str() || ffi::PyUnicode_IS_ASCII(self.as_ptr()) == 0 {
-                return None;
-            }
-            let data = ffi::PyUnicode_DATA(self.as_ptr());
-            let length = ffi::PyUnicode_GET_LENGTH(self.as_ptr()).unsigned_abs();
-            Some(std::slice::from_raw_parts(data.cast(), length))
-        }
-    }
 }
 
 /// A slice as the C API takes it.

@@ -240,7 +240,7 @@ impl Asked {
         };
         let handle = (&raw const self.exchange).cast_mut().cast();
         // SAFETY: the request and the exchange live until the call returns.
-        let outcome = unsafe { (engine().handle)(&raw const request, handle) };
+        let outcome = unsafe { (start().0.handle)(&raw const request, handle) };
         let state = self.exchange.state.into_inner().unwrap();
         Answer {
             outcome,
@@ -313,20 +313,24 @@ fn script_file(source: &str) -> PathBuf {
 
 /// The engine, started.
 pub fn engine() -> &'static Engine {
-    static ENGINE: OnceLock<&'static Engine> = OnceLock::new();
-    ENGINE.get_or_init(|| {
+    let (engine, status) = start();
+    assert_eq!(status, 0, "{:#?}", server_log());
+    engine
+}
+
+/// The engine, and whether it could be started.
+pub fn start() -> (&'static Engine, c_int) {
+    static ENGINE: OnceLock<(&'static Engine, c_int)> = OnceLock::new();
+    *ENGINE.get_or_init(|| {
         // SAFETY: the table is null or lives as long as the process.
         let engine = unsafe { wsgi_engine::wsgi_engine_entry(ABI_VERSION).as_ref() }.unwrap();
         let mut config = CONFIG;
         crate::configure(&mut config);
         // SAFETY: the host's table is a static, the configuration lives until the call returns.
-        assert_eq!(
-            unsafe { (engine.start)(&raw const HOST, &raw const config) },
-            0
-        );
+        let status = unsafe { (engine.start)(&raw const HOST, &raw const config) };
         // The engine's hook keeps panics to itself; a failed assertion is one that shall be seen.
         drop(std::panic::take_hook());
-        engine
+        (engine, status)
     })
 }
 

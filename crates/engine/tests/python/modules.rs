@@ -1,0 +1,72 @@
+//! The modules `mod_wsgi` and `apache`, and what is changed in others.
+
+use crate::memory::{App, server_log};
+use crate::telling;
+
+/// The value of an expression in a script of a group.
+fn told(group: &str, imports: &str, expression: &str) -> String {
+    let app = App::new(&format!("import {imports}\n{}", telling(expression)));
+    app.ask().group(group).answer().text()
+}
+
+#[test]
+fn mod_wsgi_tells_where_it_runs() {
+    let facts = "[mod_wsgi.version, mod_wsgi.process_group, mod_wsgi.application_group, \
+                 mod_wsgi.maximum_processes, mod_wsgi.threads_per_process]";
+    assert_eq!(told("", "mod_wsgi", facts), "[(6, 1, 1), '', '', 1, 16]");
+    assert_eq!(
+        told("facts", "mod_wsgi", facts),
+        "[(6, 1, 1), '', 'facts', 1, 16]"
+    );
+}
+
+#[test]
+fn the_package_of_the_same_name_is_found_but_not_run() {
+    assert_eq!(
+        told("package", "mod_wsgi.extra", "mod_wsgi.extra.answer"),
+        "42"
+    );
+    assert_eq!(told("package", "mod_wsgi", "mod_wsgi.version"), "(6, 1, 1)");
+}
+
+#[test]
+fn apache_tells_which_server_it_is() {
+    let facts = "[apache.version, apache.description, apache.build_date, apache.mpm_name, \
+                 apache.maximum_processes, apache.threads_per_process]";
+    assert_eq!(
+        told("", "apache", facts),
+        "[(2, 4, 62), 'Memory/1.0', 'today', 'event', 1, 16]"
+    );
+}
+
+#[test]
+fn signal_handlers_are_ignored() {
+    let app = App::new(&format!(
+        "import signal\ndef handler(*arguments): pass\n\
+         result = signal.signal(signal.SIGUSR1, handler)\n{}",
+        telling("(result is handler, signal.getsignal(signal.SIGUSR1) is handler)")
+    ));
+    assert_eq!(app.ask().group("signals").answer().text(), "(True, False)");
+    let log = server_log().join("\n");
+    assert!(
+        log.contains("Ignoring Python signal handler registration for signal 10"),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_restricted_stdin_says_so() {
+    let app = App::new("import sys\nsys.stdin.read()\n");
+    let answer = app.ask().group("stdin").answer();
+    answer.assert_refused("OSError: sys.stdin access is restricted");
+}
+
+#[test]
+fn subscriptions_return_the_callback() {
+    let told = told(
+        "subscribing",
+        "mod_wsgi",
+        "mod_wsgi.subscribe_shutdown(len) is len and mod_wsgi.shutdown_callbacks == [len]",
+    );
+    assert_eq!(told, "True");
+}
