@@ -46,6 +46,10 @@ struct Options {
     /// How many connections ask at the same time.
     #[arg(long, default_value = "16")]
     connections: NonZeroU32,
+    /// How many processes of 25 threads each target has. With more than one it is luck which of
+    /// them a connection lands in, and so how much of the time they wait for one GIL.
+    #[arg(long, default_value = "1")]
+    processes: NonZeroU32,
     /// What is asked for: hello, json, large, stream, post, file, cpu. All by default.
     #[arg(long, value_delimiter = ',', value_parser = Case::named)]
     cases: Vec<&'static Case>,
@@ -67,12 +71,13 @@ fn main() -> anyhow::Result<()> {
     if options.targets.is_empty() {
         options.targets = Target::ALL.to_vec();
     }
-    let servers = start(&options)?;
     let plan = Plan {
         rounds: options.rounds.get(),
         seconds: options.seconds.get(),
         connections: options.connections.get(),
+        processes: options.processes.get(),
     };
+    let servers = start(&options)?;
     let results = measure::run(plan, &options.cases, &servers)?;
     let conditions = conditions::of(plan, &servers)?;
     writeln!(stdout(), "{conditions}\n{}", table::of(&results))?;
@@ -85,7 +90,7 @@ fn start(options: &Options) -> anyhow::Result<Vec<Server>> {
         .targets
         .iter()
         .map(|&target| {
-            let server = target.start(&options.modules)?;
+            let server = target.start(&options.modules, options.processes.get())?;
             options
                 .cases
                 .iter()

@@ -21,6 +21,8 @@ pub(crate) struct Plan {
     pub(crate) seconds: u32,
     /// How many connections ask at the same time.
     pub(crate) connections: u32,
+    /// How many processes answer, of 25 threads each.
+    pub(crate) processes: u32,
 }
 
 /// Measures every server in every case. Ctrl-C ends it before the next measurement, so that the

@@ -10,18 +10,6 @@ use testkit::{Httpd, Mpm, Request, Site};
 use crate::cases::{CASES, Case};
 use crate::target::Target;
 
-/// Threads and processes, the same for every target, and as many at the end as at the start.
-const MPM: &str = "\
-StartServers 2
-ServerLimit 2
-ThreadsPerChild 25
-MaxRequestWorkers 50
-MinSpareThreads 1
-MaxSpareThreads 50
-MaxKeepAliveRequests 0
-LogLevel warn
-";
-
 /// A target that answers. Dropping it stops its processes.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -33,10 +21,10 @@ pub(crate) struct Server {
 impl Server {
     /// What every target's server has: the scripts, the bodies, the load generator's script and
     /// the same MPM.
-    pub(crate) fn site() -> Site {
+    pub(crate) fn site(processes: u32) -> Site {
         let site = Site::new()
             .mpm(Mpm::Event)
-            .config(MPM)
+            .config(&mpm_settings(processes))
             .file("load.lua", include_str!("load.lua"));
         CASES.iter().fold(site, |site, case| {
             site.script(&format!("{}.wsgi", case.name), case.script)
@@ -100,6 +88,16 @@ impl Server {
         }
         Ok(Duration::from_secs(ticks) / procfs::ticks_per_second() as u32)
     }
+}
+
+/// Processes and their threads, as many at the end as at the start.
+fn mpm_settings(processes: u32) -> String {
+    let threads = 25 * processes;
+    format!(
+        "StartServers {processes}\nServerLimit {processes}\nThreadsPerChild 25\n\
+         MaxRequestWorkers {threads}\nMinSpareThreads 1\nMaxSpareThreads {threads}\n\
+         MaxKeepAliveRequests 0\nLogLevel warn\n"
+    )
 }
 
 /// The time of a process and of the children it has waited for, in clock ticks.

@@ -56,11 +56,12 @@ impl Target {
     }
 
     /// Starts it.
-    pub(crate) fn start(self, modules: &Modules) -> anyhow::Result<Server> {
+    pub(crate) fn start(self, modules: &Modules, processes: u32) -> anyhow::Result<Server> {
+        let site = Server::site(processes);
         let site = match self {
-            Self::Null => null_handler(Server::site())?,
-            Self::Reference => embedded(Server::site(), &modules.reference()?),
-            Self::Ours => embedded(Server::site(), modules.ours()?),
+            Self::Null => null_handler(site)?,
+            Self::Reference => embedded(site, &modules.reference()?),
+            Self::Ours => embedded(site, modules.ours()?),
         };
         Server::start(self, site)
     }
@@ -145,7 +146,11 @@ fn null_handler(site: Site) -> anyhow::Result<Site> {
         output.status.success(),
         "apxs cannot compile the null handler:\n{errors}"
     );
-    Ok(site
+    let site = site
         .config("LoadModule null_module ${ROOT}/null/.libs/mod_null.so")
-        .config("NullBodies ${WSGI}\n<Location />\nSetHandler null\n</Location>"))
+        .config("NullBodies ${WSGI}\n<Location />\nSetHandler null\n</Location>");
+    // httpd looks for a file at each URL, and shall find one as it finds the scripts.
+    Ok(CASES.iter().fold(site, |site, case| {
+        site.file(&format!("www/{}", case.name), "")
+    }))
 }
