@@ -1,7 +1,7 @@
 //! The environ, as far as it is made of strings: CGI variables, request headers, and what
 //! `SetEnv` and other modules added.
 //!
-//! Everything goes through the request's `subprocess_env`, where other modules see it too. What
+//! CGI variables go through the request's `subprocess_env`, where other modules see them too. What
 //! the server knows for certain is set over what `SetEnv` said. Runs on the thread that processes
 //! the request; all of it lives in the request's pool.
 
@@ -76,11 +76,10 @@ pub(crate) fn build<'r>(
     let env = request.subprocess_env();
     set_cgi(request, env, config, mount);
     set_authorization(request, env, config);
-    set_mod_wsgi(request, env, config, mount);
     let scheme = trusted_proxy::apply(request, config);
     Environ {
         https: is_https(request, env, scheme),
-        pairs: pairs(request, env),
+        pairs: pairs(request, env, own_variables(request, config, mount)),
     }
 }
 
@@ -140,34 +139,32 @@ fn set_authorization<'r>(request: Request<'r>, env: Table<'r>, config: &RequestC
     }
 }
 
-fn set_mod_wsgi<'r>(
+/// What only applications want to know. It costs less to hand it over than to keep it in a table.
+fn own_variables<'r>(
     request: Request<'r>,
-    env: Table<'r>,
     config: &RequestConfig<'r>,
     mount: &Mount<'r>,
-) {
+) -> impl ExactSizeIterator<Item = (&'static CStr, Option<&'r CStr>)> {
     let connection = request.connection();
+    let host = connection.local_hostname().unwrap_or_default();
     let port = request.pool().decimal(connection.local_port().into());
-    env.set(c"mod_wsgi.script_name", mount.script_name);
-    env.set(c"mod_wsgi.path_info", mount.path_info);
-    env.set(c"mod_wsgi.process_group", config.process_group);
-    env.set(c"mod_wsgi.application_group", config.application_group);
-    env.set(c"mod_wsgi.callable_object", config.callable);
-    env.set(
-        c"mod_wsgi.request_handler",
-        request.handler().unwrap_or_default(),
-    );
-    env.set(c"mod_wsgi.handler_script", c"");
-    env.set(
-        c"mod_wsgi.listener_host",
-        connection.local_hostname().unwrap_or_default(),
-    );
-    env.set(c"mod_wsgi.listener_port", port);
-    env.set(c"mod_wsgi.server_pid", server_pid());
-    env.set(c"mod_wsgi.request_id", request.log_id().unwrap_or_default());
-    if let Some(id) = connection.log_id() {
-        env.set(c"mod_wsgi.connection_id", id);
-    }
+    let group = config.application_group;
+    let id = request.log_id().unwrap_or_default();
+    [
+        (c"mod_wsgi.script_name", Some(mount.script_name)),
+        (c"mod_wsgi.path_info", Some(mount.path_info)),
+        (c"mod_wsgi.process_group", Some(config.process_group)),
+        (c"mod_wsgi.application_group", Some(group)),
+        (c"mod_wsgi.callable_object", Some(config.callable)),
+        (c"mod_wsgi.request_handler", request.handler()),
+        (c"mod_wsgi.handler_script", Some(c"")),
+        (c"mod_wsgi.listener_host", Some(host)),
+        (c"mod_wsgi.listener_port", Some(port)),
+        (c"mod_wsgi.server_pid", Some(server_pid())),
+        (c"mod_wsgi.request_id", Some(id)),
+        (c"mod_wsgi.connection_id", connection.log_id()),
+    ]
+    .into_iter()
 }
 
 /// The number of this child, in digits.
@@ -190,14 +187,28 @@ fn says_https(env: Table<'_>) -> bool {
     value == b"1" || value.eq_ignore_ascii_case(b"on")
 }
 
-/// What the application gets of the variables.
-fn pairs<'r>(request: Request<'r>, env: Table<'r>) -> &'r [Pair<'r>] {
-    let variables = env.iter().filter(|(name, _)| !is_withheld(name.to_bytes()));
-    let pairs = variables.map(|(name, value)| Pair {
+/// What the application gets: of the variables those that are for it, then those that are `own`.
+fn pairs<'r>(
+    request: Request<'r>,
+    env: Table<'r>,
+    own: impl ExactSizeIterator<Item = (&'static CStr, Option<&'r CStr>)>,
+) -> &'r [Pair<'r>] {
+    let capacity = env.len() + own.len();
+    let variables = env
+        .iter()
+        .filter(|(name, _)| !is_withheld(name.to_bytes()))
+        .map(|(name, value)| pair(name, value));
+    let own = own
+        .filter(|(_, value)| value.is_some())
+        .map(|(name, value)| pair(name, value));
+    request.pool().collect(capacity, variables.chain(own))
+}
+
+fn pair<'r>(name: &'r CStr, value: Option<&'r CStr>) -> Pair<'r> {
+    Pair {
         name: Bytes::new(name.to_bytes()),
         value: Bytes::from(value.map(CStr::to_bytes)),
-    });
-    request.pool().collect(env.len(), pairs)
+    }
 }
 
 /// Whether a variable is not for applications: it describes the server's own environment, or means
