@@ -10,8 +10,7 @@ use testkit::{Httpd, Mark, Mpm, Process, Request, Site, ours, wait_until};
 
 use crate::apps::{WHERE, answering, environ};
 
-/// The end of a process with nothing to do takes httpd a moment, not the seconds after which it
-/// begins to kill.
+/// The end of a process with nothing to do takes a moment; after so long httpd asks it again.
 const PROMPTLY: Duration = Duration::from_secs(3);
 
 /// Leaves a trace in `data/`, named after what happens, the application group and the process.

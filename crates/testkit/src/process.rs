@@ -42,6 +42,19 @@ impl Process {
             .is_ok_and(|stat| stat.state != 'Z')
     }
 
+    /// Whether none of its threads runs or is about to. One that is gone is asleep.
+    pub fn is_asleep(self) -> bool {
+        let states = self
+            .entry()
+            .and_then(|process| process.tasks())
+            .into_iter()
+            .flatten();
+        states
+            .flatten()
+            .filter_map(|thread| thread.stat().ok())
+            .all(|stat| stat.state == 'S')
+    }
+
     /// How many file descriptors it has open.
     pub fn open_files(self) -> usize {
         self.read(ProcProcess::fd_count)
