@@ -7,7 +7,7 @@ use rstest::rstest;
 use testkit::{Connection, Mpm, Request, SharedHttpd, Site};
 
 use crate::apps::{ENVIRON, Environ, environ};
-use crate::wsgi_site::{CALCULATOR, calculate, gated_app, open_gate, reached, wsgi_site};
+use crate::wsgi_site::{CALCULATOR, calculate, gated_app, open_gate, reached, threaded, wsgi_site};
 
 static SERVER: SharedHttpd = SharedHttpd::new(|| {
     wsgi_site()
@@ -487,7 +487,10 @@ fn values_have_the_types_and_contents_of_the_interface() {
             "True",
         ),
         ("r = type(environ['mod_wsgi.thread_id'])", "<class 'int'>"),
-        ("r = environ['mod_wsgi.thread_id'] >= 1", "True"),
+        (
+            "r = environ['mod_wsgi.thread_id'] >= environ['wsgi.multithread']",
+            "True",
+        ),
         ("r = environ['mod_wsgi.callable_object']", "'application'"),
         ("r = environ['mod_wsgi.request_handler']", "'wsgi-script'"),
         ("r = environ['mod_wsgi.handler_script']", "''"),
@@ -526,7 +529,7 @@ fn the_times_are_seconds_since_the_epoch_in_their_order() {
 
 #[test]
 fn requests_at_the_same_time_run_on_threads_of_different_numbers() {
-    let server = SERVER.borrow();
+    let server = wsgi_site().mpm(threaded()).start();
     let url = gated_app(
         &server,
         "threads",

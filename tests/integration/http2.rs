@@ -7,10 +7,11 @@ use std::process::{Command, Stdio};
 use testkit::{Curl, CurlAnswer, Httpd, SharedHttpd};
 
 use crate::apps::ENVIRON;
-use crate::wsgi_site::{app, gated_app, open_gate, reached, wsgi_site};
+use crate::wsgi_site::{app, gated_app, open_gate, reached, threaded, wsgi_site};
 
 static SERVER: SharedHttpd = SharedHttpd::new(|| {
     wsgi_site()
+        .mpm(threaded())
         .module("http2")
         .module("socache_shmcb")
         .module("ssl")

@@ -3,12 +3,13 @@
 use testkit::{Curl, CurlAnswer, Httpd, SharedHttpd, Site, ours};
 
 use crate::apps::ENVIRON;
-use crate::wsgi_site::{app, wsgi_site};
+use crate::wsgi_site::{app, threaded, wsgi_site};
 
 static SERVER: SharedHttpd = SharedHttpd::new(site);
 
 fn site() -> Site {
     wsgi_site()
+        .mpm(threaded())
         .module("env")
         .module("socache_shmcb")
         .module("ssl")
@@ -225,6 +226,6 @@ fn a_failure_after_output_is_a_cut_response_over_http_2() {
 
     let answer = Curl::https(&server, &url).args(["--http2"]).send();
 
+    // mod_http2 may drop what it has not sent yet, so the head need not have come.
     assert_ne!(answer.exit, 0, "{answer:?}");
-    assert_eq!(answer.status, 200);
 }

@@ -3,10 +3,11 @@
 
 use testkit::{Curl, Ending, Request, SharedHttpd, ours};
 
-use crate::wsgi_site::{app, wsgi_site};
+use crate::wsgi_site::{app, threaded, wsgi_site};
 
 static SERVER: SharedHttpd = SharedHttpd::new(|| {
     wsgi_site()
+        .mpm(threaded())
         .module("http2")
         .config("Protocols h2c http/1.1")
         // Longer than a test waits: a connection that is not closed at once is noticed.

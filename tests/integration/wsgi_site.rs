@@ -1,12 +1,21 @@
 //! The stage of the WSGI tests: a site on which every script is an application, and the means to
 //! put one there, to hold it at a point of its run, and to ask Python a question.
 
-use testkit::{Httpd, Site};
+use testkit::{Httpd, Mpm, Site};
 
 /// A site on which `wsgi/NAME.wsgi` answers at `/NAME.wsgi`, all in the main interpreter, so that
 /// a test does not pay for an interpreter of its own.
 pub(crate) fn wsgi_site() -> Site {
     Site::new().config("WSGIScriptAlias / ${WSGI}/\nWSGIApplicationGroup %{GLOBAL}")
+}
+
+/// The MPM the tests run under, or event where that has no threads: for what prefork cannot do,
+/// such as HTTP/2.
+pub(crate) fn threaded() -> Mpm {
+    match Mpm::from_environment() {
+        Mpm::Prefork => Mpm::Event,
+        threaded => threaded,
+    }
 }
 
 /// Puts an application on the [`wsgi_site`] and returns its URL path. `name` must be this test's
