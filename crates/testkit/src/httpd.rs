@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use std::{fmt, fs, thread};
 
-use procfs::net::{TcpNetEntry, TcpState};
 use rustix::process::Signal;
 
 use crate::connection::Connection;
@@ -23,9 +22,6 @@ const PORT_ATTEMPTS: usize = 5;
 
 /// How long children may be busy before they are stopped in the middle of something.
 const PATIENCE_TO_SETTLE: Duration = Duration::from_millis(500);
-
-/// How long a server that is to be stopped gets for the connections that are still open.
-const SETTLING: Duration = Duration::from_secs(1);
 
 /// What httpd logs when it is up, and again after every restart.
 const RUNNING: &str = "resuming normal operations";
@@ -131,7 +127,6 @@ impl Httpd {
     /// Stops (`SIGTERM`), waits until all its processes are gone, and returns how long that took.
     /// Panics if some had to be killed.
     pub fn stop(&mut self) -> Duration {
-        self.settle();
         self.end(Signal::TERM)
     }
 
@@ -232,10 +227,6 @@ impl Ports {
         Self { main, tls }
     }
 
-    fn include(self, port: u16) -> bool {
-        port == self.main || port == self.tls
-    }
-
     fn address(self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.main))
     }
@@ -266,6 +257,8 @@ impl fmt::Display for StartFailure {
         write!(f, "httpd did not start; it said:\n{}", self.text)
     }
 }
+
+impl std::error::Error for StartFailure {}
 
 /// One httpd for the tests of a file: started by the first that needs it, stopped when no test
 /// holds it any more.

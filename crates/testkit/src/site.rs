@@ -33,7 +33,7 @@ pub struct Site {
     mpm: Mpm,
     modules: Vec<String>,
     config: String,
-    subject: Option<PathBuf>,
+    subject: Subject,
     environment: Vec<(String, String)>,
 }
 
@@ -55,7 +55,7 @@ impl Site {
             mpm: Mpm::from_environment(),
             modules: BASE_MODULES.map(str::to_owned).to_vec(),
             config: String::new(),
-            subject: Some(module_under_test().to_owned()),
+            subject: Subject::UnderTest,
             environment: Vec::new(),
         };
         for directory in ["conf", "logs", "wsgi", "www", "data"] {
@@ -80,13 +80,13 @@ impl Site {
 
     /// Loads `module` as mod_wsgi instead of the module under test, such as a copy of it.
     pub fn subject(mut self, module: &Path) -> Self {
-        self.subject = Some(module.to_owned());
+        self.subject = Subject::At(module.to_owned());
         self
     }
 
     /// Does not load the module under test.
     pub fn without_subject(mut self) -> Self {
-        self.subject = None;
+        self.subject = Subject::None;
         self
     }
 
@@ -242,13 +242,31 @@ impl Site {
         for module in &self.modules {
             text += &installation.load(module);
         }
-        if let Some(subject) = &self.subject {
+        if let Some(subject) = self.subject.path() {
             text += &format!("LoadModule wsgi_module {}\n", subject.display());
         }
         text += BASE_CONFIG;
         text += self.mpm.limits();
         text += &self.config;
         text
+    }
+}
+
+/// What is loaded as mod_wsgi.
+#[derive(Debug)]
+enum Subject {
+    UnderTest,
+    At(PathBuf),
+    None,
+}
+
+impl Subject {
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Self::UnderTest => Some(module_under_test()),
+            Self::At(path) => Some(path),
+            Self::None => None,
+        }
     }
 }
 
