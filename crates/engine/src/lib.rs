@@ -5,17 +5,22 @@
 //!
 //! Where to look, from the outside in:
 //!
-//! - [`entry`]: the table of functions that the host calls
-//! - [`host`]: the functions of the host, as the engine calls them; a request as [`host::Exchange`]
-//! - [`process`]: how Python is to be run in this process
-//! - [`runtime`]: starting and ending Python, on a thread of its own
-//! - [`activity`]: who is inside Python at the moment
-//! - [`interpreter`]: the interpreters, and how a thread attaches to one
-//! - [`script`]: loading the application's file, and loading it again when it has changed
-//! - [`wsgi`]: PEP 3333, from the environ to the end of the response
-//! - [`log`]: the log streams, and how exceptions are reported
-//! - [`modules`]: the modules `mod_wsgi` and `apache`
-//! - [`python`]: the safe layer over CPython's C API on which all of this stands
+//! - `entry`: the table of functions that the host calls
+//! - `host`: the functions of the host, as the engine calls them; a request as `host::Exchange`
+//! - `process`: how Python is to be run in this process
+//! - `runtime`: starting and ending Python, on a thread of its own
+//! - `activity`: who is inside Python at the moment
+//! - `interpreter`: the interpreters, and how a thread attaches to one
+//! - `script`: loading the application's file, and loading it again when it has changed
+//! - `wsgi`: PEP 3333, from the environ to the end of the response
+//! - `log`: the log streams, and how exceptions are reported
+//! - `modules`: the modules `mod_wsgi` and `apache`
+//! - `python`: the safe layer over CPython's C API on which all of this stands
+
+#[cfg(Py_GIL_DISABLED)]
+compile_error!(
+    "the engine relies on the GIL: build it with a Python that is not free-threaded (cp313t)"
+);
 
 mod activity;
 mod entry;

@@ -95,8 +95,12 @@ fn create(detached: &mut Detached, group: &[u8]) -> Result<&'static Interpreter,
     let text = format!("Creating {} in {}.", GroupName(group), process::config());
     log::server(detached, Level::Info, 0, &text);
     let state = new_interpreter(detached, main)?;
-    // SAFETY: CPython has made the thread state for this thread, which is detached again.
-    unsafe { adopt(detached, group, state) }
+    // SAFETY: CPython has made the thread state for this thread, which is detached again. If the
+    // interpreter cannot be used, nobody else knows of it.
+    unsafe {
+        adopt(detached, group, state)
+            .inspect_err(|_| thread::end_sub_interpreter(detached, main, state))
+    }
 }
 
 /// Makes a sub-interpreter, and a thread state of it for this thread.

@@ -66,10 +66,7 @@ impl Interpreter {
     /// and those of extension modules.
     pub(crate) fn has_strangers(&'static self, detached: &mut Detached) -> bool {
         self.attach(detached, |py| {
-            let made = made();
-            states_of(py, self.state)
-                .iter()
-                .any(|state| !made.contains(&state.addr()))
+            states_of(py, self.state).iter().any(is_stranger)
         })
     }
 
@@ -92,27 +89,48 @@ impl Interpreter {
             }
             return;
         }
-        main.attach(detached, |py| {
-            let outer = attached_state(py);
-            #[cfg(not(Py_3_12))]
-            let _binding = gilstate::Binding::follow(state);
-            // SAFETY: the thread is attached, and goes over to its state in the other interpreter
-            // and back. The other states there are idle ones that `make_state` has made, whose
-            // threads will not use them again; CPython wants the last state to be the only one.
-            unsafe {
-                ffi::PyThreadState_Swap(state);
-                for idle in states_of(py, self.state)
-                    .into_iter()
-                    .filter(|idle| *idle != state)
-                {
-                    ffi::PyThreadState_Clear(idle);
-                    ffi::PyThreadState_Delete(idle);
-                }
-                ffi::Py_EndInterpreter(state);
-                ffi::PyThreadState_Swap(outer);
-            }
-        });
+        // SAFETY: as the caller says.
+        unsafe { end_sub_interpreter(detached, main, state) };
     }
+}
+
+/// Ends a sub-interpreter, unless there are threads in it that the engine does not know.
+///
+/// # Safety
+///
+/// - `state` was made for this thread, in the interpreter to end.
+/// - No thread of the host is attached to that interpreter, or ever will be.
+pub(super) unsafe fn end_sub_interpreter(
+    detached: &mut Detached,
+    main: &'static Interpreter,
+    state: *mut ffi::PyThreadState,
+) {
+    main.attach(detached, |py| {
+        // SAFETY: a thread state belongs to an interpreter as long as it exists.
+        let mut others = states_of(
+            py,
+            State(unsafe { ffi::PyThreadState_GetInterpreter(state) }),
+        );
+        others.retain(|other| *other != state);
+        if others.iter().any(is_stranger) {
+            return;
+        }
+        let outer = attached_state(py);
+        #[cfg(not(Py_3_12))]
+        let _binding = gilstate::Binding::follow(state);
+        // SAFETY: the thread is attached, and goes over to its state in the other interpreter and
+        // back. The other states there are idle, made by `make_state`, and their threads will not
+        // use them again; CPython wants the last state to be the only one.
+        unsafe {
+            ffi::PyThreadState_Swap(state);
+            for other in others {
+                ffi::PyThreadState_Clear(other);
+                ffi::PyThreadState_Delete(other);
+            }
+            ffi::Py_EndInterpreter(state);
+            ffi::PyThreadState_Swap(outer);
+        }
+    });
 }
 
 /// The thread states of an interpreter.
@@ -127,6 +145,11 @@ fn states_of(_: Attached<'_>, interpreter: State) -> Vec<*mut ffi::PyThreadState
         next = unsafe { ffi::PyThreadState_Next(next) };
     }
     states
+}
+
+/// Whether a thread state was made by others than us.
+fn is_stranger(state: &*mut ffi::PyThreadState) -> bool {
+    !made().contains(&state.addr())
 }
 
 fn made() -> MutexGuard<'static, Vec<usize>> {

@@ -121,6 +121,41 @@ fn script_names_can_be_without_case() {
     );
 }
 
+/// A directory whose `.pth` file breaks interpreters that are made while `BREAK` is set.
+fn breaking_directory() -> &'static str {
+    static DIRECTORY: OnceLock<(tempfile::TempDir, String)> = OnceLock::new();
+    let (_, path) = DIRECTORY.get_or_init(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let code = "import sys, os; os.environ.get('BREAK') and sys.modules.update(io=None)\n";
+        std::fs::write(directory.path().join("break.pth"), code).unwrap();
+        let path = directory.path().to_str().unwrap().to_owned();
+        (directory, path)
+    });
+    path
+}
+
+#[test]
+fn an_interpreter_that_cannot_be_set_up_is_explained_and_tried_again() {
+    in_own_process(
+        "start::an_interpreter_that_cannot_be_set_up_is_explained_and_tried_again",
+        |config| config.python_path = Bytes::from(breaking_directory()),
+        || {
+            told("", "os.environ.update(BREAK='1')");
+            let answer = App::new("").ask().group("blog").answer();
+            answer.assert_refused("WSGI0087: Unable to acquire sub-interpreter 'blog'");
+            let log = server_log();
+            let said = log.iter().find(|line| line.starts_with("WSGI0103: "));
+            assert!(
+                said.is_some_and(|line| line.contains("ModuleNotFoundError")),
+                "{log:#?}"
+            );
+            told("", "os.environ.pop('BREAK')");
+            assert_eq!(told("blog", "mod_wsgi.application_group"), "blog");
+            assert_eq!(crate::stop(std::time::Duration::from_secs(20)).0, 0);
+        },
+    );
+}
+
 /// A virtual environment, as far as Python looks at it: its `pyvenv.cfg` and its interpreter.
 fn virtual_environment() -> &'static str {
     static HOME: OnceLock<(tempfile::TempDir, String)> = OnceLock::new();
