@@ -1,6 +1,6 @@
 //! `start_response`: what it refuses, with which exception, and what it lets through.
 
-use testkit::{Request, SharedHttpd};
+use testkit::{Request, SharedHttpd, ours};
 
 use crate::wsgi_site::{CALCULATOR, app, calculate, wsgi_site};
 
@@ -146,6 +146,64 @@ fn header_values_are_latin_1_without_line_ends() {
         ("start_response('200 OK', [('A', '\\nb')])", "ValueError: "),
         ("start_response('200 OK', [('A', '')])", "None"),
         ("start_response('200 OK', [('A', '  \\xe9 ')])", "None"),
+    ]);
+}
+
+#[test]
+fn what_httpd_would_not_send_is_refused() {
+    if !ours("D48") {
+        return;
+    }
+    assert_outcomes(&[
+        ("start_response('200 OK', [('A:B', 'c')])", "ValueError: "),
+        ("start_response('200 OK', [('A(B', 'c')])", "ValueError: "),
+        ("start_response('200 OK', [('\\xe9', 'c')])", "ValueError: "),
+        ("start_response('200 OK', [('A\\0', 'c')])", "ValueError: "),
+        ("start_response('200 OK', [('A', 'b\\0')])", "ValueError: "),
+        (
+            "start_response('200 OK', [('A', 'b\\x01')])",
+            "ValueError: ",
+        ),
+        ("start_response('200 OK', [('A', 'b\\tc')])", "None"),
+        ("start_response('200 OK\\0', [])", "ValueError: "),
+        ("start_response('100 Continue', [])", "ValueError: "),
+        (
+            "start_response('101 Switching Protocols', [])",
+            "ValueError: ",
+        ),
+        ("start_response('000 None', [])", "ValueError: "),
+    ]);
+}
+
+#[test]
+fn an_application_cannot_frame_the_response() {
+    if !ours("D49") {
+        return;
+    }
+    assert_outcomes(&[(
+        "start_response('200 OK', [('transfer-encoding', 'chunked')])",
+        "ValueError: ",
+    )]);
+}
+
+#[test]
+fn a_length_is_written_in_digits() {
+    if !ours("D50") {
+        return;
+    }
+    assert_outcomes(&[
+        (
+            "start_response('200 OK', [('Content-Length', '')])",
+            "ValueError: ",
+        ),
+        (
+            "start_response('200 OK', [('Content-Length', '+5')])",
+            "ValueError: ",
+        ),
+        (
+            "start_response('200 OK', [('Content-Length', ' 5 ')])",
+            "None",
+        ),
     ]);
 }
 
