@@ -482,6 +482,9 @@ pub struct Engine {
     pub preload: unsafe extern "C" fn(script: *const Script<'_>) -> c_int,
     /// Serves a request on the calling thread.
     pub handle: unsafe extern "C" fn(request: *const Request<'_>, handle: RequestHandle) -> Outcome,
+    /// Tries whether Python still runs: returns 0 when it has had the GIL of the main interpreter,
+    /// which it waits for; and another value when Python has ended.
+    pub probe: unsafe extern "C" fn() -> c_int,
     /// Ends Python: publishes the end to the applications, runs their `atexit` functions and
     /// joins their threads, in every interpreter. Returns when that is done or `deadline_ms`
     /// have passed, then with a non-zero value. No request may be served afterwards; those

@@ -25,6 +25,7 @@ static ENGINE: Engine = Engine {
     start,
     preload,
     handle,
+    probe,
     stop,
 };
 
@@ -93,6 +94,15 @@ unsafe extern "C" fn handle(request: *const Request<'_>, handle: RequestHandle) 
     exchange.finish_lines(&detached);
     exchange.close(&detached);
     outcome
+}
+
+unsafe extern "C" fn probe() -> c_int {
+    status(|detached| {
+        let _inside = activity::enter().ok_or(())?;
+        let main = interpreter::find(detached, b"").map_err(drop)?;
+        main.attach(detached, |_| ());
+        Ok(())
+    })
 }
 
 unsafe extern "C" fn stop(reason: Bytes<'_>, deadline_ms: u32) -> c_int {
