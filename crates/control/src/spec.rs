@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::messages::Replacement;
+
 /// A process group.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupSpec {
@@ -107,6 +109,26 @@ pub struct Life {
     pub queue_timeout: Option<Duration>,
     /// How long one read or write on a child's connection may take.
     pub socket_timeout: Option<Duration>,
+}
+
+impl Life {
+    /// How long requests in flight may take when a worker drains for this reason; `None` is for
+    /// ever.
+    pub fn patience(&self, reason: Replacement) -> Option<Duration> {
+        match reason {
+            reason if reason.is_urgent() => Some(self.stop_limit()),
+            Replacement::EvictionSignal => self.eviction_timeout,
+            // A request that hangs would be waited for in vain.
+            Replacement::RequestTimeout => Some(self.graceful_timeout.unwrap_or_default()),
+            _ => self.graceful_timeout,
+        }
+    }
+
+    /// How long the end of Python may take: `shutdown-timeout`, or where that is off what httpd
+    /// allows its own children, so that no worker outlives its server.
+    pub fn stop_limit(&self) -> Duration {
+        self.shutdown_timeout.unwrap_or(Duration::from_secs(10))
+    }
 }
 
 /// A worker's Python.

@@ -10,6 +10,7 @@ mod exchange;
 mod identity;
 mod life;
 mod limits;
+mod monitor;
 mod python;
 mod scripts;
 mod server;

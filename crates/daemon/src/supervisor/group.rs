@@ -17,9 +17,6 @@ use crate::log::{Level, Log};
 /// How much longer than a worker may take by its own rules it is left alone.
 const MARGIN: Duration = Duration::from_secs(1);
 
-/// How long the end of a worker may take where `shutdown-timeout` is off.
-const STOP: Duration = Duration::from_secs(10);
-
 /// Why a group cannot be started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -261,7 +258,10 @@ impl Group {
 
     fn drain(&mut self, number: WorkerNumber, reason: Replacement) {
         self.tell(number, &ToWorker::Drain { reason });
-        let patience = self.patience(reason);
+        let life = &self.spec.life;
+        let patience = life
+            .patience(reason)
+            .map(|time| time + life.stop_limit() + MARGIN);
         let Some(worker) = self
             .workers
             .iter_mut()
@@ -275,17 +275,6 @@ impl Group {
             (Some(old), Some(new)) => Some(old.min(new)),
             (old, new) => old.or(new),
         };
-    }
-
-    /// How long a worker may take to drain and end, or `None` if it may take for ever.
-    fn patience(&self, reason: Replacement) -> Option<Duration> {
-        let life = &self.spec.life;
-        let stop = life.shutdown_timeout.unwrap_or(STOP) + MARGIN;
-        match reason {
-            reason if reason.is_urgent() => Some(stop),
-            Replacement::EvictionSignal => life.eviction_timeout.map(|time| time + stop),
-            _ => life.graceful_timeout.map(|time| time + stop),
-        }
     }
 
     fn tell(&mut self, number: WorkerNumber, message: &ToWorker) {

@@ -17,18 +17,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use control::{Channel, FromWorker, Life, Replacement, ToWorker};
 use nix::libc::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU};
 use signal_hook::iterator::Signals;
 
+use super::monitor::PERIOD;
 use super::{describe, python, server::Server};
 use crate::log::{Level, Log};
-
-/// How long the end of Python may take where `shutdown-timeout` is off: what httpd allows its
-/// own children, so that no worker outlives its server.
-const STOP: Duration = Duration::from_secs(10);
 
 /// What can happen.
 #[derive(Debug)]
@@ -75,11 +72,10 @@ fn wait(
     server: &Arc<Server>,
 ) -> Replacement {
     let life = &server.group().life;
-    let started = Instant::now();
     let mut drain: Option<Drain> = None;
-    let mut interval = life.restart_interval.map(|interval| started + interval);
+    let mut limits = Limits::new(life);
     loop {
-        let deadline = drain.as_ref().map_or(interval, |drain| drain.deadline);
+        let deadline = drain.as_ref().map_or(limits.next, |drain| drain.deadline);
         let reason = match next(events, deadline) {
             Some(Event::Told(ToWorker::Serve)) => {
                 if let Err(error) = server.serve(sender.clone()) {
@@ -106,8 +102,9 @@ fn wait(
             None => match drain {
                 Some(drain) => return cut_off(log, server, drain.reason),
                 None => {
-                    interval = None;
-                    replace(control, log, server, Replacement::RestartInterval);
+                    if let Some(reason) = limits.passed(server) {
+                        replace(control, log, server, reason);
+                    }
                     continue;
                 }
             },
@@ -120,8 +117,40 @@ fn wait(
         }
         drain = Some(Drain {
             reason,
-            deadline: patience(reason, life).map(|t| Instant::now() + t),
+            deadline: life.patience(reason).map(|t| Instant::now() + t),
         });
+    }
+}
+
+/// When the limits are to be looked at next.
+struct Limits {
+    next: Option<Instant>,
+    restart: Option<Instant>,
+}
+
+impl Limits {
+    fn new(life: &Life) -> Self {
+        let now = Instant::now();
+        Self {
+            next: Some(now + PERIOD),
+            restart: life.restart_interval.map(|time| now + time),
+        }
+    }
+
+    /// The limit that is passed, if one is. After the first nothing is looked at any more: the
+    /// successor is under way.
+    fn passed(&mut self, server: &Server) -> Option<Replacement> {
+        let now = Instant::now();
+        let restart = self.restart.is_some_and(|restart| restart <= now);
+        let reason = server
+            .passed_limit()
+            .or(restart.then_some(Replacement::RestartInterval));
+        self.next = if reason.is_some() {
+            None
+        } else {
+            Some(now + PERIOD)
+        };
+        reason
     }
 }
 
@@ -146,15 +175,6 @@ fn reason_of(signal: c_int, life: &Life) -> Option<Replacement> {
         SIGUSR1 => Some(Replacement::GracefulSignal),
         SIGXCPU => Some(Replacement::CpuTimeLimit),
         _ => None,
-    }
-}
-
-/// How long requests in flight may take.
-fn patience(reason: Replacement, life: &Life) -> Option<Duration> {
-    match reason {
-        Replacement::EvictionSignal => life.eviction_timeout,
-        reason if reason.is_urgent() => Some(life.shutdown_timeout.unwrap_or(STOP)),
-        _ => life.graceful_timeout,
     }
 }
 
@@ -199,7 +219,7 @@ fn stop(reason: Replacement, log: &Log, server: &Server) -> ExitCode {
             reason.as_str()
         ),
     );
-    let limit = group.life.shutdown_timeout.unwrap_or(STOP);
+    let limit = group.life.stop_limit();
     if !python::stop(server.engine(), reason.as_str(), limit) {
         log.line(
             Level::Warn,

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use control::{GroupSpec, Replacement, Slot, Table};
-use engine_abi::{LoadedEngine, Pair, Request, Script, Slice};
+use engine_abi::{LoadedEngine, Outcome, Pair, Request, Script, Slice};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{getsockopt, sockopt};
@@ -25,6 +25,7 @@ use wire::{OwnedFrame, Rejection, RequestHead, RequestNumber, ToChild, ToWorker}
 use super::connection::{Broken, Connection};
 use super::exchange::Exchange;
 use super::life::Event;
+use super::monitor::Monitor;
 use super::scripts::Scripts;
 use crate::log::{Level, Log};
 
@@ -44,6 +45,7 @@ pub(super) struct Server {
     idle: Mutex<HashMap<u64, Connection>>,
     next_token: AtomicU64,
     scripts: Scripts,
+    monitor: Arc<Monitor>,
     /// How many requests are being served.
     active: AtomicU32,
     /// How many requests were taken since the start.
@@ -65,6 +67,7 @@ impl Server {
         let listener = UnixListener::from(listener);
         listener.set_nonblocking(true)?;
         Ok(Self {
+            monitor: Arc::new(Monitor::new(group.threads)),
             engine,
             group,
             table,
@@ -92,6 +95,11 @@ impl Server {
         self.engine
     }
 
+    /// The limit that is passed, if one is.
+    pub(super) fn passed_limit(&self) -> Option<Replacement> {
+        self.monitor.passed(&self.group.life, self.active())
+    }
+
     /// How many requests are being served.
     pub(super) fn active(&self) -> u32 {
         self.active.load(Ordering::SeqCst)
@@ -114,7 +122,7 @@ impl Server {
         if let Some(listener) = &*lock(&self.listener) {
             self.epoll.add(listener, once(LISTENER))?;
         }
-        Ok(())
+        self.monitor.probe(self.engine)
     }
 
     /// Takes no more requests. Connections that no request is on are closed; a request that a
@@ -284,18 +292,19 @@ impl Server {
             daemon_start: now(),
             request_rec: std::ptr::null_mut(),
         };
-        self.begin();
+        self.begin(thread);
         let mut exchange = Exchange::new(connection, number, head.body_on_demand);
         let handle = (&raw mut exchange).cast();
         // SAFETY: Python was started; request and exchange live until the call returns, and the
         // exchange is not touched here meanwhile.
         let outcome = unsafe { (self.engine.functions().handle)(&raw const request, handle) };
         let reusable = exchange.finish(outcome);
-        self.end();
+        self.end(thread, outcome.kind != Outcome::REFUSED);
         reusable
     }
 
-    fn begin(&self) {
+    fn begin(&self, thread: u32) {
+        self.monitor.begin(thread);
         let active = self.active.fetch_add(1, Ordering::SeqCst) + 1;
         self.tell_children(active);
         let served = self.served.fetch_add(1, Ordering::Relaxed) + 1;
@@ -304,7 +313,8 @@ impl Server {
         }
     }
 
-    fn end(&self) {
+    fn end(&self, thread: u32, answered: bool) {
+        self.monitor.end(thread, answered);
         let active = self.active.fetch_sub(1, Ordering::SeqCst) - 1;
         self.tell_children(active);
         if active == 0 && self.draining.load(Ordering::SeqCst) {

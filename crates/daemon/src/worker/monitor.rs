@@ -1,0 +1,226 @@
+//! The time limits of a worker: what is looked at once a second.
+//!
+//! Threads that serve note when a request began and when something last happened; the main
+//! thread compares that with the limits of the group. Nothing here touches Python except the
+//! probe, which has a thread of its own: a GIL that nobody can get would hold it for ever, and
+//! that is what it is there to find out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use control::{Life, Replacement};
+use engine_abi::LoadedEngine;
+
+/// How often the limits are looked at.
+pub(super) const PERIOD: Duration = Duration::from_secs(1);
+
+/// What has happened when, in milliseconds since the start; 0 is "not yet" or "not now".
+#[derive(Debug)]
+pub(super) struct Monitor {
+    start: Instant,
+    /// When each thread's request began.
+    began: Vec<AtomicU64>,
+    /// When the first request began.
+    first: AtomicU64,
+    /// When a request last began or ended, or moved data.
+    last: AtomicU64,
+    /// When somebody last got the GIL.
+    probed: AtomicU64,
+    /// An application has been loaded and has answered.
+    loaded: AtomicBool,
+}
+
+impl Monitor {
+    /// For a worker with so many threads, which are numbered from one.
+    pub(super) fn new(threads: u32) -> Self {
+        Self {
+            start: Instant::now(),
+            began: (0..threads).map(|_| AtomicU64::new(0)).collect(),
+            first: AtomicU64::new(0),
+            last: AtomicU64::new(0),
+            probed: AtomicU64::new(0),
+            loaded: AtomicBool::new(false),
+        }
+    }
+
+    /// A thread begins a request.
+    pub(super) fn begin(&self, thread: u32) {
+        let now = self.now();
+        self.last.store(now, Ordering::Relaxed);
+        // Only the first of all requests finds "not yet".
+        let _ = self
+            .first
+            .compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+        self.set_began(thread, now);
+    }
+
+    /// A thread has ended its request. `answered` says whether an application did so.
+    pub(super) fn end(&self, thread: u32, answered: bool) {
+        self.last.store(self.now(), Ordering::Relaxed);
+        self.set_began(thread, 0);
+        if answered {
+            self.loaded.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The limit that is passed, if one is.
+    pub(super) fn passed(&self, life: &Life, active: u32) -> Option<Replacement> {
+        let now = self.now();
+        let since = |then: u64| Duration::from_millis(now.saturating_sub(then));
+        let older = |then: u64, limit: Option<Duration>| {
+            then != 0 && limit.is_some_and(|limit| since(then) > limit)
+        };
+        if older(self.probed.load(Ordering::Relaxed), life.deadlock_timeout) {
+            return Some(Replacement::DeadlockTimeout);
+        }
+        let first = self.first.load(Ordering::Relaxed);
+        if !self.loaded.load(Ordering::Relaxed) && older(first, life.startup_timeout) {
+            return Some(Replacement::StartupTimeout);
+        }
+        let limit = self.request_limit(life);
+        if self
+            .began
+            .iter()
+            .any(|began| older(began.load(Ordering::Relaxed), limit))
+        {
+            return Some(Replacement::RequestTimeout);
+        }
+        if active == 0 && older(self.last.load(Ordering::Relaxed), life.inactivity_timeout) {
+            return Some(Replacement::InactivityTimeout);
+        }
+        None
+    }
+
+    /// `request-timeout`, which the more threads may share the process, the longer it is: one
+    /// request that hangs is worth the others' trouble only when it hangs for long.
+    fn request_limit(&self, life: &Life) -> Option<Duration> {
+        let threads = u32::try_from(self.began.len()).unwrap_or(u32::MAX).max(1);
+        life.request_timeout
+            .map(|limit| limit.mul_f64(1.0 + f64::from(threads).ln()))
+    }
+
+    /// Starts to try, over and over, whether the GIL can be had.
+    pub(super) fn probe(self: &Arc<Self>, engine: LoadedEngine) -> std::io::Result<()> {
+        let monitor = self.clone();
+        let probe = move || {
+            loop {
+                monitor.probed.store(monitor.now(), Ordering::Relaxed);
+                thread::sleep(PERIOD);
+                // SAFETY: Python was started. Once it ends this call does not return, or says so.
+                if unsafe { (engine.functions().probe)() } != 0 {
+                    return;
+                }
+            }
+        };
+        thread::Builder::new()
+            .name("wsgi-probe".to_owned())
+            .spawn(probe)
+            .map(drop)
+    }
+
+    fn set_began(&self, thread: u32, when: u64) {
+        let index = usize::try_from(thread)
+            .ok()
+            .and_then(|thread| thread.checked_sub(1));
+        if let Some(place) = index.and_then(|index| self.began.get(index)) {
+            place.store(when, Ordering::Relaxed);
+        }
+    }
+
+    /// Milliseconds since the start, and at least one: nought is "not yet".
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis())
+            .unwrap_or(u64::MAX)
+            .max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NO_TIME: Duration = Duration::from_nanos(1);
+    const LONG: Duration = Duration::from_secs(3600);
+
+    /// A monitor that was started a minute ago, so that times in the past can be told.
+    fn monitor() -> Monitor {
+        Monitor {
+            start: Instant::now() - Duration::from_secs(60),
+            ..Monitor::new(2)
+        }
+    }
+
+    fn life(change: impl FnOnce(&mut Life)) -> Life {
+        let mut life = Life::default();
+        change(&mut life);
+        life
+    }
+
+    #[test]
+    fn without_limits_nothing_is_passed() {
+        let monitor = monitor();
+        monitor.begin(1);
+        assert_eq!(monitor.passed(&Life::default(), 1), None);
+    }
+
+    #[test]
+    fn a_request_is_timed_while_it_runs() {
+        let monitor = monitor();
+        let life = life(|life| life.request_timeout = Some(NO_TIME));
+        monitor.begin(2);
+        monitor.began[1].store(1, Ordering::Relaxed);
+        assert_eq!(monitor.passed(&life, 1), Some(Replacement::RequestTimeout));
+        monitor.end(2, true);
+        assert_eq!(monitor.passed(&life, 0), None);
+    }
+
+    #[test]
+    fn more_threads_have_more_time_for_each_request() {
+        let life = life(|life| life.request_timeout = Some(Duration::from_secs(10)));
+        assert_eq!(
+            Monitor::new(1).request_limit(&life),
+            Some(Duration::from_secs(10))
+        );
+        let sixteen = Monitor::new(16).request_limit(&life).unwrap().as_secs_f64();
+        assert!((37.7..37.8).contains(&sixteen), "{sixteen}");
+    }
+
+    #[test]
+    fn inactivity_counts_from_the_last_request_and_only_when_idle() {
+        let monitor = monitor();
+        let life = life(|life| life.inactivity_timeout = Some(NO_TIME));
+        assert_eq!(monitor.passed(&life, 0), None, "no request yet");
+        monitor.last.store(1, Ordering::Relaxed);
+        assert_eq!(monitor.passed(&life, 1), None, "one is running");
+        assert_eq!(
+            monitor.passed(&life, 0),
+            Some(Replacement::InactivityTimeout)
+        );
+    }
+
+    #[test]
+    fn start_up_is_over_when_an_application_has_answered() {
+        let monitor = monitor();
+        let life = life(|life| life.startup_timeout = Some(NO_TIME));
+        monitor.first.store(1, Ordering::Relaxed);
+        monitor.end(1, false);
+        assert_eq!(monitor.passed(&life, 0), Some(Replacement::StartupTimeout));
+        monitor.end(1, true);
+        assert_eq!(monitor.passed(&life, 0), None);
+    }
+
+    #[test]
+    fn a_probe_that_does_not_come_back_is_a_deadlock() {
+        let monitor = monitor();
+        monitor.probed.store(1, Ordering::Relaxed);
+        let patient = life(|life| life.deadlock_timeout = Some(LONG));
+        assert_eq!(monitor.passed(&patient, 0), None);
+        let hasty = life(|life| life.deadlock_timeout = Some(NO_TIME));
+        assert_eq!(
+            monitor.passed(&hasty, 0),
+            Some(Replacement::DeadlockTimeout)
+        );
+    }
+}
