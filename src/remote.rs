@@ -10,6 +10,7 @@ mod exchange;
 pub(crate) mod groups;
 mod response;
 
+use std::ffi::CStr;
 use std::time::{Duration, Instant};
 
 use httpd::{Level, Request, RequestBody, Status};
@@ -31,6 +32,9 @@ const SMALL_BODY: u64 = 64 << 10;
 
 /// How long to wait before looking again for a worker where all that are there just left.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// When a client that was turned away may come back, in seconds.
+const RETRY_AFTER: &CStr = c"5";
 
 /// How long to wait for the supervisor to tell how a worker ended.
 const OBITUARY: Duration = Duration::from_millis(500);
@@ -74,7 +78,7 @@ fn find<'g>(
             format!("No WSGI daemon process called '{shown}' has been configured."),
         )
     })?;
-    let hostname = request.server().hostname().map(std::ffi::CStr::to_bytes);
+    let hostname = request.server().hostname().map(CStr::to_bytes);
     if !group.is_reachable_from(hostname) {
         return Err(refused(
             152,
@@ -176,14 +180,14 @@ impl<'c, 'r> Call<'c, 'r> {
         loop {
             let Some(slot) = group.choose(&tried) else {
                 if tried.is_empty() {
-                    return Err(unavailable(
+                    return Err(self.unavailable(
                         group,
                         "none of its workers starts; see the earlier \
                         messages of its supervisor",
                     ));
                 }
                 if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                    return Err(unavailable(
+                    return Err(self.unavailable(
                         group,
                         "no worker took the request in the time that \
                         connect-timeout allows",
@@ -197,7 +201,7 @@ impl<'c, 'r> Call<'c, 'r> {
             match self.attempt(group, slot)? {
                 Attempt::Answered(status) => return Ok(status),
                 Attempt::NotRun(Reason::Connect(Errno::EAGAIN)) => {
-                    return Err(unavailable(
+                    return Err(self.unavailable(
                         group,
                         "its queue stayed full for as long as \
                         connect-timeout allows; give it more processes or threads, or a longer \
@@ -205,7 +209,7 @@ impl<'c, 'r> Call<'c, 'r> {
                     ));
                 }
                 Attempt::NotRun(Reason::Connect(error @ (Errno::EACCES | Errno::EPERM))) => {
-                    return Err(unavailable(
+                    return Err(self.unavailable(
                         group,
                         &format!("its socket cannot be reached ({error}); see WSGISocketPrefix"),
                     ));
@@ -214,7 +218,7 @@ impl<'c, 'r> Call<'c, 'r> {
                 Attempt::NotRun(Reason::Reset | Reason::Draining) => {}
             }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                return Err(unavailable(
+                return Err(self.unavailable(
                     group,
                     "no worker took the request in the time that \
                     connect-timeout allows",
@@ -306,14 +310,13 @@ impl<'c, 'r> Call<'c, 'r> {
                 }
                 self.answered(end).map(Attempt::Answered)
             }
-            Ended::Rejected(Rejection::QueueTimeout) => Err(Refusal::new(
-                Status::GATEWAY_TIME_OUT,
-                84,
-                format!(
+            Ended::Rejected(Rejection::QueueTimeout) => {
+                let text = format!(
                     "The request waited longer than the queue-timeout of process group '{}'.",
                     show(group)
-                ),
-            )),
+                );
+                Err(self.busy(84, text))
+            }
             Ended::Rejected(Rejection::Draining | Rejection::ScriptChanged) => {
                 self.retry_or(group, slot, Reason::Draining)
             }
@@ -344,13 +347,27 @@ impl<'c, 'r> Call<'c, 'r> {
     fn retry_or(&self, group: &Group, slot: usize, reason: Reason) -> Result<Attempt, Refusal> {
         let _ = slot;
         if self.body_end.is_none() && !self.client.is_untouched() {
-            return Err(unavailable(
+            return Err(self.unavailable(
                 group,
                 "the worker that was to run the request was replaced \
                 while its body was being sent",
             ));
         }
         Ok(Attempt::NotRun(reason))
+    }
+
+    /// No worker can take the request now.
+    fn unavailable(&self, group: &Group, why: &str) -> Refusal {
+        let text = format!("Process group '{}' is not available: {why}.", show(group));
+        self.busy(116, text)
+    }
+
+    /// The client is told to come back later.
+    fn busy(&self, id: u16, text: String) -> Refusal {
+        self.request
+            .err_headers_out()
+            .set(c"Retry-After", RETRY_AFTER);
+        Refusal::new(Status::SERVICE_UNAVAILABLE, id, text)
     }
 
     /// The connection broke before the worker said how the request ended.
@@ -406,11 +423,6 @@ fn fate(group: &Group, slot: usize, worker: Option<u32>, broken: Broken) -> Stri
         }
         std::thread::sleep(PAUSE);
     }
-}
-
-fn unavailable(group: &Group, why: &str) -> Refusal {
-    let text = format!("Process group '{}' is not available: {why}.", show(group));
-    Refusal::new(Status::SERVICE_UNAVAILABLE, 116, text)
 }
 
 fn show(group: &Group) -> String {
