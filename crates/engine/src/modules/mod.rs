@@ -21,7 +21,7 @@ pub(crate) use shutdown::publish_stopping;
 pub(crate) use signals::intercept_signals;
 
 /// The version of mod_wsgi that we are compatible with: `mod_wsgi.version`.
-const COMPATIBLE_VERSION: [u32; 3] = [6, 1, 1];
+pub(crate) const COMPATIBLE_VERSION: [u32; 3] = [6, 1, 1];
 
 /// The modules of an interpreter.
 pub(crate) struct Modules {

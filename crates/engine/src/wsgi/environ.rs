@@ -12,6 +12,7 @@ use engine_abi::{Pair, Request};
 use pyo3_ffi as ffi;
 
 use super::names::{Kind, Names};
+use crate::modules::COMPATIBLE_VERSION;
 use crate::process::{self, Process};
 use crate::python::{Attached, Object, Owned, Result, Stored};
 
@@ -75,9 +76,6 @@ const TYPED: [&CStr; 16] = [
 ];
 
 const REQUEST_REC: &CStr = c"apache.request_rec";
-
-/// The version of mod_wsgi that we are compatible with.
-const COMPATIBLE_WITH: [u32; 3] = [6, 1, 1];
 
 /// What an interpreter keeps to build environs from.
 pub(super) struct Environs {
@@ -231,7 +229,7 @@ fn template<'py>(
     }
     let [wsgi, compatible_with, apache] = [
         version(py, &[1, 0])?,
-        version(py, &COMPATIBLE_WITH)?,
+        version(py, &COMPATIBLE_VERSION)?,
         version(py, &process.server.version)?,
     ];
     set(c"wsgi.version", &wsgi)?;

@@ -181,7 +181,8 @@ impl Response {
     ) -> Result<(), Unsent> {
         let (data, file): (&[Bytes<'_>], *const FileRegion) = match &content {
             Content::Data(data) => (data, std::ptr::null()),
-            Content::File(region) => (&[], region),
+            Content::File(region) if region.length > 0 => (&[], region),
+            Content::File(_) => (&[], std::ptr::null()),
         };
         let part = Part {
             head,

@@ -158,7 +158,6 @@ fn a_real_file_is_for_the_host_to_send() {
         ("F(at(f, 3))", (3, 7), "3456789"),
         ("Sub(f, 2)", (0, 10), "0123456789"),
         ("F(Custom(f, 4))", (4, 6), "456789"),
-        ("F(Custom(f, 400))", (400, 0), ""),
         ("F(open(os.dup(f.fileno())))", (0, 10), "0123456789"),
     ];
     for (expression, expected, body) in cases {
@@ -169,6 +168,15 @@ fn a_real_file_is_for_the_host_to_send() {
         let length = ("Content-Length".to_owned(), body.len().to_string());
         assert_eq!(answer.head().headers, [length], "{expression}");
     }
+}
+
+#[test]
+fn beyond_its_end_a_file_is_empty() {
+    let answer = sending("[]", "F(Custom(f, 400))").answer();
+    assert_eq!(answer.text(), "");
+    assert_eq!(region(&answer), None);
+    let length = ("Content-Length".to_owned(), "0".to_owned());
+    assert_eq!(answer.head().headers, [length]);
 }
 
 #[test]
