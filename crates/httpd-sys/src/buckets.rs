@@ -2,7 +2,9 @@
 
 use std::mem::offset_of;
 
-use crate::{apr_bucket, apr_bucket_brigade, apr_read_type_e, apr_status_t};
+use crate::{
+    apr_bucket, apr_bucket_alloc_t, apr_bucket_brigade, apr_pool_t, apr_read_type_e, apr_status_t,
+};
 
 /// `APR_BRIGADE_SENTINEL`: the bucket that stands for the brigade itself in its ring. It is no
 /// bucket and may only be compared.
@@ -15,6 +17,28 @@ pub unsafe fn apr_brigade_sentinel(brigade: *mut apr_bucket_brigade) -> *mut apr
     let head = unsafe { &raw mut (*brigade).list };
     head.cast::<apr_bucket>()
         .wrapping_byte_sub(offset_of!(apr_bucket, link))
+}
+
+/// Makes a brigade of memory that is no pool's: what `apr_brigade_create` does, without the
+/// allocation and the cleanup.
+///
+/// # Safety
+///
+/// - `brigade` must be writable, and stay where it is for as long as it is used as a brigade.
+/// - `pool` and `bucket_alloc` must be valid for as long.
+pub unsafe fn apr_brigade_init(
+    brigade: *mut apr_bucket_brigade,
+    pool: *mut apr_pool_t,
+    bucket_alloc: *mut apr_bucket_alloc_t,
+) {
+    // SAFETY: the place is writable; the sentinel is computed from its address only.
+    unsafe {
+        (*brigade).p = pool;
+        (*brigade).bucket_alloc = bucket_alloc;
+        let sentinel = apr_brigade_sentinel(brigade);
+        (*brigade).list.next = sentinel;
+        (*brigade).list.prev = sentinel;
+    }
 }
 
 /// `APR_BRIGADE_FIRST`, or null if the brigade is empty.

@@ -1,4 +1,4 @@
-//! Brigades: the response, on its way through the output filters.
+//! Brigades: the response, on its way through the output filters; the body, on its way in.
 
 use std::ffi::{c_char, c_int};
 use std::marker::PhantomData;
@@ -14,9 +14,42 @@ use crate::status::{AprStatus, Status};
 /// filters copy if they cannot send it at once.
 #[derive(Debug)]
 pub struct Brigade<'r, 'd> {
-    raw: NonNull<sys::apr_bucket_brigade>,
+    buckets: Buckets,
     request: Request<'r>,
     data: PhantomData<&'d [u8]>,
+}
+
+/// A list of buckets. Its head is on the heap, where it stays, and not in a pool, which would grow
+/// with each part of a long response.
+#[derive(Debug)]
+pub(crate) struct Buckets(NonNull<sys::apr_bucket_brigade>);
+
+impl Buckets {
+    /// An empty list of buckets of `request`, during which it must be dropped.
+    pub(crate) fn new(request: Request<'_>) -> Self {
+        let head = Box::into_raw(Box::<sys::apr_bucket_brigade>::default());
+        // SAFETY: the place is fresh and stays where it is until it is dropped; the request's pool
+        // and its connection's allocator live as long as the request.
+        unsafe {
+            sys::buckets::apr_brigade_init(head, request.pool().as_ptr(), bucket_alloc(request));
+            Self(NonNull::new_unchecked(head))
+        }
+    }
+
+    pub(crate) fn as_ptr(&self) -> *mut sys::apr_bucket_brigade {
+        self.0.as_ptr()
+    }
+}
+
+impl Drop for Buckets {
+    fn drop(&mut self) {
+        // SAFETY: made by `new` from a box, and dropped once. The buckets that are left belong to
+        // an allocator that still lives, as the request does.
+        unsafe {
+            sys::apr_brigade_cleanup(self.as_ptr().cast());
+            drop(Box::from_raw(self.as_ptr()));
+        }
+    }
 }
 
 /// A part of an open file, to be sent.
@@ -35,12 +68,8 @@ pub struct FilePart {
 impl<'r, 'd> Brigade<'r, 'd> {
     /// An empty brigade for the response of `request`.
     pub fn new(request: Request<'r>) -> Self {
-        // SAFETY: the request's pool and its connection's allocator live as long as the request.
-        let raw =
-            unsafe { sys::apr_brigade_create(request.pool().as_ptr(), bucket_alloc(request)) };
         Self {
-            // SAFETY: APR aborts the process rather than return null.
-            raw: unsafe { NonNull::new_unchecked(raw) },
+            buckets: Buckets::new(request),
             request,
             data: PhantomData,
         }
@@ -79,7 +108,8 @@ impl<'r, 'd> Brigade<'r, 'd> {
         // SAFETY: `file` was set by the call above; it and the brigade live in the same pool.
         unsafe {
             close_with_pool(file, pool);
-            sys::apr_brigade_insert_file(self.raw.as_ptr(), file, part.offset, part.length, pool);
+            let brigade = self.buckets.as_ptr();
+            sys::apr_brigade_insert_file(brigade, file, part.offset, part.length, pool);
         }
         Ok(())
     }
@@ -107,11 +137,11 @@ impl<'r, 'd> Brigade<'r, 'd> {
 
     /// Passes everything to the request's output filters. The brigade is empty afterwards.
     pub fn pass(&mut self) -> Result<(), AprStatus> {
+        let brigade = self.buckets.as_ptr();
         // SAFETY: the filters are those of the request, whose thread this is.
         let status = unsafe {
-            let status =
-                sys::ap_pass_brigade((*self.request.as_ptr()).output_filters, self.raw.as_ptr());
-            sys::apr_brigade_cleanup(self.raw.as_ptr().cast());
+            let status = sys::ap_pass_brigade((*self.request.as_ptr()).output_filters, brigade);
+            sys::apr_brigade_cleanup(brigade.cast());
             status
         };
         AprStatus::check(status)
@@ -120,20 +150,12 @@ impl<'r, 'd> Brigade<'r, 'd> {
     fn push(&mut self, bucket: impl FnOnce(*mut sys::apr_bucket_alloc_t) -> *mut sys::apr_bucket) {
         let bucket = bucket(bucket_alloc(self.request));
         // SAFETY: the bucket is fresh and in no brigade.
-        unsafe { sys::buckets::apr_brigade_insert_tail(self.raw.as_ptr(), bucket) };
-    }
-}
-
-impl Drop for Brigade<'_, '_> {
-    fn drop(&mut self) {
-        // SAFETY: the brigade was created by `new` and is destroyed once; that takes its cleanup
-        // off the pool as well.
-        unsafe { sys::apr_brigade_destroy(self.raw.as_ptr()) };
+        unsafe { sys::buckets::apr_brigade_insert_tail(self.buckets.as_ptr(), bucket) };
     }
 }
 
 /// The allocator of buckets of the request's connection.
-pub(crate) fn bucket_alloc(request: Request<'_>) -> *mut sys::apr_bucket_alloc_t {
+fn bucket_alloc(request: Request<'_>) -> *mut sys::apr_bucket_alloc_t {
     // SAFETY: the connection lives as long as the request.
     unsafe { (*request.connection().as_ptr()).bucket_alloc }
 }

@@ -1,12 +1,12 @@
 //! The body of a request, as it comes out of the input filters.
 
 use std::ffi::c_char;
-use std::ptr::{self, NonNull};
+use std::ptr;
 
 use httpd_sys as sys;
 use httpd_sys::{buckets, errno};
 
-use crate::brigade;
+use crate::brigade::Buckets;
 use crate::request::Request;
 use crate::status::Status;
 
@@ -52,7 +52,7 @@ enum Wait {
 pub struct RequestBody<'r> {
     request: Request<'r>,
     /// Made by the first read: most requests have no body.
-    waiting: Option<NonNull<sys::apr_bucket_brigade>>,
+    waiting: Option<Buckets>,
     /// How reading ended, once it has.
     ended: Option<Result<(), InputError>>,
     /// Whether a filter has refused the body, and answered the request itself.
@@ -241,26 +241,8 @@ impl<'r> RequestBody<'r> {
     fn brigade(&mut self) -> *mut sys::apr_bucket_brigade {
         let request = self.request;
         self.waiting
-            .get_or_insert_with(|| {
-                // SAFETY: the pool and the allocator live as long as the request; APR aborts the
-                // process rather than return null.
-                unsafe {
-                    NonNull::new_unchecked(sys::apr_brigade_create(
-                        request.pool().as_ptr(),
-                        brigade::bucket_alloc(request),
-                    ))
-                }
-            })
+            .get_or_insert_with(|| Buckets::new(request))
             .as_ptr()
-    }
-}
-
-impl Drop for RequestBody<'_> {
-    fn drop(&mut self) {
-        if let Some(waiting) = self.waiting {
-            // SAFETY: created by `brigade` and destroyed once.
-            unsafe { sys::apr_brigade_destroy(waiting.as_ptr()) };
-        }
     }
 }
 
