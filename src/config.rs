@@ -15,15 +15,19 @@ mod alias;
 mod checks;
 mod daemon;
 pub(crate) mod directory;
+mod groups;
+mod preload;
 mod request;
 pub(crate) mod server;
+mod source;
 
 pub(crate) use alias::ScriptAlias;
 pub(crate) use checks::check;
 pub(crate) use daemon::{DaemonDefinition, daemons};
 pub(crate) use directory::DirConfig;
+pub(crate) use preload::Preload;
 pub(crate) use request::RequestConfig;
-pub(crate) use server::{Preload, ProcessWide, ServerConfig, preloads};
+pub(crate) use server::{ProcessWide, ServerConfig, preloads};
 
 use std::ffi::CString;
 

@@ -44,21 +44,24 @@ pub(crate) static wsgi_module: Record<Wsgi> = Record::new(c"mod_wsgi.c", &DIRECT
 
 /// Every directive: its name, where it may stand, what it takes, who reads it, what it is for.
 #[rustfmt::skip]
-static DIRECTIVES: Directives<Wsgi, 29> = Directives::new([
+static DIRECTIVES: Directives<Wsgi, 30> = Directives::new([
     // Which URLs are whose.
     Directive::server(c"WSGIScriptAlias", Line, server::script_alias,
         c"a URL path, and the script or directory of scripts it maps to, then options"),
     Directive::server(c"WSGIScriptAliasMatch", Line, server::script_alias_match,
         c"a regular expression for URL paths, and the script they map to, then options"),
-    // What applies in a place.
-    Directive::server(c"WSGIDaemonProcess", Line, server::daemon_process, c"a process group: its name, and how its processes run"),
-    Directive::directory(c"WSGIProcessGroup", NotHtaccess, One, directory::process_group, c"the process group that applications run in"),
-    Directive::directory(c"WSGIRestrictProcess", NotHtaccess, Line, directory::restrict_process, c"the process groups that may be used"),
-    Directive::global(c"WSGISocketPrefix", One, server::socket_prefix, c"what the paths of sockets begin with"),
-    Directive::global(c"WSGISocketRotation", One, server::socket_rotation, c"On or Off: without effect"),
-    Directive::global(c"WSGIAcceptMutex", One, server::accept_mutex, c"the kind of a lock: without effect"),
+    // Which processes there are, and what runs in them.
+    Directive::server(c"WSGIDaemonProcess", Line, server::daemon_process,
+        c"the name of a process group, then options that say how its processes run"),
+    Directive::server(c"WSGIImportScript", Line, server::import_script,
+        c"a script to load when processes start, with process-group= and application-group="),
+    Directive::directory(c"WSGIProcessGroup", NotHtaccess, One, directory::process_group,
+        c"a name, or %{GLOBAL}, %{RESOURCE}, %{SERVER}, %{HOST} or %{ENV:name}"),
+    Directive::directory(c"WSGIRestrictProcess", NotHtaccess, Line, directory::restrict_process,
+        c"the names of the process groups that may be used"),
     Directive::directory(c"WSGIApplicationGroup", NotHtaccess, One, directory::application_group,
         c"a name, or %{GLOBAL}, %{RESOURCE}, %{SERVER}, %{HOST} or %{ENV:name}"),
+    // What applies to a request.
     Directive::directory(c"WSGICallableObject", FileInfo, One, directory::callable_object,
         c"the name of the application in the script"),
     Directive::directory(c"WSGIScriptReloading", FileInfo, One, directory::script_reloading,
@@ -76,7 +79,7 @@ static DIRECTIVES: Directives<Wsgi, 29> = Directives::new([
     Directive::directory(c"WSGITrustedProxyHeaders", FileInfo, Line,
         directory::trusted_proxy_headers,
         c"the headers that proxies are believed"),
-    // What the processes of httpd have in common.
+    // How Python runs.
     Directive::global(c"WSGIPythonHome", One, server::python_home,
         c"the Python installation or virtual environment to use"),
     Directive::global(c"WSGIPythonPath", One, server::python_path,
@@ -89,8 +92,6 @@ static DIRECTIVES: Directives<Wsgi, 29> = Directives::new([
         c"random, or a number from 0 to 4294967295"),
     Directive::global(c"WSGIDontWriteBytecode", One, server::dont_write_bytecode,
         c"On or Off: whether Python writes no .pyc files"),
-    Directive::global(c"WSGIRestrictEmbedded", One, server::restrict_embedded,
-        c"On or Off: whether no application runs in the processes of httpd"),
     Directive::global(c"WSGIRestrictStdin", One, server::restrict_stdin,
         c"On or Off: whether applications may not use sys.stdin"),
     Directive::global(c"WSGIRestrictStdout", One, server::restrict_stdout,
@@ -101,6 +102,15 @@ static DIRECTIVES: Directives<Wsgi, 29> = Directives::new([
         c"On or Off: whether interpreters are ended with their process"),
     Directive::global(c"WSGICaseSensitivity", One, server::case_sensitive,
         c"On or Off: whether names of files differ in case"),
+    // Where applications run, and how they are reached.
+    Directive::global(c"WSGIRestrictEmbedded", One, server::restrict_embedded,
+        c"On or Off: whether no application runs in the processes of httpd"),
+    Directive::global(c"WSGISocketPrefix", One, server::socket_prefix,
+        c"what the paths of the sockets of process groups begin with"),
+    Directive::global(c"WSGISocketRotation", One, server::socket_rotation,
+        c"On or Off: accepted, without effect"),
+    Directive::global(c"WSGIAcceptMutex", One, server::accept_mutex,
+        c"the kind of a lock: accepted, without effect"),
 ]);
 
 // SAFETY: `wsgi_module` is the only symbol this library exports, so it is what httpd loads, and it

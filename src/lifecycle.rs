@@ -18,9 +18,9 @@ const COMPATIBLE_VERSION: &str = "mod_wsgi/6.1.1";
 
 /// When httpd is only to test its configuration (`httpd -t`): looks for mistakes that are no
 /// errors. It is also called when httpd only shows its configuration, which asks for no remarks.
-pub(crate) fn test_config(_pool: Pool<'_>, base: Server<'_>) {
+pub(crate) fn test_config(pool: Pool<'_>, base: Server<'_>) {
     if process::phase() == Phase::Test {
-        config::check(base);
+        config::check(pool, base);
     }
 }
 
@@ -28,7 +28,7 @@ pub(crate) fn test_config(_pool: Pool<'_>, base: Server<'_>) {
 /// errors, introduces the module in the server's banner, and brings the process groups into being.
 pub(crate) fn post_config(configured: Configured<'_>) -> Status {
     if process::phase() == Phase::Run {
-        config::check(configured.server);
+        config::check(configured.pool, configured.server);
         introduce(configured.pool, configured.server);
         if let Err(error) = supervise::start(&configured) {
             log::server(configured.server, Level::CRIT, Id(1233), error);

@@ -22,6 +22,7 @@ use std::sync::{Mutex, PoisonError};
 
 use command_fds::{CommandFdExt as _, FdMapping};
 use control::{Channel, ChannelError, GroupSpec, ToSupervisor};
+use engine_abi::EnginesError;
 use httpd::hook::Configured;
 use httpd::{Level, Pool, Server};
 
@@ -58,7 +59,7 @@ pub(crate) enum SuperviseError {
     Table(io::Error),
     /// The program is not there.
     #[error("{0}")]
-    Engines(#[from] engine_abi::EnginesError),
+    Engines(#[from] EnginesError),
     /// The program cannot be started.
     #[error("the supervisor {program:?} cannot be started: {cause}")]
     Start {
@@ -174,9 +175,14 @@ fn tell(control: &Channel, groups: &[KeptGroup]) -> Result<(), ChannelError> {
 /// Starts the supervisor. Of the parent's descriptors it gets its end of the link, and standard
 /// error, which is the main error log.
 fn spawn() -> Result<kept::Supervisor, SuperviseError> {
-    let program = engines::installed()?.directory().join(PROGRAM);
+    let program = program()?;
     let started = start_program(&program);
     started.map_err(|cause| SuperviseError::Start { program, cause })
+}
+
+/// The program that supervises.
+pub(crate) fn program() -> Result<PathBuf, EnginesError> {
+    Ok(engines::installed()?.directory().join(PROGRAM))
 }
 
 fn start_program(program: &Path) -> io::Result<kept::Supervisor> {

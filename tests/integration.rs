@@ -5,8 +5,12 @@
 
 #[path = "integration/alias.rs"]
 mod alias; // which URL is which script
+#[path = "integration/alias_match.rs"]
+mod alias_match; // which URL is which script, by regular expression
 #[path = "integration/apps.rs"]
 mod apps; // small applications that several topics use
+#[path = "integration/callables.rs"]
+mod callables; // which object of a script is called
 #[path = "integration/close.rs"]
 mod close; // close() of the iterable, in every ending
 #[path = "integration/configtest.rs"]
@@ -14,7 +18,7 @@ mod configtest; // what apachectl configtest refuses, warns of, and leaves alone
 #[path = "integration/content_length.rs"]
 mod content_length; // the Content-Length an application gives
 #[path = "integration/directives.rs"]
-mod directives; // where directives may stand, how they merge, what they do
+mod directives; // where directives may stand and how they merge
 #[path = "integration/documented.rs"]
 mod documented; // docs/directives.md says what the module knows
 #[path = "integration/environ.rs"]
@@ -30,7 +34,7 @@ mod file_wrapper; // wsgi.file_wrapper
 #[path = "integration/frameworks.rs"]
 mod frameworks; // Flask and Django
 #[path = "integration/groups.rs"]
-mod groups; // which process group, application group and callable serve a request
+mod groups; // which process group and application group serve a request
 #[path = "integration/handler.rs"]
 mod handler; // what is checked before an application runs
 #[path = "integration/head.rs"]
@@ -44,19 +48,29 @@ mod identity; // how httpd and its administrators see the module
 #[path = "integration/input.rs"]
 mod input; // wsgi.input
 #[path = "integration/interpreters.rs"]
-mod interpreters; // interpreters, their modules, and the threads that enter them
+mod interpreters; // interpreters, and the threads that enter them
 #[path = "integration/iteration.rs"]
 mod iteration; // the iterable an application returns
 #[path = "integration/keepalive.rs"]
 mod keepalive; // connections that outlive a request
 #[path = "integration/lifecycle.rs"]
 mod lifecycle; // preloading, restarts, stopping, crashes
+#[path = "integration/mapping.rs"]
+mod mapping; // what the tests of aliases ask and compare
+#[path = "integration/process_groups.rs"]
+mod process_groups; // what configtest finds out about process groups
 #[path = "integration/project.rs"]
 mod project; // which crate may depend on which, and that differences are documented
 #[path = "integration/proxies.rs"]
 mod proxies; // what a trusted proxy may say
+#[path = "integration/python_settings.rs"]
+mod python_settings; // Python's home, path, flags, streams and signals
+#[path = "integration/script_handlers.rs"]
+mod script_handlers; // the ways other than an alias to say that a file is a script
 #[path = "integration/scripts.rs"]
 mod scripts; // the commands of apxs/
+#[path = "integration/script_modules.rs"]
+mod script_modules; // how script modules are loaded, kept, and loaded anew
 #[path = "integration/seed.rs"]
 mod seed; // the founding document of WSGIScriptAlias, sentence by sentence
 #[path = "integration/splitting.rs"]

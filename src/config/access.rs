@@ -1,4 +1,4 @@
-//! Whether the user that requests are served as can get at a file.
+//! Whether the user that requests are served as, or applications are run as, can get at a file.
 //!
 //! Asked while httpd tests its configuration or starts, usually as root, who could open anything:
 //! so it is worked out from what the file system says of each directory on the way, instead of
@@ -14,8 +14,11 @@ use httpd::child_user::ChildUser;
 use nix::unistd::{Gid, getegid, geteuid, getgrouplist, getgroups};
 use wsgi_config::permission::{Credentials, Ownership, Want};
 
-/// The user that requests are served as.
-#[derive(Debug)]
+use crate::config::c_string;
+use crate::config::daemon::{DaemonDefinition, RunAs};
+
+/// A user of the system: the one that requests are served as, or that a process group runs as.
+#[derive(Clone, Debug)]
 pub(super) struct User {
     name: String,
     credentials: Credentials,
@@ -53,6 +56,25 @@ impl User {
         )
     }
 
+    /// The user that a process group runs as: its own only if root starts httpd.
+    pub(super) fn of_group(definition: &DaemonDefinition<'_>) -> Self {
+        if !geteuid().is_root() {
+            return Self::current();
+        }
+        let RunAs { name, uid, gid } = definition.user();
+        let primary = Gid::from_raw(gid);
+        let others = match (definition.supplementary_groups(), &name) {
+            (Some(groups), _) => groups.into_iter().map(Gid::from_raw).collect(),
+            (None, Some(name)) => {
+                let name = c_string(name.as_str());
+                getgrouplist(&name, primary).unwrap_or_default()
+            }
+            (None, None) => Vec::new(),
+        };
+        let groups: Vec<Gid> = others.into_iter().chain([primary]).collect();
+        Self::new(name.unwrap_or_else(|| format!("#{uid}")), uid, &groups)
+    }
+
     fn current() -> Self {
         let mut groups = getgroups().unwrap_or_default();
         groups.push(getegid());
@@ -68,18 +90,27 @@ impl User {
         }
     }
 
-    /// Follows `path` to the directory it names, or to the file it names or leads through, and
-    /// returns what it found there.
+    /// Follows `path` to the directory it names, or to the file it names or leads through, which
+    /// this user must be able to read, and returns what it found there.
     pub(super) fn reach(&self, path: &Path) -> Result<Metadata, Obstacle> {
-        let (found, metadata) = self.walk(path)?;
+        self.follow(path, Some(Want::Read))
+    }
+
+    /// The same, if it is enough to know that the file is there.
+    pub(super) fn find(&self, path: &Path) -> Result<Metadata, Obstacle> {
+        self.follow(path, None)
+    }
+
+    fn follow(&self, path: &Path, of_file: Option<Want>) -> Result<Metadata, Obstacle> {
+        let (found, metadata) = self.walk(path, of_file)?;
         // The same again without symbolic links: their targets may lie behind other directories.
         match fs::canonicalize(&found) {
-            Ok(real) if real != found => self.walk(&real).map(|_| metadata),
+            Ok(real) if real != found => self.walk(&real, of_file).map(|_| metadata),
             _ => Ok(metadata),
         }
     }
 
-    fn walk(&self, path: &Path) -> Result<(PathBuf, Metadata), Obstacle> {
+    fn walk(&self, path: &Path, of_file: Option<Want>) -> Result<(PathBuf, Metadata), Obstacle> {
         // Without the slash at its end, which would make a file "not a directory".
         let path = path.components().as_path();
         let is_step = |step: &&Path| !step.as_os_str().is_empty();
@@ -89,11 +120,13 @@ impl User {
             let metadata = fs::metadata(step).map_err(|error| Obstacle::of(step, error))?;
             let is_directory = metadata.is_dir();
             let want = if is_directory {
-                Want::Search
+                Some(Want::Search)
             } else {
-                Want::Read
+                of_file
             };
-            self.check(step, &metadata, want)?;
+            if let Some(want) = want {
+                self.check(step, &metadata, want)?;
+            }
             last = Some((step.to_owned(), metadata));
             if !is_directory {
                 break;
@@ -132,7 +165,8 @@ fn has_access_list(path: &Path) -> bool {
 }
 
 impl Obstacle {
-    fn of(path: &Path, error: io::Error) -> Self {
+    /// What a failed look at `path` comes to.
+    pub(super) fn of(path: &Path, error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::NotFound => Self::Missing(path.to_owned()),
             _ => Self::Failed(path.to_owned(), error),

@@ -6,11 +6,13 @@ use std::ffi::{CStr, CString};
 use std::fmt;
 
 use httpd::{Parms, Pool, Refusal, Regex};
-use wsgi_config::nearest::UnknownWord;
 use wsgi_config::script_alias::{AliasOptions, Location, ScriptAlias as Words};
 use wsgi_config::url;
 
-use crate::config::{c_string, daemon};
+use crate::config::c_string;
+use crate::config::groups::Groups;
+use crate::config::preload::Preload;
+use crate::config::source::Source;
 
 /// An alias: which URLs are its, which script they are for, and how that is to be run.
 #[derive(Debug)]
@@ -18,7 +20,6 @@ pub(crate) struct ScriptAlias {
     urls: Urls,
     target: CString,
     options: Options,
-    is_preloaded: bool,
     source: Source,
 }
 
@@ -38,71 +39,20 @@ pub(crate) struct Options {
     pub(crate) pass_authorization: Option<bool>,
 }
 
-/// Where in the configuration an alias stands.
-#[derive(Debug)]
-pub(crate) struct Source {
-    file: String,
-    line: u32,
-}
-
-/// Why a script cannot be loaded when the processes of a group start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub(super) enum PreloadError {
-    /// There is no such group yet.
-    #[error(
-        "the process group {0} is not yet configured; a WSGIDaemonProcess must stand before what \
-         is to be loaded in it, and process-group=%{{GLOBAL}} means the processes of httpd itself"
-    )]
-    Unknown(UnknownWord),
-    /// It belongs to another virtual host.
-    #[error(
-        "the process group {0:?} is not accessible here: it was configured in a virtual host of \
-         another ServerName"
-    )]
-    Foreign(String),
-    /// Only one of the two hosts has a name so far.
-    #[error(
-        "the process group {0:?} is not matchable: ServerName must stand before the directives \
-         that define and use it"
-    )]
-    Nameless(String),
-}
-
-/// Whether the processes of a group can load a script of the server that is being read.
-pub(super) fn check_preload(parms: &Parms<'_>, group: &[u8]) -> Result<(), PreloadError> {
-    let name = || String::from_utf8_lossy(group).into_owned();
-    let Some(host) = daemon::known(parms.pool(), group) else {
-        let known = daemon::known_names(parms.pool());
-        return Err(PreloadError::Unknown(UnknownWord::among_names(
-            group, &known,
-        )));
-    };
-    let hostname = parms.hostname().map(|name| name.to_bytes().to_vec());
-    match host {
-        None => Ok(()),
-        Some(host) if host == hostname => Ok(()),
-        Some(host) if host.is_some() != hostname.is_some() => Err(PreloadError::Nameless(name())),
-        Some(_) => Err(PreloadError::Foreign(name())),
-    }
-}
-
 impl ScriptAlias {
-    /// Reads the arguments of an alias.
+    /// Reads the arguments of an alias. The second is its script, if that is to be loaded when a
+    /// process starts.
     pub(super) fn parse(
         kind: Location,
         parms: &Parms<'_>,
         arguments: &CStr,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<(Self, Option<Preload>), Refusal> {
         let words = Words::parse(kind, arguments.to_bytes())?;
-        let is_preloaded = match words.preload_groups() {
-            None => false,
-            Some((b"", _)) => true,
-            Some((name, _)) => {
-                check_preload(parms, name)?;
-                true
-            }
-        };
+        let target = c_string(words.target.as_slice());
+        let preload = words
+            .preload_groups()
+            .map(|groups| Preload::of_alias(parms, &target, groups))
+            .transpose()?;
         let location = c_string(words.location);
         let urls = match kind {
             Location::Prefix => Urls::Below(location),
@@ -111,13 +61,16 @@ impl ScriptAlias {
                 written: location,
             },
         };
-        Ok(Self {
+        let alias = Self {
             urls,
-            target: c_string(words.target),
+            target,
             options: Options::new(words.options),
-            is_preloaded,
             source: Source::of(parms),
-        })
+        };
+        if let Some(group) = &alias.options.process_group {
+            Groups::mention(parms, group);
+        }
+        Ok((alias, preload))
     }
 
     /// The file that a URL path is mapped to, if it is one of this alias's.
@@ -143,12 +96,6 @@ impl ScriptAlias {
     /// What was said about how to run the script.
     pub(crate) fn options(&self) -> &Options {
         &self.options
-    }
-
-    /// Whether the script is loaded when a process starts: it is one script, and both its groups
-    /// are known before any request.
-    pub(crate) fn is_preloaded(&self) -> bool {
-        self.is_preloaded
     }
 
     /// The script or directory, as written.
@@ -177,11 +124,11 @@ impl fmt::Display for ScriptAlias {
             Urls::Below(location) => ("WSGIScriptAlias", location),
             Urls::Matching { written, .. } => ("WSGIScriptAliasMatch", written),
         };
-        let Source { file, line } = &self.source;
         write!(
             f,
-            "{directive} {} ({file}:{line})",
-            location.to_string_lossy()
+            "{directive} {} ({})",
+            location.to_string_lossy(),
+            self.source
         )
     }
 }
@@ -194,19 +141,6 @@ impl Options {
             application_group: options.application_group.map(group),
             callable_object: options.callable_object.map(c_string),
             pass_authorization: options.pass_authorization,
-        }
-    }
-}
-
-impl Source {
-    fn of(parms: &Parms<'_>) -> Self {
-        Self {
-            file: parms
-                .file()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned(),
-            line: parms.line(),
         }
     }
 }

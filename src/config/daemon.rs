@@ -3,7 +3,6 @@
 //! Names of users and groups are looked up as the directive is read, so that one that does not
 //! exist is an error of the configuration, at the line that names it.
 
-use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,27 +10,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use httpd::child_user::ChildUser;
-use httpd::{Parms, Pool, Refusal, Server, process};
+use httpd::{Parms, Refusal, Server, process};
 use nix::unistd::{Group, Uid, User};
 use wsgi_config::daemon_process::{DaemonOptions, DaemonProcess};
 
 use crate::Wsgi;
-use crate::config::c_string;
-
-/// Under this name the groups that were read so far are noted with the configuration's pool.
-const KNOWN: &CStr = c"mod_wsgi:process-groups";
-
-/// What directive files know of each other's process groups: name, and the `ServerName` of the
-/// virtual host it is in, if it is in one.
-type Known = BTreeMap<Vec<u8>, Option<Option<Vec<u8>>>>;
+use crate::config::groups::Groups;
+use crate::config::{c_string, server};
 
 /// Why a process group is refused, apart from its words.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum DaemonError {
-    /// There is one of this name.
-    #[error("there is a process group of the name {0:?} already")]
-    Duplicate(CString),
     /// There is no such user or group.
     #[error("the option {option}=\"{name}\": there is no such {kind} on this system")]
     Unknown {
@@ -59,8 +49,6 @@ pub(crate) struct Daemon {
     group: Option<u32>,
     supplementary_groups: Option<Vec<u32>>,
     socket_owner: Option<u32>,
-    /// The `ServerName` of its virtual host as far as that was read; none in the base server.
-    host: Option<Option<Vec<u8>>>,
 }
 
 /// As whom a worker runs.
@@ -81,8 +69,8 @@ pub(crate) struct DaemonDefinition<'s> {
 
 /// The process groups of a configuration.
 pub(crate) fn daemons(base: Server<'_>) -> impl Iterator<Item = DaemonDefinition<'_>> {
-    base.iter().flat_map(move |server| {
-        let daemons = server.config::<Wsgi>().own_daemons().iter();
+    server::configs(base).flat_map(move |(server, config)| {
+        let daemons = config.own_daemons().iter();
         daemons.map(move |daemon| DaemonDefinition {
             daemon,
             server,
@@ -91,32 +79,10 @@ pub(crate) fn daemons(base: Server<'_>) -> impl Iterator<Item = DaemonDefinition
     })
 }
 
-/// The `ServerName` of the virtual host that a group was defined in, if it was in one; `None` if
-/// there is no such group yet.
-pub(super) fn known(pool: Pool<'_>, name: &[u8]) -> Option<Option<Option<Vec<u8>>>> {
-    all_known(pool).remove(name)
-}
-
-/// The names of the groups that were read so far.
-pub(super) fn known_names(pool: Pool<'_>) -> Vec<String> {
-    all_known(pool)
-        .keys()
-        .map(|name| String::from_utf8_lossy(name).into_owned())
-        .collect()
-}
-
-fn all_known(pool: Pool<'_>) -> Known {
-    pool.userdata(KNOWN)
-        .and_then(|bytes| postcard::from_bytes(bytes).ok())
-        .unwrap_or_default()
-}
-
 impl Daemon {
     /// Reads the arguments of `WSGIDaemonProcess`.
     pub(super) fn parse(parms: &Parms<'_>, line: &CStr) -> Result<Self, Refusal> {
         let DaemonProcess { name, options } = DaemonProcess::parse(line.to_bytes())?;
-        let hostname = || parms.hostname().map(|name| name.to_bytes().to_vec());
-        let host = parms.is_virtual().then(hostname);
         let daemon = Self {
             user: options.user.as_deref().map(user).transpose()?,
             group: options
@@ -132,26 +98,12 @@ impl Daemon {
                 .transpose()?,
             name: c_string(name),
             options,
-            host,
         };
         if daemon.options.chroot.is_some() && !Uid::effective().is_root() {
             return Err(DaemonError::Chroot.into());
         }
-        daemon.announce(parms.pool())?;
+        Groups::define(parms, &daemon.name)?;
         Ok(daemon)
-    }
-
-    /// Lets later directives know of the group.
-    fn announce(&self, pool: Pool<'_>) -> Result<(), DaemonError> {
-        let mut known = all_known(pool);
-        if known
-            .insert(self.name.to_bytes().to_vec(), self.host.clone())
-            .is_some()
-        {
-            return Err(DaemonError::Duplicate(self.name.clone()));
-        }
-        pool.set_userdata(KNOWN, &postcard::to_stdvec(&known).unwrap_or_default());
-        Ok(())
     }
 }
 

@@ -13,7 +13,8 @@ use wsgi_config::value::{self, MapHead};
 use wsgi_config::words::Words;
 
 use crate::config::c_string;
-use crate::config::checks::{self, Mistake};
+use crate::config::checks::{self, WordMistake};
+use crate::config::groups::Groups;
 
 /// What is said in one place; `None` where nothing is.
 #[derive(Clone, Debug, Default)]
@@ -72,11 +73,14 @@ pub(crate) fn application_group(
 /// `WSGIProcessGroup`.
 pub(crate) fn process_group(
     config: &mut DirConfig,
-    _: &Parms<'_>,
+    parms: &Parms<'_>,
     name: &CStr,
 ) -> Result<(), Refusal> {
-    config.process_group =
-        Group::parse(name.to_bytes()).map(|group| c_string(group.as_bytes()).into());
+    let group = Group::parse(name.to_bytes()).map(|group| c_string(group.as_bytes()));
+    if let Some(group) = &group {
+        Groups::mention(parms, group);
+    }
+    config.process_group = group.map(Arc::from);
     Ok(())
 }
 
@@ -130,7 +134,7 @@ pub(crate) fn trusted_proxy_headers(
         match TrustedHeader::parse(&name) {
             Ok(header) => headers.push(header),
             Err(unknown) => {
-                checks::report_while_reading(parms, &Mistake::TrustedProxyHeader(unknown));
+                checks::report_while_reading(parms, &WordMistake::TrustedProxyHeader(unknown));
             }
         }
     }

@@ -12,9 +12,9 @@ use wsgi_config::script_alias::Location;
 use wsgi_config::value::{self, HashSeed};
 
 use crate::Wsgi;
-use crate::config::ScriptAlias;
-use crate::config::checks::{self, Mistake};
+use crate::config::checks::{self, WordMistake};
 use crate::config::daemon::Daemon;
+use crate::config::{Preload, ScriptAlias};
 
 /// What is said in one server, or applies in it.
 #[derive(Debug, Default)]
@@ -25,6 +25,8 @@ pub(crate) struct ServerConfig {
     own: usize,
     /// The process groups defined in this server.
     daemons: Vec<Arc<Daemon>>,
+    /// The scripts to load at start that are named in this server.
+    preloads: Vec<Arc<Preload>>,
     process: Arc<ProcessWide>,
 }
 
@@ -75,6 +77,7 @@ impl Config for ServerConfig {
             aliases: host.aliases.iter().chain(&base.aliases).cloned().collect(),
             own: host.own,
             daemons: host.daemons.clone(),
+            preloads: host.preloads.clone(),
             process: Arc::clone(&base.process),
         }
     }
@@ -87,7 +90,7 @@ impl ServerConfig {
     }
 
     /// Those written in this server.
-    fn own_aliases(&self) -> &[Arc<ScriptAlias>] {
+    pub(super) fn own_aliases(&self) -> &[Arc<ScriptAlias>] {
         self.aliases.get(..self.own).unwrap_or_default()
     }
 
@@ -101,9 +104,15 @@ impl ServerConfig {
         &self.process
     }
 
-    fn add(&mut self, alias: ScriptAlias) {
+    /// The scripts to load at start that are named in this server.
+    pub(super) fn own_preloads(&self) -> &[Arc<Preload>] {
+        &self.preloads
+    }
+
+    fn add(&mut self, (alias, preload): (ScriptAlias, Option<Preload>)) {
         self.aliases.push(Arc::new(alias));
         self.own += 1;
+        self.preloads.extend(preload.map(Arc::new));
     }
 
     fn process_mut(&mut self) -> &mut ProcessWide {
@@ -111,43 +120,23 @@ impl ServerConfig {
     }
 }
 
-/// A script that is loaded when a process starts.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Preload<'s> {
-    pub(crate) script: &'s CStr,
-    pub(crate) process_group: &'s CStr,
-    pub(crate) application_group: &'s CStr,
-}
-
-/// Each server with the aliases written in it. To a virtual host without directives of ours httpd
-/// gives the very configuration of the base server; its aliases are not the host's own.
-pub(super) fn own_aliases<'s>(
-    base: Server<'s>,
-) -> impl Iterator<Item = (Server<'s>, &'s [Arc<ScriptAlias>])> {
+/// Each server with what is said in it. To a virtual host without directives of ours httpd gives
+/// the very configuration of the base server; what is said there is not the host's own.
+pub(super) fn configs(base: Server<'_>) -> impl Iterator<Item = (Server<'_>, &ServerConfig)> {
     let of_base = base.config::<Wsgi>();
     let hosts = base
         .iter()
         .skip(1)
-        .map(|host| (host, host.config::<Wsgi>()));
-    iter::once((base, of_base))
-        .chain(hosts.filter(move |(_, config)| !ptr::eq(*config, of_base)))
-        .map(|(server, config)| (server, config.own_aliases()))
+        .map(|host| (host, host.config::<Wsgi>()))
+        .filter(move |(_, config)| !ptr::eq(*config, of_base));
+    iter::once((base, of_base)).chain(hosts)
 }
 
 /// The scripts to load at start: those of the base server, then those of each virtual host.
-pub(crate) fn preloads(base: Server<'_>) -> impl Iterator<Item = Preload<'_>> {
-    own_aliases(base)
-        .flat_map(|(_, aliases)| aliases)
-        .filter(|alias| alias.is_preloaded())
-        .map(|alias| Preload {
-            script: alias.target(),
-            process_group: alias.options().process_group.as_deref().unwrap_or_default(),
-            application_group: alias
-                .options()
-                .application_group
-                .as_deref()
-                .unwrap_or_default(),
-        })
+pub(crate) fn preloads(base: Server<'_>) -> impl Iterator<Item = &Preload> {
+    configs(base)
+        .flat_map(|(_, config)| config.own_preloads())
+        .map(Arc::as_ref)
 }
 
 /// `WSGIScriptAlias`.
@@ -167,6 +156,16 @@ pub(crate) fn script_alias_match(
     line: &CStr,
 ) -> Result<(), Refusal> {
     config.add(ScriptAlias::parse(Location::Pattern, parms, line)?);
+    Ok(())
+}
+
+/// `WSGIImportScript`.
+pub(crate) fn import_script(
+    config: &mut ServerConfig,
+    parms: &Parms<'_>,
+    line: &CStr,
+) -> Result<(), Refusal> {
+    config.preloads.push(Arc::new(Preload::parse(parms, line)?));
     Ok(())
 }
 
@@ -240,7 +239,7 @@ pub(crate) fn python_optimize(
 ) -> Result<(), Refusal> {
     let (level, odd) = value::optimize(level.to_bytes());
     if let Some(odd) = odd {
-        checks::report_while_reading(parms, &Mistake::Optimize(odd));
+        checks::report_while_reading(parms, &WordMistake::Optimize(odd));
     }
     config.process_mut().python_optimize = level;
     Ok(())

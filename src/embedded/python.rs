@@ -52,13 +52,13 @@ pub(crate) fn child_init(pool: Pool<'_>, base: Server<'_>) {
     }
     for preload in config::preloads(base).filter(|script| script.process_group.is_empty()) {
         let Some(engine) = engine() else { return };
-        load(engine, &preload);
+        load(engine, preload);
     }
 }
 
 /// Loads a script before its first request. If that fails, the first request tries again; the
 /// cause is in the log.
-fn load(engine: &Engine, preload: &Preload<'_>) {
+fn load(engine: &Engine, preload: &Preload) {
     let script = Script {
         path: Bytes::new(preload.script.to_bytes()),
         application_group: Bytes::new(preload.application_group.to_bytes()),

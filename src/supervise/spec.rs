@@ -133,9 +133,9 @@ fn python(
 /// The scripts that are to be loaded in the group's processes.
 fn preload(definition: &DaemonDefinition<'_>) -> Vec<PreloadScript> {
     config::preloads(definition.base())
-        .filter(|script| script.process_group == definition.name())
+        .filter(|script| script.process_group.as_c_str() == definition.name())
         .map(|script| PreloadScript {
-            path: os_c(script.script),
+            path: os_c(&script.script),
             application_group: script.application_group.to_string_lossy().into_owned(),
             reload: true,
         })

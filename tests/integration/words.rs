@@ -184,6 +184,135 @@ fn python() {
 }
 
 #[test]
+fn daemon_process() {
+    let options = |options: &[&str]| -> Vec<String> {
+        options
+            .iter()
+            .map(|option| format!("name {option}"))
+            .collect()
+    };
+    let accepted = options(&[
+        "",
+        "user=#5",
+        "user=www-data group=www-data",
+        "supplementary-groups=root,,www-data",
+        "supplementary-groups=",
+        "processes=1",
+        "threads=0",
+        "threads=65533",
+        "umask=0022",
+        "home=/tmp",
+        "display-name=%{GROUP}",
+        "display-name=",
+        "python-home=",
+        "python-home=/nowhere",
+        "lang=",
+        "switch-interval=0.005",
+        "cpu-priority=-20",
+        "send-buffer-size=0",
+        "header-buffer-size=8192",
+        "response-flush-delay=0",
+        "server-metrics=oN",
+        "threads=1 threads=2",
+    ]);
+    let refused = options(&[
+        "word",
+        "bogus=1",
+        "Threads=1",
+        "user=nobody-of-this-name",
+        "user=root",
+        "user=",
+        "group=",
+        "processes=0",
+        "processes=x",
+        "processes=",
+        "threads=65534",
+        "threads=-1",
+        "umask=9",
+        "home=relative",
+        "switch-interval=0",
+        "stack-size=0",
+        "maximum-requests=-1",
+        "send-buffer-size=100",
+        "header-buffer-size=100",
+        "response-buffer-size=100",
+        "request-timeout=",
+        "request-timeout=-1",
+        "server-metrics=1",
+        "script-user=root script-group=root",
+        "socket-user=nobody-of-this-name",
+    ]);
+    check("WSGIDaemonProcess", &as_strs(&accepted), &as_strs(&refused));
+    if ours("D09") {
+        let refused = options(&[
+            "threads=many",
+            "cpu-priority=21",
+            "request-timeout=60s",
+            "request-timeout=1.5",
+        ]);
+        check("WSGIDaemonProcess", &[], &as_strs(&refused));
+    }
+    check(
+        "WSGIDaemonProcess",
+        &[],
+        &["", "\"\"", "name\nWSGIDaemonProcess name"],
+    );
+}
+
+fn as_strs(lines: &[String]) -> Vec<&str> {
+    lines.iter().map(String::as_str).collect()
+}
+
+#[test]
+fn process_groups() {
+    check(
+        "WSGIProcessGroup",
+        &["name", "%{GLOBAL}", "%{nonsense"],
+        &["", "one two"],
+    );
+    check(
+        "WSGIRestrictProcess",
+        &["", "name", "one %{GLOBAL} two"],
+        &[],
+    );
+    check(
+        "WSGISocketPrefix",
+        &["run/wsgi", "/tmp/wsgi"],
+        &["", "\"\"", "one two"],
+    );
+    check("WSGISocketRotation", &["On", "off"], &["", "yes"]);
+    check(
+        "WSGIAcceptMutex",
+        &["fcntl", "DEFAULT", "sysvsem"],
+        &["", "none", "sem"],
+    );
+}
+
+#[test]
+fn import_script() {
+    let global = "process-group=%{GLOBAL} application-group=%{GLOBAL}";
+    let with = |script: &str| format!("{script} {global}");
+    let accepted = [
+        with("/w/a.wsgi"),
+        with("relative"),
+        "/a process-group=%{GLOBAL} application-group=%{RESOURCE}".to_owned(),
+    ];
+    let refused = [
+        String::new(),
+        with("\"\""),
+        "/a".to_owned(),
+        "/a process-group=%{GLOBAL}".to_owned(),
+        "/a application-group=%{GLOBAL}".to_owned(),
+        "/a process-group= application-group=%{GLOBAL}".to_owned(),
+        "/a process-group=name application-group=%{GLOBAL}".to_owned(),
+        "/a process-group=%{ENV:NAME} application-group=%{GLOBAL}".to_owned(),
+        with("/a callable-object=name"),
+        with("/a word"),
+    ];
+    check("WSGIImportScript", &as_strs(&accepted), &as_strs(&refused));
+}
+
+#[test]
 fn trusted_proxies() {
     check(
         "WSGITrustedProxies",

@@ -197,6 +197,11 @@ impl<M: Module, const N: usize> Directives<M, N> {
     }
 }
 
+/// Tells the servers of a configuration apart while it is read. There is no way from it to the
+/// server: a setter that changes the server's configuration must not see it by another way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerId(usize);
+
 /// The circumstances of a directive that is being read.
 #[derive(Debug)]
 pub struct Parms<'p> {
@@ -231,6 +236,11 @@ impl<'p> Parms<'p> {
     pub fn is_virtual(&self) -> bool {
         // SAFETY: a directive is read for a server.
         unsafe { (*self.raw.server).is_virtual != 0 }
+    }
+
+    /// Which server the directive is read for.
+    pub fn server_id(&self) -> ServerId {
+        ServerId(self.raw.server.addr())
     }
 
     /// The `ServerName` the server has been given so far.

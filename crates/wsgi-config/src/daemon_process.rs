@@ -260,7 +260,7 @@ impl DaemonOptions {
         match word.key {
             b"user" => self.user = Some(value.text()?),
             b"group" => self.group = Some(value.text()?),
-            b"supplementary-groups" => self.supplementary_groups = Some(value.list()?),
+            b"supplementary-groups" => self.supplementary_groups = Some(value.list()),
             b"processes" => self.processes = Some(value.whole(1..=u32::MAX.into())?),
             b"threads" => self.threads = value.whole(0..=65_533)?,
             b"umask" => self.umask = Some(value.octal()?),
@@ -337,12 +337,13 @@ impl Value<'_> {
         Some(self.word.value.clone()).filter(|text| !text.is_empty())
     }
 
-    fn list(&self) -> Result<Vec<Vec<u8>>, DaemonProcessError> {
-        let names = self.text()?;
-        Ok(names
-            .split(|byte| *byte == b',')
+    /// What stands between commas, which may be nothing.
+    fn list(&self) -> Vec<Vec<u8>> {
+        let names = self.word.value.split(|byte| *byte == b',');
+        names
+            .filter(|name| !name.is_empty())
             .map(<[u8]>::to_vec)
-            .collect())
+            .collect()
     }
 
     fn absolute_path(&self) -> Result<Vec<u8>, DaemonProcessError> {

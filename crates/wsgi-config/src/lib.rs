@@ -8,7 +8,7 @@
 //! - [`words`] splits a line as httpd does; [`nearest`] finds the word that was meant.
 //! - [`value`] reads the single values: flags, seeds, levels.
 //! - [`script_alias`] reads a `WSGIScriptAlias`; [`url`] matches URLs against it.
-//! - [`daemon_process`] reads a `WSGIDaemonProcess`.
+//! - [`daemon_process`] reads a `WSGIDaemonProcess`, [`import_script`] a `WSGIImportScript`.
 //! - [`group`] expands `%{GLOBAL}`, `%{RESOURCE}` and their relatives.
 //! - [`header`] tells which request headers can become variables, [`proxies`] which of these a
 //!   proxy may have set.
@@ -21,6 +21,7 @@
 pub mod daemon_process;
 pub mod group;
 pub mod header;
+pub mod import_script;
 pub mod nearest;
 pub mod permission;
 pub mod proxies;

@@ -47,6 +47,9 @@ impl UnknownWord {
 
 impl fmt::Display for UnknownWord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.allowed.is_empty() {
+            return write!(f, "\"{}\" does not exist, nor does any other", self.word);
+        }
         write!(f, "\"{}\" is not one of {}", self.word, self.allowed)?;
         match &self.nearest {
             Some(nearest) => write!(f, "; did you mean \"{nearest}\"?"),
@@ -113,6 +116,14 @@ mod tests {
         assert_eq!(
             UnknownWord::new(b"\xff", &["On", "Off"]).to_string(),
             "\"\u{fffd}\" is not one of On, Off"
+        );
+        assert_eq!(
+            UnknownWord::among_names(b"blgo", &["shop".to_owned(), "blog".to_owned()]).to_string(),
+            "\"blgo\" is not one of shop, blog; did you mean \"blog\"?"
+        );
+        assert_eq!(
+            UnknownWord::among_names(b"blog", &[]).to_string(),
+            "\"blog\" does not exist, nor does any other"
         );
     }
 }

@@ -1,0 +1,99 @@
+//! Whether process groups that are used exist, and those that exist are used.
+
+use std::ffi::CStr;
+use std::sync::Arc;
+
+use wsgi_config::nearest::UnknownWord;
+
+use crate::config::ScriptAlias;
+use crate::config::checks::{Checked, Group, Mistake, report};
+use crate::config::groups::Groups;
+use crate::config::server;
+use crate::config::source::Source;
+use crate::log::Id;
+
+#[derive(Debug, thiserror::Error)]
+enum GroupMistake<'c> {
+    #[error(
+        "the process group {unknown} ({used_in}); until a WSGIDaemonProcess defines it, its \
+         requests are answered with 500"
+    )]
+    Unknown {
+        unknown: UnknownWord,
+        used_in: Source,
+    },
+    #[error(
+        "{alias}: process group \"{}\" belongs to the virtual host {}, so requests are answered \
+         with 500; define it outside of virtual hosts to share it",
+        .group.to_string_lossy(), .host.to_string_lossy()
+    )]
+    Foreign {
+        alias: &'c ScriptAlias,
+        group: &'c CStr,
+        host: &'c CStr,
+    },
+    #[error(
+        "process group \"{}\" is never used: no process-group= and no WSGIProcessGroup names it",
+        .0.to_string_lossy()
+    )]
+    Idle(&'c CStr),
+}
+
+impl Mistake for GroupMistake<'_> {
+    fn id(&self) -> Id {
+        Id(match self {
+            Self::Unknown { .. } => 1029,
+            Self::Foreign { .. } => 1030,
+            Self::Idle(_) => 1031,
+        })
+    }
+}
+
+pub(super) fn check(config: &Checked<'_>) {
+    Groups::inspect(config.pool, |read| {
+        for (name, used_in) in read.used().filter(|(name, _)| !read.contains(name)) {
+            let mistake = GroupMistake::Unknown {
+                unknown: read.unknown(name),
+                used_in: used_in.clone(),
+            };
+            report(config.base, Err(mistake));
+        }
+        for group in &config.groups {
+            let name = group.definition.name();
+            let checked = if read.is_idle(name) {
+                Err(GroupMistake::Idle(name))
+            } else {
+                Ok(())
+            };
+            report(group.definition.server(), checked);
+        }
+    });
+    for (server, own) in server::configs(config.base) {
+        for alias in own.own_aliases() {
+            report(server, check_host(alias, server.hostname(), &config.groups));
+        }
+    }
+}
+
+/// Looks for a group that requests of this host must not use.
+fn check_host<'c>(
+    alias: &'c Arc<ScriptAlias>,
+    hostname: Option<&CStr>,
+    groups: &'c [Group<'_>],
+) -> Result<(), GroupMistake<'c>> {
+    let used = alias.options().process_group.as_deref();
+    let group = groups
+        .iter()
+        .find(|group| Some(group.definition.name()) == used)
+        .map(|group| group.definition);
+    match group {
+        Some(group) if group.server().is_virtual() && group.server().hostname() != hostname => {
+            Err(GroupMistake::Foreign {
+                alias,
+                group: group.name(),
+                host: group.server().hostname().unwrap_or_default(),
+            })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,171 @@
+//! Whether there is a Python for httpd's own processes and for each process group, and whether they
+//! can get at it.
+
+use std::ffi::{CStr, OsStr};
+use std::fmt;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use engine_abi::EnginesError;
+use httpd::process::{self, Phase};
+
+use crate::config::access::{Obstacle, User};
+use crate::config::checks::{Checked, Group, Mistake, report};
+use crate::log::Id;
+use crate::{Wsgi, engines, supervise};
+
+/// Whose Python it is.
+#[derive(Clone, Copy, Debug)]
+enum Whose<'c> {
+    /// That of httpd's own processes.
+    Httpd,
+    /// That of a process group.
+    Group(&'c CStr),
+}
+
+#[derive(Debug, thiserror::Error)]
+enum PythonMistake<'c> {
+    #[error("{whose}: {obstacle}; create that virtual environment, or mend the path")]
+    HomeMissing {
+        whose: Whose<'c>,
+        obstacle: Obstacle,
+    },
+    #[error("{whose}: {home:?} is not a directory; name the one that bin/python is in")]
+    HomeNotADirectory { whose: Whose<'c>, home: &'c Path },
+    #[error("{whose}: user \"{user}\", as whom Python runs, cannot get at it: {obstacle}")]
+    HomeUnreachable {
+        whose: Whose<'c>,
+        user: &'c User,
+        obstacle: Obstacle,
+    },
+    #[error("{0}")]
+    NoEngine(EnginesError),
+    #[error("{whose}: {error}")]
+    NoEngineForGroup {
+        whose: Whose<'c>,
+        error: EnginesError,
+    },
+    #[error(
+        "user \"{user}\", as whom Python runs, cannot get at the Python engine {path:?}: {obstacle}"
+    )]
+    EngineUnreachable {
+        user: &'c User,
+        path: PathBuf,
+        obstacle: Obstacle,
+    },
+    #[error("the program of the process groups: {0}")]
+    NoProgram(Obstacle),
+}
+
+impl Mistake for PythonMistake<'_> {
+    fn id(&self) -> Id {
+        Id(match self {
+            Self::HomeMissing { .. } => 100,
+            Self::HomeNotADirectory { .. } => 101,
+            Self::HomeUnreachable { .. } => 102,
+            Self::NoEngine(_) => 1001,
+            Self::EngineUnreachable { .. } => 1028,
+            Self::NoEngineForGroup { .. } => 1232,
+            Self::NoProgram(_) => 1233,
+        })
+    }
+}
+
+impl fmt::Display for Whose<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Httpd => write!(f, "WSGIPythonHome"),
+            Self::Group(name) => {
+                write!(
+                    f,
+                    "python-home of process group \"{}\"",
+                    name.to_string_lossy()
+                )
+            }
+        }
+    }
+}
+
+pub(super) fn check(config: &Checked<'_>) {
+    let process = config.base.config::<Wsgi>().process();
+    if !process.restrict_embedded {
+        let home = process.python_home.as_deref().map(CStr::to_bytes);
+        report(
+            config.base,
+            check_home(Whose::Httpd, home, &config.children),
+        );
+        report(config.base, check_engine(home, &config.children));
+    }
+    for group in &config.groups {
+        let options = group.definition.options();
+        let server = group.definition.server();
+        // What is below another root cannot be judged from here.
+        if let Some(home) = &options.python_home
+            && options.chroot.is_none()
+        {
+            report(server, check_group(group, home));
+        }
+    }
+    if !config.groups.is_empty() && process::phase() == Phase::Test {
+        report(config.base, check_program());
+    }
+}
+
+fn check_group<'c>(group: &'c Group<'_>, home: &'c [u8]) -> Result<(), PythonMistake<'c>> {
+    let whose = Whose::Group(group.definition.name());
+    check_home(whose, Some(home), &group.user)?;
+    match check_engine(Some(home), &group.user) {
+        // When httpd starts, whoever starts the group says so, too.
+        Err(PythonMistake::NoEngine(_)) if process::phase() == Phase::Run => Ok(()),
+        Err(PythonMistake::NoEngine(error)) => {
+            Err(PythonMistake::NoEngineForGroup { whose, error })
+        }
+        checked => checked,
+    }
+}
+
+fn check_home<'c>(
+    whose: Whose<'c>,
+    home: Option<&'c [u8]>,
+    user: &'c User,
+) -> Result<(), PythonMistake<'c>> {
+    let Some(home) = home.map(as_path) else {
+        return Ok(());
+    };
+    match user.reach(home) {
+        Ok(found) if !found.is_dir() => Err(PythonMistake::HomeNotADirectory { whose, home }),
+        Ok(_) => Ok(()),
+        Err(obstacle @ Obstacle::Closed { .. }) => Err(PythonMistake::HomeUnreachable {
+            whose,
+            user,
+            obstacle,
+        }),
+        Err(obstacle) => Err(PythonMistake::HomeMissing { whose, obstacle }),
+    }
+}
+
+/// Looks for the library that brings Python into a process.
+fn check_engine<'c>(home: Option<&[u8]>, user: &'c User) -> Result<(), PythonMistake<'c>> {
+    let engine = engines::for_home(home.map(as_path)).map_err(PythonMistake::NoEngine)?;
+    match user.reach(&engine.path) {
+        Ok(_) => Ok(()),
+        Err(obstacle) => Err(PythonMistake::EngineUnreachable {
+            user,
+            path: engine.path,
+            obstacle,
+        }),
+    }
+}
+
+/// Looks for the program that runs the process groups. Root starts it, so it only has to be there.
+fn check_program() -> Result<(), PythonMistake<'static>> {
+    let program = supervise::program().map_err(PythonMistake::NoEngine)?;
+    match program.metadata() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(PythonMistake::NoProgram(Obstacle::of(&program, error))),
+    }
+}
+
+fn as_path(path: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(path))
+}

@@ -1,0 +1,31 @@
+//! Words that mean nothing, but that have always been accepted. Told while they are read.
+
+use httpd::{Level, Parms};
+use wsgi_config::nearest::UnknownWord;
+use wsgi_config::value::OptimizeWarning;
+
+use crate::config::checks::Mistake;
+use crate::log::{self, Id};
+
+/// A word without a meaning.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::config) enum WordMistake {
+    #[error("WSGITrustedProxyHeaders: without effect, for {0}")]
+    TrustedProxyHeader(UnknownWord),
+    #[error("WSGIPythonOptimize: {0}")]
+    Optimize(OptimizeWarning),
+}
+
+impl Mistake for WordMistake {
+    fn id(&self) -> Id {
+        Id(match self {
+            Self::TrustedProxyHeader(_) => 1026,
+            Self::Optimize(_) => 1027,
+        })
+    }
+}
+
+/// Reports a mistake in the directive being read.
+pub(in crate::config) fn report_while_reading(parms: &Parms<'_>, mistake: &WordMistake) {
+    log::directive(parms, Level::WARN, mistake.id(), mistake);
+}

@@ -1,0 +1,144 @@
+//! What the directives of a configuration say of process groups, while it is read: which there are,
+//! and which are meant to be used.
+//!
+//! Kept with the pool of the configuration, so that a directive can know of those before it. What
+//! is true of a group for good is in [`daemon`](super::daemon).
+
+use std::collections::BTreeMap;
+use std::ffi::{CStr, CString};
+
+use httpd::directive::ServerId;
+use httpd::{Parms, Pool};
+use wsgi_config::nearest::UnknownWord;
+
+use crate::config::source::Source;
+
+/// The process groups of a configuration that is being read.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    defined: BTreeMap<CString, Place>,
+    used: BTreeMap<CString, Source>,
+    /// Whether which group is used may depend on a request.
+    depend_on_requests: bool,
+}
+
+/// The server that a directive is read for.
+#[derive(Debug)]
+struct Place {
+    server: ServerId,
+    is_virtual: bool,
+    /// Its `ServerName` so far.
+    hostname: Option<CString>,
+}
+
+/// There is a group of this name already.
+#[derive(Debug, thiserror::Error)]
+#[error("there is a process group of the name \"{0}\" already")]
+pub(super) struct Duplicate(String);
+
+/// Why a script cannot be loaded when the processes of a group start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(super) enum PreloadError {
+    /// There is no such group yet.
+    #[error(
+        "the process group is not yet configured: {0} (a WSGIDaemonProcess must stand before what \
+         is to be loaded in it; process-group=%{{GLOBAL}} means the processes of httpd itself)"
+    )]
+    Unknown(UnknownWord),
+    /// It belongs to another virtual host.
+    #[error(
+        "the process group \"{0}\" is not accessible here: it was configured in a virtual host of \
+         another ServerName"
+    )]
+    Foreign(String),
+    /// Only one of the two hosts has a name so far.
+    #[error(
+        "the process group \"{0}\" is not matchable: ServerName must stand before the directives \
+         that define and use it"
+    )]
+    Nameless(String),
+}
+
+impl Groups {
+    /// Notes that the directive being read defines a group.
+    pub(super) fn define(parms: &Parms<'_>, name: &CStr) -> Result<(), Duplicate> {
+        let mut groups = parms.pool().state::<Self>().borrow_mut();
+        match groups.defined.insert(name.to_owned(), Place::of(parms)) {
+            None => Ok(()),
+            Some(_) => Err(Duplicate(name.to_string_lossy().into_owned())),
+        }
+    }
+
+    /// Notes that the directive being read has applications run in a group.
+    pub(super) fn mention(parms: &Parms<'_>, name: &CStr) {
+        let mut groups = parms.pool().state::<Self>().borrow_mut();
+        if name.to_bytes().starts_with(b"%{") {
+            groups.depend_on_requests = true;
+        } else if !name.is_empty() {
+            let source = Source::of(parms);
+            groups.used.entry(name.to_owned()).or_insert(source);
+        }
+    }
+
+    /// Whether the processes of a group can load a script of the server that is being read.
+    pub(super) fn check_preload(parms: &Parms<'_>, name: &CStr) -> Result<(), PreloadError> {
+        let groups = parms.pool().state::<Self>().borrow();
+        let Some(defined) = groups.defined.get(name) else {
+            return Err(PreloadError::Unknown(groups.unknown(name)));
+        };
+        let name = || name.to_string_lossy().into_owned();
+        let here = Place::of(parms);
+        if !defined.is_virtual || defined.server == here.server {
+            return Ok(());
+        }
+        match (&defined.hostname, here.hostname) {
+            (Some(there), Some(here)) if *there == here => Ok(()),
+            (Some(_), Some(_)) => Err(PreloadError::Foreign(name())),
+            (None, None) => Ok(()),
+            _ => Err(PreloadError::Nameless(name())),
+        }
+    }
+
+    /// The groups of a configuration that has been read, looked at by `body`.
+    pub(super) fn inspect<T>(pool: Pool<'_>, body: impl FnOnce(&Self) -> T) -> T {
+        body(&pool.state::<Self>().borrow())
+    }
+
+    /// Says that `name` is none of the groups.
+    pub(super) fn unknown(&self, name: &CStr) -> UnknownWord {
+        let names: Vec<String> = self
+            .defined
+            .keys()
+            .map(|name| name.to_string_lossy().into_owned())
+            .collect();
+        UnknownWord::among_names(name.to_bytes(), &names)
+    }
+
+    /// Whether there is a group of this name.
+    pub(super) fn contains(&self, name: &CStr) -> bool {
+        self.defined.contains_key(name)
+    }
+
+    /// The groups that applications are meant to run in, and where that was said first.
+    pub(super) fn used(&self) -> impl Iterator<Item = (&CStr, &Source)> {
+        self.used
+            .iter()
+            .map(|(name, source)| (name.as_c_str(), source))
+    }
+
+    /// Whether no application runs in this group, as far as can be known before any request.
+    pub(super) fn is_idle(&self, name: &CStr) -> bool {
+        !self.depend_on_requests && !self.used.contains_key(name)
+    }
+}
+
+impl Place {
+    fn of(parms: &Parms<'_>) -> Self {
+        Self {
+            server: parms.server_id(),
+            is_virtual: parms.is_virtual(),
+            hostname: parms.hostname().map(CStr::to_owned),
+        }
+    }
+}
