@@ -1,6 +1,8 @@
-//! Small applications that several topics use, and how to read what they answer.
+//! Small applications that several topics use, how to ask many times at once, and how to read what
+//! they answer.
 
 use std::collections::BTreeMap;
+use std::thread;
 
 use testkit::Response;
 
@@ -82,4 +84,18 @@ impl Environ {
     pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
+}
+
+/// Runs `request` on `count` threads at once and collects what it returns.
+pub(crate) fn at_once<T: Send>(count: usize, request: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    thread::scope(|scope| {
+        let request = &request;
+        let clients: Vec<_> = (0..count)
+            .map(|number| scope.spawn(move || request(number)))
+            .collect();
+        clients
+            .into_iter()
+            .map(|client| client.join().expect("a client that got on"))
+            .collect()
+    })
 }

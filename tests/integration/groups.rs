@@ -1,22 +1,9 @@
-//! Which process group, application group and callable serve a request: the options of an alias,
-//! the directives, and how their values are expanded.
+//! Which process group and application group serve a request: the options of an alias, the
+//! directive, and how their values are expanded.
 
 use testkit::{Httpd, Request, SharedHttpd, Site};
 
 use crate::apps::{ENVIRON, Environ, WHERE, environ};
-
-/// A callable that answers with its name, for each of three names, and its environ.
-const CALLABLES: &str = r#"
-def named(name):
-    def callable(environ, start_response):
-        start_response('200 OK', [('Content-Type', 'text/plain')])
-        return [(name + ' ' + environ['mod_wsgi.callable_object']).encode()]
-    return callable
-
-application = named('application')
-other = named('other')
-globals()['%{ENV:LITERAL}'] = named('literal')
-"#;
 
 /// `/NAME` is the environ under the directive of that name.
 static DIRECTIVES: SharedHttpd = SharedHttpd::new(|| {
@@ -280,111 +267,6 @@ fn one_name_is_one_interpreter_in_every_virtual_host() {
         interpreter("/own", "one.test"),
         interpreter("/own", "one.test")
     );
-}
-
-/// `/NAME` is served by a callable chosen in one of the ways.
-static CALLABLE: SharedHttpd = SharedHttpd::new(|| {
-    let site = Site::new()
-        .module("env")
-        .script("callables.wsgi", CALLABLES)
-        .file("www/htaccess/callables.wsgi", CALLABLES)
-        .file(
-            "www/htaccess/.htaccess",
-            "SetHandler wsgi-script\nOptions +ExecCGI\nWSGICallableObject other\n",
-        )
-        .config(
-            "SetEnv CHOSEN other
-             SetEnv TO_HOST %{HOST}
-             WSGIApplicationGroup %{GLOBAL}
-             WSGIScriptAlias /option ${WSGI}/callables.wsgi callable-object=other
-             WSGIScriptAlias /literal ${WSGI}/callables.wsgi callable-object=%{ENV:LITERAL}
-             WSGIScriptAlias /missing ${WSGI}/callables.wsgi callable-object=missing
-             <Location /option>
-                 WSGICallableObject missing
-             </Location>
-             <Directory ${WWW}>
-                 AllowOverride All
-             </Directory>",
-        );
-    [
-        ("named", "other"),
-        ("env", "%{ENV:CHOSEN}"),
-        ("nowhere", "%{ENV:NOWHERE}"),
-        ("global", "%{GLOBAL}"),
-        ("resource", "%{RESOURCE}"),
-        ("host", "%{HOST}"),
-        ("other-form", "%other"),
-        ("twice", "%{ENV:TO_HOST}"),
-    ]
-    .iter()
-    .fold(site, |site, (name, form)| {
-        site.config(&format!(
-            "WSGIScriptAlias /{name} ${{WSGI}}/callables.wsgi\n\
-             <Location /{name}>\nWSGICallableObject {form}\n</Location>"
-        ))
-    })
-    .config("WSGIScriptAlias /default ${WSGI}/callables.wsgi")
-});
-
-#[test]
-fn the_callable_is_chosen_by_directive_option_or_variable() {
-    let server = CALLABLE.borrow();
-    for (name, answer) in [
-        ("default", "application application"),
-        ("named", "other other"),
-        ("env", "other other"),
-        ("nowhere", "application application"),
-        ("global", "application application"),
-        ("resource", "application application"),
-        ("host", "application application"),
-        ("other-form", "application application"),
-        ("option", "other other"),
-        ("htaccess/callables.wsgi", "other other"),
-    ] {
-        assert_eq!(server.get(&format!("/{name}")).text(), answer, "{name}");
-    }
-}
-
-#[test]
-fn the_callable_of_an_option_is_taken_literally() {
-    let response = CALLABLE.borrow().get("/literal");
-    assert_eq!(response.text(), "literal %{ENV:LITERAL}");
-}
-
-#[test]
-fn a_callable_that_does_not_exist_is_not_found() {
-    let server = CALLABLE.borrow();
-    for (url, name) in [("/missing", "missing"), ("/twice", "%{HOST}")] {
-        let mark = server.log().mark();
-        assert_eq!(server.get(url).status, 404, "{url}");
-        let line = server.log().wait_for(mark, "WSGI0089");
-        assert!(line.contains(name), "{line}");
-    }
-}
-
-#[test]
-fn two_callables_of_a_script_share_one_module() {
-    let source = "
-count = 0
-
-def application(environ, start_response):
-    global count
-    count += 1
-    start_response('200 OK', [('Content-Type', 'text/plain')])
-    return [str(count).encode()]
-
-other = application
-";
-    let server = Site::new()
-        .script("counter.wsgi", source)
-        .config(
-            "WSGIApplicationGroup %{GLOBAL}
-             WSGIScriptAlias /one ${WSGI}/counter.wsgi
-             WSGIScriptAlias /two ${WSGI}/counter.wsgi callable-object=other",
-        )
-        .start();
-    assert_eq!(server.get("/one").text(), "1");
-    assert_eq!(server.get("/two").text(), "2");
 }
 
 #[test]

@@ -1,14 +1,11 @@
-//! Interpreters, the modules in them and the threads that enter them.
+//! Interpreters, and the threads that enter them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::thread;
-use std::time::{Duration, SystemTime};
 
 use rstest::rstest;
-use testkit::{Httpd, Mark, Mpm, Response, Site, ours, wait_until};
+use testkit::{Httpd, Mark, Mpm, Response, Site, ours};
 
-use crate::apps::{WHERE, answering, environ};
+use crate::apps::{WHERE, at_once, environ};
 
 /// All the threads of one child.
 const THREADS: usize = 16;
@@ -28,20 +25,6 @@ def application(environ, start_response):
 /// Asks for `url` from as many clients at once as a child has threads.
 fn get_on_every_thread(server: &Httpd, url: &str) -> Vec<Response> {
     at_once(THREADS, |_| server.get(url))
-}
-
-/// Runs `request` on `count` threads at once and collects what it returns.
-fn at_once<T: Send>(count: usize, request: impl Fn(usize) -> T + Sync) -> Vec<T> {
-    thread::scope(|scope| {
-        let request = &request;
-        let clients: Vec<_> = (0..count)
-            .map(|number| scope.spawn(move || request(number)))
-            .collect();
-        clients
-            .into_iter()
-            .map(|client| client.join().expect("a client that got on"))
-            .collect()
-    })
 }
 
 /// Calls back into Python through C, with the GIL released and with it held, as extension modules
@@ -237,220 +220,6 @@ fn groups_of_a_process_have_separate_modules() {
             assert_eq!(environ(&server.get(url)).value("counted"), count, "{url}");
         }
     }
-}
-
-/// Counts how often it is loaded, in a file, and how often it is called.
-fn counting(version: &str, loading: &str) -> String {
-    format!(
-        "import time
-from pathlib import Path
-with open(Path(__file__).resolve().parents[1] / 'data' / 'loads', 'a') as loads:
-    print({version:?}, file=loads)
-{loading}
-calls = 0
-
-def application(environ, start_response):
-    global calls
-    calls += 1
-    start_response('200 OK', [('Content-Type', 'text/plain')])
-    return [f'{version} {{calls}}'.encode()]
-"
-    )
-}
-
-fn counting_site(source: &str) -> Site {
-    Site::new()
-        .mpm(Mpm::Event)
-        .script("counting.wsgi", source)
-        .config("WSGIScriptAlias / ${WSGI}/counting.wsgi application-group=%{GLOBAL}")
-}
-
-#[test]
-fn a_script_is_loaded_once_in_an_interpreter() {
-    let server = counting_site(&counting("v1", "time.sleep(0.3)")).start();
-    let answers = at_once(8, |_| server.get("/").text());
-    let distinct: BTreeSet<_> = answers.into_iter().collect();
-    assert_eq!(distinct.len(), 8, "{distinct:?}");
-    assert_eq!(server.site().read("data/loads"), "v1\n");
-}
-
-#[test]
-fn a_changed_script_is_loaded_once_while_others_wait() {
-    let server = counting_site(&counting("v1", "")).start();
-    assert_eq!(server.get("/").text(), "v1 1");
-    server
-        .site()
-        .write("wsgi/counting.wsgi", counting("v2", "time.sleep(0.3)"));
-    for answer in at_once(8, |_| server.get("/").text()) {
-        assert!(answer.starts_with("v2 "), "{answer}");
-    }
-    assert_eq!(server.site().read("data/loads"), "v1\nv2\n");
-}
-
-#[test]
-fn a_reload_is_logged() {
-    let server = counting_site(&counting("v1", "")).start();
-    server.get("/");
-    let script = server.site().text_path("wsgi/counting.wsgi");
-    server
-        .log()
-        .wait_for(Mark::START, &format!("Loading WSGI script '{script}'"));
-    server
-        .site()
-        .write("wsgi/counting.wsgi", counting("v2", ""));
-    let mark = server.log().mark();
-    server.get("/");
-    server
-        .log()
-        .wait_for(mark, &format!("Reloading WSGI script '{script}'"));
-}
-
-#[test]
-fn a_script_set_back_to_an_older_time_is_loaded_again() {
-    let server = counting_site(&counting("v1", "")).start();
-    assert_eq!(server.get("/").text(), "v1 1");
-    let file = File::options()
-        .append(true)
-        .open(server.site().path("wsgi/counting.wsgi"));
-    let yesterday = SystemTime::now() - Duration::from_secs(86_400);
-    file.and_then(|file| file.set_modified(yesterday))
-        .expect("a modification time");
-    assert_eq!(server.get("/").text(), "v1 1");
-    assert_eq!(server.get("/").text(), "v1 2");
-    assert_eq!(server.site().read("data/loads"), "v1\nv1\n");
-}
-
-#[test]
-fn a_request_in_flight_keeps_the_code_it_began_with() {
-    let waits = "
-import time
-from pathlib import Path
-data = Path(__file__).resolve().parents[1] / 'data'
-
-def application(environ, start_response):
-    start_response('200 OK', [('Content-Type', 'text/plain')])
-    (data / 'arrived').touch()
-    while not (data / 'go').exists():
-        time.sleep(0.01)
-    yield b'old to the end'
-";
-    let server = Site::new()
-        .mpm(Mpm::Event)
-        .script("slow.wsgi", waits)
-        .config("WSGIScriptAlias / ${WSGI}/slow.wsgi application-group=%{GLOBAL}")
-        .start();
-    thread::scope(|scope| {
-        let slow = scope.spawn(|| server.get("/").text());
-        let arrived = server.site().path("data/arrived");
-        wait_until("the request to arrive", || arrived.exists().then_some(()));
-        server.site().write("wsgi/slow.wsgi", answering("new"));
-        assert_eq!(server.get("/").text(), "new");
-        server.site().write("data/go", "");
-        assert_eq!(slow.join().expect("a response"), "old to the end");
-    });
-}
-
-#[test]
-fn only_the_script_is_loaded_anew_not_what_it_imports() {
-    let script = |text: &str| format!("import helper\n{}", answering(text));
-    let helper = "from pathlib import Path\n\
-                  with open(Path(__file__).resolve().parents[1] / 'data' / 'imports', 'a') as f:\n    \
-                  print('imported', file=f)\n";
-    let server = Site::new()
-        .mpm(Mpm::Event)
-        .script("main.wsgi", &script("v1"))
-        .file("libs/helper.py", helper)
-        .config(
-            "WSGIPythonPath ${ROOT}/libs
-             WSGIScriptAlias / ${WSGI}/main.wsgi application-group=%{GLOBAL}",
-        )
-        .start();
-    assert_eq!(server.get("/").text(), "v1");
-    server.site().write("wsgi/main.wsgi", script("v2"));
-    assert_eq!(server.get("/").text(), "v2");
-    assert_eq!(server.site().read("data/imports"), "imported\n");
-}
-
-#[test]
-fn a_script_can_ask_to_be_loaded_again() {
-    let source = "
-from pathlib import Path
-data = Path(__file__).resolve().parents[1] / 'data'
-
-def reload_required(resource):
-    (data / 'resource').write_text(resource)
-    return (data / 'stale').exists()
-";
-    let server = counting_site(&format!("{}{source}", counting("v1", ""))).start();
-    assert_eq!(server.get("/path").text(), "v1 1");
-    assert_eq!(server.get("/path").text(), "v1 2");
-    let script = server.site().text_path("wsgi/counting.wsgi");
-    assert_eq!(server.site().read("data/resource"), script);
-    server.site().write("data/stale", "");
-    assert_eq!(server.get("/").text(), "v1 1");
-}
-
-#[test]
-fn an_exception_in_that_question_is_logged_and_means_no() {
-    let source = "\ndef reload_required(resource):\n    raise ValueError('no idea')\n";
-    let server = counting_site(&format!("{}{source}", counting("v1", ""))).start();
-    assert_eq!(server.get("/").text(), "v1 1");
-    assert_eq!(server.get("/").text(), "v1 2");
-    server.log().wait_for(Mark::START, "ValueError: no idea");
-}
-
-#[test]
-fn a_script_that_breaks_and_is_mended_serves_again() {
-    let server = counting_site(&counting("v1", "")).start();
-    assert_eq!(server.get("/").text(), "v1 1");
-    server.site().write(
-        "wsgi/counting.wsgi",
-        counting("v2", "raise ValueError('broken')"),
-    );
-    for _ in 0..2 {
-        assert_eq!(server.get("/").status, 500);
-    }
-    server.log().wait_for(Mark::START, "ValueError: broken");
-    server
-        .site()
-        .write("wsgi/counting.wsgi", counting("v3", ""));
-    assert_eq!(server.get("/").text(), "v3 1");
-    assert_eq!(server.site().read("data/loads"), "v1\nv2\nv2\nv3\n");
-}
-
-#[test]
-fn a_script_that_is_removed_and_put_back_is_found_again() {
-    let server = counting_site(&counting("v1", "")).start();
-    assert_eq!(server.get("/").text(), "v1 1");
-    server.site().remove("wsgi/counting.wsgi");
-    assert_eq!(server.get("/").status, 404);
-    server
-        .site()
-        .write("wsgi/counting.wsgi", counting("v2", ""));
-    assert_eq!(server.get("/").text(), "v2 1");
-}
-
-#[test]
-fn a_script_that_does_not_load_is_no_module() {
-    let source = "
-import sys
-
-def application(environ, start_response):
-    start_response('200 OK', [('Content-Type', 'text/plain')])
-    return [' '.join(name for name in sys.modules if name.startswith('_mod_wsgi_')).encode()]
-";
-    let server = Site::new()
-        .mpm(Mpm::Event)
-        .script("modules.wsgi", source)
-        .script("broken.wsgi", "raise ValueError('broken')\n")
-        .config(
-            "WSGIApplicationGroup %{GLOBAL}
-             WSGIScriptAlias / ${WSGI}/",
-        )
-        .start();
-    assert_eq!(server.get("/broken.wsgi").status, 500);
-    let names = server.get("/modules.wsgi").text();
-    assert_eq!(names.split(' ').count(), 1, "{names}");
 }
 
 /// In a process with one thread, data of that thread lasts from request to request.

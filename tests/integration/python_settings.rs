@@ -1,0 +1,215 @@
+//! The directives about Python itself: its home, path, flags, streams and signals.
+
+use testkit::{Httpd, Mpm, Site, ours};
+
+use crate::apps::{Environ, environ};
+
+/// Answers with facts of its interpreter.
+const PYTHON: &str = r#"
+import json, os, sys
+
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return [json.dumps({
+        'prefix': sys.prefix,
+        'base_prefix': sys.base_prefix,
+        'version': 'python%d.%d' % sys.version_info[:2],
+        'path': os.pathsep.join(sys.path),
+        'optimize': str(sys.flags.optimize),
+        'warnoptions': ' '.join(sys.warnoptions),
+        'dont_write_bytecode': str(sys.dont_write_bytecode),
+        'hash_randomization': str(sys.flags.hash_randomization),
+        'hash': str(hash('some text')),
+        'argv': ' '.join(sys.argv),
+    }).encode()]
+"#;
+
+fn python(config: &str) -> Environ {
+    let server = Site::new()
+        .script("python.wsgi", PYTHON)
+        .config("WSGIScriptAlias / ${WSGI}/python.wsgi")
+        .config(config)
+        .start();
+    environ(&server.get("/"))
+}
+
+#[test]
+fn python_is_started_plainly_by_default() {
+    let seen = python("");
+    assert_eq!(seen.value("prefix"), seen.value("base_prefix"));
+    assert_eq!(seen.value("optimize"), "0");
+    assert_eq!(seen.value("warnoptions"), "");
+    assert_eq!(seen.value("dont_write_bytecode"), "False");
+    assert_eq!(seen.value("hash_randomization"), "1");
+    assert_eq!(seen.value("argv"), "mod_wsgi");
+}
+
+#[test]
+fn python_optimize_sets_the_level() {
+    for (given, level) in [("0", "0"), ("1", "1"), ("2", "2"), ("-1", "0")] {
+        let seen = python(&format!("WSGIPythonOptimize {given}"));
+        assert_eq!(seen.value("optimize"), level, "{given}");
+    }
+}
+
+#[test]
+fn python_warnings_adds_a_filter_each_time() {
+    let seen = python("WSGIPythonWarnings ignore\nWSGIPythonWarnings error::UserWarning");
+    assert_eq!(seen.value("warnoptions"), "ignore error::UserWarning");
+}
+
+#[test]
+fn dont_write_bytecode_is_seen_by_python() {
+    let seen = python("WSGIDontWriteBytecode On");
+    assert_eq!(seen.value("dont_write_bytecode"), "True");
+}
+
+#[test]
+fn a_fixed_hash_seed_gives_the_same_hashes() {
+    let first = python("WSGIPythonHashSeed 42");
+    let second = python("WSGIPythonHashSeed 42");
+    let other = python("WSGIPythonHashSeed 43");
+    assert_eq!(first.value("hash"), second.value("hash"));
+    assert_ne!(first.value("hash"), other.value("hash"));
+    let unhashed = python("WSGIPythonHashSeed 0");
+    assert_eq!(unhashed.value("hash_randomization"), "0");
+}
+
+#[test]
+fn a_random_hash_seed_is_random() {
+    if !ours("D02") {
+        return;
+    }
+    let first = python("WSGIPythonHashSeed random");
+    let second = python("WSGIPythonHashSeed random");
+    assert_ne!(first.value("hash"), second.value("hash"));
+    assert_eq!(first.value("hash_randomization"), "1");
+}
+
+#[test]
+fn python_path_comes_first_and_honours_path_files() {
+    let server = Site::new()
+        .script(
+            "python.wsgi",
+            &format!("import in_one, in_two, in_three\n{PYTHON}"),
+        )
+        .file("libs/one/in_one.py", "")
+        .file("libs/two/in_two.py", "")
+        .file("libs/two/more.pth", "../three\n")
+        .file("libs/three/in_three.py", "")
+        .config(
+            "WSGIPythonPath ${ROOT}/libs/one:${ROOT}/libs/two
+             WSGIScriptAlias /main ${WSGI}/python.wsgi application-group=%{GLOBAL}
+             WSGIScriptAlias /sub ${WSGI}/python.wsgi application-group=sub",
+        )
+        .start();
+    for url in ["/main", "/sub"] {
+        let seen = environ(&server.get(url));
+        let root = server.site().text_path("libs");
+        let path: Vec<&str> = seen.value("path").split(':').take(3).collect();
+        let expected = ["one", "two", "three"].map(|name| format!("{root}/{name}"));
+        assert_eq!(path, expected, "{url}");
+    }
+}
+
+#[test]
+fn python_home_of_a_virtual_environment_is_its_prefix() {
+    let base = python("");
+    let packages = format!("venv/lib/{}/site-packages", base.value("version"));
+    let server = Site::new()
+        .script("python.wsgi", &format!("import only_in_venv\n{PYTHON}"))
+        .file(&format!("{packages}/only_in_venv.py"), "")
+        .file(
+            "venv/pyvenv.cfg",
+            format!("home = {}/bin\n", base.value("base_prefix")),
+        )
+        .config(
+            "WSGIPythonHome ${ROOT}/venv
+             WSGIScriptAlias / ${WSGI}/python.wsgi",
+        )
+        .start();
+    let seen = environ(&server.get("/"));
+    assert_eq!(seen.value("prefix"), server.site().text_path("venv"));
+    assert_eq!(seen.value("base_prefix"), base.value("base_prefix"));
+    assert!(
+        seen.value("path")
+            .contains(&server.site().text_path(&packages))
+    );
+}
+
+/// Does what is asked for in the query and answers with the result or the exception.
+const STREAMS: &str = r#"
+import signal, sys
+
+def read():
+    return sys.stdin.read(0)
+
+def printing():
+    print('printed by the application')
+    return 'printed'
+
+def handle():
+    handler = lambda *arguments: None
+    return str(signal.signal(signal.SIGUSR2, handler) is handler)
+
+actions = {'read': read, 'print': printing, 'signal': handle}
+
+def application(environ, start_response):
+    try:
+        result = repr(actions[environ['QUERY_STRING']]())
+    except Exception as error:
+        result = type(error).__name__
+    start_response('200 OK', [])
+    return [result.encode()]
+"#;
+
+fn streams(site: Site) -> Httpd {
+    site.script("streams.wsgi", STREAMS)
+        .config("WSGIScriptAlias /main ${WSGI}/streams.wsgi application-group=%{GLOBAL}")
+        .config("WSGIScriptAlias /sub ${WSGI}/streams.wsgi application-group=sub")
+        .start()
+}
+
+#[test]
+fn streams_and_signals_by_default() {
+    let server = streams(Site::new());
+    for url in ["/main", "/sub"] {
+        assert_eq!(server.get(&format!("{url}?read")).text(), "''");
+        let mark = server.log().mark();
+        assert_eq!(server.get(&format!("{url}?print")).text(), "'printed'");
+        let line = server.log().wait_for(mark, "printed by the application");
+        assert!(line.contains(":error]"), "{line}");
+        assert_eq!(server.get(&format!("{url}?signal")).text(), "'True'");
+    }
+}
+
+#[test]
+fn restricted_streams_raise() {
+    let server = streams(Site::new().config("WSGIRestrictStdin On\nWSGIRestrictStdout On"));
+    for url in ["/main", "/sub"] {
+        assert_eq!(server.get(&format!("{url}?read")).text(), "OSError");
+        assert_eq!(server.get(&format!("{url}?print")).text(), "OSError");
+    }
+}
+
+#[test]
+fn unrestricted_signals_are_those_of_python() {
+    // Python allows it on its main thread only, which with these MPMs serves no requests.
+    for mpm in [Mpm::Event, Mpm::Worker] {
+        let server = streams(Site::new().mpm(mpm).config("WSGIRestrictSignal Off"));
+        for url in ["/main", "/sub"] {
+            assert_eq!(server.get(&format!("{url}?signal")).text(), "ValueError");
+        }
+    }
+}
+
+#[test]
+fn under_prefork_unrestricted_signals_depend_on_the_main_thread_of_python() {
+    let server = streams(
+        Site::new()
+            .mpm(Mpm::Prefork)
+            .config("WSGIRestrictSignal Off"),
+    );
+    let answer = server.get("/main?signal").text();
+    assert_eq!(answer, if ours("D10") { "ValueError" } else { "'False'" });
+}
