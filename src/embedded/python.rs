@@ -8,7 +8,7 @@ use std::ffi::{CStr, CString};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use engine_abi::{Bytes, Engine, EnginesError, LoadedEngine, ProcessConfig, Script};
+use engine_abi::{Bytes, Engine, EnginesError, LoadError, LoadedEngine, ProcessConfig, Script};
 use engine_abi::{ServerInfo, Slice};
 use httpd::process::{self, Mpm};
 use httpd::{Level, Pool, Server};
@@ -70,37 +70,38 @@ fn load(engine: &Engine, preload: &Preload) {
 }
 
 fn start(base: Server<'_>) -> Option<&'static Engine> {
-    let config = base.config::<Wsgi>().process();
-    let engine = match load_engine(config) {
-        Ok(engine) => engine,
-        Err(error) => {
-            log::server(base, Level::ERROR, Id(1), error);
-            return None;
-        }
-    };
-    let warnings: Vec<_> = config
-        .python_warnings
-        .iter()
+    let started = try_start(base.config::<Wsgi>().process());
+    if let Err(error) = &started {
+        log::server(base, Level::CRIT, Id(1), error);
+    }
+    started.ok()
+}
+
+/// Why there is no Python in this process.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error(transparent)]
+    Engines(#[from] EnginesError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("Python could not be started in this process, for the reason in the message before")]
+    Python,
+}
+
+fn try_start(config: &ProcessWide) -> Result<&'static Engine, StartError> {
+    let file = engines::of(config)?;
+    let engine = LoadedEngine::load(&file.path)?.functions();
+    let filters = config.python_warnings.iter();
+    let warnings: Vec<_> = filters
         .map(|filter| Bytes::new(filter.to_bytes()))
         .collect();
     let config = process_config(config, &warnings);
     // SAFETY: the engine is started once in this process, as `ENGINE` is set once; the host's
     // table is static, and the configuration valid until the call returns.
-    let failure = unsafe { (engine.start)(&raw const HOST, &raw const config) };
-    (failure == 0).then_some(engine)
-}
-
-/// Why there is no engine in this process.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-enum StartError {
-    Engines(#[from] EnginesError),
-    Load(#[from] engine_abi::LoadError),
-}
-
-fn load_engine(config: &ProcessWide) -> Result<&'static Engine, StartError> {
-    let file = engines::of(config)?;
-    Ok(LoadedEngine::load(&file.path)?.functions())
+    match unsafe { (engine.start)(&raw const HOST, &raw const config) } {
+        0 => Ok(engine),
+        _ => Err(StartError::Python),
+    }
 }
 
 fn process_config<'a>(config: &'a ProcessWide, warnings: &'a [Bytes<'a>]) -> ProcessConfig<'a> {
