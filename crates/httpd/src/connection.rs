@@ -48,12 +48,6 @@ impl<'c> Connection<'c> {
         unsafe { Server::from_raw((*self.as_ptr()).base_server) }
     }
 
-    /// The address of the server's end.
-    pub fn local_ip(self) -> Option<&'c CStr> {
-        // SAFETY: the connection and its strings live for 'c.
-        unsafe { text::borrow((*self.as_ptr()).local_ip) }
-    }
-
     /// The name of the server's end, as `Listen` gives it.
     pub fn local_hostname(self) -> Option<&'c CStr> {
         // SAFETY: null, or an address that lives as long as the connection.

@@ -28,8 +28,6 @@ pub struct Order {
 impl Order {
     /// Where most are.
     pub const MIDDLE: Self = Self::at(sys::APR_HOOK_MIDDLE);
-    /// Among the last.
-    pub const LAST: Self = Self::at(sys::APR_HOOK_LAST);
 
     const fn at(position: c_int) -> Self {
         Self {

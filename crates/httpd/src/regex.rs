@@ -33,11 +33,6 @@ pub struct RegexError {
 pub struct Captures([sys::ap_regmatch_t; GROUPS]);
 
 impl Captures {
-    /// Where the whole match begins.
-    pub fn start(&self) -> usize {
-        usize::try_from(self.0[0].rm_so).unwrap_or_default()
-    }
-
     /// Where the whole match ends.
     pub fn end(&self) -> usize {
         usize::try_from(self.0[0].rm_eo).unwrap_or_default()

@@ -90,14 +90,6 @@ impl<'r> Request<'r> {
         unsafe { Connection::from_raw(self.record().connection) }
     }
 
-    /// The request that was redirected, inside the server, to this one.
-    pub fn prev(self) -> Option<Self> {
-        NonNull::new(self.record().prev).map(|prev| {
-            // SAFETY: it waits for this one to be processed, on this thread.
-            unsafe { Self::from_raw(prev.as_ptr()) }
-        })
-    }
-
     /// What the module's directives say for the place the request was mapped to.
     pub fn config<M: Module>(self) -> &'r M::DirConfig {
         // SAFETY: the vector is that of a mapped request; its values live at least as long.
@@ -131,11 +123,6 @@ impl<'r> Request<'r> {
     /// The URL's path, decoded.
     pub fn uri(self) -> &'r CStr {
         self.text(self.record().uri).unwrap_or_default()
-    }
-
-    /// The URL as it was sent.
-    pub fn unparsed_uri(self) -> &'r CStr {
-        self.text(self.record().unparsed_uri).unwrap_or_default()
     }
 
     /// What follows the `?` in the URL.
@@ -363,11 +350,5 @@ impl<'r> Request<'r> {
     /// Whether the client waits to be told to send the body.
     pub fn expects_continue(self) -> bool {
         self.record().expecting_100 != 0
-    }
-
-    /// Reads what is left of the request's body and drops it.
-    pub fn discard_body(self) -> Status {
-        // SAFETY: the request is valid.
-        Status(unsafe { sys::ap_discard_request_body(self.as_ptr()) })
     }
 }

@@ -57,12 +57,6 @@ impl<'s> Server<'s> {
         unsafe { text::borrow((*self.as_ptr()).server_hostname) }
     }
 
-    /// Its `ServerAdmin`, if it has one.
-    pub fn admin(self) -> Option<&'s CStr> {
-        // SAFETY: as in `hostname`.
-        unsafe { text::borrow((*self.as_ptr()).server_admin) }
-    }
-
     /// The server after this one: the base server comes first, then the virtual hosts in the
     /// order of the configuration.
     pub fn next(self) -> Option<Self> {

@@ -14,8 +14,6 @@ impl Status {
     pub const OK: Self = Self(sys::OK);
     /// Not mine.
     pub const DECLINED: Self = Self(sys::DECLINED);
-    /// The response has been sent.
-    pub const DONE: Self = Self(sys::DONE);
     /// A filter has sent the response.
     pub const FILTER_ERROR: Self = Self(sys::AP_FILTER_ERROR);
     /// 400.
