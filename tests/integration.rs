@@ -67,10 +67,10 @@ mod proxies; // what a trusted proxy may say
 mod python_settings; // Python's home, path, flags, streams and signals
 #[path = "integration/script_handlers.rs"]
 mod script_handlers; // the ways other than an alias to say that a file is a script
-#[path = "integration/scripts.rs"]
-mod scripts; // the commands of apxs/
 #[path = "integration/script_modules.rs"]
 mod script_modules; // how script modules are loaded, kept, and loaded anew
+#[path = "integration/scripts.rs"]
+mod scripts; // the commands of apxs/
 #[path = "integration/seed.rs"]
 mod seed; // the founding document of WSGIScriptAlias, sentence by sentence
 #[path = "integration/splitting.rs"]
