@@ -15,6 +15,10 @@
 //!
 //! There is no Python here. All of it is in the engine, a library of its own that is loaded only in
 //! children that need it ([`engines`] finds it).
+#![expect(
+    rustdoc::private_intra_doc_links,
+    reason = "the library has one export and no API: its documentation is for those who work on it"
+)]
 
 mod alias;
 mod config;

@@ -7,7 +7,7 @@
 //! - [`pool`], [`table`], [`text`]: the memory and strings everything is made of.
 //! - [`request`], [`server`], [`connection`]: the three records a hook gets or reaches.
 //! - [`brigade`], [`input`]: the response going out, the body coming in.
-//! - [`log`], [`panic`], [`status`], [`regex`], [`process`], [`child_user`]: what the others need.
+//! - [`log`], [`mod@panic`], [`status`], [`regex`], [`process`], [`child_user`]: what the others need.
 //!
 //! # How it is safe
 //!
