@@ -7,7 +7,9 @@ use rstest::rstest;
 use testkit::{Connection, Mpm, Request, SharedHttpd, Site};
 
 use crate::apps::{ENVIRON, Environ, environ};
-use crate::wsgi_site::{CALCULATOR, calculate, gated_app, open_gate, reached, threaded, wsgi_site};
+use crate::wsgi_site::{
+    CALCULATOR, app, calculate, gated_app, open_gate, reached, threaded, wsgi_site,
+};
 
 static SERVER: SharedHttpd = SharedHttpd::new(|| {
     wsgi_site()
@@ -593,6 +595,35 @@ fn what_an_application_puts_into_its_environ_is_gone_with_the_request() {
             "(None, (1, 0))"
         );
     }
+}
+
+#[test]
+fn an_application_may_do_with_its_environ_what_it_likes() {
+    let server = SERVER.borrow();
+    let url = app(
+        &server,
+        "emptied",
+        r#"
+def application(environ, start_response):
+    input, errors = environ['wsgi.input'], environ['wsgi.errors']
+    environ.clear()
+    environ[None] = environ
+    start_response('200 OK', [])
+    errors.write('still logged\n')
+    yield input.read()
+    del input, errors
+"#,
+    );
+    let mark = server.log().mark();
+
+    let response = server.send(&Request::post(&url, "still read"));
+
+    assert_eq!(
+        (response.status, response.text().as_str()),
+        (200, "still read")
+    );
+    let line = server.log().wait_for(mark, "still logged");
+    assert!(line.contains("/emptied.wsgi] still logged"), "{line}");
 }
 
 #[test]

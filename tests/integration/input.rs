@@ -414,6 +414,25 @@ def application(environ, start_response):
 }
 
 #[test]
+fn an_application_that_does_not_read_is_not_kept_waiting_for_the_body() {
+    let server = SERVER.borrow();
+    let url = app(
+        &server,
+        "does_not_read",
+        r#"
+def application(environ, start_response):
+    start_response('403 Forbidden', [('Content-Length', '2')])
+    return [b'no']
+"#,
+    );
+    let mut connection = half_a_body(&server, &url);
+
+    let response = connection.read_response();
+
+    assert_eq!((response.status, response.text().as_str()), (403, "no"));
+}
+
+#[test]
 fn input_and_output_alternate() {
     let server = SERVER.borrow();
     let url = app(

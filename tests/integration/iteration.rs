@@ -139,6 +139,10 @@ fn what_is_known_to_be_all_is_sent_with_its_length() {
         assert_eq!(response.header("Content-Length"), Some(length), "{result}");
         assert_eq!(response.ending, Ending::Length, "{result}");
     }
+
+    let url = returning(&server, "known_range", "[b'abcdef']");
+    let part = server.send(&Request::get(&url).header("Range", "bytes=2-3"));
+    assert_eq!((part.status, part.text().as_str()), (206, "cd"));
 }
 
 #[test]

@@ -373,6 +373,25 @@ def application(environ, start_response):
 }
 
 #[test]
+fn many_headers_are_sent_in_their_order() {
+    let server = SERVER.borrow();
+    let url = app(
+        &server,
+        "many",
+        r#"
+def application(environ, start_response):
+    start_response('200 OK', [('X-Number', str(n)) for n in range(200)])
+    return [b'body']
+"#,
+    );
+
+    let response = server.get(&url);
+
+    let numbers: Vec<String> = (0..200).map(|number| number.to_string()).collect();
+    assert_eq!(response.head.header_all("X-Number"), numbers);
+}
+
+#[test]
 fn no_content_type_is_invented() {
     let server = SERVER.borrow();
     let url = app(
