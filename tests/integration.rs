@@ -53,6 +53,8 @@ mod interpreters; // interpreters, and the threads that enter them
 mod iteration; // the iterable an application returns
 #[path = "integration/keepalive.rs"]
 mod keepalive; // connections that outlive a request
+#[path = "integration/leaks.rs"]
+mod leaks; // what a request leaves behind
 #[path = "integration/lifecycle.rs"]
 mod lifecycle; // preloading, restarts, stopping, crashes
 #[path = "integration/mapping.rs"]
