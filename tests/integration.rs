@@ -45,6 +45,8 @@ mod headers; // request headers in the environ
 mod http2; // HTTP/2
 #[path = "integration/identity.rs"]
 mod identity; // how httpd and its administrators see the module
+#[path = "integration/import_script.rs"]
+mod import_script; // scripts that are loaded when processes start
 #[path = "integration/input.rs"]
 mod input; // wsgi.input
 #[path = "integration/interpreters.rs"]
