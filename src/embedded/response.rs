@@ -39,7 +39,9 @@ fn pass(in_flight: &InFlight<'_>, part: &Part<'_>) -> Result<(), AprStatus> {
     if let Some(region) = unsafe { part.file.as_ref() } {
         brigade.push_file(file_part(region, in_flight.sendfile)?)?;
     }
-    if part.flush {
+    // Behind the last part httpd reads what is left of the body, and a client that has not sent it
+    // yet is not to wait for the response until it has.
+    if part.flush || part.end && in_flight.body.borrow().may_go_on() {
         brigade.push_flush();
     }
     if part.end {

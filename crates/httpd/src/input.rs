@@ -114,6 +114,11 @@ impl<'r> RequestBody<'r> {
         !self.is_begun
     }
 
+    /// Whether there may be more of it to read.
+    pub fn may_go_on(&self) -> bool {
+        self.ended.is_none() && self.request.has_body()
+    }
+
     /// Whether an input filter refused the body and has answered the request itself. Nothing more
     /// may be sent then, and the handler must return [`Status::FILTER_ERROR`].
     pub fn is_answered(&self) -> bool {
