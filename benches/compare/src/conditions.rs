@@ -22,8 +22,8 @@ pub(crate) fn of(plan: Plan, servers: &[Server]) -> anyhow::Result<String> {
         patch,
     } = KernelVersion::current()?;
     let mut text = format!(
-        "Medians of {rounds} rounds of {seconds} s, {connections} connections to {processes} \
-         process(es) of 25 threads, on {} × {}, Linux {major}.{minor}.{patch}.\n\n",
+        "Medians of {rounds} rounds of {seconds} s, {connections} connections to {processes} × 25 \
+         threads, on {} × {}, Linux {major}.{minor}.{patch}.\n\n",
         cpus.num_cores(),
         cpus.model_name(0).unwrap_or("CPU")
     );

@@ -14,6 +14,7 @@
 mod cases;
 mod chart;
 mod conditions;
+mod interrupt;
 mod load;
 mod measure;
 mod results;
@@ -30,6 +31,7 @@ use anyhow::Context;
 use clap::Parser;
 
 use crate::cases::{CASES, Case};
+use crate::interrupt::Interrupt;
 use crate::measure::Plan;
 use crate::server::Server;
 use crate::target::{Modules, Target};
@@ -77,19 +79,21 @@ fn main() -> anyhow::Result<()> {
         connections: options.connections.get(),
         processes: options.processes.get(),
     };
-    let servers = start(&options)?;
-    let results = measure::run(plan, &options.cases, &servers)?;
+    let interrupt = Interrupt::catch()?;
+    let servers = start(&options, &interrupt)?;
+    let results = measure::run(plan, &options.cases, &servers, &interrupt)?;
     let conditions = conditions::of(plan, &servers)?;
     writeln!(stdout(), "{conditions}\n{}", table::of(&results))?;
     write(&options.svg, &chart::of(&results))
 }
 
 /// Boots the targets and has each show that it answers every case right.
-fn start(options: &Options) -> anyhow::Result<Vec<Server>> {
+fn start(options: &Options, interrupt: &Interrupt) -> anyhow::Result<Vec<Server>> {
     options
         .targets
         .iter()
         .map(|&target| {
+            interrupt.check()?;
             let server = target.start(&options.modules, options.processes.get())?;
             options
                 .cases
@@ -102,6 +106,10 @@ fn start(options: &Options) -> anyhow::Result<Vec<Server>> {
 
 fn write(path: &Path, chart: &str) -> anyhow::Result<()> {
     fs::write(path, chart).with_context(|| format!("cannot write {}", path.display()))?;
-    writeln!(stdout(), "\nThe chart is in {}.", path.display())?;
+    writeln!(
+        stdout(),
+        "\nThe chart is in {}.",
+        path.canonicalize()?.display()
+    )?;
     Ok(())
 }

@@ -1,13 +1,9 @@
 //! The order of measurements: all targets in turn for a case, all cases in turn for a round.
 
 use std::io::{Write, stderr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use anyhow::ensure;
-use signal_hook::consts::SIGINT;
 
 use crate::cases::Case;
+use crate::interrupt::Interrupt;
 use crate::load::Load;
 use crate::results::{Results, Sample};
 use crate::server::Server;
@@ -25,22 +21,21 @@ pub(crate) struct Plan {
     pub(crate) processes: u32,
 }
 
-/// Measures every server in every case. Ctrl-C ends it before the next measurement, so that the
-/// servers are stopped.
+/// Measures every server in every case.
 pub(crate) fn run(
     plan: Plan,
     cases: &[&'static Case],
     servers: &[Server],
+    interrupt: &Interrupt,
 ) -> anyhow::Result<Results> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    signal_hook::flag::register(SIGINT, Arc::clone(&interrupted))?;
     let mut results = Results::new(cases, servers.iter().map(|server| server.target));
     for round in 1..=plan.rounds {
         for &case in cases {
             write!(stderr(), "round {round} of {}, {}:", plan.rounds, case.name)?;
             for server in in_turn(servers, round) {
-                ensure!(!interrupted.load(Ordering::Relaxed), "interrupted");
-                let sample = measure(plan, server, case)?;
+                let sample = measure(plan, server, case);
+                interrupt.check()?;
+                let sample = sample?;
                 write!(
                     stderr(),
                     "  {} {:.0}/s",

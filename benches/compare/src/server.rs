@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, ensure};
 use procfs::process::Process;
 use testkit::{Httpd, Mpm, Request, Site};
 
@@ -34,9 +34,7 @@ impl Server {
 
     /// Starts httpd on `site`.
     pub(crate) fn start(target: Target, site: Site) -> anyhow::Result<Self> {
-        let httpd = site
-            .try_start()
-            .map_err(|failure| anyhow!("{target}: {failure}"))?;
+        let httpd = site.try_start().with_context(|| target.to_string())?;
         Ok(Self { target, httpd })
     }
 
