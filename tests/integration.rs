@@ -9,6 +9,8 @@ mod alias; // which URL is which script
 mod alias_match; // which URL is which script, by regular expression
 #[path = "integration/apps.rs"]
 mod apps; // small applications that several topics use
+#[path = "integration/body.rs"]
+mod body; // request bodies on their way
 #[path = "integration/callables.rs"]
 mod callables; // which object of a script is called
 #[path = "integration/close.rs"]
@@ -22,9 +24,11 @@ mod directives; // where directives may stand and how they merge
 #[path = "integration/documented.rs"]
 mod documented; // docs/directives.md says what the module knows
 #[path = "integration/environ.rs"]
-mod environ; // the environ, key by key
+mod environ; // the CGI variables of the environ
 #[path = "integration/errors_log.rs"]
 mod errors_log; // what an application prints
+#[path = "integration/exc_info.rs"]
+mod exc_info; // start_response with exc_info
 #[path = "integration/exceptions.rs"]
 mod exceptions; // applications that fail
 #[path = "integration/expect.rs"]
@@ -69,6 +73,8 @@ mod project; // which crate may depend on which, and that differences are docume
 mod proxies; // what a trusted proxy may say
 #[path = "integration/python_settings.rs"]
 mod python_settings; // Python's home, path, flags, streams and signals
+#[path = "integration/response_head.rs"]
+mod response_head; // the status and headers a client gets
 #[path = "integration/script_handlers.rs"]
 mod script_handlers; // the ways other than an alias to say that a file is a script
 #[path = "integration/script_modules.rs"]
@@ -77,10 +83,12 @@ mod script_modules; // how script modules are loaded, kept, and loaded anew
 mod scripts; // the commands of apxs/
 #[path = "integration/seed.rs"]
 mod seed; // the founding document of WSGIScriptAlias, sentence by sentence
+#[path = "integration/set_env.rs"]
+mod set_env; // variables that the configuration sets
 #[path = "integration/splitting.rs"]
 mod splitting; // response splitting, byte by byte
 #[path = "integration/start_response.rs"]
-mod start_response; // what start_response refuses and what it sends
+mod start_response; // what start_response refuses
 #[path = "integration/tls.rs"]
 mod tls; // TLS
 #[path = "integration/truncated.rs"]
@@ -91,5 +99,7 @@ mod validate; // applications inside wsgiref.validate
 mod words; // the words of directives, good and bad
 #[path = "integration/write.rs"]
 mod write; // the write() callable
+#[path = "integration/wsgi_keys.rs"]
+mod wsgi_keys; // the keys that the gateway adds to the environ
 #[path = "integration/wsgi_site.rs"]
 mod wsgi_site; // the stage of the WSGI tests

@@ -7,34 +7,33 @@ use crate::wsgi_site::{app, wsgi_site};
 
 static SERVER: SharedHttpd = SharedHttpd::new(wsgi_site);
 
-/// Asks an application of `source` and returns the status and the log lines until one contains
-/// `last`.
+/// Asks an application of `source` and returns the status and what the log says of the failure:
+/// the texts from the line with WSGI0174 to the one with `last`.
 fn failing(server: &Httpd, name: &str, source: &str, last: &str) -> (u16, Vec<String>) {
     let mark = server.log().mark();
     let response = server.get(&app(server, name, source));
-    server.log().wait_for(mark, last);
-    (response.status, server.log().since(mark))
+    let texts = logged(server, mark, "WSGI0174", name, last);
+    (response.status, texts)
 }
 
-/// The texts of those `lines` of the log that belong to the script `name`'s requests, which all
-/// tests here make from connections of their own: from the line with `id` to the one with `last`.
-fn traceback(lines: &[String], id: &str, name: &str, last: &str) -> Vec<String> {
-    let script = format!("/{name}.wsgi");
-    let first = lines
-        .iter()
-        .position(|line| line.contains(id) && line.contains(&script));
-    let first = first.unwrap_or_else(|| panic!("no {id} for {script}: {lines:#?}"));
-    // [client ADDRESS:PORT] tells the requests of tests that run at the same time apart.
-    let client = bracketed(&lines[first], "[client ");
-    let own = lines[first..]
-        .iter()
-        .filter(|line| bracketed(line, "[client ") == client);
-    let texts: Vec<String> = own.map(|line| text_of(line).to_owned()).collect();
-    let end = texts
-        .iter()
-        .position(|text| text.contains(last))
-        .expect("the last line");
-    texts[..=end].to_vec()
+/// The texts that the log has since `mark` of a failure of script `name`: from the line with `id`
+/// to the one with `last`.
+fn logged(server: &Httpd, mark: Mark, id: &str, name: &str, last: &str) -> Vec<String> {
+    let script = format!("/{name}.wsgi] ");
+    testkit::wait_until(&format!("`{last}` of {script}"), || {
+        let lines = server.log().since(mark);
+        let first = lines
+            .iter()
+            .position(|line| line.contains(id) && line.contains(&script))?;
+        // [client ADDRESS:PORT] tells the requests of tests that run at the same time apart.
+        let client = bracketed(&lines[first], "[client ");
+        let own = lines[first..]
+            .iter()
+            .filter(|line| bracketed(line, "[client ") == client);
+        let texts: Vec<String> = own.map(|line| text_of(line).to_owned()).collect();
+        let end = texts.iter().position(|text| text.contains(last))?;
+        Some(texts[..=end].to_vec())
+    })
 }
 
 /// The part of `line` from `start` to the next closing bracket.
@@ -62,11 +61,10 @@ def application(environ, start_response):
     inner()
 "#;
 
-    let (status, lines) = failing(&server, "raises", source, "ValueError: told so");
+    let (status, texts) = failing(&server, "raises", source, "ValueError: told so");
 
     assert_eq!(status, 500);
     let path = server.site().text_path("wsgi/raises.wsgi");
-    let texts = traceback(&lines, "WSGI0174", "raises", "ValueError: told so");
     assert!(texts[0].starts_with("WSGI0174: "), "{texts:#?}");
     let told = "ValueError exception raised processing WSGI script";
     assert!(
@@ -77,7 +75,7 @@ def application(environ, start_response):
         texts.last().map(String::as_str),
         Some("ValueError: told so")
     );
-    for line in lines.iter().filter(|line| line.contains("told so")) {
+    for line in server.log().matching(Mark::START, "told so") {
         assert!(line.contains("[wsgi:error]"), "{line}");
     }
 }
@@ -97,10 +95,9 @@ fn the_traceback_leads_from_the_application_to_the_place() {
              def application(environ, start_response):\n    {call}\n"
         );
         let name = format!("traceback_{name}");
-        let (_, lines) = failing(&server, &name, &source, "ValueError: told so");
+        let (_, mut texts) = failing(&server, &name, &source, "ValueError: told so");
 
         let path = server.site().text_path(&format!("wsgi/{name}.wsgi"));
-        let mut texts = traceback(&lines, "WSGI0174", &name, "ValueError: told so");
         // Marks below the code, as Python has them since 3.11.
         texts.retain(|text| !text.trim_matches([' ', '^', '~']).is_empty());
         assert_eq!(
@@ -205,9 +202,13 @@ def application(environ, start_response):
 
     assert_eq!(server.get(&format!("{url}?exit")).status, 500);
 
-    let last = "SystemExit: enough";
-    server.log().wait_for(Mark::START, last);
-    let texts = traceback(&server.log().since(Mark::START), "WSGI0175", "exits", last);
+    let texts = logged(
+        &server,
+        Mark::START,
+        "WSGI0175",
+        "exits",
+        "SystemExit: enough",
+    );
     assert!(
         texts[0].contains("SystemExit exception raised by WSGI script"),
         "{texts:#?}"
@@ -230,9 +231,8 @@ fn exceptions_that_are_not_errors_are_treated_alike() {
     ] {
         let source = format!("def application(environ, start_response):\n    raise {exception}\n");
         let name = format!("base_{name}");
-        let (status, lines) = failing(&server, &name, &source, last);
+        let (status, _) = failing(&server, &name, &source, last);
         assert_eq!(status, 500, "{name}");
-        traceback(&lines, "WSGI0174", &name, last);
     }
 }
 
@@ -249,9 +249,8 @@ def application(environ, start_response):
         raise ValueError(TEXT) from error
 "#;
 
-    let (_, lines) = failing(&server, "causes", source, "second line");
+    let (_, texts) = failing(&server, "causes", source, "second line");
 
-    let texts = traceback(&lines, "WSGI0174", "causes", "second line");
     for expected in [
         "KeyError: 'missing'",
         "direct cause",
@@ -312,104 +311,6 @@ def application(environ, start_response):
     ] {
         assert_eq!(server.get(&format!("{url}{query}")).status, status);
     }
-}
-
-#[test]
-fn exc_info_before_the_head_is_sent_replaces_it() {
-    let server = SERVER.borrow();
-    let url = app(
-        &server,
-        "replaces",
-        r#"
-import sys
-
-def application(environ, start_response):
-    start_response('200 OK', [('X-First', '1')])
-    try:
-        1 / 0
-    except ZeroDivisionError:
-        start_response('503 Broken', [('X-Second', '2')], sys.exc_info())
-    return [b'an apology']
-"#,
-    );
-
-    let response = server.get(&url);
-
-    assert_eq!(
-        (response.status, response.text().as_str()),
-        (503, "an apology")
-    );
-    assert_eq!(response.header("X-First"), None);
-    assert_eq!(response.header("X-Second"), Some("2"));
-}
-
-/// Sends a part of the body and then calls `start_response` again, in the way of the query string;
-/// the log tells what came of it.
-const SECOND_START: &str = r#"
-import sys
-
-def application(environ, start_response):
-    write = start_response('200 OK', [])
-    yield b'begun '
-    try:
-        1 / 0
-    except ZeroDivisionError as error:
-        exc_info = {'none': None, 'tuple': sys.exc_info(), 'pair': (1, 2)}[environ['QUERY_STRING']]
-        try:
-            start_response('503 Too Late', [], exc_info)
-        except Exception as raised:
-            print('raised again:', raised is error, type(raised).__name__,
-                  file=environ['wsgi.errors'])
-    yield b'and done'
-"#;
-
-#[test]
-fn exc_info_after_the_head_was_sent_raises_that_exception() {
-    let server = SERVER.borrow();
-    let url = app(&server, "second_start", SECOND_START);
-    for (query, outcome) in [
-        ("tuple", "raised again: True ZeroDivisionError"),
-        ("none", "raised again: False RuntimeError"),
-        ("pair", "raised again: False TypeError"),
-    ] {
-        let mark = server.log().mark();
-        let response = server.get(&format!("{url}?{query}"));
-        assert_eq!(
-            (response.status, response.text().as_str()),
-            (200, "begun and done")
-        );
-        server.log().wait_for(mark, outcome);
-    }
-}
-
-#[test]
-fn exc_info_that_is_not_caught_ends_the_response() {
-    let server = SERVER.borrow();
-    let url = app(
-        &server,
-        "not_caught",
-        r#"
-import sys
-
-def application(environ, start_response):
-    start_response('200 OK', [])
-    yield b'begun'
-    try:
-        1 / 0
-    except ZeroDivisionError:
-        start_response('503 Too Late', [], sys.exc_info())
-    yield b'never'
-"#,
-    );
-    let mark = server.log().mark();
-
-    let response = server.get(&url);
-
-    assert_eq!((response.status, response.text().as_str()), (200, "begun"));
-    assert!(!response.is_whole());
-    server
-        .log()
-        .wait_for(mark, "ZeroDivisionError: division by zero");
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! `wsgi.input`: every method, every size, and what happens when the body does not come whole.
+//! `wsgi.input`: every method and every size.
 
-use testkit::{Connection, Httpd, Request, SharedHttpd};
+use testkit::{Request, SharedHttpd};
 
-use crate::wsgi_site::{app, gated_app, quoted, reached, wsgi_site};
+use crate::wsgi_site::{app, quoted, wsgi_site};
 
 static SERVER: SharedHttpd = SharedHttpd::new(|| {
     wsgi_site()
@@ -11,16 +11,13 @@ static SERVER: SharedHttpd = SharedHttpd::new(|| {
         .config(
             "<LocationMatch /chunked>
                 WSGIChunkedRequest On
-            </LocationMatch>
-            <LocationMatch /limited>
-                LimitRequestBody 10
             </LocationMatch>",
         )
 });
 
 /// Answers what each of the expressions in the query string, separated by `;`, gives, in which
 /// `i` is the input. The log has it too, for clients that cannot be answered any more.
-const READS: &str = r#"
+pub(crate) const READS: &str = r#"
 from urllib.parse import unquote
 
 def attempt(expression, input):
@@ -39,7 +36,7 @@ def application(environ, start_response):
     return [answer.encode()]
 "#;
 
-fn reads(path: &str, expressions: &str) -> String {
+pub(crate) fn reads(path: &str, expressions: &str) -> String {
     format!("/reads.wsgi{path}?{}", quoted(expressions))
 }
 
@@ -242,225 +239,6 @@ def application(environ, start_response):
     assert_eq!(response.text(), "[None, 'chunked', True]");
 }
 
-#[test]
-fn chunked_bodies_are_refused_unless_allowed() {
-    let server = SERVER.borrow();
-    let mark = server.log().mark();
-    let request = Request::new("POST", &reads("", "i.read()"));
-
-    assert_eq!(server.send(&request.chunked(["abc"])).status, 411);
-
-    server.log().wait_for(mark, "WSGI0139");
-}
-
-#[test]
-fn other_transfer_codings_are_not_implemented() {
-    let server = SERVER.borrow();
-    let mark = server.log().mark();
-    let request = Request::new("POST", &reads("/chunked", "i.read()"))
-        .header("Transfer-Encoding", "gzip, chunked");
-
-    assert_eq!(server.send(&request).status, 501);
-
-    server.log().wait_for(mark, "WSGI0138");
-}
-
-#[test]
-fn a_client_that_hangs_up_in_mid_body_is_an_os_error() {
-    let server = SERVER.borrow();
-    for (name, expressions, answer) in [
-        (
-            "all",
-            "i.read();i.read();1",
-            "OSError(mod_wsgi); OSError(mod_wsgi); 1",
-        ),
-        (
-            "part",
-            "i.read(3);i.read(3);2",
-            "b'abc'; OSError(mod_wsgi); 2",
-        ),
-        (
-            "line",
-            "i.readline();i.readline();3",
-            "OSError(mod_wsgi); OSError(mod_wsgi); 3",
-        ),
-        ("lines", "i.readlines();4", "OSError(mod_wsgi); 4"),
-        ("iterated", "list(i);5", "OSError(mod_wsgi); 5"),
-    ] {
-        let mark = server.log().mark();
-        let mut connection = half_a_body(&server, &reads("", expressions));
-        connection.half_close();
-        server.log().wait_for(mark, &format!("read {answer}"));
-        drop(connection);
-        assert_eq!(
-            read("i.read()", name),
-            format!("b'{name}'"),
-            "others are served"
-        );
-    }
-}
-
-#[test]
-fn a_client_that_vanishes_in_mid_body_is_an_os_error_too() {
-    let server = SERVER.borrow();
-    let url = gated_app(
-        &server,
-        "vanishes",
-        r#"
-def application(environ, start_response):
-    environ['wsgi.input'].read(3)
-    appeared('vanishes-waits')
-    try:
-        environ['wsgi.input'].read()
-    except OSError as error:
-        print('vanished:', error, file=environ['wsgi.errors'])
-    start_response('200 OK', [])
-    return [b'nobody reads this']
-"#,
-    );
-    let mark = server.log().mark();
-    let connection = half_a_body(&server, &url);
-    reached(&server, "vanishes-waits");
-    drop(connection);
-
-    let line = server.log().wait_for(mark, "vanished: ");
-    assert!(line.contains("vanished: mod_wsgi"), "{line}");
-}
-
-/// A connection on which a request for `url` has been sent with a third of its body.
-fn half_a_body(server: &Httpd, url: &str) -> Connection {
-    let mut connection = server.connect();
-    let request = Request::new("POST", url).header("Content-Length", "9");
-    connection.send(&request.head_bytes());
-    connection.send(b"abc");
-    connection
-}
-
-#[test]
-fn a_broken_chunk_is_an_os_error_and_ends_the_connection() {
-    let server = SERVER.borrow();
-    let mark = server.log().mark();
-    let request = Request::new(
-        "POST",
-        &reads("/chunked", "i.read(3);i.read();i.readline();6"),
-    )
-    .header("Transfer-Encoding", "chunked");
-    let mut connection = server.connect();
-    connection.send(&request.head_bytes());
-    connection.send(b"3\r\nabc\r\nnot a size\r\n");
-
-    server
-        .log()
-        .wait_for(mark, "read b'abc'; OSError(mod_wsgi); OSError(mod_wsgi); 6");
-    connection.read_to_end();
-    assert!(connection.is_closed());
-}
-
-#[test]
-fn a_body_beyond_the_limit_never_reaches_the_application() {
-    let server = SERVER.borrow();
-    let mark = server.log().mark();
-    let url = reads("/limited", "i.read();7");
-
-    assert_eq!(server.send(&Request::post(&url, "12345678901")).status, 413);
-    assert_eq!(
-        server.send(&Request::post(&url, "1234567890")).text(),
-        "b'1234567890'; 7"
-    );
-
-    assert_eq!(server.log().matching(mark, "; 7").len(), 1);
-}
-
-#[test]
-fn a_chunked_body_beyond_the_limit_is_an_os_error() {
-    let server = SERVER.borrow();
-    let mark = server.log().mark();
-    let request = Request::new("POST", &reads("/chunked/limited", "i.read();i.read();8"));
-
-    let mut connection = server.connect();
-    connection.send(&request.chunked(["123456", "789012"]).to_bytes());
-
-    server
-        .log()
-        .wait_for(mark, "read OSError(mod_wsgi); OSError(mod_wsgi); 8");
-    assert_eq!(connection.read_response().status, 413);
-}
-
-#[test]
-fn reading_returns_as_soon_as_enough_is_there() {
-    let server = SERVER.borrow();
-    let url = gated_app(
-        &server,
-        "enough",
-        r#"
-def application(environ, start_response):
-    input = environ['wsgi.input']
-    start_response('200 OK', [])
-    for name in ('bytes', 'line'):
-        yield input.read(3) if name == 'bytes' else input.readline()
-    yield input.read()
-"#,
-    );
-    let mut connection = server.connect();
-    let request = Request::new("POST", &url).header("Content-Length", "12");
-    connection.send(&request.head_bytes());
-    connection.send(b"abc");
-    connection.read_head().expect("a head");
-    assert_eq!(connection.read_chunk().as_deref(), Some(&b"abc"[..]));
-    connection.send(b"de\nf");
-    assert_eq!(connection.read_chunk().as_deref(), Some(&b"de\n"[..]));
-    connection.send(b"ghijk");
-    assert_eq!(connection.read_chunk().as_deref(), Some(&b"fghijk"[..]));
-}
-
-#[test]
-fn an_application_that_does_not_read_is_not_kept_waiting_for_the_body() {
-    let server = SERVER.borrow();
-    let url = app(
-        &server,
-        "does_not_read",
-        r#"
-def application(environ, start_response):
-    start_response('403 Forbidden', [('Content-Length', '2')])
-    return [b'no']
-"#,
-    );
-    let mut connection = half_a_body(&server, &url);
-
-    let response = connection.read_response();
-
-    assert_eq!((response.status, response.text().as_str()), (403, "no"));
-}
-
-#[test]
-fn input_and_output_alternate() {
-    let server = SERVER.borrow();
-    let url = app(
-        &server,
-        "echo",
-        r#"
-def application(environ, start_response):
-    start_response('200 OK', [])
-    for line in environ['wsgi.input']:
-        yield b'echo ' + line
-"#,
-    );
-    let mut connection = server.connect();
-    let request =
-        Request::new("POST", &format!("{url}/chunked")).header("Transfer-Encoding", "chunked");
-    connection.send(&request.head_bytes());
-    for number in 0..5 {
-        connection.send(format!("7\r\nline {number}\n\r\n").as_bytes());
-        if number == 0 {
-            connection.read_head().expect("a head");
-        }
-        let chunk = connection.read_chunk().expect("a chunk");
-        assert_eq!(chunk, format!("echo line {number}\n").into_bytes());
-    }
-    connection.send(b"0\r\n\r\n");
-    assert_eq!(connection.read_chunk().as_deref(), Some(&b""[..]));
-}
-
 /// Reads its input in pieces of the query string's size and answers the length and a digest.
 const DIGEST: &str = r#"
 import hashlib
@@ -572,27 +350,4 @@ def application(environ, start_response):
 
     assert_eq!(server.send(&Request::post(&url, "unread")).text(), "kept");
     assert_eq!(server.get(&url).text(), ["RuntimeError"; 7].join(", "));
-}
-
-#[test]
-fn other_python_threads_run_while_one_waits_for_input() {
-    let server = SERVER.borrow();
-    let url = gated_app(
-        &server,
-        "waits",
-        r#"
-def application(environ, start_response):
-    appeared('input-waits')
-    data = environ['wsgi.input'].read()
-    start_response('200 OK', [])
-    return [data]
-"#,
-    );
-    let mut waiting = half_a_body(&server, &url);
-    reached(&server, "input-waits");
-
-    assert_eq!(read("i.read()", "meanwhile"), "b'meanwhile'");
-
-    waiting.send(b"defghi");
-    assert_eq!(waiting.read_response().text(), "abcdefghi");
 }

@@ -1,0 +1,118 @@
+//! Variables that the configuration sets: they reach the application, and do not take the place of
+//! what the server knows.
+
+use testkit::{Request, SharedHttpd};
+
+use crate::apps::{ENVIRON, Environ, environ};
+use crate::wsgi_site::wsgi_site;
+
+static SERVER: SharedHttpd = SharedHttpd::new(|| {
+    wsgi_site()
+        .module("env")
+        .module("setenvif")
+        .script("environ.wsgi", ENVIRON)
+        .config(CONFIG)
+});
+
+const CONFIG: &str = r#"
+UseCanonicalName On
+
+<Location /environ.wsgi/set-env>
+    SetEnv MINE "häuslich"
+    SetEnv EMPTY
+    SetEnv REQUEST_METHOD forged
+    SetEnv SCRIPT_NAME forged
+    SetEnv PATH_INFO forged
+    SetEnv QUERY_STRING forged
+    SetEnv REMOTE_ADDR forged
+    SetEnv SERVER_NAME forged
+    SetEnv HTTP_HOST forged
+    SetEnv HTTP_X_NOT_SENT configured
+    SetEnv PATH forged
+    SetEnv wsgi.version forged
+    SetEnv wsgi.url_scheme forged
+    SetEnv wsgi.input forged
+    SetEnv wsgi.multithread forged
+    SetEnv mod_wsgi.version forged
+    SetEnv mod_wsgi.process_group forged
+    SetEnv mod_wsgi.application_group forged
+    SetEnv mod_wsgi.thread_id forged
+    SetEnv mod_wsgi.request_start forged
+    SetEnv mod_wsgi.x-internal forged
+</Location>
+<Location /environ.wsgi/https-1>
+    SetEnv HTTPS 1
+</Location>
+<Location /environ.wsgi/https-on>
+    SetEnv HTTPS oN
+</Location>
+<Location /environ.wsgi/https-off>
+    SetEnv HTTPS yes
+</Location>
+<Location /environ.wsgi/rewritten>
+    SetEnvIf Request_URI . REMOTE_PORT=forged FROM_SET_ENV_IF=yes
+</Location>
+"#;
+
+fn environ_of(request: &Request) -> Environ {
+    let server = SERVER.borrow();
+    environ(&server.send(request))
+}
+
+#[test]
+fn set_env_reaches_the_application_as_latin_1() {
+    let environ = environ_of(&Request::get("/environ.wsgi/set-env"));
+
+    assert_eq!(environ.value("MINE"), "h\u{c3}\u{a4}uslich");
+    assert_eq!(environ.value("EMPTY"), "");
+    assert_eq!(environ.value("HTTP_X_NOT_SENT"), "configured");
+}
+
+#[test]
+fn what_the_server_knows_wins_over_set_env() {
+    let environ = environ_of(&Request::get("/environ.wsgi/set-env?q"));
+
+    for (key, value) in [
+        ("REQUEST_METHOD", "GET"),
+        ("SCRIPT_NAME", "/environ.wsgi"),
+        ("PATH_INFO", "/set-env"),
+        ("QUERY_STRING", "q"),
+        ("REMOTE_ADDR", "127.0.0.1"),
+        ("SERVER_NAME", "localhost"),
+        ("HTTP_HOST", "localhost"),
+        ("wsgi.version", "(1, 0)"),
+        ("wsgi.url_scheme", "http"),
+        ("mod_wsgi.version", "(6, 1, 1)"),
+        ("mod_wsgi.process_group", ""),
+        ("mod_wsgi.application_group", ""),
+    ] {
+        assert_eq!(environ.value(key), value, "{key}");
+    }
+    for key in environ.keys() {
+        assert_ne!(environ.value(key), "forged", "{key}");
+    }
+    assert!(!environ.has("PATH"));
+    assert!(!environ.has("mod_wsgi.x-internal"));
+}
+
+#[test]
+fn set_env_if_cannot_forge_either() {
+    let environ = environ_of(&Request::get("/environ.wsgi/rewritten"));
+
+    assert_eq!(environ.value("FROM_SET_ENV_IF"), "yes");
+    assert_ne!(environ.value("REMOTE_PORT"), "forged");
+}
+
+#[test]
+fn the_https_variable_makes_the_scheme_and_disappears() {
+    for (path, scheme) in [
+        ("https-1", "https"),
+        ("https-on", "https"),
+        ("https-off", "http"),
+    ] {
+        let environ = environ_of(&Request::get(&format!("/environ.wsgi/{path}")));
+        assert_eq!(environ.value("wsgi.url_scheme"), scheme, "{path}");
+        assert!(!environ.has("HTTPS"), "{path}");
+        assert_eq!(environ.value("REQUEST_SCHEME"), "http", "{path}");
+    }
+}
