@@ -234,6 +234,9 @@ impl Ports {
 
 /// What httpd printed, then its error log.
 fn all_output(site: &Site) -> String {
+    if !site.path("conf").exists() {
+        return "nothing that is left: somebody has removed its ServerRoot".to_owned();
+    }
     let output = fs::read_to_string(site.path("logs/output")).unwrap_or_default();
     let log = ErrorLog::new(site.path("logs/error.log"));
     output + &log.text()
