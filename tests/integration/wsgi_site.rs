@@ -92,3 +92,11 @@ pub(crate) fn quoted(text: &str) -> String {
     };
     text.bytes().map(quote).collect()
 }
+
+/// Asks `url` until it answers `text`. For what changes when a request has ended: its client may
+/// have the whole response before that.
+pub(crate) fn answers_at_last(server: &Httpd, url: &str, text: &str) {
+    testkit::wait_until(&format!("`{text}` from {url}"), || {
+        (server.get(url).text() == text).then_some(())
+    });
+}
