@@ -51,6 +51,9 @@ pub(crate) fn serve<'r>(
     let mut client = RequestBody::new(request);
     let mut call = Call::new(request, config, environ, content_length, &mut client);
     call.read_small_body(content_length)?;
+    if call.client.is_answered() {
+        return Ok(Status::FILTER_ERROR);
+    }
     call.run(group)
 }
 
@@ -117,7 +120,8 @@ enum Attempt {
 enum Reason {
     Connect(Errno),
     Reset,
-    Draining,
+    /// Its worker is being replaced.
+    Leaving,
 }
 
 impl<'c, 'r> Call<'c, 'r> {
@@ -173,9 +177,8 @@ impl<'c, 'r> Call<'c, 'r> {
 
     /// Sends the request to one worker after the other until one has answered.
     fn run(&mut self, group: &Group) -> Result<Status, Refusal> {
-        let deadline = group
-            .connect_timeout
-            .map(|patience| Instant::now() + patience);
+        let begin = Instant::now();
+        let mut deadline = group.connect_timeout.map(|patience| begin + patience);
         let mut tried = Vec::new();
         loop {
             let Some(slot) = group.choose(&tried) else {
@@ -215,7 +218,12 @@ impl<'c, 'r> Call<'c, 'r> {
                     ));
                 }
                 Attempt::NotRun(Reason::Connect(_)) => tried.push(slot),
-                Attempt::NotRun(Reason::Reset | Reason::Draining) => {}
+                Attempt::NotRun(Reason::Reset) => {}
+                Attempt::NotRun(Reason::Leaving) => {
+                    // Its successor is on its way, and may take long to load what it serves.
+                    deadline = deadline.map(|time| time.max(begin + group.socket_timeout));
+                    std::thread::sleep(PAUSE);
+                }
             }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Err(self.unavailable(
@@ -274,6 +282,7 @@ impl<'c, 'r> Call<'c, 'r> {
             https: self.environ.https,
             reload: self.config.script_reloading,
             body_on_demand: self.body_end.is_none() && self.request.expects_continue(),
+            body_is_whole: self.body_end.is_some(),
             content_length: self.content_length,
             request_start: self.request.time(),
             queue_start: now(),
@@ -302,6 +311,10 @@ impl<'c, 'r> Call<'c, 'r> {
         mut connection: Connection,
         ended: Ended,
     ) -> Result<Attempt, Refusal> {
+        if self.client.is_answered() {
+            // A filter has; what the application answers is dropped.
+            return Ok(Attempt::Answered(Status::FILTER_ERROR));
+        }
         match ended {
             Ended::Done(end, reusable) => {
                 if reusable && connection.is_clean() {
@@ -317,9 +330,7 @@ impl<'c, 'r> Call<'c, 'r> {
                 );
                 Err(self.busy(84, text))
             }
-            Ended::Rejected(Rejection::Draining | Rejection::ScriptChanged) => {
-                self.retry_or(group, slot, Reason::Draining)
-            }
+            Ended::Rejected(Rejection::Draining | Rejection::ScriptChanged) => self.retry(group),
             Ended::Broken(broken) => self.broken(group, slot, &connection, broken),
         }
     }
@@ -343,17 +354,22 @@ impl<'c, 'r> Call<'c, 'r> {
         }
     }
 
-    /// The request was not run, so another worker can, unless the client's body is gone.
-    fn retry_or(&self, group: &Group, slot: usize, reason: Reason) -> Result<Attempt, Refusal> {
-        let _ = slot;
-        if self.body_end.is_none() && !self.client.is_untouched() {
-            return Err(self.unavailable(
+    /// A worker that is being replaced did not run the request, so its successor can.
+    fn retry(&self, group: &Group) -> Result<Attempt, Refusal> {
+        if self.is_repeatable() {
+            Ok(Attempt::NotRun(Reason::Leaving))
+        } else {
+            Err(self.unavailable(
                 group,
                 "the worker that was to run the request was replaced \
                 while its body was being sent",
-            ));
+            ))
         }
-        Ok(Attempt::NotRun(reason))
+    }
+
+    /// Whether the request can be sent once more: unless some of the client's body is gone.
+    fn is_repeatable(&self) -> bool {
+        self.body_end.is_some() || self.client.is_untouched()
     }
 
     /// No worker can take the request now.
@@ -381,8 +397,8 @@ impl<'c, 'r> Call<'c, 'r> {
         // Never greeted: nobody accepted the connection. Reset: what was sent was not read whole.
         let unread = matches!(broken, Broken::Reset)
             || matches!(broken, Broken::Closed) && connection.worker.is_none();
-        if unread && !self.response.has_begun() {
-            return self.retry_or(group, slot, Reason::Reset);
+        if unread && !self.response.has_begun() && self.is_repeatable() {
+            return Ok(Attempt::NotRun(Reason::Reset));
         }
         let fate = fate(group, slot, connection.worker, broken);
         let (status, id) = match broken {

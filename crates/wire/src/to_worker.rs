@@ -11,9 +11,10 @@ const BODY: u8 = 0x02;
 const BODY_END: u8 = 0x03;
 const BODY_ERROR: u8 = 0x04;
 
-const HTTPS: u8 = 0b001;
-const RELOAD: u8 = 0b010;
-const ON_DEMAND: u8 = 0b100;
+const HTTPS: u8 = 0b0001;
+const RELOAD: u8 = 0b0010;
+const ON_DEMAND: u8 = 0b0100;
+const WHOLE: u8 = 0b1000;
 
 /// A frame from a child to a worker.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +40,9 @@ pub struct RequestHead<'a> {
     /// Whether the body is sent only when the worker asks for it, because the client waits to be
     /// told to continue.
     pub body_on_demand: bool,
+    /// Whether all of the body is sent along, so that it is read before the application runs. If
+    /// the connection is reset then, the child knows that it did not run.
+    pub body_is_whole: bool,
     /// The length of the body as the client stated it.
     pub content_length: Option<u64>,
     /// When httpd began to read the request, in microseconds since the epoch.
@@ -174,6 +178,7 @@ impl<'a> RequestHead<'a> {
             (self.https, HTTPS),
             (self.reload, RELOAD),
             (self.body_on_demand, ON_DEMAND),
+            (self.body_is_whole, WHOLE),
         ]
         .into_iter()
         .filter_map(|(set, flag)| set.then_some(flag))
@@ -185,7 +190,7 @@ impl<'a> RequestHead<'a> {
         if version != VERSION {
             return Err(PeerError::Version(version));
         }
-        if flags & !(HTTPS | RELOAD | ON_DEMAND) != 0 {
+        if flags & !(HTTPS | RELOAD | ON_DEMAND | WHOLE) != 0 {
             return Err(PeerError::Value {
                 kind: REQUEST,
                 field: "flags",
@@ -195,6 +200,7 @@ impl<'a> RequestHead<'a> {
             https: flags & HTTPS != 0,
             reload: flags & RELOAD != 0,
             body_on_demand: flags & ON_DEMAND != 0,
+            body_is_whole: flags & WHOLE != 0,
             content_length: Some(cursor.u64()?).filter(|length| *length != u64::MAX),
             request_start: cursor.i64()?,
             queue_start: cursor.i64()?,

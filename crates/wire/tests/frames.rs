@@ -51,6 +51,7 @@ fn request_head() -> RequestHead<'static> {
         https: true,
         reload: false,
         body_on_demand: true,
+        body_is_whole: false,
         content_length: Some(17),
         request_start: 1_795_409_524_773_062,
         queue_start: -1,
@@ -76,7 +77,7 @@ fn a_request_keeps_every_field() {
     let Some((7, ToWorker::Request(head))) = decoder.next::<ToWorker<'_>>().unwrap() else {
         panic!("not the request");
     };
-    assert!(head.https && !head.reload && head.body_on_demand);
+    assert!(head.https && !head.reload && head.body_on_demand && !head.body_is_whole);
     assert_eq!(head.content_length, Some(17));
     assert_eq!(
         (head.request_start, head.queue_start),

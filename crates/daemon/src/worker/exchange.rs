@@ -15,6 +15,9 @@ use super::connection::{Broken, Connection};
 /// How much of a response is collected before it is sent although nobody asked for it, in bytes.
 const COLLECT: usize = 128 << 10;
 
+/// How long a body can be that a child sends as a whole, in bytes; a piece may come on top.
+const LARGEST_WHOLE: usize = 1 << 20;
+
 /// A request that is being served.
 pub(super) struct Exchange<'c> {
     connection: &'c mut Connection,
@@ -34,6 +37,8 @@ enum Body {
     Coming,
     /// A piece was received, of which this is left from this offset on.
     Piece(Vec<u8>, usize),
+    /// The same of the last piece, with what follows on it.
+    Last(Vec<u8>, usize, Result<(), ReadError>),
     /// All of it was received.
     Ended,
     /// It cannot be completed.
@@ -59,6 +64,23 @@ impl<'c> Exchange<'c> {
             body,
             broken: false,
         }
+    }
+
+    /// Receives the body of a request that was sent as a whole. Until that is done nothing of the
+    /// request is run: a child that sees the connection reset relies on it, and has another worker
+    /// run the request. Returns whether the body came.
+    pub(super) fn gather(&mut self) -> bool {
+        let mut whole = Vec::new();
+        let end = loop {
+            match self.next_piece() {
+                Body::Piece(data, _) if whole.len() <= LARGEST_WHOLE => whole.extend(data),
+                Body::Ended => break Ok(()),
+                Body::Failed(error) if !self.broken => break Err(error),
+                _ => return false,
+            }
+        };
+        self.body = Body::Last(whole, 0, end);
+        true
     }
 
     /// Answers with how the request ended. Returns whether the connection can serve another one.
@@ -95,20 +117,15 @@ impl<'c> Exchange<'c> {
         }
         loop {
             match &mut self.body {
-                Body::Piece(data, start) => {
-                    let rest = data.get(*start..).unwrap_or_default();
-                    let count = rest.len().min(buffer.len());
-                    let (now, later) = rest.split_at(count);
-                    buffer
-                        .get_mut(..count)
-                        .unwrap_or_default()
-                        .copy_from_slice(now);
-                    if later.is_empty() {
-                        self.body = Body::Coming;
-                    } else {
-                        *start += count;
-                    }
-                    return Ok(count);
+                Body::Piece(data, start) => match take(data, start, buffer) {
+                    0 => self.body = Body::Coming,
+                    count => return Ok(count),
+                },
+                Body::Last(data, start, end) => {
+                    return match take(data, start, buffer) {
+                        0 => end.map(|()| 0),
+                        count => Ok(count),
+                    };
                 }
                 Body::Ended => return Ok(0),
                 Body::Failed(error) => return Err(*error),
@@ -204,6 +221,17 @@ impl<'c> Exchange<'c> {
         // Whoever waits for this line may wait for it while the request still runs.
         self.flush();
     }
+}
+
+/// Copies into `buffer` what fits of `data` from `start` on, which it moves. Returns how much.
+fn take(data: &[u8], start: &mut usize, buffer: &mut [u8]) -> usize {
+    let rest = data.get(*start..).unwrap_or_default();
+    let count = rest.len().min(buffer.len());
+    let (now, _) = rest.split_at(count);
+    let place = buffer.get_mut(..count).unwrap_or_default();
+    place.copy_from_slice(now);
+    *start += count;
+    count
 }
 
 fn read_error(error: BodyError) -> ReadError {

@@ -59,8 +59,8 @@ impl Server {
     pub(super) fn new(
         engine: LoadedEngine,
         group: Box<GroupSpec>,
-        table: Table,
-        slot: usize,
+        scripts: Scripts,
+        (table, slot): (Table, usize),
         listener: OwnedFd,
         log: Arc<Log>,
     ) -> io::Result<Self> {
@@ -77,7 +77,7 @@ impl Server {
             listener: Mutex::new(Some(listener)),
             idle: Mutex::default(),
             next_token: AtomicU64::new(LISTENER + 1),
-            scripts: Scripts::default(),
+            scripts,
             active: AtomicU32::new(0),
             served: AtomicU64::new(0),
             draining: AtomicBool::new(false),
@@ -292,8 +292,11 @@ impl Server {
             daemon_start: now(),
             request_rec: std::ptr::null_mut(),
         };
-        self.begin(thread);
         let mut exchange = Exchange::new(connection, number, head.body_on_demand);
+        if head.body_is_whole && !exchange.gather() {
+            return false;
+        }
+        self.begin(thread);
         let handle = (&raw mut exchange).cast();
         // SAFETY: Python was started; request and exchange live until the call returns, and the
         // exchange is not touched here meanwhile.
@@ -323,6 +326,10 @@ impl Server {
     }
 
     fn tell_children(&self, active: u32) {
+        // The place in the table may be the successor's by now.
+        if self.draining.load(Ordering::SeqCst) {
+            return;
+        }
         if let Some(slot) = self.slot() {
             slot.set_active(active);
         }
