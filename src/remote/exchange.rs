@@ -154,6 +154,9 @@ impl<'e, 'r> Exchange<'e, 'r> {
         };
         if end.is_err() {
             self.request.connection().close_after_request();
+            if self.client.is_answered() {
+                self.response.drop_rest();
+            }
         }
         ToWorker::encode_body_end(&mut self.out, self.number, end);
         self.body = Body::Over;

@@ -61,6 +61,9 @@ impl<'r> Response<'r> {
 
     /// Takes over the head.
     pub(super) fn head(&mut self, head: &ResponseHead<'_>) {
+        if self.state == State::Dropped {
+            return;
+        }
         if self.state != State::Waiting {
             self.state = State::Refused;
             return;
@@ -95,6 +98,12 @@ impl<'r> Response<'r> {
     /// Marks the end of a complete response.
     pub(super) fn end(&mut self) {
         self.pass(Tail::End);
+    }
+
+    /// Passes nothing on any more: the request was answered otherwise.
+    pub(super) fn drop_rest(&mut self) {
+        self.state = State::Dropped;
+        self.held.clear();
     }
 
     /// Lets the client see that the response is cut short.

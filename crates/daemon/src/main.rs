@@ -15,6 +15,7 @@ use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
 use std::process::ExitCode;
 
 use control::Channel;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Where whoever started this process left its end of the link.
 const CONTROL: RawFd = 3;
@@ -37,6 +38,12 @@ fn close_inherited() {
     let first = libc::c_uint::try_from(CONTROL + 1).unwrap_or(libc::c_uint::MAX);
     // SAFETY: nothing in this process has opened a descriptor yet, so none of these is in use.
     unsafe { libc::close_range(first, libc::c_uint::MAX, 0) };
+}
+
+/// Allows this process as many open files as it may allow itself.
+fn raise_open_files() -> nix::Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
 }
 
 fn control_channel() -> Channel {

@@ -19,6 +19,8 @@ use std::time::Instant;
 use control::{Channel, ChannelError, FromSupervisor, GroupSpec, Replacement, ToSupervisor};
 use nix::libc::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use signal_hook::{flag, low_level::pipe};
 
 use crate::log::{Level, Log};
@@ -33,6 +35,9 @@ pub(crate) fn run(parent: Channel) -> ExitCode {
     // A terminal's signals are for httpd, which then tells us. If this process leads a session
     // already, it is where it should be.
     let _ = nix::unistd::setsid();
+    // Every group takes some descriptors, and there may be hundreds. What cannot be had is missed,
+    // and told of, when it is needed.
+    let _ = crate::raise_open_files();
     match Supervisor::new(parent) {
         Ok(mut supervisor) => {
             supervisor.run(&log);
@@ -59,6 +64,8 @@ struct Supervisor {
     /// Becomes readable when a signal arrived.
     signals: UnixStream,
     terminated: Arc<AtomicBool>,
+    /// httpd, as long as it lives.
+    parent_id: Pid,
 }
 
 impl Supervisor {
@@ -67,6 +74,8 @@ impl Supervisor {
         signals.set_nonblocking(true)?;
         let terminated = Arc::new(AtomicBool::new(false));
         flag::register(SIGTERM, terminated.clone())?;
+        // The link can outlive httpd in a process that it forked.
+        nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?;
         for signal in [SIGCHLD, SIGTERM] {
             pipe::register(signal, sender.try_clone()?)?;
         }
@@ -81,6 +90,7 @@ impl Supervisor {
             ending: false,
             signals,
             terminated,
+            parent_id: Pid::parent(),
         })
     }
 
@@ -165,7 +175,11 @@ impl Supervisor {
         let mut bytes = [0; 64];
         while io::Read::read(&mut self.signals, &mut bytes).is_ok_and(|count| count > 0) {}
         if self.terminated.swap(false, Ordering::SeqCst) {
-            self.end();
+            if Pid::parent() == self.parent_id {
+                self.end();
+            } else {
+                self.end_with_httpd();
+            }
         }
         self.groups.iter_mut().for_each(Group::reap);
     }
@@ -177,7 +191,7 @@ impl Supervisor {
                 self.arriving.push((group, descriptors));
             }
             Ok((ToSupervisor::Commit, _)) => self.commit(log),
-            Ok((ToSupervisor::Stop, _)) | Err(ChannelError::Closed) => self.end(),
+            Ok((ToSupervisor::Stop, _)) | Err(ChannelError::Closed) => self.end_with_httpd(),
             Err(error) => {
                 log.line(
                     Level::Crit,
@@ -196,6 +210,7 @@ impl Supervisor {
         for group in &mut self.groups {
             if !kept.contains(&group.number()) {
                 group.end(Replacement::GracefulSignal);
+                group.remove_sockets();
             }
         }
         for (spec, descriptors) in arriving {
@@ -224,6 +239,13 @@ impl Supervisor {
         }
     }
 
+    /// httpd is gone: nobody will ever connect again.
+    fn end_with_httpd(&mut self) {
+        self.groups.iter().for_each(Group::remove_sockets);
+        self.end();
+    }
+
+    /// All workers end. Another supervisor may go on with the sockets.
     fn end(&mut self) {
         self.ending = true;
         self.groups

@@ -22,6 +22,8 @@ use std::sync::Arc;
 use control::{Channel, FromWorker, GroupSpec, Table, ToWorker};
 
 use crate::log::Log;
+use nix::sys::signal::Signal;
+use scripts::Scripts;
 use server::Server;
 
 /// Why a worker cannot start.
@@ -86,12 +88,15 @@ fn start(control: &Channel) -> Result<(Arc<Log>, Arc<Server>), StartError> {
     let engine = engine_abi::LoadedEngine::load(group.python.engine.as_ref())?;
     limits::apply(&group.limits, group.life.shutdown_timeout, &log);
     identity::assume(&group.identity, &log)?;
+    // While scripts are loaded nobody here listens for the supervisor's end. Set after the change
+    // of user, which clears it.
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(std::io::Error::from)?;
     python::start(engine, &group, &log)?;
-    python::preload(engine, &group.preload);
-    Ok((
-        log.clone(),
-        Arc::new(Server::new(engine, group, table, slot, listener, log)?),
-    ))
+    let scripts = Scripts::default();
+    python::preload(engine, &group.preload, &scripts);
+    let server = Server::new(engine, group, scripts, (table, slot), listener, log.clone())?;
+    nix::sys::prctl::set_pdeathsig(None).map_err(std::io::Error::from)?;
+    Ok((log, Arc::new(server)))
 }
 
 fn assignment(control: &Channel) -> Result<Assignment, StartError> {

@@ -1,13 +1,14 @@
 //! A group's workers: carrying out what the state machines of its slots decide.
 
 use std::fmt;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
 use control::{Channel, FromWorker, GroupSpec, Replacement, SlotState, Table, ToWorker};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{UnixAddr, getsockname};
 use nix::unistd::Pid;
 
 use super::slot::{Action, Event, Slot, WorkerNumber};
@@ -97,6 +98,17 @@ impl Group {
     /// Gives the group up.
     pub(super) fn end(&mut self, reason: Replacement) {
         self.all(Event::End(reason));
+    }
+
+    /// Takes the sockets out of the file system.
+    pub(super) fn remove_sockets(&self) {
+        for listener in &self.equipment.listeners {
+            let address = getsockname::<UnixAddr>(listener.as_raw_fd());
+            if let Some(path) = address.ok().as_ref().and_then(UnixAddr::path) {
+                // What is gone already need not be removed.
+                let _ = std::fs::remove_file(path);
+            }
+        }
     }
 
     /// Whether the group was given up and all its workers are gone.

@@ -74,6 +74,7 @@ fn wait(
     let life = &server.group().life;
     let mut drain: Option<Drain> = None;
     let mut limits = Limits::new(life);
+    let mut succession = Succession::default();
     loop {
         let deadline = drain.as_ref().map_or(limits.next, |drain| drain.deadline);
         let reason = match next(events, deadline) {
@@ -88,11 +89,18 @@ fn wait(
             Some(Event::Told(ToWorker::Drain { reason })) => reason,
             Some(Event::Orphaned) => Replacement::ShutdownSignal,
             Some(Event::Replace(reason)) => {
-                replace(control, log, server, reason);
+                succession.ask(control, log, server, reason);
                 continue;
             }
             Some(Event::Signal(signal)) => match reason_of(signal, life) {
-                Some(reason) => reason,
+                Some(reason) => {
+                    // Before this worker leaves, so that nobody waits for it to have left.
+                    succession.ask(control, log, server, reason);
+                    if !reason.is_urgent() {
+                        continue;
+                    }
+                    reason
+                }
                 None => continue,
             },
             Some(Event::Idle) => match drain {
@@ -103,7 +111,7 @@ fn wait(
                 Some(drain) => return cut_off(log, server, drain.reason),
                 None => {
                     if let Some(reason) = limits.passed(server) {
-                        replace(control, log, server, reason);
+                        succession.ask(control, log, server, reason);
                     }
                     continue;
                 }
@@ -178,19 +186,29 @@ fn reason_of(signal: c_int, life: &Life) -> Option<Replacement> {
     }
 }
 
-/// Asks the supervisor for a successor, which then tells this worker to drain.
-fn replace(control: &Channel, log: &Log, server: &Server, reason: Replacement) {
-    log.line(
-        Level::Info,
-        0,
-        format_args!(
-            "A worker of {} is to be replaced ({}).",
-            describe(server.group()),
-            reason.as_str()
-        ),
-    );
-    // If the supervisor is gone, that is an event of its own.
-    let _ = control.send(&FromWorker::Replace(reason), &[]);
+/// Whether a successor was asked for.
+#[derive(Debug, Default)]
+struct Succession {
+    asked: bool,
+}
+
+impl Succession {
+    /// Asks the supervisor for a successor, which then tells this worker to drain. Once is enough,
+    /// unless this worker cannot wait for it any more.
+    fn ask(&mut self, control: &Channel, log: &Log, server: &Server, reason: Replacement) {
+        if std::mem::replace(&mut self.asked, true) && !reason.is_urgent() {
+            return;
+        }
+        let group = describe(server.group());
+        let reason_word = reason.as_str();
+        log.line(
+            Level::Info,
+            0,
+            format_args!("A worker of {group} is to be replaced ({reason_word})."),
+        );
+        // If the supervisor is gone, that is an event of its own.
+        let _ = control.send(&FromWorker::Replace(reason), &[]);
+    }
 }
 
 fn cut_off(log: &Log, server: &Server, reason: Replacement) -> Replacement {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use control::Limits;
 use nix::errno::Errno;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, setrlimit};
 
 use crate::log::{Level, Log};
 
@@ -48,16 +48,11 @@ pub(super) fn apply(limits: &Limits, shutdown_timeout: Option<Duration>, log: &L
             setrlimit(Resource::RLIMIT_AS, bytes, bytes),
         );
     }
-    warn(1213, "the number of open files", raise_open_files());
+    // Every connection of every httpd child may be open at once.
+    warn(1213, "the number of open files", crate::raise_open_files());
 }
 
 fn set_priority(priority: i32) -> Result<(), Errno> {
     // SAFETY: changes nothing but this process's own priority.
     Errno::result(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, priority) }).map(drop)
-}
-
-/// Every connection of every httpd child may be open at once, so as many files as are allowed.
-fn raise_open_files() -> Result<(), Errno> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
 }

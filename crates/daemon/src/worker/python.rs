@@ -14,6 +14,7 @@ use engine_abi::{
 
 use super::StartError;
 use super::exchange;
+use super::scripts::Scripts;
 use crate::log::Log;
 
 /// Where lines outside a request go. Set before the engine starts, for the life of the process.
@@ -82,13 +83,13 @@ pub(super) fn start(
 }
 
 /// Loads scripts before the first request. One that fails is in the log and is tried again at
-/// its first request.
-pub(super) fn preload(engine: LoadedEngine, scripts: &[PreloadScript]) {
+/// its first request. `loaded` takes note of what they are now: they may change before that.
+pub(super) fn preload(engine: LoadedEngine, scripts: &[PreloadScript], loaded: &Scripts) {
     for script in scripts {
         let script = Script {
             path: bytes(Some(&script.path)),
             application_group: Bytes::from(script.application_group.as_str()),
-            mtime: -1,
+            mtime: loaded.mtime(script.path.as_bytes()),
             reload: script.reload,
         };
         // SAFETY: the script lives until the call returns, and Python was started.
