@@ -19,6 +19,10 @@ mod close; // close() of the iterable, in every ending
 mod configtest; // what apachectl configtest refuses, warns of, and leaves alone
 #[path = "integration/content_length.rs"]
 mod content_length; // the Content-Length an application gives
+#[path = "integration/daemon_once.rs"]
+mod daemon_once; // a request that a worker took is run once
+#[path = "integration/daemon_sockets.rs"]
+mod daemon_sockets; // the sockets of process groups
 #[path = "integration/directives.rs"]
 mod directives; // where directives may stand and how they merge
 #[path = "integration/documented.rs"]
