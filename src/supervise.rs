@@ -21,7 +21,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use command_fds::{CommandFdExt as _, FdMapping};
-use control::{Channel, ChannelError, GroupSpec, ToSupervisor};
+use control::{Channel, ChannelError, GroupSpec, MAX_DESCRIPTORS, ToSupervisor};
 use engine_abi::EnginesError;
 use httpd::hook::Configured;
 use httpd::{Level, Pool, Server};
@@ -166,8 +166,11 @@ fn tell(control: &Channel, groups: &[KeptGroup]) -> Result<(), ChannelError> {
     let count = u32::try_from(groups.len()).unwrap_or(u32::MAX);
     control.send_waiting(&ToSupervisor::Begin { groups: count }, &[])?;
     for group in groups {
-        let message = ToSupervisor::Group(Box::new(group.spec.clone()));
-        control.send_waiting(&message, &group.descriptors())?;
+        let mut message = ToSupervisor::Group(Box::new(group.spec.clone()));
+        for descriptors in group.descriptors().chunks(MAX_DESCRIPTORS) {
+            control.send_waiting(&message, descriptors)?;
+            message = ToSupervisor::Sockets;
+        }
     }
     control.send_waiting(&ToSupervisor::Commit, &[])
 }

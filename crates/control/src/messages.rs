@@ -15,6 +15,8 @@ pub enum ToSupervisor {
     /// One group of the set. With it come its error log, its table, then the listening socket of
     /// each slot.
     Group(Box<GroupSpec>),
+    /// More listening sockets of the group before: a message carries only so many.
+    Sockets,
     /// The set is complete. Groups that are not in it end; those that were there before are
     /// replaced worker by worker.
     Commit,

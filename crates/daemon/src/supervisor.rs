@@ -190,6 +190,11 @@ impl Supervisor {
             Ok((ToSupervisor::Group(group), descriptors)) => {
                 self.arriving.push((group, descriptors));
             }
+            Ok((ToSupervisor::Sockets, descriptors)) => {
+                if let Some((_, first)) = self.arriving.last_mut() {
+                    first.extend(descriptors);
+                }
+            }
             Ok((ToSupervisor::Commit, _)) => self.commit(log),
             Ok((ToSupervisor::Stop, _)) | Err(ChannelError::Closed) => self.end_with_httpd(),
             Err(error) => {
