@@ -4,9 +4,9 @@
 //! preloaded start it as the child starts, otherwise the first request does, on whichever thread
 //! has it; others wait. What cannot be started is not tried again in this child.
 
+use std::cell::Cell;
 use std::ffi::{CStr, CString};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use engine_abi::{Bytes, Engine, EnginesError, LoadError, LoadedEngine, ProcessConfig, Script};
 use engine_abi::{ServerInfo, Slice};
@@ -27,19 +27,21 @@ const STOP_DEADLINE_MS: u32 = 5_000;
 /// Python, once it was tried to start it; `None` if that failed.
 static ENGINE: OnceLock<Option<&'static Engine>> = OnceLock::new();
 
-/// How many threads are in the engine.
-static SERVING: AtomicU32 = AtomicU32::new(0);
+thread_local! {
+    /// Whether this thread is in the engine.
+    static SERVING: Cell<bool> = const { Cell::new(false) };
+}
 
 /// The engine, started; `None` if this child has to do without.
 pub(super) fn engine() -> Option<&'static Engine> {
     *ENGINE.get_or_init(|| process::with_base_server(start).flatten())
 }
 
-/// Counts the calling thread as one that is in the engine while `body` runs.
+/// Remembers that the calling thread is in the engine while `body` runs.
 pub(super) fn while_serving<T>(body: impl FnOnce() -> T) -> T {
-    SERVING.fetch_add(1, Ordering::Relaxed);
+    let before = SERVING.replace(true);
     let result = body();
-    SERVING.fetch_sub(1, Ordering::Relaxed);
+    SERVING.set(before);
     result
 }
 
@@ -149,9 +151,10 @@ impl Drop for StopAtExit {
         let Some(Some(engine)) = ENGINE.get() else {
             return;
         };
-        // A child with one thread ends from inside a signal handler. If that came in the middle of
-        // a request, this thread is in Python already, and cannot end it.
-        if !Mpm::query().is_threaded && SERVING.load(Ordering::Relaxed) > 0 {
+        // A process may end in the middle of a request: a child with one thread does so from inside
+        // a signal handler, and code of an application may call `exit`, most of all in a process
+        // that it has forked. Then this thread is in Python already, and cannot end it.
+        if SERVING.get() {
             return;
         }
         // SAFETY: the engine was started, and this is dropped once.

@@ -249,3 +249,35 @@ def application(environ, start_response):
         }
     }
 }
+
+/// Forks, and ends the new process by C's `exit`, as CPython does when it cannot go on after a fork.
+const EXIT_AFTER_FORK: &str = r#"
+import ctypes, os, time
+
+def status_of(pid):
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+    return 'did not end'
+
+def application(environ, start_response):
+    pid = os.fork()
+    if pid == 0:
+        ctypes.PyDLL(None).exit(7)
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return [str(status_of(pid)).encode()]
+"#;
+
+#[test]
+fn a_process_that_an_application_forked_can_exit() {
+    let server = Site::new()
+        .script("fork.wsgi", EXIT_AFTER_FORK)
+        .config("WSGIScriptAlias /fork ${WSGI}/fork.wsgi application-group=%{GLOBAL}")
+        .start();
+    assert_eq!(server.get("/fork").text(), "7");
+}

@@ -233,6 +233,28 @@ fn a_child_that_has_served_enough_ends_in_order() {
     assert_ne!(serve_both_groups(&server), child);
 }
 
+/// A child of prefork is stopped by a signal, whatever its one thread is at.
+#[test]
+fn a_child_of_prefork_that_is_busy_in_python_stops_at_once() {
+    let mut server = ending_site()
+        .mpm(Mpm::Prefork)
+        .script(
+            "busy.wsgi",
+            &format!("{TRACES}def application(*_):\n    trace('busy')\n    while True: pass\n"),
+        )
+        .config("WSGIScriptAlias /busy ${WSGI}/busy.wsgi application-group=%{GLOBAL}")
+        .start();
+    let mut client = server.connect();
+    client.send(&Request::get("/busy").to_bytes());
+    wait_until("the application to be busy", || {
+        let children = server.children();
+        let busy = |child: &Process| trace(&server, "busy-main", *child);
+        children.iter().any(busy).then_some(())
+    });
+    let took = server.stop();
+    assert!(took < PROMPTLY, "{took:?}");
+}
+
 #[test]
 fn interpreters_that_are_not_destroyed_run_nothing_at_the_end() {
     let mut server = ending_site().config("WSGIDestroyInterpreter Off").start();

@@ -245,6 +245,11 @@ impl Thread {
 impl Drop for Thread {
     /// The thread ends. Unless Python does so too, its thread states are given back.
     fn drop(&mut self) {
+        // Then it is the process that ends, and from inside Python: by `exit` in a signal handler,
+        // or in a process that was forked here. To attach once more would take for ever.
+        if self.current.get().is_some() {
+            return;
+        }
         let Some(_inside) = activity::enter() else {
             return;
         };
