@@ -31,7 +31,9 @@ pub(crate) struct Environ<'r> {
 /// Where an application is in the URL space, and what of the URL lies below it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mount<'r> {
-    /// `SCRIPT_NAME`
+    /// The URL path of the application.
+    pub(crate) application: &'r CStr,
+    /// `SCRIPT_NAME`: the same, save for a server-side include.
     pub(crate) script_name: &'r CStr,
     /// `PATH_INFO`
     pub(crate) path_info: &'r CStr,
@@ -42,15 +44,22 @@ impl<'r> Mount<'r> {
     pub(crate) fn of(request: Request<'r>) -> Self {
         let uri = request.uri();
         let path_info = request.path_info().unwrap_or_default();
-        // With a server-side include, URL and extra path are not of the same request.
-        let is_included = request.protocol() == c"INCLUDED";
-        let end = if path_info.is_empty() || is_included {
+        let end = if path_info.is_empty() {
             uri.count_bytes()
         } else {
             request.path_info_start(path_info)
         };
+        let application = collapse(request, uri, end);
+        // Applications expect the whole URL path that the include names.
+        let is_included = request.protocol() == c"INCLUDED";
+        let script_name = if is_included {
+            collapse(request, uri, uri.count_bytes())
+        } else {
+            application
+        };
         Self {
-            script_name: collapse(request, uri, end),
+            application,
+            script_name,
             path_info: collapse(request, path_info, path_info.count_bytes()),
         }
     }

@@ -56,7 +56,7 @@ fn serve(request: Request<'_>) -> Result<Status, Refusal> {
     let aliased = alias::is_aliased(request);
     check_script(request, aliased)?;
     let mount = Mount::of(request);
-    let config = RequestConfig::resolve(request, aliased, mount.script_name.to_bytes());
+    let config = RequestConfig::resolve(request, aliased, mount.application.to_bytes());
     check_path_info(request)?;
     let content_length = check_body(request, &config)?;
     check_process_group(&config)?;

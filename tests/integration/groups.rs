@@ -332,3 +332,27 @@ fn the_options_of_an_expression_work_like_those_of_a_path() {
     let seen = environ(&server.get("/where"));
     assert_eq!(seen.value("application_group"), "%{ENV:NOWHERE}");
 }
+
+#[test]
+fn an_included_url_has_the_group_of_its_application() {
+    let server = Site::new()
+        .module("include")
+        .script("environ.wsgi", ENVIRON)
+        .file(
+            "www/page.shtml",
+            r#"<!--#include virtual="/app/with/more" -->"#,
+        )
+        .config(
+            "
+            WSGIScriptAlias /app ${WSGI}/environ.wsgi
+            <Location /page.shtml>
+                Options +Includes
+                SetOutputFilter INCLUDES
+            </Location>
+            ",
+        )
+        .start();
+    let found = group(&server, "/page.shtml", "localhost");
+    // Not one for every URL below the application: each would be an interpreter more.
+    assert_eq!(found, "localhost|/app");
+}
