@@ -4,10 +4,14 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
+use crate::subject::is_reference;
 use crate::wait::wait_until;
 
 /// What a healthy server never logs. `exit signal` is how httpd reports a child that crashed.
 const ALARMS: [&str; 5] = [":crit]", ":alert]", ":emerg]", "panicked", "exit signal"];
+
+/// The page that explains the ids of our messages.
+const EXPLAINED: &str = include_str!("../../../docs/errors.md");
 
 /// The error log of a server.
 #[derive(Debug)]
@@ -72,14 +76,44 @@ impl ErrorLog {
         expected.push(text.to_owned());
     }
 
-    /// The lines that tell of a crash and that no test announced.
+    /// The lines that tell of a crash and that no test announced, and those with an id that the
+    /// documentation does not explain.
     pub(crate) fn alarms(&self) -> Vec<String> {
         let expected = self.expected.lock().expect("no panic while locked");
         let mut lines = self.since(Mark::START);
         lines.retain(|line| {
-            ALARMS.iter().any(|alarm| line.contains(alarm))
-                && !expected.iter().any(|text| line.contains(text))
+            let alarming = ALARMS.iter().any(|alarm| line.contains(alarm));
+            let announced = expected.iter().any(|text| line.contains(text));
+            alarming && !announced || is_unexplained(line)
         });
         lines
+    }
+}
+
+/// Whether a line of ours has an id that is not on the page.
+fn is_unexplained(line: &str) -> bool {
+    id(line).is_some_and(|id| !EXPLAINED.contains(id) && !is_reference())
+}
+
+/// The id that a message begins with: `WSGI0174`.
+fn id(line: &str) -> Option<&str> {
+    let start = line.find("WSGI")?;
+    let (id, rest) = line.get(start..)?.split_once(':')?;
+    let number = id.strip_prefix("WSGI")?;
+    let is_id = number.len() == 4 && number.bytes().all(|byte| byte.is_ascii_digit());
+    (is_id && rest.starts_with(' ')).then_some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{id, is_unexplained};
+
+    #[test]
+    fn ids() {
+        let line = "[wsgi:error] [pid 1] [client ::1:80] WSGI0174: [script /a] text: more";
+        assert_eq!(id(line), Some("WSGI0174"));
+        assert_eq!(id("[wsgi:info] [pid 1] Loading WSGI script '/a'"), None);
+        assert_eq!(id("AH00526: WSGIScriptAlias: no"), None);
+        assert!(!is_unexplained(line));
     }
 }
