@@ -1,0 +1,58 @@
+//! Clients that send nothing, or leave: their worker is not to blame, and is free again.
+
+use testkit::{Httpd, Mark, Request, Site, ours};
+
+const READING: &str = r#"
+def application(environ, start_response):
+    try:
+        body = environ['wsgi.input'].read()
+    except OSError as error:
+        body = type(error).__name__.encode()
+    start_response('200 OK', [('Content-Length', str(len(body)))])
+    return [body]
+"#;
+
+fn reading() -> Httpd {
+    Site::new()
+        .script("a.wsgi", READING)
+        .config(
+            "Timeout 2
+             WSGIDaemonProcess one threads=1
+             WSGIScriptAlias / ${WSGI}/a.wsgi process-group=one application-group=%{GLOBAL}",
+        )
+        .start()
+}
+
+#[test]
+fn the_application_is_told_of_a_silent_client() {
+    // mod_wsgi answers 408 by itself and leaves the application to find out.
+    if !ours("D60") {
+        return;
+    }
+    let server = reading();
+    let beginnings: [&[u8]; 2] = [
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nabc",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n\r\n",
+    ];
+    for beginning in beginnings {
+        let mut client = server.connect();
+        client.send(beginning);
+        let response = client.read_response();
+        assert_eq!(response.head.status, 200);
+        assert_eq!(response.text(), "TimeoutError");
+        assert!(client.is_closed(), "what may still come is no request");
+    }
+    let blamed = server.log().matching(Mark::START, "No complete answer");
+    assert!(blamed.is_empty(), "{blamed:?}");
+}
+
+#[test]
+fn a_client_that_leaves_frees_its_worker() {
+    let server = reading();
+    for _ in 0..5 {
+        let mut client = server.connect();
+        client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nabc");
+        drop(client);
+    }
+    assert_eq!(server.send(&Request::post("/", "next")).text(), "next");
+}
