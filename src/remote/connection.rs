@@ -200,6 +200,11 @@ impl Connection {
         }
     }
 
+    /// How long either side may be silent.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Whether nothing is left over from the last request.
     pub(super) fn is_clean(&self) -> bool {
         !self.decoder.has_bytes() && self.descriptors.is_empty()

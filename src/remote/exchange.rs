@@ -3,7 +3,7 @@
 //! Both directions go on at the same time: while the client's body is on its way to the worker,
 //! what the worker answers is on its way to the client.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use httpd::{InputError, Request, RequestBody};
 use wire::{BodyError, End, Rejection, RequestNumber, ToChild, ToWorker};
@@ -50,6 +50,8 @@ pub(super) struct Exchange<'e, 'r> {
     out: Vec<u8>,
     sent: usize,
     body: Body,
+    /// When the client last sent something, or was asked to.
+    heard: Instant,
     response: &'e mut Response<'r>,
 }
 
@@ -84,6 +86,7 @@ impl<'e, 'r> Exchange<'e, 'r> {
             out,
             sent: 0,
             body,
+            heard: Instant::now(),
             response,
         }
     }
@@ -108,12 +111,10 @@ impl<'e, 'r> Exchange<'e, 'r> {
         let sent_all = self.sent == self.out.len();
         match (sent_all, self.body) {
             (true, Body::Sending) => {
-                if !self.read_client() {
-                    // Whatever comes first: the client's body or the worker's answer.
-                    let client = self.request.connection().own_socket();
-                    let pause = client.is_none().then_some(PAUSE);
-                    self.connection.wait(false, client, pause)?;
-                    self.connection.receive(false)?;
+                if self.read_client() {
+                    self.heard = Instant::now();
+                } else {
+                    self.wait_for_either()?;
                 }
             }
             (true, _) => drop(self.connection.receive(true)?),
@@ -123,6 +124,25 @@ impl<'e, 'r> Exchange<'e, 'r> {
             }
         }
         Ok(Step::GoOn)
+    }
+
+    /// Waits for the client's body or the worker's answer, whatever comes first. A client that is
+    /// silent for too long is given up; then the worker has as much time again to say so.
+    fn wait_for_either(&mut self) -> Result<(), Broken> {
+        let patience = self
+            .connection
+            .timeout()
+            .saturating_sub(self.heard.elapsed());
+        if patience.is_zero() {
+            self.end_body(Err(BodyError::TimedOut));
+            return Ok(());
+        }
+        let client = self.request.connection().own_socket();
+        // Nothing tells when a client behind a filter has sent something.
+        let longest = if client.is_some() { patience } else { PAUSE };
+        self.connection
+            .wait(false, client, Some(patience.min(longest)))?;
+        self.connection.receive(false).map(drop)
     }
 
     fn send(&mut self) -> Result<(), Broken> {
@@ -152,6 +172,12 @@ impl<'e, 'r> Exchange<'e, 'r> {
             }
             Err(error) => Err(body_error(error)),
         };
+        self.end_body(end);
+        true
+    }
+
+    /// Tells the worker that no more of the body comes.
+    fn end_body(&mut self, end: Result<(), BodyError>) {
         if end.is_err() {
             self.request.connection().close_after_request();
             if self.client.is_answered() {
@@ -160,7 +186,6 @@ impl<'e, 'r> Exchange<'e, 'r> {
         }
         ToWorker::encode_body_end(&mut self.out, self.number, end);
         self.body = Body::Over;
-        true
     }
 
     /// Passes on what the worker has said so far, in as few brigades as it allows.
@@ -179,6 +204,7 @@ impl<'e, 'r> Exchange<'e, 'r> {
                 ToChild::WantBody => {
                     if self.body == Body::Withheld {
                         self.body = Body::Sending;
+                        self.heard = Instant::now();
                     }
                 }
                 ToChild::Log(line) => log::worker_line(self.request, &line),

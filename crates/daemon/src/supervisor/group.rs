@@ -56,6 +56,7 @@ struct Worker {
     /// What the worker said of why it cannot start.
     failure: Option<String>,
     kill_at: Option<Instant>,
+    ready: bool,
 }
 
 impl Group {
@@ -138,7 +139,10 @@ impl Group {
                 continue;
             }
             match worker.control.receive::<FromWorker>() {
-                Ok((FromWorker::Ready, _)) => said.push((worker.slot, Event::Ready(worker.number))),
+                Ok((FromWorker::Ready, _)) => {
+                    worker.ready = true;
+                    said.push((worker.slot, Event::Ready(worker.number)));
+                }
                 Ok((FromWorker::Replace(reason), _)) => {
                     said.push((worker.slot, Event::WantsSuccessor(worker.number, reason)));
                 }
@@ -227,6 +231,7 @@ impl Group {
                     silent: false,
                     failure: None,
                     kill_at: None,
+                    ready: false,
                 });
                 Event::Started(number)
             }
@@ -270,6 +275,7 @@ impl Group {
 
     fn drain(&mut self, number: WorkerNumber, reason: Replacement) {
         self.tell(number, &ToWorker::Drain { reason });
+        self.terminate_unready(number);
         let life = &self.spec.life;
         let patience = life
             .patience(reason)
@@ -287,6 +293,15 @@ impl Group {
             (Some(old), Some(new)) => Some(old.min(new)),
             (old, new) => old.or(new),
         };
+    }
+
+    /// A worker that was never ready does not listen, and may take for ever to load a script. As
+    /// long as it does not, this signal ends it.
+    fn terminate_unready(&self, number: WorkerNumber) {
+        let mut workers = self.workers.iter();
+        if let Some(worker) = workers.find(|worker| worker.number == number && !worker.ready) {
+            worker.signal(Signal::SIGTERM);
+        }
     }
 
     fn tell(&mut self, number: WorkerNumber, message: &ToWorker) {
@@ -351,6 +366,13 @@ impl Group {
 }
 
 impl Worker {
+    fn signal(&self, signal: Signal) {
+        if let Ok(pid) = i32::try_from(self.child.id()) {
+            // Not waited for yet, so the pid is still the worker's.
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
+    }
+
     /// Takes what the worker said before it died and nobody has heard yet.
     fn hear_last_words(&mut self) {
         while let Ok(Some((said, _))) = self.control.try_receive() {
@@ -365,10 +387,7 @@ impl Drop for Group {
     /// Leaves no worker behind, whatever happened.
     fn drop(&mut self) {
         for worker in &self.workers {
-            if let Ok(pid) = i32::try_from(worker.child.id()) {
-                // Not waited for yet, so the pid is still the worker's.
-                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-            }
+            worker.signal(Signal::SIGKILL);
         }
     }
 }
