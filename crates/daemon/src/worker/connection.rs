@@ -12,6 +12,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use wire::{Decoder, OwnedFrame, ToWorker};
 
+/// How much longer than `socket-timeout` is waited here. The child waits as long for its client and
+/// then says so, which must find this end still listening.
+const MARGIN: Duration = Duration::from_secs(5);
+
 /// Why nothing more can come or go over a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Broken {
@@ -33,6 +37,7 @@ impl Connection {
     /// Takes over a stream, which must not block.
     pub(super) fn new(stream: UnixStream, timeout: Option<Duration>) -> Self {
         let timeout = timeout.map_or(PollTimeout::NONE, |time| {
+            let time = time.saturating_add(MARGIN);
             time.try_into().unwrap_or(PollTimeout::MAX)
         });
         Self {
