@@ -72,18 +72,15 @@ pub(crate) fn worker_line(request: Request<'_>, line: &wire::LogLine<'_>) {
         file,
         line: i32::try_from(line.line).unwrap_or_default(),
     });
-    let script = request.filename().unwrap_or_default().to_string_lossy();
-    let script = if line.names_script {
-        format!("[script {script}] ")
-    } else {
-        String::new()
-    };
-    let text = String::from_utf8_lossy(line.text);
-    log.write(
-        level,
-        origin,
-        &one_line(format_args!("{}{script}{text}", Id(line.id))),
-    );
+    let script = request.filename().unwrap_or_default().to_bytes();
+    let mut text = Id(line.id).to_string().into_bytes();
+    if line.names_script {
+        text.extend_from_slice(&[b"[script ", script, b"] "].concat());
+    }
+    text.extend_from_slice(line.text);
+    // A NUL would end the line for C; all other bytes are for httpd to escape.
+    text.retain(|byte| *byte != 0);
+    log.write(level, origin, &CString::new(text).unwrap_or_default());
 }
 
 /// Writes a line, with the line of the caller as its origin.

@@ -323,6 +323,7 @@ impl<'c, 'r> Call<'c, 'r> {
                 }
                 self.answered(end).map(Attempt::Answered)
             }
+            Ended::ClientGone => Ok(Attempt::Answered(Status::OK)),
             Ended::Rejected(Rejection::QueueTimeout) => {
                 let text = format!(
                     "The request waited longer than the queue-timeout of process group '{}'.",

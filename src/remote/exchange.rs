@@ -25,6 +25,8 @@ pub(super) enum Ended {
     Done(End, bool),
     /// The worker did not run the request.
     Rejected(Rejection),
+    /// Nobody is left to read the answer. The worker learns it from the end of the connection.
+    ClientGone,
     /// The worker did not say how.
     Broken(Broken),
 }
@@ -205,11 +207,19 @@ impl<'e, 'r> Exchange<'e, 'r> {
                     if self.body == Body::Withheld {
                         self.body = Body::Sending;
                         self.heard = Instant::now();
+                        // Reading without waiting does not ask for the body. If the client is
+                        // gone, the next read says so.
+                        let _ = self.client.read(&mut []);
                     }
                 }
                 ToChild::Log(line) => log::worker_line(self.request, &line),
                 ToChild::Head(head) => self.response.head(&head),
-                ToChild::Data { data, flush } => self.response.data(data, flush),
+                ToChild::Data { data, flush } => {
+                    self.response.data(data, flush);
+                    if self.response.is_dropped() {
+                        return Ok(Step::End(Ended::ClientGone));
+                    }
+                }
                 ToChild::File(region) => {
                     let Some(file) = self.connection.take_descriptor() else {
                         return Err(Broken::Closed);

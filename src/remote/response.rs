@@ -20,6 +20,8 @@ pub(super) struct Response<'r> {
     state: State,
     /// Data that was not passed on yet.
     held: Vec<u8>,
+    /// A file that comes behind that data.
+    held_file: Option<FilePart>,
 }
 
 /// How much data is held back for what may follow, in bytes.
@@ -46,12 +48,18 @@ impl<'r> Response<'r> {
             sendfile,
             state: State::Waiting,
             held: Vec::new(),
+            held_file: None,
         }
     }
 
     /// Whether the client may have seen something of it.
     pub(super) fn has_begun(&self) -> bool {
         matches!(self.state, State::Begun | State::Dropped)
+    }
+
+    /// Whether nobody is left to read it.
+    pub(super) fn is_dropped(&self) -> bool {
+        self.state == State::Dropped
     }
 
     /// Whether the worker's head was refused.
@@ -77,22 +85,27 @@ impl<'r> Response<'r> {
     /// Passes data on, at the latest when it is to be flushed. A small response leaves in one
     /// brigade with its end.
     pub(super) fn data(&mut self, data: &[u8], flush: bool) {
-        if !flush && self.held.len() + data.len() <= HOLD {
+        let fits = self.held.len() + data.len() <= HOLD;
+        if !flush && fits && self.held_file.is_none() {
             self.held.extend_from_slice(data);
         } else {
             self.pass(Tail::Data { data, flush });
         }
     }
 
-    /// Passes a region of a file on, which httpd then sends itself.
+    /// Passes a region of a file on, which httpd then sends itself: together with the end, if that
+    /// follows, so that httpd can serve ranges of it.
     pub(super) fn file(&mut self, file: OwnedFd, region: FileRegion) {
-        self.pass(Tail::File(FilePart {
+        if self.held_file.is_some() {
+            self.pass(Tail::Nothing);
+        }
+        self.held_file = Some(FilePart {
             file,
             // The decoder has refused what is no file offset.
             offset: i64::try_from(region.offset).unwrap_or(0),
             length: i64::try_from(region.length).unwrap_or(0),
             sendfile: self.sendfile,
-        }));
+        });
     }
 
     /// Marks the end of a complete response.
@@ -114,20 +127,25 @@ impl<'r> Response<'r> {
     /// Passes on what was held, and this behind it.
     fn pass(&mut self, tail: Tail<'_>) {
         let held = std::mem::take(&mut self.held);
+        let file = self.held_file.take();
         if self.state != State::Begun {
             return;
         }
-        if self.send(&held, tail).is_err() || self.request.connection().is_aborted() {
+        if self.send(&held, file, tail).is_err() || self.request.connection().is_aborted() {
             self.state = State::Dropped;
         }
     }
 
-    fn send(&self, held: &[u8], tail: Tail<'_>) -> Result<(), AprStatus> {
+    fn send(&self, held: &[u8], file: Option<FilePart>, tail: Tail<'_>) -> Result<(), AprStatus> {
         let mut brigade = Brigade::new(self.request);
         if !held.is_empty() {
             brigade.push_data(held);
         }
+        if let Some(file) = file {
+            brigade.push_file(file)?;
+        }
         match tail {
+            Tail::Nothing => {}
             Tail::Data { data, flush } => {
                 if !data.is_empty() {
                     brigade.push_data(data);
@@ -136,7 +154,6 @@ impl<'r> Response<'r> {
                     brigade.push_flush();
                 }
             }
-            Tail::File(part) => brigade.push_file(part)?,
             Tail::End => brigade.push_eos(),
         }
         brigade.pass()
@@ -146,8 +163,8 @@ impl<'r> Response<'r> {
 /// What follows on the data that was held.
 enum Tail<'d> {
     Data { data: &'d [u8], flush: bool },
-    File(FilePart),
     End,
+    Nothing,
 }
 
 /// Sets status and headers, if none of them could split the response.

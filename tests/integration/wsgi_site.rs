@@ -4,9 +4,20 @@
 use testkit::{Httpd, Mpm, Site};
 
 /// A site on which `wsgi/NAME.wsgi` answers at `/NAME.wsgi`, all in the main interpreter, so that
-/// a test does not pay for an interpreter of its own.
+/// a test does not pay for an interpreter of its own. With `MOD_WSGI_TEST_MODE=daemon` they run in
+/// a process group.
 pub(crate) fn wsgi_site() -> Site {
-    Site::new().config("WSGIScriptAlias / ${WSGI}/\nWSGIApplicationGroup %{GLOBAL}")
+    let site = Site::new().config("WSGIScriptAlias / ${WSGI}/\nWSGIApplicationGroup %{GLOBAL}");
+    if is_daemon_mode() {
+        site.config("WSGIDaemonProcess wsgi threads=15\nWSGIProcessGroup wsgi")
+    } else {
+        site
+    }
+}
+
+/// Whether the WSGI tests run in daemon mode.
+fn is_daemon_mode() -> bool {
+    std::env::var("MOD_WSGI_TEST_MODE").is_ok_and(|mode| mode == "daemon")
 }
 
 /// The MPM the tests run under, or event where that has no threads: for what prefork cannot do,

@@ -4,6 +4,7 @@
 //! a time with it and none after [`Engine::handle`](engine_abi::Engine::handle) returns, which is
 //! what makes the functions at the end of this file sound.
 
+use std::fs::File;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -198,17 +199,19 @@ impl<'c> Exchange<'c> {
         ToChild::encode_file(&mut self.out, self.number, region);
         // SAFETY: the engine keeps the descriptor open until this call returns.
         let descriptor = unsafe { BorrowedFd::borrow_raw(file.fd) };
-        if self
-            .connection
-            .write_with(&self.out, descriptor.as_raw_fd())
-            .is_err()
-        {
+        let own = reopened(descriptor);
+        let sent = own
+            .as_ref()
+            .map_or(descriptor.as_raw_fd(), |own| own.as_raw_fd());
+        if self.connection.write_with(&self.out, sent).is_err() {
             self.broken = true;
         }
         self.out.clear();
     }
 
-    fn log(&mut self, line: &LogLine<'_>) {
+    /// Sends a line for the log. Returns whether it could be sent: a child whose client is gone
+    /// listens no more.
+    fn log(&mut self, line: &LogLine<'_>) -> bool {
         let line = wire::LogLine {
             level: line.level as u8,
             id: line.id,
@@ -220,6 +223,7 @@ impl<'c> Exchange<'c> {
         ToChild::encode_log(&mut self.out, self.number, &line);
         // Whoever waits for this line may wait for it while the request still runs.
         self.flush();
+        !self.broken
     }
 }
 
@@ -232,6 +236,12 @@ fn take(data: &[u8], start: &mut usize, buffer: &mut [u8]) -> usize {
     place.copy_from_slice(now);
     *start += count;
     count
+}
+
+/// The same file with a position of its own: whoever reads from it later must not move that of the
+/// application. A file that cannot be opened again is sent as it is.
+fn reopened(file: BorrowedFd<'_>) -> Option<File> {
+    File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
 }
 
 fn read_error(error: BodyError) -> ReadError {
@@ -287,12 +297,12 @@ pub(super) unsafe extern "C" fn send(request: RequestHandle, part: *const Part<'
     .unwrap_or(Sent::GONE)
 }
 
-/// Sends a line to the request's log.
+/// Sends a line to the request's log. Returns whether that could be done.
 ///
 /// # Safety
 ///
 /// As for every function of the host that takes a handle; see the top of this file.
-pub(super) unsafe fn log(request: RequestHandle, line: &LogLine<'_>) {
+pub(super) unsafe fn log(request: RequestHandle, line: &LogLine<'_>) -> bool {
     // SAFETY: the caller's promise.
-    unsafe { exchange(request) }.log(line);
+    unsafe { exchange(request) }.log(line)
 }

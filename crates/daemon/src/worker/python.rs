@@ -131,14 +131,14 @@ unsafe extern "C" fn log(request: RequestHandle, line: *const LogLine<'_>) {
     let _ = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: the engine passes a line that lives until this function returns.
         let line = unsafe { &*line };
-        if request.is_null() {
-            if let Some(log) = PROCESS_LOG.get() {
-                let text = String::from_utf8_lossy(line.text.or_empty());
-                log.line(line.level, line.id, text);
-            }
-        } else {
-            // SAFETY: a request's handle is the exchange it was made from; see `exchange`.
-            unsafe { exchange::log(request, line) };
+        // SAFETY: a handle that is not null is the exchange it was made from; see `exchange`.
+        let is_sent = !request.is_null() && unsafe { exchange::log(request, line) };
+        if !is_sent && let Some(log) = PROCESS_LOG.get() {
+            log.line(
+                line.level,
+                line.id,
+                String::from_utf8_lossy(line.text.or_empty()),
+            );
         }
     }));
 }
