@@ -2,7 +2,7 @@
 //!
 //! The parent describes process groups ([`GroupSpec`]) to the supervisor, which starts workers and
 //! hands each the description of its own group. Both links are [`Channel`]s, which carry
-//! [`Message`](messages)s together with file descriptors. What httpd's children need to know at
+//! messages together with file descriptors. What httpd's children need to know at
 //! every request, which workers are up and how busy, lies in memory they all map: a [`Table`] for
 //! each group.
 //!

@@ -1,7 +1,7 @@
 //! The frames between an httpd child and a daemon worker, as `docs/protocol.md` specifies them.
 //!
-//! Sans-I/O: nothing here owns a socket. A sender appends frames to a buffer ([`ToWorker::encode`],
-//! [`ToChild::encode`]); a receiver feeds bytes, in whatever pieces they arrive, to a [`Decoder`]
+//! Sans-I/O: nothing here owns a socket. A sender appends frames to a buffer (the `encode_`
+//! functions of [`ToWorker`] and [`ToChild`]); a receiver feeds bytes, in whatever pieces they arrive, to a [`Decoder`]
 //! and takes frames out. Neither side trusts the other: every length is bounded before anything is
 //! allocated for it, and whatever is not exactly a frame of the expected direction is a
 //! [`PeerError`], after which the connection must be closed.
