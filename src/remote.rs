@@ -245,7 +245,7 @@ impl<'c, 'r> Call<'c, 'r> {
             },
         };
         let number = connection.next_number();
-        let frames = self.frames(number).map_err(|error| {
+        let frames = self.frames(group, number).map_err(|error| {
             let text = format!("The head of the request cannot be sent to a worker: {error}.");
             Refusal::new(Status::BAD_REQUEST, 1220, text)
         })?;
@@ -276,7 +276,7 @@ impl<'c, 'r> Call<'c, 'r> {
     }
 
     /// The frames of the request's head and of what was read of its body.
-    fn frames(&self, number: u32) -> Result<Vec<u8>, TooLong> {
+    fn frames(&self, group: &Group, number: u32) -> Result<Vec<u8>, TooLong> {
         let filename = self.request.filename().unwrap_or_default().to_bytes();
         let head = RequestHead {
             https: self.environ.https,
@@ -286,6 +286,7 @@ impl<'c, 'r> Call<'c, 'r> {
             content_length: self.content_length,
             request_start: self.request.time(),
             queue_start: now(),
+            secret: group.secret.as_bytes(),
             script: filename,
             application_group: self.config.application_group.to_bytes(),
             callable: self.config.callable.to_bytes(),

@@ -21,7 +21,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use command_fds::{CommandFdExt as _, FdMapping};
-use control::{Channel, ChannelError, GroupSpec, MAX_DESCRIPTORS, ToSupervisor};
+use control::{Channel, ChannelError, GroupSpec, MAX_DESCRIPTORS, Secret, ToSupervisor};
 use engine_abi::EnginesError;
 use httpd::hook::Configured;
 use httpd::{Level, Pool, Server};
@@ -46,6 +46,9 @@ static RUNNING: Mutex<Option<Kept>> = Mutex::new(None);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum SuperviseError {
+    /// There is no secret for a group.
+    #[error("the system has no random numbers for the secrets of process groups: {0}")]
+    Random(io::Error),
     /// A socket or a table cannot be made.
     #[error("process group '{name}': {cause}")]
     Group {
@@ -118,7 +121,8 @@ fn groups_of(
     let mut next = old.iter().map(|group| group.spec.number).max().unwrap_or(0);
     let mut groups = Vec::new();
     for definition in definitions {
-        let Some(spec) = spec::of(definition) else {
+        let secret = Secret::random().map_err(SuperviseError::Random)?;
+        let Some(spec) = spec::of(definition, secret) else {
             continue;
         };
         let shape = sockets::Shape::of(definition, &spec);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use control::{Slot, SlotState, Table};
+use control::{Secret, Slot, SlotState, Table};
 
 use super::connection::Connection;
 use crate::supervise::KeptGroup;
@@ -30,6 +30,8 @@ pub(crate) struct Group {
     pub(crate) name: Vec<u8>,
     /// If it was defined in a virtual host: that host's `ServerName`.
     pub(crate) host: Option<Option<Vec<u8>>>,
+    /// What its workers know us by.
+    pub(super) secret: Secret,
     /// Where its slots listen.
     pub(crate) sockets: Vec<PathBuf>,
     /// What its supervisor and its workers say of themselves.
@@ -79,6 +81,7 @@ impl Group {
         Ok(Self {
             name: kept.name().as_bytes().to_vec(),
             host: kept.host(),
+            secret: kept.secret().clone(),
             idle: sockets.iter().map(|_| Mutex::default()).collect(),
             sockets,
             table: kept.table()?,

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use control::{Channel, GroupSpec, Table};
+use control::{Channel, GroupSpec, Secret, Table};
 use httpd::Pool;
 use serde::{Deserialize, Serialize};
 
@@ -168,6 +168,7 @@ impl KeptGroup {
         Ok(Self {
             spec: GroupSpec {
                 number: self.spec.number,
+                secret: self.spec.secret,
                 ..spec
             },
             log: definition.log().map_err(SocketError::Log)?,
@@ -198,6 +199,12 @@ impl KeptGroup {
     /// Its name.
     pub(crate) fn name(&self) -> &str {
         &self.spec.name
+    }
+
+    /// What its workers know httpd's children by. It stays, as the children of the last
+    /// configuration use it still.
+    pub(crate) fn secret(&self) -> &Secret {
+        &self.spec.secret
     }
 
     /// If it was defined in a virtual host: that host's `ServerName`.

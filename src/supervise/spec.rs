@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString, OsString};
 use std::os::unix::ffi::OsStringExt as _;
 
-use control::{GroupSpec, Identity, Life, Limits, PreloadScript, PythonSpec, ServerSpec};
+use control::{GroupSpec, Identity, Life, Limits, PreloadScript, PythonSpec, Secret, ServerSpec};
 use httpd::child_user::ChildUser;
 use httpd::process::{self, Mpm};
 use httpd::{Level, Log};
@@ -17,7 +17,7 @@ use crate::{Wsgi, engines};
 
 /// What a definition comes to; `None`, with a line in the log, if there is no engine for its
 /// Python. Its number is still to be given.
-pub(super) fn of(definition: &DaemonDefinition<'_>) -> Option<GroupSpec> {
+pub(super) fn of(definition: &DaemonDefinition<'_>, secret: Secret) -> Option<GroupSpec> {
     let options = definition.options();
     let process = definition.base().config::<Wsgi>().process();
     let home = options.python_home.clone().map(os);
@@ -34,6 +34,7 @@ pub(super) fn of(definition: &DaemonDefinition<'_>) -> Option<GroupSpec> {
     let level = Log::of_server::<Wsgi>(definition.server()).level().number();
     Some(GroupSpec {
         number: 0,
+        secret,
         name: definition.name().to_string_lossy().into_owned(),
         processes: options.processes.unwrap_or(1),
         multiprocess: options.processes.is_some(),

@@ -1,10 +1,13 @@
 //! The sockets of process groups: private while they are used, and gone afterwards.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
-use testkit::{Httpd, Site, wait_until};
+use testkit::{Httpd, Mark, Site, ours, wait_until};
+use wire::{Decoder, RequestHead, ToChild, ToWorker};
 
 use crate::apps::answering;
 
@@ -48,6 +51,61 @@ fn only_their_owner_can_use_them() {
         let mode = fs::metadata(&socket).expect("a socket").mode() & 0o077;
         assert_eq!(mode, 0, "{socket:?}");
     }
+}
+
+#[test]
+fn a_request_without_the_secret_is_not_run() {
+    if !ours("D62") {
+        return;
+    }
+    let server = groups();
+    server.log().expect_alarm("WSGI0034");
+    let sockets = sockets(&server);
+    for socket in &sockets {
+        let mut stream = UnixStream::connect(socket).expect("a connection");
+        let frames = forged_request(&server);
+        stream.write_all(&frames).expect("the request is sent");
+        let mut answer = Vec::new();
+        // It is closed, or reset.
+        let _ = stream.read_to_end(&mut answer);
+        let mut decoder = Decoder::new();
+        decoder.feed(&answer);
+        let greeting = decoder.next().expect("a frame");
+        assert!(
+            matches!(greeting, Some((0, ToChild::Hello(_)))),
+            "{greeting:?}"
+        );
+        assert!(!decoder.has_bytes(), "nothing but a greeting: {answer:?}");
+    }
+    let refused = || server.log().matching(Mark::START, "WSGI0034").len();
+    wait_until("every worker to refuse", || {
+        (refused() == sockets.len()).then_some(())
+    });
+    assert_eq!(server.get("/one").text(), "ran");
+}
+
+/// A request for the script, from somebody who does not know the secret.
+fn forged_request(server: &Httpd) -> Vec<u8> {
+    let script = server.site().path("wsgi/a.wsgi");
+    let head = RequestHead {
+        https: false,
+        reload: false,
+        body_on_demand: false,
+        body_is_whole: false,
+        content_length: None,
+        request_start: 0,
+        queue_start: 0,
+        secret: &[0; 32],
+        script: script.as_os_str().as_encoded_bytes(),
+        application_group: b"",
+        callable: b"application",
+        resource: b"",
+        environ: None,
+    };
+    let mut frames = Vec::new();
+    ToWorker::encode_request(&mut frames, 1, &head, std::iter::empty()).expect("it fits");
+    ToWorker::encode_body_end(&mut frames, 1, Ok(()));
+    frames
 }
 
 #[test]

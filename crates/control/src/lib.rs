@@ -11,11 +11,13 @@
 mod channel;
 mod exit;
 mod messages;
+mod secret;
 mod spec;
 mod table;
 
 pub use channel::{Channel, ChannelError, MAX_DESCRIPTORS, MAX_MESSAGE};
 pub use exit::describe_exit;
 pub use messages::{FromSupervisor, FromWorker, Replacement, ToSupervisor, ToWorker};
+pub use secret::Secret;
 pub use spec::{GroupSpec, Identity, Life, Limits, PreloadScript, PythonSpec, ServerSpec};
 pub use table::{Slot, SlotState, Table};

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::messages::Replacement;
+use crate::secret::Secret;
 
 /// A process group.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,6 +17,8 @@ pub struct GroupSpec {
     /// The parent's number of this group's table and sockets: a later set that has the same
     /// number in it means the same slots.
     pub number: u32,
+    /// What its workers know httpd's children by.
+    pub secret: Secret,
     /// Its name.
     pub name: String,
     /// How many processes it has: one for each slot of its table and each of its sockets.

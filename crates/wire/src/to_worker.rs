@@ -49,6 +49,8 @@ pub struct RequestHead<'a> {
     pub request_start: i64,
     /// When the child sent the request on its way, likewise.
     pub queue_start: i64,
+    /// What only httpd's children and the workers of the group know.
+    pub secret: &'a [u8],
     /// The path of the script.
     pub script: &'a [u8],
     /// The application group; empty is the main interpreter.
@@ -101,6 +103,7 @@ impl ToWorker<'_> {
             out.extend_from_slice(&head.request_start.to_be_bytes());
             out.extend_from_slice(&head.queue_start.to_be_bytes());
             for text in [
+                head.secret,
                 head.script,
                 head.application_group,
                 head.callable,
@@ -204,6 +207,7 @@ impl<'a> RequestHead<'a> {
             content_length: Some(cursor.u64()?).filter(|length| *length != u64::MAX),
             request_start: cursor.i64()?,
             queue_start: cursor.i64()?,
+            secret: cursor.bytes("secret")?,
             script: cursor.bytes("script")?,
             application_group: cursor.bytes("application group")?,
             callable: cursor.bytes("callable")?,

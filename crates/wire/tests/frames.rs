@@ -55,6 +55,7 @@ fn request_head() -> RequestHead<'static> {
         content_length: Some(17),
         request_start: 1_795_409_524_773_062,
         queue_start: -1,
+        secret: b"secret",
         script: b"/srv/app.wsgi",
         application_group: b"",
         callable: b"application",

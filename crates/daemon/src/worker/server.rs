@@ -226,6 +226,17 @@ impl Server {
     /// Answers a frame. Returns whether the connection can go on.
     fn answer(&self, connection: &mut Connection, frame: &OwnedFrame, thread: u32) -> bool {
         match frame.decode() {
+            Ok(ToWorker::Request(head)) if !self.group.secret.is(head.secret) => {
+                self.log.line(
+                    Level::Alert,
+                    34,
+                    format_args!(
+                        "A request to {} did not come from httpd: its secret is wrong.",
+                        self.group.name
+                    ),
+                );
+                false
+            }
             Ok(ToWorker::Request(head)) => match self.refusal(&head) {
                 Some(why) => reject(connection, frame.request(), why),
                 None => self.run(connection, frame.request(), &head, thread),
