@@ -23,7 +23,7 @@ mod source;
 
 pub(crate) use alias::ScriptAlias;
 pub(crate) use checks::check;
-pub(crate) use daemon::{DaemonDefinition, daemons};
+pub(crate) use daemon::{DaemonDefinition, ScriptOwner, daemons};
 pub(crate) use directory::DirConfig;
 pub(crate) use preload::Preload;
 pub(crate) use request::RequestConfig;

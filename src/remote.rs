@@ -8,9 +8,12 @@
 mod connection;
 mod exchange;
 pub(crate) mod groups;
+mod owner;
 mod response;
 
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use httpd::{Level, Request, RequestBody, Status};
@@ -48,6 +51,10 @@ pub(crate) fn serve<'r>(
 ) -> Result<Status, Refusal> {
     let groups = Groups::current();
     let group = find(request, &groups, config)?;
+    if let Some(owner) = group.script_owner {
+        let script = request.filename().unwrap_or_default().to_bytes();
+        owner::check(owner, Path::new(OsStr::from_bytes(script)))?;
+    }
     let mut client = RequestBody::new(request);
     let mut call = Call::new(request, config, environ, content_length, &mut client);
     call.read_small_body(content_length)?;

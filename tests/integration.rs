@@ -25,6 +25,8 @@ mod daemon_changes; // changed scripts and workers that are asked to go
 mod daemon_clients; // clients that are silent or leave
 #[path = "integration/daemon_once.rs"]
 mod daemon_once; // a request that a worker took is run once
+#[path = "integration/daemon_owner.rs"]
+mod daemon_owner; // whose scripts a process group runs
 #[path = "integration/daemon_sockets.rs"]
 mod daemon_sockets; // the sockets of process groups
 #[path = "integration/directives.rs"]

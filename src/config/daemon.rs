@@ -12,6 +12,7 @@ use std::time::Duration;
 use httpd::child_user::ChildUser;
 use httpd::{Parms, Refusal, Server, process};
 use nix::unistd::{Group, Uid, User};
+use serde::{Deserialize, Serialize};
 use wsgi_config::daemon_process::{DaemonOptions, DaemonProcess};
 
 use crate::Wsgi;
@@ -49,6 +50,16 @@ pub(crate) struct Daemon {
     group: Option<u32>,
     supplementary_groups: Option<Vec<u32>>,
     socket_owner: Option<u32>,
+    script_owner: Option<ScriptOwner>,
+}
+
+/// Whom the scripts of a group must belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ScriptOwner {
+    /// `script-user`
+    User(u32),
+    /// `script-group`
+    Group(u32),
 }
 
 /// As whom a worker runs.
@@ -94,8 +105,9 @@ impl Daemon {
             socket_owner: options
                 .socket_user
                 .as_deref()
-                .map(socket_owner)
+                .map(|name| uid("socket-user", name))
                 .transpose()?,
+            script_owner: script_owner(&options)?,
             name: c_string(name),
             options,
         };
@@ -166,6 +178,11 @@ impl<'s> DaemonDefinition<'s> {
             .unwrap_or_else(|| ChildUser::configured().uid)
     }
 
+    /// Whom its scripts must belong to.
+    pub(crate) fn script_owner(&self) -> Option<ScriptOwner> {
+        self.daemon.script_owner
+    }
+
     /// As whom its workers run: what it says itself, or as httpd's children do.
     pub(crate) fn user(&self) -> RunAs {
         let children = ChildUser::configured();
@@ -219,7 +236,7 @@ fn run_as(user: &User) -> RunAs {
     }
 }
 
-fn socket_owner(word: &[u8]) -> Result<u32, DaemonError> {
+fn uid(option: &'static str, word: &[u8]) -> Result<u32, DaemonError> {
     let name = String::from_utf8_lossy(word).into_owned();
     let found = numeric(&name).or_else(|| {
         User::from_name(&name)
@@ -228,10 +245,20 @@ fn socket_owner(word: &[u8]) -> Result<u32, DaemonError> {
             .map(|user| user.uid.as_raw())
     });
     found.ok_or(DaemonError::Unknown {
-        option: "socket-user",
+        option,
         name,
         kind: "user",
     })
+}
+
+/// Only one of the two can be given.
+fn script_owner(options: &DaemonOptions) -> Result<Option<ScriptOwner>, DaemonError> {
+    if let Some(name) = &options.script_user {
+        return uid("script-user", name).map(|uid| Some(ScriptOwner::User(uid)));
+    }
+    let gid = options.script_group.as_deref();
+    let gid = gid.map(|name| group("script-group", name)).transpose()?;
+    Ok(gid.map(ScriptOwner::Group))
 }
 
 fn group(option: &'static str, word: &[u8]) -> Result<u32, DaemonError> {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use control::{Secret, Slot, SlotState, Table};
 
 use super::connection::Connection;
+use crate::config::ScriptOwner;
 use crate::supervise::KeptGroup;
 
 /// The groups of the configuration in force.
@@ -30,6 +31,8 @@ pub(crate) struct Group {
     pub(crate) name: Vec<u8>,
     /// If it was defined in a virtual host: that host's `ServerName`.
     pub(crate) host: Option<Option<Vec<u8>>>,
+    /// Whom its scripts must belong to.
+    pub(super) script_owner: Option<ScriptOwner>,
     /// What its workers know us by.
     pub(super) secret: Secret,
     /// Where its slots listen.
@@ -81,6 +84,7 @@ impl Group {
         Ok(Self {
             name: kept.name().as_bytes().to_vec(),
             host: kept.host(),
+            script_owner: kept.script_owner(),
             secret: kept.secret().clone(),
             idle: sockets.iter().map(|_| Mutex::default()).collect(),
             sockets,

@@ -15,7 +15,7 @@ use httpd::Pool;
 use serde::{Deserialize, Serialize};
 
 use super::sockets::{self, Shape, SocketError};
-use crate::config::DaemonDefinition;
+use crate::config::{DaemonDefinition, ScriptOwner};
 
 /// The name of the bytes. It changes whenever [`Stored`] does.
 const KEY: &CStr = c"mod_wsgi:supervision:1";
@@ -44,6 +44,7 @@ pub(crate) struct KeptGroup {
     log: OwnedFd,
     table: Table,
     listeners: Vec<Listener>,
+    script_owner: Option<ScriptOwner>,
     connect_timeout: Option<Duration>,
     socket_timeout: Duration,
 }
@@ -70,6 +71,7 @@ struct StoredGroup {
     log: RawFd,
     table: RawFd,
     listeners: Vec<(PathBuf, RawFd)>,
+    script_owner: Option<ScriptOwner>,
     connect_timeout: Option<Duration>,
     socket_timeout: Duration,
 }
@@ -123,6 +125,7 @@ impl Stored {
                         socket: own(fd),
                     })
                     .collect(),
+                script_owner: group.script_owner,
                 connect_timeout: group.connect_timeout,
                 socket_timeout: group.socket_timeout,
             })
@@ -151,6 +154,7 @@ impl KeptGroup {
             table: Table::new(shape.slots()).map_err(SocketError::Table)?,
             log: definition.log().map_err(SocketError::Log)?,
             host: definition.host(),
+            script_owner: definition.script_owner(),
             connect_timeout: definition.options().connect_timeout,
             socket_timeout: definition.socket_timeout(),
             spec,
@@ -173,6 +177,7 @@ impl KeptGroup {
             },
             log: definition.log().map_err(SocketError::Log)?,
             host: definition.host(),
+            script_owner: definition.script_owner(),
             connect_timeout: definition.options().connect_timeout,
             socket_timeout: definition.socket_timeout(),
             ..self
@@ -224,6 +229,11 @@ impl KeptGroup {
         Table::map(self.table.as_fd().try_clone_to_owned()?, self.shape.slots())
     }
 
+    /// Whom its scripts must belong to.
+    pub(crate) fn script_owner(&self) -> Option<ScriptOwner> {
+        self.script_owner
+    }
+
     /// `connect-timeout`.
     pub(crate) fn connect_timeout(&self) -> Option<Duration> {
         self.connect_timeout
@@ -246,6 +256,7 @@ impl KeptGroup {
                 .iter()
                 .map(|listener| (listener.path.clone(), listener.socket.as_raw_fd()))
                 .collect(),
+            script_owner: self.script_owner,
             connect_timeout: self.connect_timeout,
             socket_timeout: self.socket_timeout,
         }

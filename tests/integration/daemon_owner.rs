@@ -1,0 +1,89 @@
+//! `script-user` and `script-group`: whose scripts a process group runs.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use nix::unistd::{Gid, Group, Uid, User};
+use testkit::{Httpd, Site};
+
+use crate::apps::answering;
+
+/// A site with one group that accepts what the tests write, and one that does not. `option` is
+/// `script-user` or `script-group`, `owner` finds the name of the right owner, and `stranger` is
+/// somebody else.
+fn site(option: &str, owner: fn(&Path) -> String, stranger: &str) -> Httpd {
+    let site = Site::new().script("a.wsgi", &answering("ran"));
+    let owner = owner(&site.path("wsgi/a.wsgi"));
+    site.config(&format!(
+        "WSGIDaemonProcess right {option}={owner}
+         WSGIDaemonProcess wrong {option}={stranger}
+         WSGIScriptAlias /right ${{WSGI}}/a.wsgi process-group=right
+         WSGIScriptAlias /wrong ${{WSGI}}/a.wsgi process-group=wrong"
+    ))
+    .start()
+}
+
+fn users() -> Httpd {
+    site("script-user", user, "nobody")
+}
+
+fn groups() -> Httpd {
+    site("script-group", group, "nogroup")
+}
+
+fn user(path: &Path) -> String {
+    let uid = fs::metadata(path).expect("a file").uid();
+    let user = User::from_uid(Uid::from_raw(uid)).expect("the users");
+    user.expect("a user").name
+}
+
+fn group(path: &Path) -> String {
+    let gid = fs::metadata(path).expect("a file").gid();
+    let group = Group::from_gid(Gid::from_raw(gid)).expect("the groups");
+    group.expect("a group").name
+}
+
+/// Adds write permission for some to the script, or its directory.
+fn let_write(server: &Httpd, path: &str, who: u32) {
+    let path = server.site().path(path);
+    let mode = fs::metadata(&path).expect("a file").mode();
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode | who)).expect("our own file");
+}
+
+#[test]
+fn the_right_user_is_needed() {
+    let server = users();
+    assert_eq!(server.get("/right").text(), "ran");
+    assert_eq!(server.get("/wrong").status, 403);
+}
+
+#[test]
+fn the_right_group_is_needed() {
+    let server = groups();
+    assert_eq!(server.get("/right").text(), "ran");
+    assert_eq!(server.get("/wrong").status, 403);
+}
+
+#[test]
+fn with_a_user_nobody_else_may_write_to_script_or_directory() {
+    for (path, who) in [
+        ("wsgi/a.wsgi", 0o020),
+        ("wsgi/a.wsgi", 0o002),
+        ("wsgi", 0o020),
+    ] {
+        let server = users();
+        assert_eq!(server.get("/right").text(), "ran");
+        let_write(&server, path, who);
+        assert_eq!(server.get("/right").status, 403, "{path} {who:o}");
+    }
+}
+
+#[test]
+fn with_a_group_its_members_may_write() {
+    let server = groups();
+    let_write(&server, "wsgi/a.wsgi", 0o020);
+    assert_eq!(server.get("/right").text(), "ran");
+    let_write(&server, "wsgi/a.wsgi", 0o002);
+    assert_eq!(server.get("/right").status, 403);
+}
