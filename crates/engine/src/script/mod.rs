@@ -145,18 +145,24 @@ impl<'py> Visit<'_, 'py> {
         modules.item(slot.module_name(self.py)).ok().flatten()
     }
 
+    /// Whether the module can be used: loaded to its end, and not to be loaded anew.
     fn is_current(&self, module: &Object<'py>) -> bool {
-        !self.script.reload || (self.is_unchanged(module) && !self.is_reload_required(module))
+        let Some(stamp) = self.stamp(module) else {
+            return false;
+        };
+        !self.script.reload || (self.is_unchanged(stamp) && !self.is_reload_required(module))
+    }
+
+    /// The modification time that a module is stamped with when it is loaded. A module that another
+    /// thread is still executing is in `sys.modules` already, but has none.
+    fn stamp(&self, module: &Object<'py>) -> Option<i64> {
+        let stamp = module.module_item(self.interpreter.names().mtime.bind(self.py));
+        stamp.ok().flatten().and_then(|mtime| mtime.to_i64().ok())
     }
 
     /// Whether the file is the one that was loaded. The request may have looked at it before another
     /// thread loaded a newer one, so a difference is verified.
-    fn is_unchanged(&self, module: &Object<'py>) -> bool {
-        let loaded = module.module_item(self.interpreter.names().mtime.bind(self.py));
-        let loaded = loaded.ok().flatten().and_then(|mtime| mtime.to_i64().ok());
-        let Some(loaded) = loaded else {
-            return false;
-        };
+    fn is_unchanged(&self, loaded: i64) -> bool {
         let path = self.path();
         self.mtime == Some(loaded) || self.py.detach(|_| stat(path)) == Some(loaded)
     }

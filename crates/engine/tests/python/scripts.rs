@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use engine_abi::{Bytes, Outcome, Script};
 
-use crate::memory::{App, engine, server_log};
+use crate::memory::{App, Asked, engine, server_log};
 use crate::telling;
 
 /// How often the log says that a script was loaded, or loaded again.
@@ -47,6 +47,15 @@ fn a_script_is_loaded_once_for_each_group() {
 
 #[test]
 fn while_one_thread_loads_the_others_wait() {
+    all_wait_for_one(|asked| asked.group("slow"));
+}
+
+#[test]
+fn without_reloading_the_others_wait_too() {
+    all_wait_for_one(|asked| asked.group("slow-and-kept").without_reloading());
+}
+
+fn all_wait_for_one(how: impl Fn(Asked) -> Asked + Sync) {
     // The script's import starts a thread and waits for it, as some libraries do.
     let app = App::new(&format!(
         "
@@ -62,7 +71,7 @@ thread.join()
         for _ in 0..8 {
             scope.spawn(|| {
                 together.wait();
-                assert_eq!(app.ask().group("slow").answer().text(), "loaded");
+                assert_eq!(how(app.ask()).answer().text(), "loaded");
             });
         }
     });
