@@ -57,7 +57,7 @@ pub(crate) fn serve<'r>(
     }
     let mut client = RequestBody::new(request);
     let mut call = Call::new(request, config, environ, content_length, &mut client);
-    call.read_small_body(content_length)?;
+    call.read_small_body(content_length);
     if call.client.is_answered() {
         return Ok(Status::FILTER_ERROR);
     }
@@ -153,14 +153,14 @@ impl<'c, 'r> Call<'c, 'r> {
     }
 
     /// Reads a body that is small, unless the client waits to be told to send it.
-    fn read_small_body(&mut self, length: Option<u64>) -> Result<(), Refusal> {
+    fn read_small_body(&mut self, length: Option<u64>) {
         if !self.request.has_body() {
             self.body_end = Some(Ok(()));
-            return Ok(());
+            return;
         }
         let small = length.is_some_and(|length| length <= SMALL_BODY);
         if !small || self.request.expects_continue() {
-            return Ok(());
+            return;
         }
         let mut piece = [0; 8192];
         self.body_end = loop {
@@ -179,7 +179,6 @@ impl<'c, 'r> Call<'c, 'r> {
                 break None;
             }
         };
-        Ok(())
     }
 
     /// Sends the request to one worker after the other until one has answered.
@@ -188,56 +187,31 @@ impl<'c, 'r> Call<'c, 'r> {
         let mut deadline = group.connect_timeout.map(|patience| begin + patience);
         let mut tried = Vec::new();
         loop {
-            let Some(slot) = group.choose(&tried) else {
-                if tried.is_empty() {
-                    return Err(self.unavailable(
-                        group,
-                        "none of its workers starts; see the earlier \
-                        messages of its supervisor",
-                    ));
-                }
-                if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                    return Err(self.unavailable(
-                        group,
-                        "no worker took the request in the time that \
-                        connect-timeout allows",
-                    ));
-                }
-                // All have just refused, because all are being replaced.
-                tried.clear();
-                std::thread::sleep(PAUSE);
-                continue;
-            };
-            match self.attempt(group, slot)? {
-                Attempt::Answered(status) => return Ok(status),
-                Attempt::NotRun(Reason::Connect(Errno::EAGAIN)) => {
-                    return Err(self.unavailable(
-                        group,
-                        "its queue stayed full for as long as \
-                        connect-timeout allows; give it more processes or threads, or a longer \
-                        listen-backlog",
-                    ));
-                }
-                Attempt::NotRun(Reason::Connect(error @ (Errno::EACCES | Errno::EPERM))) => {
-                    return Err(self.unavailable(
-                        group,
-                        &format!("its socket cannot be reached ({error}); see WSGISocketPrefix"),
-                    ));
-                }
-                Attempt::NotRun(Reason::Connect(_)) => tried.push(slot),
-                Attempt::NotRun(Reason::Reset) => {}
-                Attempt::NotRun(Reason::Leaving) => {
-                    // Its successor is on its way, and may take long to load what it serves.
-                    deadline = deadline.map(|time| time.max(begin + group.socket_timeout));
+            match group.choose(&tried) {
+                None if tried.is_empty() => return Err(self.unavailable(group, NONE_STARTS)),
+                None => {
+                    // All have just refused, because all are being replaced.
+                    tried.clear();
                     std::thread::sleep(PAUSE);
                 }
+                Some(slot) => match self.attempt(group, slot)? {
+                    Attempt::Answered(status) => return Ok(status),
+                    Attempt::NotRun(Reason::Connect(error)) => {
+                        if let Some(why) = hopeless(error) {
+                            return Err(self.unavailable(group, &why));
+                        }
+                        tried.push(slot);
+                    }
+                    Attempt::NotRun(Reason::Reset) => {}
+                    Attempt::NotRun(Reason::Leaving) => {
+                        // Its successor is on its way, and may take long to load what it serves.
+                        deadline = deadline.map(|time| time.max(begin + group.socket_timeout));
+                        std::thread::sleep(PAUSE);
+                    }
+                },
             }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                return Err(self.unavailable(
-                    group,
-                    "no worker took the request in the time that \
-                    connect-timeout allows",
-                ));
+                return Err(self.unavailable(group, NOBODY_TOOK_IT));
             }
         }
     }
@@ -427,6 +401,27 @@ impl<'c, 'r> Call<'c, 'r> {
             return Ok(Attempt::Answered(Status::OK));
         }
         Err(Refusal::new(status, id, text))
+    }
+}
+
+/// Why a group is not available: every slot is down.
+const NONE_STARTS: &str = "none of its workers starts; see the earlier messages of its supervisor";
+
+/// Why a group is not available: time is up.
+const NOBODY_TOOK_IT: &str = "no worker took the request in the time that connect-timeout allows";
+
+/// What to say of a failure to connect that no other attempt would mend.
+fn hopeless(error: Errno) -> Option<String> {
+    match error {
+        Errno::EAGAIN => Some(
+            "its queue stayed full for as long as connect-timeout allows; give it more processes \
+             or threads, or a longer listen-backlog"
+                .to_owned(),
+        ),
+        Errno::EACCES | Errno::EPERM => Some(format!(
+            "its socket cannot be reached ({error}); see WSGISocketPrefix"
+        )),
+        _ => None,
     }
 }
 
