@@ -22,9 +22,9 @@ const PANELS: [Panel; 2] = [
     },
 ];
 /// How long the bar of the reference is.
-const UNIT: f64 = 105.0;
+const UNIT: f64 = 70.0;
 /// How long a bar can be; beyond it is room for the labels.
-const LONGEST: f64 = 3.0 * UNIT;
+const LONGEST: f64 = 4.5 * UNIT;
 const TOP: usize = 84;
 const BAR: usize = 15;
 const GAP: usize = 16;
@@ -144,5 +144,53 @@ fn microseconds(value: f64) -> String {
         format!("{value:.0} µs")
     } else {
         format!("{:.1} ms", value / 1000.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cases::CASES;
+    use crate::results::Sample;
+
+    fn chart(rates: [f64; 2]) -> String {
+        let targets = [Target::Reference, Target::Ours];
+        let mut results = Results::new(&[&CASES[0]], targets.into_iter());
+        for (target, requests_per_second) in targets.into_iter().zip(rates) {
+            let sample = Sample {
+                requests_per_second,
+                p99: 1.0,
+                cpu: 50.0,
+            };
+            results.add(&CASES[0], target, sample);
+        }
+        of(&results)
+    }
+
+    #[test]
+    fn the_bar_of_the_reference_is_the_unit() {
+        let svg = chart([10_000.0, 20_000.0]);
+        assert!(
+            svg.contains("width=\"70.0\" height=\"13\" fill=\"#e08a3c\""),
+            "{svg}"
+        );
+        assert!(
+            svg.contains("width=\"140.0\" height=\"13\" fill=\"#2f6fb0\""),
+            "{svg}"
+        );
+        assert!(svg.contains(">20.0k</text>"), "{svg}");
+    }
+
+    #[test]
+    fn a_bar_that_is_too_long_is_broken() {
+        let svg = chart([1_000.0, 20_000.0]);
+        assert!(
+            svg.contains("width=\"315.0\" height=\"13\" fill=\"#2f6fb0\""),
+            "{svg}"
+        );
+        assert!(
+            svg.contains("width=\"4.0\" height=\"13\" fill=\"#fff\""),
+            "{svg}"
+        );
     }
 }
