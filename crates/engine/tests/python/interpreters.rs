@@ -119,7 +119,9 @@ def application(environ, start_response):
             .text()
     };
     std::thread::scope(|scope| {
-        scope.spawn(|| assert_eq!(keep(), "0"));
+        let thread = scope.spawn(|| assert_eq!(keep(), "0"));
+        // Joined, and not only left to the scope, which does not wait for thread-local destructors.
+        thread.join().expect("the right answer");
     });
     // What the thread kept was destroyed with it.
     assert_eq!(app.ask().group("leaving").answer().text(), "1");
