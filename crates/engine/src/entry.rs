@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine_abi::{
-    ABI_VERSION, Bytes, Engine, Host, Level, Outcome, ProcessConfig, Request, RequestHandle, Script,
+    ABI_VERSION, Bytes, Call, Called, Engine, Host, Level, Outcome, ProcessConfig, Request,
+    RequestHandle, Script,
 };
 
 use crate::activity;
+use crate::hook::{self, Answer};
 use crate::host::{self, Exchange};
 use crate::interpreter::{self, CreateError, GroupName, Interpreter};
 use crate::log;
@@ -25,6 +27,7 @@ static ENGINE: Engine = Engine {
     start,
     preload,
     handle,
+    call,
     probe,
     stop,
 };
@@ -96,6 +99,24 @@ unsafe extern "C" fn handle(request: *const Request<'_>, handle: RequestHandle) 
     outcome
 }
 
+unsafe extern "C" fn call(call: *const Call<'_>, handle: RequestHandle) -> Called {
+    // SAFETY: the call lives until we return, and so does the handle, which is closed by then.
+    let (call, exchange) = unsafe { (&*call, Arc::new(Exchange::open(handle))) };
+    // SAFETY: a host calls without a GIL; the thread is attached only inside what takes this.
+    let mut detached = unsafe { Detached::assume() };
+    let called = catch(|| {
+        let answers = run_hook(&mut detached, call, &exchange);
+        answers.map(|answers| answers.iter().for_each(|answer| answer.deliver(call)))
+    });
+    let called = called.unwrap_or_else(|panicked| {
+        report_fault(&detached, Some(&exchange), &panicked);
+        Err(Called::FAILED)
+    });
+    exchange.finish_lines(&detached);
+    exchange.close(&detached);
+    called.err().unwrap_or(Called::OK)
+}
+
 unsafe extern "C" fn probe() -> c_int {
     status(|detached| {
         let _inside = activity::enter().ok_or(())?;
@@ -118,15 +139,37 @@ fn serve(detached: &mut Detached, request: &Request<'_>, exchange: &Arc<Exchange
     let Some(_inside) = activity::enter() else {
         return Outcome::refused(503);
     };
-    let group = request.script.application_group.or_empty();
-    let interpreter = match interpreter::find(detached, group) {
-        Ok(interpreter) => interpreter,
-        Err(error) => {
-            report_no_interpreter(detached, Some(exchange), group, &error);
-            return Outcome::refused(500);
-        }
-    };
-    run(detached, interpreter, request, exchange).finish(detached)
+    match interpreter_of(detached, &request.script, exchange) {
+        Some(interpreter) => run(detached, interpreter, request, exchange).finish(detached),
+        None => Outcome::refused(500),
+    }
+}
+
+/// Calls functions of a script on the calling thread.
+fn run_hook(
+    detached: &mut Detached,
+    call: &Call<'_>,
+    exchange: &Arc<Exchange>,
+) -> Result<Vec<Answer>, Called> {
+    let _inside = activity::enter().ok_or(Called::FAILED)?;
+    let interpreter = interpreter_of(detached, &call.script, exchange).ok_or(Called::FAILED)?;
+    let mtime = script::modification_time(&call.script);
+    interpreter.attach(detached, |py| {
+        hook::call(py, interpreter, call, mtime, exchange)
+    })
+}
+
+/// The interpreter that a request's script runs in. If there is none, the log says why.
+fn interpreter_of(
+    detached: &Detached,
+    script: &Script<'_>,
+    exchange: &Exchange,
+) -> Option<&'static Interpreter> {
+    let group = script.application_group.or_empty();
+    let interpreter = interpreter::find(detached, group);
+    interpreter
+        .inspect_err(|error| report_no_interpreter(detached, Some(exchange), group, error))
+        .ok()
 }
 
 /// Runs the application. What is left to do after that needs no GIL.

@@ -139,6 +139,16 @@ impl Exchange {
         }
     }
 
+    /// Asks the host something about the request; `None` when that is over.
+    pub(crate) fn ask<R>(
+        &self,
+        detached: &Detached,
+        question: impl FnOnce(RequestHandle) -> R,
+    ) -> Option<R> {
+        let handle = self.handle(detached);
+        handle.map(|Handle(request)| question(request))
+    }
+
     /// The handle, for one call. Detached, because the thread that has it may be blocked in the
     /// host.
     fn handle(&self, _: &Detached) -> MutexGuard<'_, Option<Handle>> {

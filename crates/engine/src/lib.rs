@@ -13,6 +13,7 @@
 //! - `interpreter`: the interpreters, and how a thread attaches to one
 //! - `script`: loading the application's file, and loading it again when it has changed
 //! - `wsgi`: PEP 3333, from the environ to the end of the response
+//! - `hook`: functions of scripts that decide about a request before an application has it
 //! - `log`: the log streams, and how exceptions are reported
 //! - `modules`: the modules `mod_wsgi` and `apache`
 //! - `python`: the safe layer over CPython's C API on which all of this stands
@@ -24,6 +25,7 @@ compile_error!(
 
 mod activity;
 mod entry;
+mod hook;
 mod host;
 mod interpreter;
 mod log;

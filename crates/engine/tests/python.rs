@@ -9,6 +9,8 @@
 #[expect(dead_code, unreachable_pub, reason = "shared by test binaries")]
 mod memory;
 
+#[path = "python/hook.rs"]
+mod hook;
 #[path = "python/interpreters.rs"]
 mod interpreters;
 #[path = "python/modules.rs"]

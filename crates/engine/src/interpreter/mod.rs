@@ -19,6 +19,7 @@ use std::fmt;
 
 use pyo3_ffi as ffi;
 
+use crate::hook;
 use crate::log;
 use crate::modules::Modules;
 use crate::process;
@@ -49,6 +50,7 @@ pub(crate) struct Contents {
     pub(crate) modules: Modules,
     pub(crate) log: log::Streams,
     pub(crate) wsgi: wsgi::State,
+    pub(crate) hook: hook::State,
     pub(crate) names: Names,
 }
 
@@ -77,6 +79,11 @@ impl Interpreter {
     /// The state of the WSGI layer.
     pub(crate) fn wsgi(&self) -> &wsgi::State {
         &self.contents.wsgi
+    }
+
+    /// The state of the layer that calls scripts beside applications.
+    pub(crate) fn hook(&self) -> &hook::State {
+        &self.contents.hook
     }
 
     /// The log streams.

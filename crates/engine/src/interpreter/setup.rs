@@ -3,6 +3,7 @@
 use engine_abi::Level;
 
 use super::{Contents, Names};
+use crate::hook;
 use crate::log::{self, Streams};
 use crate::modules::{self, Modules};
 use crate::process;
@@ -29,6 +30,7 @@ pub(super) fn furnish<'py>(py: Attached<'py>, group: &[u8]) -> Result<'py, Conte
     }
     Ok(Contents {
         wsgi: wsgi::State::create(module)?,
+        hook: hook::State::create(module)?,
         names: Names::create(py)?,
         log,
         modules,

@@ -101,7 +101,7 @@ impl<'py> Visit<'_, 'py> {
 
     /// The id of a message: outside a request the next number is used.
     fn id(&self, id: u16) -> u16 {
-        id + u16::from(self.request.is_none())
+        id + u16::from(self.exchange.is_none())
     }
 }
 

@@ -80,12 +80,31 @@ pub(crate) fn application<'py>(
         interpreter,
         script: &request.script,
         mtime,
-        request: Some((exchange, request.resource.or_empty())),
+        exchange: Some(exchange),
+        resource: Some(request.resource.or_empty()),
     };
-    let slot = interpreter.scripts().slot(py, visit.path());
-    let slot = slot.map_err(|raised| visit.report(&raised))?;
+    let slot = visit.slot()?;
     let module = visit.module(&slot)?;
     visit.callable(&slot, &module, request.callable.or_empty())
+}
+
+/// The module that a script is, for its functions beside an application; loaded if need be.
+pub(crate) fn module<'py>(
+    py: Attached<'py>,
+    interpreter: &'static Interpreter,
+    script: &Script<'_>,
+    mtime: Option<i64>,
+    exchange: &Arc<Exchange>,
+) -> std::result::Result<Owned<'py>, ScriptError> {
+    let visit = Visit {
+        py,
+        interpreter,
+        script,
+        mtime,
+        exchange: Some(exchange),
+        resource: None,
+    };
+    visit.module(&*visit.slot()?)
 }
 
 /// Loads a script before its first request.
@@ -99,11 +118,10 @@ pub(crate) fn preload(
         interpreter,
         script,
         mtime: modification_time(script),
-        request: None,
+        exchange: None,
+        resource: None,
     };
-    let slot = interpreter.scripts().slot(py, visit.path());
-    let slot = slot.map_err(|raised| visit.report(&raised))?;
-    visit.module(&slot).map(drop)
+    visit.module(&*visit.slot()?).map(drop)
 }
 
 /// A script, and who asks for it.
@@ -112,8 +130,10 @@ struct Visit<'a, 'py> {
     interpreter: &'static Interpreter,
     script: &'a Script<'a>,
     mtime: Option<i64>,
-    /// The request and its resource; none while preloading.
-    request: Option<(&'a Arc<Exchange>, &'a [u8])>,
+    /// The request; none while preloading.
+    exchange: Option<&'a Arc<Exchange>>,
+    /// What the script is asked about; none if it is not asked.
+    resource: Option<&'a [u8]>,
 }
 
 impl<'py> Visit<'_, 'py> {
@@ -121,8 +141,13 @@ impl<'py> Visit<'_, 'py> {
         self.script.path.or_empty()
     }
 
+    fn slot(&self) -> std::result::Result<Arc<Slot>, ScriptError> {
+        let slot = self.interpreter.scripts().slot(self.py, self.path());
+        slot.map_err(|raised| self.report(&raised))
+    }
+
     /// The script's module, up to date.
-    fn module(&self, slot: &Arc<Slot>) -> std::result::Result<Owned<'py>, ScriptError> {
+    fn module(&self, slot: &Slot) -> std::result::Result<Owned<'py>, ScriptError> {
         loop {
             let judged = self.loaded(slot);
             if let Some(module) = judged.as_ref().filter(|module| self.is_current(module)) {
@@ -169,7 +194,7 @@ impl<'py> Visit<'_, 'py> {
 
     /// Asks the script itself: a script can define `reload_required(resource)`.
     fn is_reload_required(&self, module: &Object<'py>) -> bool {
-        let Some((_, resource)) = self.request else {
+        let Some(resource) = self.resource else {
             return false;
         };
         self.ask_reload_required(module, resource)
@@ -217,15 +242,15 @@ impl<'py> Visit<'_, 'py> {
     }
 
     fn log_line(&self, level: Level, id: u16, text: &str) {
-        match self.request {
-            Some((exchange, _)) => log::line(self.py, exchange, level, id, text),
+        match self.exchange {
+            Some(exchange) => log::line(self.py, exchange, level, id, text),
             None => log::notice(self.py, level, id, text),
         }
     }
 
     fn log_exception(&self, raised: &crate::python::Raised<'py>) {
-        match self.request {
-            Some((exchange, _)) => log::exception(self.py, exchange, self.path(), raised),
+        match self.exchange {
+            Some(exchange) => log::exception(self.py, exchange, self.path(), raised),
             None => log::script_exception(self.py, self.path(), raised),
         }
     }

@@ -126,6 +126,32 @@ impl Environs {
         Ok(environ)
     }
 
+    /// Builds the environ of a hook: variables and the log, and nothing of WSGI.
+    pub(super) fn build_plain<'py>(
+        &self,
+        variables: &[Pair<'_>],
+        errors: &Object<'py>,
+        request_rec: *mut c_void,
+    ) -> Result<'py, Owned<'py>> {
+        let py = errors.py();
+        let environ = py.dict()?;
+        for variable in variables {
+            let (name, value) = (variable.name.or_empty(), variable.value.get());
+            let known = self.names.known(name);
+            let key = match known {
+                Some(known) => known.key.bind(py).owned(),
+                None => self.names.key(py, name)?,
+            };
+            match known.map(|known| known.kind) {
+                Some(Kind::PlacedPath(_)) => set(&environ, &key, value, |p| decode_path(py, p))?,
+                _ => set(&environ, &key, value, |value| py.latin1(value))?,
+            }
+        }
+        environ.set_item(self.keys.errors.bind(py), errors)?;
+        self.set_request_rec(&environ, request_rec)?;
+        Ok(environ)
+    }
+
     fn set_variables<'py>(&self, environ: &Object<'py>, variables: &[Pair<'_>]) -> Result<'py, ()> {
         let py = environ.py();
         let mut unset = ALL_PLACES;
@@ -189,11 +215,19 @@ impl Environs {
                 environ.set_item(key.bind(py), &seconds)?;
             }
         }
-        if !request.request_rec.is_null() {
-            let capsule = capsule(py, request.request_rec)?;
-            environ.set_item(keys.request_rec.bind(py), &capsule)?;
+        self.set_request_rec(environ, request.request_rec)
+    }
+
+    fn set_request_rec<'py>(
+        &self,
+        environ: &Object<'py>,
+        request_rec: *mut c_void,
+    ) -> Result<'py, ()> {
+        if request_rec.is_null() {
+            return Ok(());
         }
-        Ok(())
+        let py = environ.py();
+        environ.set_item(self.keys.request_rec.bind(py), &*capsule(py, request_rec)?)
     }
 }
 

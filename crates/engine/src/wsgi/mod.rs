@@ -22,9 +22,10 @@ mod response;
 mod start_response;
 mod validate;
 
+use std::ffi::c_void;
 use std::sync::Arc;
 
-use engine_abi::{Outcome, Request};
+use engine_abi::{Outcome, Pair, Request};
 
 use self::delivery::Rest;
 use self::environ::Environs;
@@ -69,6 +70,16 @@ impl State {
             file_wrapper,
             close: py.intern(c"close")?,
         })
+    }
+
+    /// An environ without what is WSGI's: for functions that are called beside an application.
+    pub(crate) fn plain_environ<'py>(
+        &self,
+        variables: &[Pair<'_>],
+        errors: &Object<'py>,
+        request_rec: *mut c_void,
+    ) -> Result<'py, Owned<'py>> {
+        self.environs.build_plain(variables, errors, request_rec)
     }
 }
 

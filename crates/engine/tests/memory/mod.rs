@@ -1,5 +1,7 @@
 //! A host in memory, and the engine started on it: once, for all tests of a process.
 
+mod call;
+
 use std::ffi::{c_int, c_void};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
