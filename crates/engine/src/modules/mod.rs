@@ -6,6 +6,7 @@ mod apache;
 mod restricted;
 mod shutdown;
 mod signals;
+mod timeout;
 
 use std::ffi::CStr;
 
@@ -28,6 +29,7 @@ pub(crate) struct Modules {
     mod_wsgi: Stored,
     /// `mod_wsgi.shutdown_callbacks`, the very list.
     shutdown_callbacks: Stored,
+    request_timeout: Stored,
 }
 
 impl Modules {
@@ -36,17 +38,27 @@ impl Modules {
         let module = new_module(py, c"mod_wsgi")?;
         describe(&module, group)?;
         let shutdown_callbacks = shutdown::define(&module)?;
+        let request_timeout = timeout::define(&module)?;
         install(&module, c"mod_wsgi")?;
         apache::create(py)?;
         Ok(Self {
             mod_wsgi: module.into_stored(),
             shutdown_callbacks,
+            request_timeout,
         })
     }
 
     /// The module `mod_wsgi`.
     pub(crate) const fn mod_wsgi<'a, 'py: 'a>(&'a self, py: Attached<'py>) -> &'a Object<'py> {
         self.mod_wsgi.bind(py)
+    }
+
+    /// The type `mod_wsgi.RequestTimeout` of this interpreter.
+    pub(crate) const fn request_timeout<'a, 'py: 'a>(
+        &'a self,
+        py: Attached<'py>,
+    ) -> &'a Object<'py> {
+        self.request_timeout.bind(py)
     }
 }
 

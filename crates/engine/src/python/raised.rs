@@ -1,6 +1,6 @@
 //! Python exceptions as Rust errors.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 use pyo3_ffi as ffi;
 
@@ -17,6 +17,8 @@ pub(crate) struct Raised<'py> {
 /// The built-in exceptions that the engine raises or asks for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Exception {
+    /// `BaseException`
+    Base,
     /// `ConnectionResetError`
     ConnectionResetError,
     /// `ModuleNotFoundError`
@@ -127,6 +129,7 @@ impl Exception {
         // SAFETY: the statics are set once Python is initialised and never change.
         unsafe {
             match self {
+                Self::Base => ffi::PyExc_BaseException,
                 Self::ConnectionResetError => ffi::PyExc_ConnectionResetError,
                 Self::ModuleNotFoundError => ffi::PyExc_ModuleNotFoundError,
                 Self::OsError => ffi::PyExc_OSError,
@@ -143,8 +146,25 @@ impl Exception {
 }
 
 impl<'py> Attached<'py> {
+    /// A new exception type; `name` is its full name.
+    pub(crate) fn exception_type(
+        self,
+        name: &CStr,
+        doc: &CStr,
+        base: Exception,
+    ) -> Result<'py, Owned<'py>> {
+        let (name, doc) = (name.as_ptr(), doc.as_ptr());
+        // SAFETY: the texts are NUL-terminated, and copied; the base is an exception; the thread is
+        // attached.
+        let made = unsafe {
+            ffi::PyErr_NewExceptionWithDoc(name, doc, base.as_ptr(), std::ptr::null_mut())
+        };
+        // SAFETY: the reference is new or an exception is set.
+        unsafe { Owned::steal(self, made) }
+    }
+
     /// Warns with a `DeprecationWarning`, which a filter may turn into an exception.
-    pub(crate) fn warn_deprecated(self, message: &std::ffi::CStr) -> Result<'py, ()> {
+    pub(crate) fn warn_deprecated(self, message: &CStr) -> Result<'py, ()> {
         // SAFETY: the category is a warning, the message NUL-terminated, the thread attached.
         let status =
             unsafe { ffi::PyErr_WarnEx(ffi::PyExc_DeprecationWarning, message.as_ptr(), 1) };

@@ -24,8 +24,8 @@ pub(super) enum Rest {
     Finish(Vec<u8>),
     /// Nothing.
     Over(Outcome),
-    /// Letting the client see that the application failed.
-    Fail,
+    /// Letting the client see that the application failed: by this status, if it can be told.
+    Fail(u16),
 }
 
 impl Rest {
@@ -34,7 +34,7 @@ impl Rest {
         match self {
             Self::Finish(data) => response.finish(detached, &[Bytes::new(&data)]),
             Self::Over(outcome) => outcome,
-            Self::Fail => response.fail(),
+            Self::Fail(status) => response.fail(status),
         }
     }
 }

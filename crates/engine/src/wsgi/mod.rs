@@ -25,7 +25,7 @@ mod validate;
 use std::ffi::c_void;
 use std::sync::Arc;
 
-use engine_abi::{Outcome, Pair, Request};
+use engine_abi::{Level, Outcome, Pair, Request};
 
 use self::delivery::Rest;
 use self::environ::Environs;
@@ -104,6 +104,7 @@ impl Ending {
 
 /// A request that an application answers.
 struct Call<'a> {
+    interpreter: &'static Interpreter,
     state: &'static State,
     request: &'a Request<'a>,
     response: Arc<Response>,
@@ -117,11 +118,12 @@ pub(crate) fn run(
     exchange: &Arc<Exchange>,
 ) -> Ending {
     let call = Call {
+        interpreter,
         state: interpreter.wsgi(),
         request,
         response: Arc::new(Response::new(Arc::clone(exchange), is_for_head(request))),
     };
-    let rest = match call.make(application, interpreter) {
+    let rest = match call.make(application) {
         Ok(result) => call.deliver(&result),
         Err(raised) => call.fail(&raised),
     };
@@ -133,14 +135,10 @@ pub(crate) fn run(
 
 impl Call<'_> {
     /// Calls the application.
-    fn make<'py>(
-        &self,
-        application: &Object<'py>,
-        interpreter: &'static Interpreter,
-    ) -> Result<'py, Owned<'py>> {
+    fn make<'py>(&self, application: &Object<'py>) -> Result<'py, Owned<'py>> {
         let (py, state) = (application.py(), self.state);
         let exchange = self.response.exchange();
-        let errors = log::errors(py, interpreter, exchange)?;
+        let errors = log::errors(py, self.interpreter, exchange)?;
         let input = Input::new(Arc::clone(exchange), self.request.content_length);
         let input = state.input.instantiate(py, input)?;
         let environ = state.environs.build(self.request, &input, &errors)?;
@@ -152,17 +150,32 @@ impl Call<'_> {
     /// Reports what the application, or building its environ, has raised.
     fn fail(&self, raised: &Raised<'_>) -> Rest {
         self.report(raised);
-        Rest::Fail
+        Rest::Fail(if self.is_timeout(raised) { 504 } else { 500 })
     }
 
     fn report(&self, raised: &Raised<'_>) {
+        let (py, exchange) = (raised.value().py(), self.response.exchange());
+        if self.is_timeout(raised) {
+            // Not the application's fault, and whoever has raised it has said so.
+            let text = if self.response.is_sent() {
+                "Request interrupted by RequestTimeout after headers sent; response truncated."
+            } else {
+                "Request interrupted by RequestTimeout; thread recovered."
+            };
+            log::line(py, exchange, Level::Info, 0, text);
+            return;
+        }
         let script = self.request.script.path.or_empty();
-        log::exception(
-            raised.value().py(),
-            self.response.exchange(),
-            script,
-            raised,
-        );
+        log::exception(py, exchange, script, raised);
+    }
+
+    /// Whether the request was interrupted because it took too long.
+    fn is_timeout(&self, raised: &Raised<'_>) -> bool {
+        let timeout = self
+            .interpreter
+            .modules()
+            .request_timeout(raised.value().py());
+        raised.value().is_instance_of(timeout)
     }
 }
 

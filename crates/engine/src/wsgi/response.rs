@@ -142,12 +142,13 @@ impl Response {
         self.outcome(detached, sent)
     }
 
-    /// How the request ends when the application has failed.
-    pub(super) fn fail(&self) -> Outcome {
+    /// How the request ends when the application has failed: with `status`, if that can still be
+    /// told the client.
+    pub(super) fn fail(&self, status: u16) -> Outcome {
         if self.is_sent() {
             Outcome::truncated()
         } else {
-            Outcome::refused(500)
+            Outcome::refused(status)
         }
     }
 

@@ -70,3 +70,13 @@ fn subscriptions_return_the_callback() {
     );
     assert_eq!(told, "True");
 }
+
+#[test]
+fn request_timeout_is_an_exception_that_except_exception_does_not_catch() {
+    let facts = "[mod_wsgi.RequestTimeout.__mro__[1:], mod_wsgi.RequestTimeout.__module__]";
+    let told = told("", "mod_wsgi", facts);
+    assert_eq!(
+        told,
+        "[(<class 'BaseException'>, <class 'object'>), 'mod_wsgi']"
+    );
+}

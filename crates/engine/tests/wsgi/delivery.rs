@@ -373,3 +373,31 @@ def application(environ, start_response):
         }
     });
 }
+
+#[test]
+fn a_request_that_took_too_long_is_no_failure_of_the_application() {
+    let timeout = "raise mod_wsgi.RequestTimeout";
+    let early = format!("def application(environ, start_response): {timeout}");
+    let at_first = "    start_response('200 OK', [])";
+    let answers = [
+        (early.clone(), 504),
+        (format!("{SENDER}{at_first}\n    {timeout}"), 504),
+        (format!("{SENDER}{at_first}(b'sent')\n    {timeout}"), 0),
+    ];
+    for (source, status) in answers {
+        let answer = answer_of(&format!("import mod_wsgi\n{source}\n"));
+        let kind = if status == 0 {
+            Outcome::TRUNCATED
+        } else {
+            Outcome::REFUSED
+        };
+        assert_eq!(answer.outcome.kind, kind, "{source}: {answer:#?}");
+        assert_eq!(answer.outcome.status, status, "{source}: {answer:#?}");
+        assert!(answer.log.is_empty(), "{source}: {answer:#?}");
+        let notice = "Request interrupted by RequestTimeout";
+        let told = answer.notices.iter().any(|line| line.contains(notice));
+        assert!(told, "{source}: {answer:#?}");
+    }
+}
+
+const SENDER: &str = "def application(environ, start_response):\n";
