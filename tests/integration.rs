@@ -29,6 +29,8 @@ mod daemon_once; // a request that a worker took is run once
 mod daemon_owner; // whose scripts a process group runs
 #[path = "integration/daemon_sockets.rs"]
 mod daemon_sockets; // the sockets of process groups
+#[path = "integration/daemon_timeouts.rs"]
+mod daemon_timeouts; // requests that take too long
 #[path = "integration/directives.rs"]
 mod directives; // where directives may stand and how they merge
 #[path = "integration/documented.rs"]

@@ -14,6 +14,7 @@ mod monitor;
 mod python;
 mod scripts;
 mod server;
+mod watch;
 
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;

@@ -416,7 +416,8 @@ pub struct Request<'a> {
     pub request_start: i64,
     /// `mod_wsgi.queue_start`, likewise; 0 in embedded mode.
     pub queue_start: i64,
-    /// `mod_wsgi.daemon_start`, likewise; 0 in embedded mode.
+    /// `mod_wsgi.daemon_start`, likewise; 0 in embedded mode. In daemon mode no two requests of one
+    /// thread have the same.
     pub daemon_start: i64,
     /// The `request_rec`, for `apache.request_rec`, or null if the application may not have it.
     pub request_rec: *mut c_void,
@@ -586,6 +587,14 @@ pub struct Engine {
     /// Tries whether Python still runs: returns 0 when it has had the GIL of the main interpreter,
     /// which it waits for; and another value when Python has ended.
     pub probe: unsafe extern "C" fn() -> c_int,
+    /// Raises `mod_wsgi.RequestTimeout` in the thread that runs a request inside an interpreter: the
+    /// request of this [`Request::thread_id`] and [`Request::daemon_start`]. Waits for the GIL of
+    /// that interpreter; logs where the thread is. Returns 0 when it was raised, and another value
+    /// if no thread runs that request any more.
+    pub interrupt: unsafe extern "C" fn(thread_id: u32, daemon_start: i64) -> c_int,
+    /// Logs where all threads of the interpreter are that runs a request, named as for
+    /// [`Engine::interrupt`].
+    pub log_stacks: unsafe extern "C" fn(thread_id: u32, daemon_start: i64) -> c_int,
     /// Ends Python: publishes the end to the applications, runs their `atexit` functions and
     /// joins their threads, in every interpreter. Returns when that is done or `deadline_ms`
     /// have passed, then with a non-zero value. No request may be served afterwards; those

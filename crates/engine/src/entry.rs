@@ -13,6 +13,7 @@ use crate::activity;
 use crate::hook::{self, Answer};
 use crate::host::{self, Exchange};
 use crate::interpreter::{self, CreateError, GroupName, Interpreter};
+use crate::interrupt::{self, Interruptible, Name};
 use crate::log;
 use crate::process::{self, Process};
 use crate::python::{Detached, Panicked, catch};
@@ -29,6 +30,8 @@ static ENGINE: Engine = Engine {
     handle,
     call,
     probe,
+    interrupt,
+    log_stacks,
     stop,
 };
 
@@ -126,6 +129,29 @@ unsafe extern "C" fn probe() -> c_int {
     })
 }
 
+unsafe extern "C" fn interrupt(thread_id: u32, daemon_start: i64) -> c_int {
+    status(|detached| {
+        let _inside = activity::enter().ok_or(())?;
+        let name = Name {
+            thread_id,
+            daemon_start,
+        };
+        interrupt::interrupt(detached, name).then_some(()).ok_or(())
+    })
+}
+
+unsafe extern "C" fn log_stacks(thread_id: u32, daemon_start: i64) -> c_int {
+    status(|detached| {
+        let _inside = activity::enter().ok_or(())?;
+        let name = Name {
+            thread_id,
+            daemon_start,
+        };
+        let logged = interrupt::log_stacks(detached, name);
+        logged.then_some(()).ok_or(())
+    })
+}
+
 unsafe extern "C" fn stop(reason: Bytes<'_>, deadline_ms: u32) -> c_int {
     status(|detached| {
         let limit = Duration::from_millis(deadline_ms.into());
@@ -182,6 +208,7 @@ fn run(
     let mtime = script::modification_time(&request.script);
     interpreter.attach(detached, |py| {
         let _context = log::Context::enter(py, interpreter, Arc::clone(exchange));
+        let _interruptible = Interruptible::begin(py, interpreter, request);
         match script::application(py, interpreter, request, mtime, exchange) {
             Ok(application) => wsgi::run(&application, interpreter, request, exchange),
             Err(error) => Ending::refused(error.http_status()),

@@ -14,6 +14,7 @@
 //! - `script`: loading the application's file, and loading it again when it has changed
 //! - `wsgi`: PEP 3333, from the environ to the end of the response
 //! - `hook`: functions of scripts that decide about a request before an application has it
+//! - `interrupt`: requests that take too long
 //! - `log`: the log streams, and how exceptions are reported
 //! - `modules`: the modules `mod_wsgi` and `apache`
 //! - `python`: the safe layer over CPython's C API on which all of this stands
@@ -28,6 +29,7 @@ mod entry;
 mod hook;
 mod host;
 mod interpreter;
+mod interrupt;
 mod log;
 mod modules;
 mod process;

@@ -23,8 +23,7 @@ use control::{Channel, FromWorker, Life, Replacement, ToWorker};
 use nix::libc::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU};
 use signal_hook::iterator::Signals;
 
-use super::monitor::PERIOD;
-use super::{describe, python, server::Server};
+use super::{describe, python, server::Server, watch::Watch};
 use crate::log::{Level, Log};
 
 /// What can happen.
@@ -48,18 +47,33 @@ struct Drain {
     deadline: Option<Instant>,
 }
 
+impl Drain {
+    /// Whether nothing is waited for any more.
+    fn is_over(&self, server: &Server) -> bool {
+        let late = self
+            .deadline
+            .is_some_and(|deadline| deadline <= Instant::now());
+        late || server.awaited() == 0
+    }
+}
+
 /// Runs a worker that is ready to serve until it ends.
 pub(super) fn run(control: Channel, log: &Arc<Log>, server: &Arc<Server>) -> ExitCode {
     let (sender, events) = channel();
     let control = Arc::new(control);
-    let watching = watch_signals(sender.clone()).and_then(|()| watch_control(&control, &sender));
-    if let Err(error) = watching {
-        let _ = control.send(&FromWorker::Failed(error.to_string()), &[]);
-        return ExitCode::from(1);
-    }
+    let watching = watch_signals(sender.clone())
+        .and_then(|()| watch_control(&control, &sender))
+        .and_then(|()| Watch::new(server));
+    let mut watch = match watching {
+        Ok(watch) => watch,
+        Err(error) => {
+            let _ = control.send(&FromWorker::Failed(error.to_string()), &[]);
+            return ExitCode::from(1);
+        }
+    };
     // If the supervisor is gone, that is an event too.
     let _ = control.send(&FromWorker::Ready, &[]);
-    let reason = wait(&control, &events, &sender, log, server);
+    let reason = wait(&control, &events, &sender, &mut watch, log, server);
     stop(reason, log, server)
 }
 
@@ -68,16 +82,17 @@ fn wait(
     control: &Channel,
     events: &Receiver<Event>,
     sender: &Sender<Event>,
+    watch: &mut Watch,
     log: &Log,
     server: &Arc<Server>,
 ) -> Replacement {
     let life = &server.group().life;
     let mut drain: Option<Drain> = None;
-    let mut limits = Limits::new(life);
     let mut succession = Succession::default();
     loop {
-        let deadline = drain.as_ref().map_or(limits.next, |drain| drain.deadline);
-        let reason = match next(events, deadline) {
+        let deadline = drain.as_ref().and_then(|drain| drain.deadline);
+        let wake = deadline.map_or(watch.next(), |deadline| deadline.min(watch.next()));
+        let reason = match next(events, wake) {
             Some(Event::Told(ToWorker::Serve)) => {
                 if let Err(error) = server.serve(sender.clone()) {
                     let _ = control.send(&FromWorker::Failed(error.to_string()), &[]);
@@ -107,20 +122,24 @@ fn wait(
                 Some(drain) if server.active() == 0 => return drain.reason,
                 _ => continue,
             },
-            None => match drain {
-                Some(drain) => return cut_off(log, server, drain.reason),
-                None => {
-                    if let Some(reason) = limits.passed(server) {
-                        succession.ask(control, log, server, reason);
+            None => {
+                let passed = watch.look();
+                match &drain {
+                    Some(drain) if drain.is_over(server) => return drain.reason,
+                    Some(_) => {}
+                    None => {
+                        if let Some(reason) = passed {
+                            succession.ask(control, log, server, reason);
+                        }
                     }
-                    continue;
                 }
-            },
+                continue;
+            }
         };
         // The first reason stands, but an order to stop shortens the time.
         let reason = drain.map_or(reason, |drain| drain.reason.more_urgent(reason));
         server.drain();
-        if server.active() == 0 {
+        if server.awaited() == 0 {
             return reason;
         }
         drain = Some(Drain {
@@ -130,47 +149,12 @@ fn wait(
     }
 }
 
-/// When the limits are to be looked at next.
-struct Limits {
-    next: Option<Instant>,
-    restart: Option<Instant>,
-}
-
-impl Limits {
-    fn new(life: &Life) -> Self {
-        let now = Instant::now();
-        Self {
-            next: Some(now + PERIOD),
-            restart: life.restart_interval.map(|time| now + time),
-        }
-    }
-
-    /// The limit that is passed, if one is. After the first nothing is looked at any more: the
-    /// successor is under way.
-    fn passed(&mut self, server: &Server) -> Option<Replacement> {
-        let now = Instant::now();
-        let restart = self.restart.is_some_and(|restart| restart <= now);
-        let reason = server
-            .passed_limit()
-            .or(restart.then_some(Replacement::RestartInterval));
-        self.next = if reason.is_some() {
-            None
-        } else {
-            Some(now + PERIOD)
-        };
-        reason
-    }
-}
-
 /// The next event, or `None` when the deadline has come.
-fn next(events: &Receiver<Event>, deadline: Option<Instant>) -> Option<Event> {
-    let Some(deadline) = deadline else {
-        // This process holds a sender itself, so the channel never closes.
-        return Some(events.recv().unwrap_or(Event::Orphaned));
-    };
+fn next(events: &Receiver<Event>, deadline: Instant) -> Option<Event> {
     match events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
         Ok(event) => Some(event),
         Err(RecvTimeoutError::Timeout) => None,
+        // This process holds a sender itself, so the channel never closes.
         Err(RecvTimeoutError::Disconnected) => Some(Event::Orphaned),
     }
 }
@@ -211,7 +195,11 @@ impl Succession {
     }
 }
 
-fn cut_off(log: &Log, server: &Server, reason: Replacement) -> Replacement {
+/// Says that requests are cut off, if any are.
+fn report_cut_off(log: &Log, server: &Server, reason: Replacement) {
+    if server.active() == 0 {
+        return;
+    }
     log.line(
         Level::Error,
         1216,
@@ -222,12 +210,12 @@ fn cut_off(log: &Log, server: &Server, reason: Replacement) -> Replacement {
             reason.as_str()
         ),
     );
-    reason
 }
 
 /// Ends Python and the process.
 fn stop(reason: Replacement, log: &Log, server: &Server) -> ExitCode {
     let group = server.group();
+    report_cut_off(log, server, reason);
     log.line(
         Level::Info,
         0,

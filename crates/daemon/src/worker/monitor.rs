@@ -6,7 +6,7 @@
 //! that is what it is there to find out.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,7 @@ pub(super) const PERIOD: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Monitor {
     start: Instant,
-    /// When each thread's request began.
-    began: Vec<AtomicU64>,
+    threads: Vec<Thread>,
     /// When the first request began.
     first: AtomicU64,
     /// When a request last began or ended, or moved data.
@@ -32,12 +31,31 @@ pub(super) struct Monitor {
     loaded: AtomicBool,
 }
 
+/// What a thread serves.
+#[derive(Debug, Default)]
+struct Thread {
+    /// When its request began.
+    began: AtomicU64,
+    /// The request's `daemon_start`. Written before `began`, and read between two readings of it
+    /// that are the same: so it is of that request.
+    taken: AtomicI64,
+}
+
+/// A request that is being served, as the engine knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RequestName {
+    /// The number of its thread.
+    pub(super) thread: u32,
+    /// When it was taken, in microseconds since the epoch.
+    pub(super) taken: i64,
+}
+
 impl Monitor {
     /// For a worker with so many threads, which are numbered from one.
     pub(super) fn new(threads: u32) -> Self {
         Self {
             start: Instant::now(),
-            began: (0..threads).map(|_| AtomicU64::new(0)).collect(),
+            threads: (0..threads).map(|_| Thread::default()).collect(),
             first: AtomicU64::new(0),
             last: AtomicU64::new(0),
             probed: AtomicU64::new(0),
@@ -46,23 +64,45 @@ impl Monitor {
     }
 
     /// A thread begins a request.
-    pub(super) fn begin(&self, thread: u32) {
+    pub(super) fn begin(&self, request: RequestName) {
         let now = self.now();
         self.last.store(now, Ordering::Relaxed);
         // Only the first of all requests finds "not yet".
         let _ = self
             .first
             .compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
-        self.set_began(thread, now);
+        if let Some(thread) = self.thread(request.thread) {
+            thread.taken.store(request.taken, Ordering::Release);
+            thread.began.store(now, Ordering::Release);
+        }
     }
 
     /// A thread has ended its request. `answered` says whether an application did so.
-    pub(super) fn end(&self, thread: u32, answered: bool) {
+    pub(super) fn end(&self, request: RequestName, answered: bool) {
         self.last.store(self.now(), Ordering::Relaxed);
-        self.set_began(thread, 0);
+        if let Some(thread) = self.thread(request.thread) {
+            thread.began.store(0, Ordering::Release);
+        }
         if answered {
             self.loaded.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// The requests that take longer than `request-timeout` allows.
+    pub(super) fn overdue(&self, life: &Life) -> Vec<RequestName> {
+        self.request_limit(life)
+            .map_or_else(Vec::new, |limit| self.older_than(limit))
+    }
+
+    /// How many of the active requests a worker that leaves waits for: those that hang are not
+    /// waited for.
+    pub(super) fn awaited(&self, life: &Life, active: u32) -> u32 {
+        let limit = match (life.request_timeout, life.interrupt_timeout) {
+            (None, None) => return active,
+            (limit, more) => limit.unwrap_or_default() + more.unwrap_or_default(),
+        };
+        let hanging = u32::try_from(self.older_than(limit).len()).unwrap_or(u32::MAX);
+        active.saturating_sub(hanging)
     }
 
     /// The limit that is passed, if one is.
@@ -79,14 +119,6 @@ impl Monitor {
         if !self.loaded.load(Ordering::Relaxed) && older(first, life.startup_timeout) {
             return Some(Replacement::StartupTimeout);
         }
-        let limit = self.request_limit(life);
-        if self
-            .began
-            .iter()
-            .any(|began| older(began.load(Ordering::Relaxed), limit))
-        {
-            return Some(Replacement::RequestTimeout);
-        }
         if active == 0 && older(self.last.load(Ordering::Relaxed), life.inactivity_timeout) {
             return Some(Replacement::InactivityTimeout);
         }
@@ -96,7 +128,7 @@ impl Monitor {
     /// `request-timeout`, which the more threads may share the process, the longer it is: one
     /// request that hangs is worth the others' trouble only when it hangs for long.
     fn request_limit(&self, life: &Life) -> Option<Duration> {
-        let threads = u32::try_from(self.began.len()).unwrap_or(u32::MAX).max(1);
+        let threads = u32::try_from(self.threads.len()).unwrap_or(u32::MAX).max(1);
         life.request_timeout
             .map(|limit| limit.mul_f64(1.0 + f64::from(threads).ln()))
     }
@@ -120,13 +152,29 @@ impl Monitor {
             .map(drop)
     }
 
-    fn set_began(&self, thread: u32, when: u64) {
-        let index = usize::try_from(thread)
-            .ok()
-            .and_then(|thread| thread.checked_sub(1));
-        if let Some(place) = index.and_then(|index| self.began.get(index)) {
-            place.store(when, Ordering::Relaxed);
-        }
+    /// The requests that began longer ago than this.
+    fn older_than(&self, limit: Duration) -> Vec<RequestName> {
+        let now = self.now();
+        let is_older =
+            |began: u64| began != 0 && Duration::from_millis(now.saturating_sub(began)) > limit;
+        let threads = (1..).zip(&self.threads);
+        threads
+            .filter_map(|(number, thread)| {
+                let began = thread.began.load(Ordering::Acquire);
+                let taken = thread.taken.load(Ordering::Acquire);
+                let same = thread.began.load(Ordering::Acquire) == began;
+                (is_older(began) && same).then_some(RequestName {
+                    thread: number,
+                    taken,
+                })
+            })
+            .collect()
+    }
+
+    /// Threads are numbered from one.
+    fn thread(&self, number: u32) -> Option<&Thread> {
+        let index = usize::try_from(number).ok()?.checked_sub(1)?;
+        self.threads.get(index)
     }
 
     /// Milliseconds since the start, and at least one: nought is "not yet".
@@ -158,22 +206,43 @@ mod tests {
         life
     }
 
+    /// The only request of a thread.
+    const fn request(thread: u32) -> RequestName {
+        RequestName { thread, taken: 17 }
+    }
+
     #[test]
     fn without_limits_nothing_is_passed() {
         let monitor = monitor();
-        monitor.begin(1);
-        assert_eq!(monitor.passed(&Life::default(), 1), None);
+        let life = Life::default();
+        monitor.begin(request(1));
+        assert_eq!(monitor.passed(&life, 1), None);
+        assert_eq!(monitor.overdue(&life), []);
+        assert_eq!(monitor.awaited(&life, 1), 1);
     }
 
     #[test]
     fn a_request_is_timed_while_it_runs() {
         let monitor = monitor();
         let life = life(|life| life.request_timeout = Some(NO_TIME));
-        monitor.begin(2);
-        monitor.began[1].store(1, Ordering::Relaxed);
-        assert_eq!(monitor.passed(&life, 1), Some(Replacement::RequestTimeout));
-        monitor.end(2, true);
-        assert_eq!(monitor.passed(&life, 0), None);
+        monitor.begin(request(2));
+        monitor.threads[1].began.store(1, Ordering::Relaxed);
+        assert_eq!(monitor.overdue(&life), [request(2)]);
+        monitor.end(request(2), true);
+        assert_eq!(monitor.overdue(&life), []);
+    }
+
+    #[test]
+    fn requests_that_hang_are_not_waited_for() {
+        let monitor = monitor();
+        monitor.begin(request(1));
+        monitor.begin(request(2));
+        monitor.threads[1].began.store(1, Ordering::Relaxed);
+        let life = life(|life| {
+            life.request_timeout = Some(Duration::from_secs(10));
+            life.interrupt_timeout = Some(Duration::from_secs(10));
+        });
+        assert_eq!(monitor.awaited(&life, 2), 1);
     }
 
     #[test]
@@ -205,9 +274,9 @@ mod tests {
         let monitor = monitor();
         let life = life(|life| life.startup_timeout = Some(NO_TIME));
         monitor.first.store(1, Ordering::Relaxed);
-        monitor.end(1, false);
+        monitor.end(request(1), false);
         assert_eq!(monitor.passed(&life, 0), Some(Replacement::StartupTimeout));
-        monitor.end(1, true);
+        monitor.end(request(1), true);
         assert_eq!(monitor.passed(&life, 0), None);
     }
 

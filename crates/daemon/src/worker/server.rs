@@ -25,7 +25,7 @@ use wire::{OwnedFrame, Rejection, RequestHead, RequestNumber, ToChild, ToWorker}
 use super::connection::{Broken, Connection};
 use super::exchange::Exchange;
 use super::life::Event;
-use super::monitor::Monitor;
+use super::monitor::{Monitor, RequestName};
 use super::scripts::Scripts;
 use crate::log::{Level, Log};
 
@@ -98,6 +98,16 @@ impl Server {
     /// The limit that is passed, if one is.
     pub(super) fn passed_limit(&self) -> Option<Replacement> {
         self.monitor.passed(&self.group.life, self.active())
+    }
+
+    /// The requests that take longer than `request-timeout` allows.
+    pub(super) fn overdue(&self) -> Vec<RequestName> {
+        self.monitor.overdue(&self.group.life)
+    }
+
+    /// How many requests a worker that leaves waits for.
+    pub(super) fn awaited(&self) -> u32 {
+        self.monitor.awaited(&self.group.life, self.active())
     }
 
     /// How many requests are being served.
@@ -282,6 +292,10 @@ impl Server {
                 value: value.into(),
             })
             .collect();
+        let name = RequestName {
+            thread,
+            taken: now(),
+        };
         let request = Request {
             environ: Slice::new(&environ),
             script: Script {
@@ -300,25 +314,25 @@ impl Server {
             thread_id: thread,
             request_start: head.request_start,
             queue_start: head.queue_start,
-            daemon_start: now(),
+            daemon_start: name.taken,
             request_rec: std::ptr::null_mut(),
         };
         let mut exchange = Exchange::new(connection, number, head.body_on_demand);
         if head.body_is_whole && !exchange.gather() {
             return false;
         }
-        self.begin(thread);
+        self.begin(name);
         let handle = (&raw mut exchange).cast();
         // SAFETY: Python was started; request and exchange live until the call returns, and the
         // exchange is not touched here meanwhile.
         let outcome = unsafe { (self.engine.functions().handle)(&raw const request, handle) };
         let reusable = exchange.finish(outcome);
-        self.end(thread, outcome.kind != Outcome::REFUSED);
+        self.end(name, outcome.kind != Outcome::REFUSED);
         reusable
     }
 
-    fn begin(&self, thread: u32) {
-        self.monitor.begin(thread);
+    fn begin(&self, request: RequestName) {
+        self.monitor.begin(request);
         let active = self.active.fetch_add(1, Ordering::SeqCst) + 1;
         self.tell_children(active);
         let served = self.served.fetch_add(1, Ordering::Relaxed) + 1;
@@ -327,8 +341,8 @@ impl Server {
         }
     }
 
-    fn end(&self, thread: u32, answered: bool) {
-        self.monitor.end(thread, answered);
+    fn end(&self, request: RequestName, answered: bool) {
+        self.monitor.end(request, answered);
         let active = self.active.fetch_sub(1, Ordering::SeqCst) - 1;
         self.tell_children(active);
         if active == 0 && self.draining.load(Ordering::SeqCst) {

@@ -14,7 +14,7 @@ use pyo3_ffi as ffi;
 
 use super::{Interpreter, State, registry};
 use crate::activity;
-use crate::python::{Attached, Detached, catch};
+use crate::python::{Attached, Detached, Place, catch};
 
 #[cfg(not(Py_3_12))]
 use super::gilstate;
@@ -67,6 +67,19 @@ impl Interpreter {
     pub(crate) fn has_strangers(&'static self, detached: &mut Detached) -> bool {
         self.attach(detached, |py| {
             states_of(py, self.state).iter().any(is_stranger)
+        })
+    }
+
+    /// Where each thread of this interpreter is that runs Python code, by the address of its thread
+    /// state.
+    pub(crate) fn stacks(&self, py: Attached<'_>) -> Vec<(usize, Vec<Place>)> {
+        // A collection could run Python code, which could let a thread end.
+        py.without_collections(|| {
+            let states = states_of(py, self.state).into_iter();
+            // SAFETY: the states are of this interpreter, to which the thread is attached; as the
+            // GIL is not released in between, they stay alive.
+            let stacks = states.map(|state| (state.addr(), unsafe { py.places(state) }));
+            stacks.filter(|(_, places)| !places.is_empty()).collect()
         })
     }
 

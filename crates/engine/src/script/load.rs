@@ -70,6 +70,9 @@ impl<'py> Visit<'_, 'py> {
             Owned::steal(self.py, module)
         };
         module.map_err(|raised| {
+            if self.is_timeout(&raised) {
+                return self.report(&raised);
+            }
             let path = lossy(self.path());
             let (id, text) = if raised.is(Exception::SystemExit) {
                 let text =

@@ -29,6 +29,7 @@ use engine_abi::{Level, Request, Script};
 
 use crate::host::Exchange;
 use crate::interpreter::Interpreter;
+use crate::interrupt;
 use crate::log;
 use crate::process;
 use crate::python::{Attached, Object, Owned, Result};
@@ -45,6 +46,9 @@ pub(crate) enum ScriptError {
     /// It has no callable of the configured name.
     #[error("the script has no such callable")]
     Callable,
+    /// The request took too long while it was loaded.
+    #[error("the script took too long to load")]
+    TimedOut,
 }
 
 impl ScriptError {
@@ -52,6 +56,7 @@ impl ScriptError {
     pub(crate) fn http_status(self) -> u16 {
         match self {
             Self::Load => 500,
+            Self::TimedOut => 504,
             // As the reference does: in a child of httpd, as if the script were not there.
             Self::Callable if process::config().is_embedded() => 404,
             Self::Callable => 500,
@@ -237,8 +242,18 @@ impl<'py> Visit<'_, 'py> {
 
     /// Logs a failure that has no words of its own.
     fn report(&self, raised: &crate::python::Raised<'py>) -> ScriptError {
+        if self.is_timeout(raised) {
+            self.log_line(Level::Info, 0, interrupt::RECOVERED);
+            return ScriptError::TimedOut;
+        }
         self.log_exception(raised);
         ScriptError::Load
+    }
+
+    /// Whether the request was interrupted because it took too long.
+    fn is_timeout(&self, raised: &crate::python::Raised<'py>) -> bool {
+        let timeout = self.interpreter.modules().request_timeout(self.py);
+        raised.value().is_instance_of(timeout)
     }
 
     fn log_line(&self, level: Level, id: u16, text: &str) {

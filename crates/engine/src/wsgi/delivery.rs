@@ -24,8 +24,10 @@ pub(super) enum Rest {
     Finish(Vec<u8>),
     /// Nothing.
     Over(Outcome),
-    /// Letting the client see that the application failed: by this status, if it can be told.
-    Fail(u16),
+    /// Letting the client see that the application failed.
+    Fail,
+    /// Letting the client see that the request took too long.
+    TimeOut,
 }
 
 impl Rest {
@@ -34,7 +36,8 @@ impl Rest {
         match self {
             Self::Finish(data) => response.finish(detached, &[Bytes::new(&data)]),
             Self::Over(outcome) => outcome,
-            Self::Fail(status) => response.fail(status),
+            Self::Fail => response.fail(),
+            Self::TimeOut => response.time_out(detached),
         }
     }
 }

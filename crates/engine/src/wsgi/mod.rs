@@ -35,6 +35,7 @@ use self::response::Response;
 use self::start_response::{StartResponse, Write};
 use crate::host::Exchange;
 use crate::interpreter::Interpreter;
+use crate::interrupt;
 use crate::log;
 use crate::python::{Detached, Object, Owned, Raised, Result, Stored, Type};
 
@@ -150,19 +151,18 @@ impl Call<'_> {
     /// Reports what the application, or building its environ, has raised.
     fn fail(&self, raised: &Raised<'_>) -> Rest {
         self.report(raised);
-        Rest::Fail(if self.is_timeout(raised) { 504 } else { 500 })
+        if self.is_timeout(raised) {
+            Rest::TimeOut
+        } else {
+            Rest::Fail
+        }
     }
 
     fn report(&self, raised: &Raised<'_>) {
         let (py, exchange) = (raised.value().py(), self.response.exchange());
         if self.is_timeout(raised) {
             // Not the application's fault, and whoever has raised it has said so.
-            let text = if self.response.is_sent() {
-                "Request interrupted by RequestTimeout after headers sent; response truncated."
-            } else {
-                "Request interrupted by RequestTimeout; thread recovered."
-            };
-            log::line(py, exchange, Level::Info, 0, text);
+            log::line(py, exchange, Level::Info, 0, interrupt::RECOVERED);
             return;
         }
         let script = self.request.script.path.or_empty();

@@ -142,13 +142,23 @@ impl Response {
         self.outcome(detached, sent)
     }
 
-    /// How the request ends when the application has failed: with `status`, if that can still be
-    /// told the client.
-    pub(super) fn fail(&self, status: u16) -> Outcome {
+    /// How the request ends when the application has failed.
+    pub(super) fn fail(&self) -> Outcome {
         if self.is_sent() {
             Outcome::truncated()
         } else {
-            Outcome::refused(status)
+            Outcome::refused(500)
+        }
+    }
+
+    /// How the request ends when it was interrupted: with 504 and nothing else, as a gateway's own
+    /// words would be about a server behind it, of which the client knows nothing.
+    pub(super) fn time_out(&self, detached: &Detached) -> Outcome {
+        let head = Head::new(b"504 Gateway Timeout");
+        match head.map(|head| self.start(head)) {
+            Ok(Ok(())) => self.finish(detached, &[]),
+            Ok(Err(AlreadySent)) => Outcome::truncated(),
+            Err(_) => Outcome::refused(504),
         }
     }
 

@@ -1,0 +1,138 @@
+//! What the main thread looks at once a second: limits of the worker, and requests that hang.
+//!
+//! A request that takes longer than `request-timeout` is interrupted, if the group has an
+//! `interrupt-timeout`: an exception is raised in its thread. If it has none, or if the request
+//! still goes on when that is over, the worker is to be replaced.
+//!
+//! What needs Python is done by a thread of its own: the GIL may be what a request does not give
+//! back, and this thread must not wait for it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::Instant;
+
+use control::Replacement;
+use engine_abi::LoadedEngine;
+
+use super::monitor::{PERIOD, RequestName};
+use super::server::Server;
+
+/// What is looked at, and since when.
+pub(super) struct Watch {
+    server: Arc<Server>,
+    next: Instant,
+    /// When the worker is old.
+    restart: Option<Instant>,
+    /// A limit was passed: the successor is under way.
+    passed: bool,
+    /// The requests that were interrupted, and when.
+    interrupted: Vec<(RequestName, Instant)>,
+    python: Sender<Order>,
+}
+
+/// What to do in Python.
+#[derive(Clone, Copy, Debug)]
+enum Order {
+    Interrupt(RequestName),
+    LogStacks(RequestName),
+}
+
+impl Watch {
+    /// Begins to watch.
+    pub(super) fn new(server: &Arc<Server>) -> io::Result<Self> {
+        let now = Instant::now();
+        let life = &server.group().life;
+        let (python, orders) = channel();
+        if life.request_timeout.is_some() {
+            let engine = server.engine();
+            thread::Builder::new()
+                .name("wsgi-interrupt".to_owned())
+                .spawn(move || obey(engine, &orders))?;
+        }
+        Ok(Self {
+            server: server.clone(),
+            next: now + PERIOD,
+            restart: life.restart_interval.map(|time| now + time),
+            passed: false,
+            interrupted: Vec::new(),
+            python,
+        })
+    }
+
+    /// When to look again.
+    pub(super) fn next(&self) -> Instant {
+        self.next
+    }
+
+    /// Looks. Returns the limit that is passed, if one is for the first time.
+    pub(super) fn look(&mut self) -> Option<Replacement> {
+        let now = Instant::now();
+        if now < self.next {
+            return None;
+        }
+        self.next = now + PERIOD;
+        let hanging = self.look_at_requests(now);
+        if self.passed {
+            return None;
+        }
+        if let Some(request) = hanging {
+            self.order(Order::LogStacks(request));
+        }
+        let old = self.restart.is_some_and(|restart| restart <= now);
+        let reason = self
+            .server
+            .passed_limit()
+            .or(hanging.map(|_| Replacement::RequestTimeout))
+            .or(old.then_some(Replacement::RestartInterval));
+        self.passed = reason.is_some();
+        reason
+    }
+
+    /// Interrupts what can be interrupted, one request at a time. Returns one that hangs all the
+    /// same.
+    fn look_at_requests(&mut self, now: Instant) -> Option<RequestName> {
+        let overdue = self.server.overdue();
+        let Some(limit) = self.server.group().life.interrupt_timeout else {
+            return overdue.first().copied();
+        };
+        self.interrupted
+            .retain(|(request, _)| overdue.contains(request));
+        let is_new =
+            |request: &&RequestName| !self.interrupted.iter().any(|(known, _)| known == *request);
+        if let Some(request) = overdue.iter().find(is_new) {
+            self.order(Order::Interrupt(*request));
+            self.interrupted.push((*request, now));
+        }
+        let hangs = self
+            .interrupted
+            .iter()
+            .find(|(_, when)| now.saturating_duration_since(*when) >= limit);
+        hangs.map(|(request, _)| *request)
+    }
+
+    fn order(&self, order: Order) {
+        // The thread ends only with the process.
+        let _ = self.python.send(order);
+    }
+}
+
+/// Does in Python what is ordered.
+fn obey(engine: LoadedEngine, orders: &Receiver<Order>) {
+    let functions = engine.functions();
+    for order in orders {
+        // SAFETY: Python was started. Once it ends the functions do nothing. That a request is over
+        // already is as good.
+        let _ = unsafe {
+            match order {
+                Order::Interrupt(RequestName { thread, taken }) => {
+                    (functions.interrupt)(thread, taken)
+                }
+                Order::LogStacks(RequestName { thread, taken }) => {
+                    (functions.log_stacks)(thread, taken)
+                }
+            }
+        };
+    }
+}

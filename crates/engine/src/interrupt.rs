@@ -1,0 +1,217 @@
+//! Requests that take too long: interrupting one, and saying where its interpreter's threads are.
+//!
+//! A thread that runs a request inside an interpreter says so here, as long as it does. Another
+//! thread can then have `mod_wsgi.RequestTimeout` raised in it. Both do what they do attached to
+//! that interpreter: so between finding that a thread runs a request and raising the exception
+//! there, the request cannot end. What was raised too late to be noticed is taken back when the
+//! request ends.
+
+use std::ffi::c_long;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use engine_abi::{Level, Request};
+use pyo3_ffi as ffi;
+
+use crate::interpreter::{self, Interpreter};
+use crate::log;
+use crate::process;
+use crate::python::{Attached, Detached, Place};
+
+/// What is logged when a request was interrupted and its thread is free again.
+pub(crate) const RECOVERED: &str = "Request interrupted by RequestTimeout; thread recovered.";
+
+/// The places of all threads that have ever run a request and have not ended.
+static THREADS: Mutex<Vec<Arc<Thread>>> = Mutex::new(Vec::new());
+
+thread_local! {
+    static THREAD: Own = Own::register();
+}
+
+/// A request as the host names it: the number of its thread, and when it took it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Name {
+    pub(crate) thread_id: u32,
+    pub(crate) daemon_start: i64,
+}
+
+/// A thread of the host.
+struct Thread {
+    /// CPython's number of it.
+    ident: c_long,
+    running: Mutex<Option<Running>>,
+}
+
+/// What a thread runs.
+#[derive(Clone, Copy)]
+struct Running {
+    name: Name,
+    interpreter: &'static Interpreter,
+    /// The address of its thread state there.
+    state: usize,
+    interrupted: bool,
+}
+
+/// The calling thread's entry, which goes with the thread.
+struct Own(Arc<Thread>);
+
+impl Own {
+    fn register() -> Self {
+        // SAFETY: asks for the number of the calling thread.
+        let ident = unsafe { ffi::PyThread_get_thread_ident() };
+        let thread = Arc::new(Thread {
+            ident: ident.cast_signed(),
+            running: Mutex::new(None),
+        });
+        lock(&THREADS).push(thread.clone());
+        Self(thread)
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        lock(&THREADS).retain(|thread| !Arc::ptr_eq(thread, &self.0));
+    }
+}
+
+/// While it lives, the request that the calling thread runs can be interrupted.
+pub(crate) struct Interruptible<'py> {
+    py: Attached<'py>,
+    thread: Arc<Thread>,
+}
+
+impl<'py> Interruptible<'py> {
+    /// From now on the request can be interrupted; `None` for one that nobody would: in embedded
+    /// mode there is no `request-timeout`.
+    pub(crate) fn begin(
+        py: Attached<'py>,
+        interpreter: &'static Interpreter,
+        request: &Request<'_>,
+    ) -> Option<Self> {
+        if process::config().is_embedded() {
+            return None;
+        }
+        let thread = THREAD.try_with(|own| own.0.clone()).ok()?;
+        *lock(&thread.running) = Some(Running {
+            name: Name {
+                thread_id: request.thread_id,
+                daemon_start: request.daemon_start,
+            },
+            interpreter,
+            state: interpreter::attached_state(py).addr(),
+            interrupted: false,
+        });
+        Some(Self { py, thread })
+    }
+}
+
+impl Drop for Interruptible<'_> {
+    fn drop(&mut self) {
+        let running = lock(&self.thread.running).take();
+        if running.is_some_and(|running| running.interrupted) {
+            self.thread.raise(self.py, std::ptr::null_mut());
+        }
+    }
+}
+
+impl Thread {
+    /// Raises the exception, if the thread still runs that request: it may have ended while the
+    /// caller waited for the GIL, but cannot now. Nothing that may let go of the GIL is done under
+    /// the lock, for which the thread waits with the GIL.
+    fn interrupt(&self, py: Attached<'_>, name: Name, interpreter: &Interpreter) -> bool {
+        let timeout = interpreter.modules().request_timeout(py);
+        let mut running = lock(&self.running);
+        let Some(running) = running.as_mut().filter(|running| running.name == name) else {
+            return false;
+        };
+        running.interrupted = self.raise(py, timeout.as_ptr());
+        running.interrupted
+    }
+
+    /// Has CPython raise an exception in the thread as soon as it runs Python code, or with null
+    /// take back one that was not raised yet. False if the thread is not in this interpreter.
+    fn raise(&self, _: Attached<'_>, exception: *mut ffi::PyObject) -> bool {
+        // SAFETY: the thread is attached; the exception is null or a type that is alive, of which
+        // CPython takes a reference of its own.
+        unsafe { ffi::PyThreadState_SetAsyncExc(self.ident, exception) > 0 }
+    }
+}
+
+/// Raises `mod_wsgi.RequestTimeout` in the thread that runs a request, and logs where it is; false
+/// if no thread runs that request inside an interpreter.
+pub(crate) fn interrupt(detached: &mut Detached, name: Name) -> bool {
+    let Some((thread, running)) = find(name) else {
+        return false;
+    };
+    let interpreter = running.interpreter;
+    let places = interpreter.attach(detached, |py| {
+        let mut stacks = interpreter.stacks(py).into_iter();
+        let own = stacks.find(|(state, _)| *state == running.state);
+        thread
+            .interrupt(py, name, interpreter)
+            .then(|| own.map_or_else(Vec::new, |(_, places)| places))
+    });
+    let Some(places) = places else { return false };
+    let (number, process) = (name.thread_id, process::config());
+    let text = format!(
+        "Dumping stack trace for thread {number} of {process}, whose request takes longer than \
+         request-timeout, before injecting RequestTimeout to unwind it."
+    );
+    info(detached, &text);
+    log_stack(detached, &format!("Thread {number}"), &places);
+    let text = format!("Injected RequestTimeout into thread {number} of {process}.");
+    info(detached, &text);
+    true
+}
+
+/// Logs where all threads are of the interpreter that runs a request; false if none does.
+pub(crate) fn log_stacks(detached: &mut Detached, name: Name) -> bool {
+    let Some((_, Running { interpreter, .. })) = find(name) else {
+        return false;
+    };
+    let stacks = interpreter.attach(detached, |py| interpreter.stacks(py));
+    info(
+        detached,
+        &format!("Dumping stack trace for active Python threads of {interpreter}."),
+    );
+    for (state, places) in stacks {
+        let who = number_of(state).map_or_else(
+            || "A thread of the application".to_owned(),
+            |number| format!("Thread {number}"),
+        );
+        log_stack(detached, &who, &places);
+    }
+    true
+}
+
+/// The thread that runs a request.
+fn find(name: Name) -> Option<(Arc<Thread>, Running)> {
+    lock(&THREADS).iter().find_map(|thread| {
+        let running = lock(&thread.running).filter(|running| running.name == name)?;
+        Some((thread.clone(), running))
+    })
+}
+
+/// The number of the thread that runs a request by this thread state.
+fn number_of(state: usize) -> Option<u32> {
+    lock(&THREADS).iter().find_map(|thread| {
+        let running = lock(&thread.running).filter(|running| running.state == state)?;
+        Some(running.name.thread_id)
+    })
+}
+
+fn log_stack(detached: &Detached, who: &str, places: &[Place]) {
+    let mut lead = format!("{who} executing");
+    for place in places {
+        info(detached, &format!("{lead} {place}"));
+        "called from".clone_into(&mut lead);
+    }
+}
+
+fn info(detached: &Detached, text: &str) {
+    log::server(detached, Level::Info, 0, text);
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic while the guard is held leaves nothing half changed.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
