@@ -10,6 +10,7 @@
 //! What the words mean is decided in the `wsgi-config` crate; here they meet httpd. [`checks`]
 //! looks for mistakes that are no errors, when httpd tests its configuration or starts with it.
 
+pub(crate) mod accepted;
 mod access;
 mod alias;
 mod checks;
@@ -17,6 +18,7 @@ mod daemon;
 pub(crate) mod directory;
 mod groups;
 mod preload;
+pub(crate) mod removed;
 mod request;
 pub(crate) mod server;
 mod source;

@@ -16,6 +16,7 @@ use crate::embedded;
 use crate::environ::{self, Mount};
 use crate::log::{self, Id};
 use crate::remote;
+use crate::slow;
 
 /// The name of the handler.
 pub(crate) const WSGI_SCRIPT: &CStr = c"wsgi-script";
@@ -46,10 +47,12 @@ pub(crate) fn handler(request: Request<'_>) -> Status {
     if name != WSGI_SCRIPT && name != WSGI_TYPE {
         return Status::DECLINED;
     }
-    serve(request).unwrap_or_else(|refusal| {
+    let status = serve(request).unwrap_or_else(|refusal| {
         log::script(request, Level::ERROR, refusal.id, &refusal.text);
         refusal.status
-    })
+    });
+    slow::report(request);
+    status
 }
 
 fn serve(request: Request<'_>) -> Result<Status, Refusal> {

@@ -5,11 +5,12 @@
 //! hooks it shall call ([`Wsgi::register_hooks`]), which stand here in the order a server, a child
 //! and a request meet them:
 //!
-//! 1. [`lifecycle::test_config`], [`lifecycle::post_config`]: a configuration has been read, to be
-//!    tested or to be run with. Mistakes are looked for.
-//! 2. [`lifecycle::child_init`]: a child starts. Scripts that are to be preloaded are.
-//! 3. [`alias::translate_name`]: a request has come; is its URL one of a `WSGIScriptAlias`?
-//! 4. [`handler::handler`]: it was mapped to a script, so it is to be answered. It is checked,
+//! 1. [`removed::pre_config`]: a configuration is about to be read. Directives that are gone are told.
+//! 2. [`lifecycle::test_config`], [`lifecycle::post_config`]: it has been read, to be tested or to be
+//!    run with. Mistakes are looked for.
+//! 3. [`lifecycle::child_init`]: a child starts. Scripts that are to be preloaded are.
+//! 4. [`alias::translate_name`]: a request has come; is its URL one of a `WSGIScriptAlias`?
+//! 5. [`handler::handler`]: it was mapped to a script, so it is to be answered. It is checked,
 //!    its environ is built ([`environ`], [`trusted_proxy`]), and it is given to the engine
 //!    ([`embedded`]), which runs the application and sends the response back through httpd.
 //!
@@ -30,10 +31,11 @@ mod lifecycle;
 mod log;
 mod remote;
 mod response;
+mod slow;
 mod supervise;
 mod trusted_proxy;
 
-use config::{directory, server};
+use config::{accepted, directory, removed, server};
 use httpd::Allowed::{FileInfo, NotHtaccess};
 use httpd::Args::{Line, One};
 use httpd::{Directive, Directives, Hooks, Module, Order, Record};
@@ -48,7 +50,7 @@ pub(crate) static wsgi_module: Record<Wsgi> = Record::new(c"mod_wsgi.c", &DIRECT
 
 /// Every directive: its name, where it may stand, what it takes, who reads it, what it is for.
 #[rustfmt::skip]
-static DIRECTIVES: Directives<Wsgi, 30> = Directives::new([
+static DIRECTIVES: Directives<Wsgi, 36> = Directives::new([
     // Which URLs are whose.
     Directive::server(c"WSGIScriptAlias", Line, server::script_alias,
         c"a URL path, and the script or directory of scripts it maps to, then options"),
@@ -88,6 +90,8 @@ static DIRECTIVES: Directives<Wsgi, 30> = Directives::new([
         c"the Python installation or virtual environment to use"),
     Directive::global(c"WSGIPythonPath", One, server::python_path,
         c"directories for sys.path, separated by colons"),
+    Directive::global(c"WSGIPythonEggs", One, server::python_eggs,
+        c"the directory for PYTHON_EGG_CACHE"),
     Directive::global(c"WSGIPythonOptimize", One, server::python_optimize,
         c"0, 1 or 2: the optimisation level of Python"),
     Directive::global(c"WSGIPythonWarnings", One, server::python_warnings,
@@ -111,10 +115,21 @@ static DIRECTIVES: Directives<Wsgi, 30> = Directives::new([
         c"On or Off: whether no application runs in the processes of httpd"),
     Directive::global(c"WSGISocketPrefix", One, server::socket_prefix,
         c"what the paths of the sockets of process groups begin with"),
-    Directive::global(c"WSGISocketRotation", One, server::socket_rotation,
+    Directive::global(c"WSGISocketRotation", One, accepted::socket_rotation,
         c"On or Off: accepted, without effect"),
-    Directive::global(c"WSGIAcceptMutex", One, server::accept_mutex,
+    Directive::global(c"WSGIAcceptMutex", One, accepted::accept_mutex,
         c"the kind of a lock: accepted, without effect"),
+    // What can be learnt of them.
+    Directive::global(c"WSGIServerMetrics", One, server::server_metrics,
+        c"On or Off: whether mod_wsgi.server_metrics() tells anything"),
+    Directive::global(c"WSGISlowRequests", One, server::slow_requests,
+        c"seconds: requests that take longer are logged"),
+    Directive::global(c"WSGITelemetryService", Line, accepted::telemetry_service,
+        c"unix:/path, then perhaps interval=seconds: accepted, without effect"),
+    Directive::global(c"WSGITelemetryOptions", Line, accepted::telemetry_options,
+        c"CaptureUserAgent, None or All: accepted, without effect"),
+    Directive::global(c"WSGIVerboseDebugging", One, accepted::verbose_debugging,
+        c"On or Off: accepted, without effect"),
 ]);
 
 // SAFETY: `wsgi_module` is the only symbol this library exports, so it is what httpd loads, and it
@@ -130,6 +145,7 @@ unsafe impl Module for Wsgi {
     fn register_hooks(hooks: &Hooks<'_, Self>) {
         httpd::panic::install::<Self>("WSGI1000: this is a bug in mod_wsgi: ");
 
+        hooks.pre_config(removed::pre_config, Order::MIDDLE);
         hooks.test_config(lifecycle::test_config, Order::MIDDLE);
         hooks.post_config(lifecycle::post_config, Order::MIDDLE);
         hooks.child_init(lifecycle::child_init, Order::MIDDLE);

@@ -33,11 +33,13 @@ impl fmt::Display for Id {
 /// Writes a line to a server's log.
 #[track_caller]
 pub(crate) fn server(server: Server<'_>, level: Level, id: Id, text: impl fmt::Display) {
-    write(
-        Log::of_server::<Wsgi>(server),
-        level,
-        format_args!("{id}{text}"),
-    );
+    line(Log::of_server::<Wsgi>(server), level, id, text);
+}
+
+/// Writes a line to a log.
+#[track_caller]
+pub(crate) fn line(log: Log<'_>, level: Level, id: Id, text: impl fmt::Display) {
+    write(log, level, format_args!("{id}{text}"));
 }
 
 /// Writes a line about a directive that is being read, and where it stands.

@@ -101,6 +101,8 @@ mod set_env; // variables that the configuration sets
 mod splitting; // response splitting, byte by byte
 #[path = "integration/start_response.rs"]
 mod start_response; // what start_response refuses
+#[path = "integration/telemetry.rs"]
+mod telemetry; // the directives of telemetry, and slow requests
 #[path = "integration/tls.rs"]
 mod tls; // TLS
 #[path = "integration/truncated.rs"]

@@ -5,10 +5,12 @@
 use std::ffi::{CStr, CString};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use std::{iter, ptr};
 
 use httpd::{Config, Parms, Refusal, Server, process};
 use wsgi_config::script_alias::Location;
+use wsgi_config::telemetry;
 use wsgi_config::value::{self, HashSeed};
 
 use crate::Wsgi;
@@ -37,6 +39,7 @@ pub(crate) struct ProcessWide {
     pub(crate) socket_prefix: Option<PathBuf>,
     pub(crate) python_home: Option<CString>,
     pub(crate) python_path: Option<CString>,
+    pub(crate) python_eggs: Option<CString>,
     pub(crate) python_optimize: i32,
     pub(crate) python_warnings: Vec<CString>,
     pub(crate) python_hash_seed: HashSeed,
@@ -47,6 +50,9 @@ pub(crate) struct ProcessWide {
     pub(crate) restrict_signal: bool,
     pub(crate) destroy_interpreter: bool,
     pub(crate) case_sensitive: bool,
+    pub(crate) server_metrics: bool,
+    /// `WSGISlowRequests`: requests that take longer are logged.
+    pub(crate) slow_requests: Option<Duration>,
 }
 
 impl Default for ProcessWide {
@@ -55,6 +61,7 @@ impl Default for ProcessWide {
             socket_prefix: None,
             python_home: None,
             python_path: None,
+            python_eggs: None,
             python_optimize: 0,
             python_warnings: Vec::new(),
             python_hash_seed: HashSeed::Random,
@@ -65,6 +72,8 @@ impl Default for ProcessWide {
             restrict_signal: true,
             destroy_interpreter: true,
             case_sensitive: true,
+            server_metrics: false,
+            slow_requests: None,
         }
     }
 }
@@ -191,26 +200,6 @@ pub(crate) fn socket_prefix(
     Ok(())
 }
 
-/// `WSGISocketRotation`: the sockets of a group stay where they are as long as the group does.
-pub(crate) fn socket_rotation(
-    _: &mut ServerConfig,
-    _: &Parms<'_>,
-    word: &CStr,
-) -> Result<(), Refusal> {
-    value::flag(word.to_bytes())?;
-    Ok(())
-}
-
-/// `WSGIAcceptMutex`: each process has a socket of its own, so there is nothing to serialise.
-pub(crate) fn accept_mutex(
-    _: &mut ServerConfig,
-    _: &Parms<'_>,
-    word: &CStr,
-) -> Result<(), Refusal> {
-    value::accept_mutex(word.to_bytes())?;
-    Ok(())
-}
-
 /// `WSGIPythonHome`.
 pub(crate) fn python_home(
     config: &mut ServerConfig,
@@ -228,6 +217,30 @@ pub(crate) fn python_path(
     directories: &CStr,
 ) -> Result<(), Refusal> {
     config.process_mut().python_path = Some(directories.to_owned());
+    Ok(())
+}
+
+/// `WSGIPythonEggs`.
+pub(crate) fn python_eggs(
+    config: &mut ServerConfig,
+    _: &Parms<'_>,
+    directory: &CStr,
+) -> Result<(), Refusal> {
+    config.process_mut().python_eggs = Some(directory.to_owned());
+    Ok(())
+}
+
+/// `WSGISlowRequests`. A word that is no number counts as one, as it always has.
+pub(crate) fn slow_requests(
+    config: &mut ServerConfig,
+    parms: &Parms<'_>,
+    seconds: &CStr,
+) -> Result<(), Refusal> {
+    let (threshold, odd) = telemetry::slow_requests(seconds.to_bytes())?;
+    if let Some(odd) = odd {
+        checks::report_while_reading(parms, &WordMistake::SlowRequests(odd));
+    }
+    config.process_mut().slow_requests = threshold;
     Ok(())
 }
 
@@ -307,4 +320,8 @@ switch!(
 switch!(
     /// `WSGICaseSensitivity`.
     case_sensitive
+);
+switch!(
+    /// `WSGIServerMetrics`.
+    server_metrics
 );

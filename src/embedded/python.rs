@@ -113,7 +113,7 @@ fn process_config<'a>(config: &'a ProcessWide, warnings: &'a [Bytes<'a>]) -> Pro
         process_group: Bytes::new(b""),
         python_home: optional(&config.python_home),
         python_path: optional(&config.python_path),
-        python_eggs: Bytes::NONE,
+        python_eggs: optional(&config.python_eggs),
         python_warnings: Slice::new(warnings),
         python_optimize: config.python_optimize,
         python_hash_seed: match config.python_hash_seed {
@@ -126,6 +126,7 @@ fn process_config<'a>(config: &'a ProcessWide, warnings: &'a [Bytes<'a>]) -> Pro
         restrict_stdout: config.restrict_stdout,
         restrict_signal: config.restrict_signal,
         case_sensitive: config.case_sensitive,
+        server_metrics: config.server_metrics,
         multithread: mpm.is_threaded && mpm.max_threads != 1,
         multiprocess: mpm.is_forked && mpm.max_daemons != 1,
         run_once: false,

@@ -127,6 +127,7 @@ fn python(
         restrict_stdout: process.restrict_stdout,
         restrict_signal: process.restrict_signal,
         case_sensitive: process.case_sensitive,
+        server_metrics: options.server_metrics,
         switch_interval: options.switch_interval,
     }
 }

@@ -1,7 +1,7 @@
 //! The directives: where they may stand and how they merge. What each of them does is told where
 //! that belongs: groups, handler, environ, Python's settings.
 
-use testkit::{Mark, Request, Site};
+use testkit::{Mark, Request, Site, ours};
 
 use crate::apps::{ENVIRON, answering, environ};
 
@@ -18,7 +18,7 @@ enum Context {
     FileInfo,
 }
 
-const DIRECTIVES: [(&str, Context); 23] = [
+const DIRECTIVES: [(&str, Context); 29] = [
     ("WSGIScriptAlias /a ${WSGI}/a.wsgi", Context::Server),
     ("WSGIScriptAliasMatch ^/b ${WSGI}/a.wsgi", Context::Server),
     ("WSGIApplicationGroup name", Context::Directory),
@@ -42,6 +42,12 @@ const DIRECTIVES: [(&str, Context); 23] = [
     ("WSGIRestrictSignal On", Context::Global),
     ("WSGIDestroyInterpreter On", Context::Global),
     ("WSGIPythonHome ${WSGI}", Context::Global),
+    ("WSGIPythonEggs ${WSGI}", Context::Global),
+    ("WSGIServerMetrics On", Context::Global),
+    ("WSGISlowRequests 1", Context::Global),
+    ("WSGITelemetryService unix:/t", Context::Global),
+    ("WSGITelemetryOptions None", Context::Global),
+    ("WSGIVerboseDebugging Off", Context::Global),
 ];
 
 fn directives_of(contexts: &[Context]) -> impl Iterator<Item = &'static str> {
@@ -148,17 +154,49 @@ fn htaccess_takes_nothing_else_whatever_is_allowed() {
 
 #[test]
 fn a_directive_nobody_knows_is_an_error() {
-    for name in [
-        "WSGIReloadMechanism",
-        "WSGIPythonExecutable",
-        "WSGIOutputBuffering",
-        "WSGINoSuch",
+    for (name, instead) in [
+        ("WSGINoSuch", None),
+        ("WSGILazyInitialization", Some("take the line away")),
+        (
+            "WSGINewRelicConfigFile",
+            Some("newrelic.agent.initialize()"),
+        ),
+        (
+            "WSGINewRelicEnvironment",
+            Some("newrelic.agent.initialize()"),
+        ),
+        ("WSGIPy3kWarningFlag", Some("Python 2")),
+        ("WSGIPythonExecutable", Some("WSGIPythonHome")),
+        ("WSGIApacheExtensions", Some("WSGIPassApacheRequest")),
+        ("WSGIServerGroup", Some("WSGIApplicationGroup")),
+        ("wsgireloadmechanism", Some("WSGIScriptReloading")),
+        ("WSGIOutputBuffering", Some("take the line away")),
     ] {
-        let answer = Site::new().config(&format!("{name} On")).configtest();
+        let lines =
+            format!("<VirtualHost *:*>\n<Location />\n{name} On\n</Location>\n</VirtualHost>");
+        let answer = Site::new().config(&lines).configtest();
         assert!(!answer.success, "{name}");
         let complaint = format!("Invalid command '{name}'");
         assert!(answer.text.contains(&complaint), "{}", answer.text);
+        if let (Some(instead), true) = (instead, ours("D70")) {
+            assert!(answer.text.contains("WSGI1402"), "{}", answer.text);
+            assert!(answer.text.contains(instead), "{}", answer.text);
+        }
     }
+}
+
+/// So that a configuration for several versions can ask.
+#[test]
+fn a_directive_that_is_gone_does_not_exist_for_if_directive() {
+    let lines = "<IfDirective WSGILazyInitialization>
+                     WSGILazyInitialization On
+                 </IfDirective>
+                 <IfModule !wsgi_module>
+                     WSGIReloadMechanism Process
+                 </IfModule>";
+    let answer = Site::new().config(lines).configtest();
+    assert!(answer.success, "{}", answer.text);
+    assert!(!answer.text.contains("WSGI1402"), "{}", answer.text);
 }
 
 /// `WSGIPassAuthorization` stands for all that merge: the nearest value wins.

@@ -21,6 +21,7 @@ def application(environ, start_response):
         'hash_randomization': str(sys.flags.hash_randomization),
         'hash': str(hash('some text')),
         'argv': ' '.join(sys.argv),
+        'eggs': os.environ.get('PYTHON_EGG_CACHE', ''),
     }).encode()]
 "#;
 
@@ -109,6 +110,28 @@ fn python_path_comes_first_and_honours_path_files() {
         let path: Vec<&str> = seen.value("path").split(':').take(3).collect();
         let expected = ["one", "two", "three"].map(|name| format!("{root}/{name}"));
         assert_eq!(path, expected, "{url}");
+    }
+}
+
+#[test]
+fn python_eggs_is_in_the_environment_of_every_interpreter() {
+    let server = Site::new()
+        .script("python.wsgi", PYTHON)
+        .config(
+            "WSGIPythonEggs /var/eggs
+             WSGISocketPrefix ${ROOT}/logs/wsgi
+             WSGIDaemonProcess group
+             WSGIScriptAlias /main ${WSGI}/python.wsgi application-group=%{GLOBAL}
+             WSGIScriptAlias /sub ${WSGI}/python.wsgi application-group=sub
+             WSGIScriptAlias /daemon ${WSGI}/python.wsgi process-group=group",
+        )
+        .start();
+    for (url, eggs) in [
+        ("/main", "/var/eggs"),
+        ("/sub", "/var/eggs"),
+        ("/daemon", ""),
+    ] {
+        assert_eq!(environ(&server.get(url)).value("eggs"), eggs, "{url}");
     }
 }
 

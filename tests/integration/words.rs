@@ -122,6 +122,8 @@ fn switches() {
         "WSGIRestrictStdout",
         "WSGIRestrictSignal",
         "WSGIDestroyInterpreter",
+        "WSGIServerMetrics",
+        "WSGIVerboseDebugging",
     ] {
         check(
             directive,
@@ -149,7 +151,7 @@ fn names() {
 
 #[test]
 fn python() {
-    for directive in ["WSGIPythonHome", "WSGIPythonPath"] {
+    for directive in ["WSGIPythonHome", "WSGIPythonPath", "WSGIPythonEggs"] {
         check(
             directive,
             &["/nowhere", "relative", "/etc/passwd"],
@@ -180,6 +182,63 @@ fn python() {
             "4294967296",
             "99999999999999999999999",
         ],
+    );
+}
+
+#[test]
+fn telemetry() {
+    check(
+        "WSGITelemetryService",
+        &[
+            "unix:/t",
+            "unix:",
+            "unix:relative",
+            "\"unix:/a b\"",
+            "unix:/t interval=2",
+            "unix:/t interval=0.5",
+            "unix:/t interval=1x",
+            "unix:/t \"\"",
+        ],
+        &[
+            "",
+            "\"\"",
+            "udp:host:1",
+            "UNIX:/t",
+            "/t",
+            "unix:/t interval=0.4",
+            "unix:/t interval=-1",
+            "unix:/t interval=word",
+            "unix:/t interval=",
+            "unix:/t Interval=1",
+            "unix:/t 2",
+            "unix:/t interval=1 word",
+        ],
+    );
+    check(
+        "WSGITelemetryOptions",
+        &[
+            "CaptureUserAgent",
+            "captureuseragent",
+            "+CaptureUserAgent -CaptureUserAgent",
+            "None",
+            "ALL CaptureUserAgent",
+            "\"\"",
+        ],
+        &[
+            "",
+            "+",
+            "CaptureUserAgents",
+            "++CaptureUserAgent",
+            "+All",
+            "-None",
+            "+CaptureUserAgent CaptureUserAgent",
+            "None -CaptureUserAgent",
+        ],
+    );
+    check(
+        "WSGISlowRequests",
+        &["0", "1", "0.5", "1.5x", "word", "inf"],
+        &["", "\"\"", "-1", "-0.1", "1 2"],
     );
 }
 

@@ -163,6 +163,8 @@ pub struct PythonSpec {
     pub restrict_signal: bool,
     /// `WSGICaseSensitivity`.
     pub case_sensitive: bool,
+    /// `server-metrics`.
+    pub server_metrics: bool,
     /// `switch-interval`, in seconds.
     pub switch_interval: Option<f64>,
 }

@@ -345,6 +345,8 @@ pub struct ProcessConfig<'a> {
     pub restrict_signal: bool,
     /// `WSGICaseSensitivity`.
     pub case_sensitive: bool,
+    /// `WSGIServerMetrics` / `server-metrics`: whether `mod_wsgi.server_metrics()` tells anything.
+    pub server_metrics: bool,
     /// `wsgi.multithread`: whether requests run on several threads of this process.
     pub multithread: bool,
     /// `wsgi.multiprocess`: whether equivalent processes run beside this one.

@@ -10,12 +10,14 @@ use std::ptr;
 
 use httpd_sys as sys;
 
+use crate::log::Log;
 use crate::module::Module;
 use crate::panic;
 use crate::pool::Pool;
 use crate::request::Request;
 use crate::server::Server;
 use crate::status::Status;
+use crate::written::Written;
 
 /// Where in the sequence of the hooks of all modules one stands.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +74,17 @@ impl<'p, M: Module> Hooks<'p, M> {
             pool,
             module: PhantomData,
         }
+    }
+
+    /// Called when a configuration has been read and its directives have not been carried out, but
+    /// for those that httpd carries out as it reads them. There is no server yet, only its log.
+    pub fn pre_config<F>(&self, _hook: F, order: Order)
+    where
+        F: Fn(Log<'_>, &mut dyn Iterator<Item = Written<'_>>) -> Status + Copy + 'static,
+    {
+        let (after, before) = self.neighbours(order);
+        // SAFETY: as in `post_config`.
+        unsafe { sys::ap_hook_pre_config(Some(pre_config::<M, F>), after, before, order.position) }
     }
 
     /// Called when a configuration has been read.
@@ -146,6 +159,24 @@ fn the_one<F: Copy + 'static>() -> F {
     // SAFETY: `F` has no bytes, so any address that is not null and aligned holds a value of it;
     // and one existed: whoever registered the hook passed it. It is a copy.
     unsafe { ptr::NonNull::<F>::dangling().read() }
+}
+
+unsafe extern "C" fn pre_config<M: Module, F>(
+    _pool: *mut sys::apr_pool_t,
+    _log_pool: *mut sys::apr_pool_t,
+    _temp_pool: *mut sys::apr_pool_t,
+) -> c_int
+where
+    F: Fn(Log<'_>, &mut dyn Iterator<Item = Written<'_>>) -> Status + Copy + 'static,
+{
+    panic::guard(Status::INTERNAL_SERVER_ERROR, || {
+        // SAFETY: the server that httpd is making, or null. It outlives the hook.
+        let log = unsafe { Log::of_server_raw::<M>(sys::ap_server_conf) };
+        // SAFETY: this is the hook.
+        let mut written = unsafe { Written::all() };
+        the_one::<F>()(log, &mut written)
+    })
+    .0
 }
 
 unsafe extern "C" fn post_config<F: Fn(Configured<'_>) -> Status + Copy + 'static>(

@@ -3,7 +3,8 @@
 //! Files follow httpd's own areas, names are httpd's without their prefix:
 //!
 //! - [`module`]: the record httpd loads, and the configuration it carries;
-//!   [`directive`]: the rows of its command table; [`hook`]: its hooks.
+//!   [`directive`]: the rows of its command table; [`written`]: the directives of a configuration
+//!   before they count; [`hook`]: its hooks.
 //! - [`pool`], [`table`], [`text`]: the memory and strings everything is made of.
 //! - [`request`], [`server`], [`connection`]: the three records a hook gets or reaches.
 //! - [`brigade`], [`input`]: the response going out, the body coming in.
@@ -39,6 +40,7 @@ pub mod server;
 pub mod status;
 pub mod table;
 pub mod text;
+pub mod written;
 
 pub use brigade::Brigade;
 pub use connection::Connection;
@@ -53,3 +55,4 @@ pub use request::Request;
 pub use server::Server;
 pub use status::{AprStatus, Status};
 pub use table::Table;
+pub use written::Written;

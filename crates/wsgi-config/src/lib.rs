@@ -9,6 +9,7 @@
 //! - [`value`] reads the single values: flags, seeds, levels.
 //! - [`script_alias`] reads a `WSGIScriptAlias`; [`url`] matches URLs against it.
 //! - [`daemon_process`] reads a `WSGIDaemonProcess`, [`import_script`] a `WSGIImportScript`.
+//! - [`telemetry`] reads the directives of telemetry.
 //! - [`group`] expands `%{GLOBAL}`, `%{RESOURCE}` and their relatives.
 //! - [`header`] tells which request headers can become variables, [`proxies`] which of these a
 //!   proxy may have set.
@@ -26,6 +27,7 @@ pub mod nearest;
 pub mod permission;
 pub mod proxies;
 pub mod script_alias;
+pub mod telemetry;
 pub mod url;
 pub mod value;
 pub mod words;

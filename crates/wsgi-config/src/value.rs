@@ -1,4 +1,4 @@
-//! Directives that take one value: switches, a seed, a level.
+//! Directives that take one value: switches, a seed, a level, a number.
 
 use crate::nearest::UnknownWord;
 use crate::words::lossy;
@@ -142,6 +142,32 @@ pub fn accept_mutex(word: &[u8]) -> Result<(), UnknownWord> {
     }
 }
 
+/// A word where a number belongs. It is taken all the same, as the number it begins with, or 0.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("\"{word}\" is not a number and counts as {number}")]
+pub struct NumberWarning {
+    word: String,
+    number: f64,
+}
+
+/// Reads a number as C's `atof` does: the longest one that the word begins with, or 0. The second
+/// value says what is wrong with the word, if anything is.
+pub(crate) fn leading_number(word: &[u8]) -> (f64, Option<NumberWarning>) {
+    let digits = word.trim_ascii_start();
+    let text = digits
+        .utf8_chunks()
+        .next()
+        .map_or("", |chunk| chunk.valid());
+    let ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
+    let mut numbers = ends.filter_map(|end| Some((end, text.get(..end)?.parse().ok()?)));
+    let (end, number) = numbers.next_back().unwrap_or((0, 0.0_f64));
+    let warning = (end != digits.len()).then(|| NumberWarning {
+        word: lossy(word),
+        number,
+    });
+    (number, warning)
+}
+
 /// Reads a number of seconds greater than 0, such as `0.005`.
 pub fn positive_seconds(word: &[u8]) -> Option<f64> {
     let seconds: f64 = std::str::from_utf8(word).ok()?.parse().ok()?;
@@ -223,5 +249,25 @@ mod tests {
             assert_eq!(warning.is_none(), ["0", "2"].contains(&word), "{word}");
         }
         assert_eq!(optimize(b"99999999999999999999").0, i32::MAX);
+    }
+
+    #[test]
+    fn numbers_are_read_as_atof_reads_them() {
+        let cases = [
+            ("0", 0.0, true),
+            ("1.5", 1.5, true),
+            (" -2.", -2.0, true),
+            ("+1e1", 10.0, true),
+            ("1x", 1.0, false),
+            ("1e", 1.0, false),
+            ("text", 0.0, false),
+            ("", 0.0, true),
+            ("1\u{fc}", 1.0, false),
+        ];
+        for (word, number, is_number) in cases {
+            let (read, warning) = leading_number(word.as_bytes());
+            assert_eq!(read, number, "{word}");
+            assert_eq!(warning.is_none(), is_number, "{word}");
+        }
     }
 }

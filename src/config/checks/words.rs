@@ -2,7 +2,7 @@
 
 use httpd::{Level, Parms};
 use wsgi_config::nearest::UnknownWord;
-use wsgi_config::value::OptimizeWarning;
+use wsgi_config::value::{NumberWarning, OptimizeWarning};
 
 use crate::config::checks::Mistake;
 use crate::log::{self, Id};
@@ -14,6 +14,8 @@ pub(in crate::config) enum WordMistake {
     TrustedProxyHeader(UnknownWord),
     #[error("WSGIPythonOptimize: {0}")]
     Optimize(OptimizeWarning),
+    #[error("WSGISlowRequests: {0}")]
+    SlowRequests(NumberWarning),
 }
 
 impl Mistake for WordMistake {
@@ -21,6 +23,7 @@ impl Mistake for WordMistake {
         Id(match self {
             Self::TrustedProxyHeader(_) => 1026,
             Self::Optimize(_) => 1027,
+            Self::SlowRequests(_) => 1401,
         })
     }
 }

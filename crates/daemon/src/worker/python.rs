@@ -58,6 +58,7 @@ pub(super) fn start(
         restrict_stdout: python.restrict_stdout,
         restrict_signal: python.restrict_signal,
         case_sensitive: python.case_sensitive,
+        server_metrics: python.server_metrics,
         multithread: group.threads != 1,
         multiprocess: group.multiprocess,
         run_once: group.threads == 1 && group.life.maximum_requests == Some(1),

@@ -365,6 +365,7 @@ const CONFIG: ProcessConfig<'static> = ProcessConfig {
     restrict_stdout: false,
     restrict_signal: true,
     case_sensitive: true,
+    server_metrics: false,
     multithread: true,
     multiprocess: false,
     run_once: false,

@@ -1,0 +1,68 @@
+//! Directives that are read and checked, so that a mistake in them is one here too, and that change
+//! nothing: what they set is gone, or not there.
+
+use std::ffi::CStr;
+
+use httpd::{Level, Parms, Refusal};
+use wsgi_config::{telemetry, value};
+
+use crate::config::ServerConfig;
+use crate::log::{self, Id};
+
+/// `WSGISocketRotation`: the sockets of a group stay where they are as long as the group does.
+pub(crate) fn socket_rotation(
+    _: &mut ServerConfig,
+    _: &Parms<'_>,
+    word: &CStr,
+) -> Result<(), Refusal> {
+    value::flag(word.to_bytes())?;
+    Ok(())
+}
+
+/// `WSGIAcceptMutex`: each process has a socket of its own, so there is nothing to serialise.
+pub(crate) fn accept_mutex(
+    _: &mut ServerConfig,
+    _: &Parms<'_>,
+    word: &CStr,
+) -> Result<(), Refusal> {
+    value::accept_mutex(word.to_bytes())?;
+    Ok(())
+}
+
+/// `WSGIVerboseDebugging`: `LogLevel` says how much is logged.
+pub(crate) fn verbose_debugging(
+    _: &mut ServerConfig,
+    parms: &Parms<'_>,
+    word: &CStr,
+) -> Result<(), Refusal> {
+    value::flag(word.to_bytes())?;
+    let text = "WSGIVerboseDebugging is deprecated and has no effect. 'LogLevel wsgi:debug' shows \
+                the life of processes and interpreters, 'LogLevel wsgi:trace1' each request.";
+    log::directive(parms, Level::INFO, Id::NONE, text);
+    Ok(())
+}
+
+/// `WSGITelemetryService`: there is no telemetry.
+pub(crate) fn telemetry_service(
+    _: &mut ServerConfig,
+    parms: &Parms<'_>,
+    line: &CStr,
+) -> Result<(), Refusal> {
+    telemetry::service(line.to_bytes())?;
+    log::directive(parms, Level::INFO, Id::NONE, NO_TELEMETRY);
+    Ok(())
+}
+
+/// `WSGITelemetryOptions`: likewise.
+pub(crate) fn telemetry_options(
+    _: &mut ServerConfig,
+    _: &Parms<'_>,
+    line: &CStr,
+) -> Result<(), Refusal> {
+    telemetry::options(line.to_bytes())?;
+    Ok(())
+}
+
+const NO_TELEMETRY: &str = "WSGITelemetryService has no effect: this module sends no telemetry. \
+                            Ask mod_wsgi.request_metrics() and mod_wsgi.process_metrics() in the \
+                            application instead.";

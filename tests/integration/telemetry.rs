@@ -1,0 +1,83 @@
+//! The directives of telemetry, and what has taken the place of its reports: lines in the log.
+
+use testkit::{Httpd, Site, ours};
+
+/// Takes as long as the query says.
+const TAKING: &str = "
+import time
+
+def application(environ, start_response):
+    time.sleep(float(environ['QUERY_STRING']))
+    start_response('200 OK', [])
+    return [b'done']
+";
+
+fn server(config: &str) -> Httpd {
+    Site::new()
+        .script("taking.wsgi", TAKING)
+        .config(
+            "WSGISocketPrefix ${ROOT}/logs/wsgi
+             WSGIDaemonProcess group threads=2
+             WSGIScriptAlias /embedded ${WSGI}/taking.wsgi
+             WSGIScriptAlias /daemon ${WSGI}/taking.wsgi process-group=group",
+        )
+        .config(config)
+        .start()
+}
+
+#[test]
+fn a_slow_request_is_logged_when_it_has_ended() {
+    if !ours("D71") {
+        return;
+    }
+    let server = server("WSGISlowRequests 0.4");
+    for mode in ["/embedded", "/daemon"] {
+        // The first request may be slow for other reasons: Python starts.
+        server.get(&format!("{mode}?0"));
+        let mark = server.log().mark();
+        assert_eq!(server.get(&format!("{mode}?0")).text(), "done");
+        assert_eq!(server.get(&format!("{mode}?0.5")).text(), "done");
+        let line = server.log().wait_for(mark, "WSGI1400");
+        assert!(line.contains(":warn]"), "{line}");
+        assert!(line.contains("taking.wsgi"), "{line}");
+        assert!(line.contains(&format!("GET {mode}?0.5 HTTP/1.1")), "{line}");
+    }
+}
+
+#[test]
+fn no_request_is_slow_by_default() {
+    for config in ["", "WSGISlowRequests 0"] {
+        let server = server(config);
+        let mark = server.log().mark();
+        assert_eq!(server.get("/embedded?0.1").text(), "done");
+        let lines = server.log().since(mark);
+        assert!(!lines.iter().any(|line| line.contains("WSGI1400")));
+    }
+}
+
+/// A configuration with all of them serves.
+#[test]
+fn telemetry_is_accepted() {
+    let server = server(
+        "WSGITelemetryService unix:${ROOT}/telemetry.sock interval=2
+         WSGITelemetryOptions +CaptureUserAgent
+         WSGIServerMetrics On
+         WSGISlowRequests 60",
+    );
+    assert_eq!(server.get("/embedded?0").text(), "done");
+    assert_eq!(server.get("/daemon?0").text(), "done");
+}
+
+#[test]
+fn what_has_no_effect_says_so() {
+    let mut notices = vec![("WSGIVerboseDebugging On", "deprecated and has no effect")];
+    if ours("D71") {
+        notices.push(("WSGITelemetryService unix:/t", "sends no telemetry"));
+    }
+    for (line, phrase) in notices {
+        let answer = Site::new().config(line).configtest();
+        assert!(answer.success, "{}", answer.text);
+        assert!(answer.text.contains(phrase), "{}", answer.text);
+        assert!(answer.text.contains("info"), "{}", answer.text);
+    }
+}
