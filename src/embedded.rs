@@ -52,9 +52,9 @@ pub(crate) fn serve<'r>(
     let abi_request = abi::Request {
         environ: Slice::new(environ.pairs),
         script: abi::Script {
-            path: Bytes::new(filename),
+            path: Bytes::new(config.script.to_bytes()),
             application_group: Bytes::new(config.application_group.to_bytes()),
-            mtime: request.file_mtime().unwrap_or(-1),
+            mtime: mtime(request, config),
             reload: config.script_reloading,
         },
         callable: Bytes::new(config.callable.to_bytes()),
@@ -75,6 +75,14 @@ pub(crate) fn serve<'r>(
         unsafe { (engine.handle)(&raw const abi_request, handle) }
     });
     Some(in_flight.conclude(outcome))
+}
+
+/// The modification time of the script, if httpd has looked at it already; -1 if it has not.
+fn mtime(request: Request<'_>, config: &RequestConfig<'_>) -> i64 {
+    match request.file_mtime() {
+        Some(mtime) if config.handler_script.is_empty() => mtime,
+        _ => -1,
+    }
 }
 
 impl InFlight<'_> {

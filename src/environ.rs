@@ -166,7 +166,7 @@ fn own_variables<'r>(
         (c"mod_wsgi.application_group", Some(group)),
         (c"mod_wsgi.callable_object", Some(config.callable)),
         (c"mod_wsgi.request_handler", request.handler()),
-        (c"mod_wsgi.handler_script", Some(c"")),
+        (c"mod_wsgi.handler_script", Some(config.handler_script)),
         (c"mod_wsgi.listener_host", Some(host)),
         (c"mod_wsgi.listener_port", Some(port)),
         (c"mod_wsgi.server_pid", Some(server_pid())),

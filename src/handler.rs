@@ -10,8 +10,9 @@ use httpd::request::FileType;
 use httpd::{Level, Request, Status};
 use wsgi_config::header;
 
+use crate::Wsgi;
 use crate::alias;
-use crate::config::RequestConfig;
+use crate::config::{HandlerScript, RequestConfig};
 use crate::embedded;
 use crate::environ::{self, Mount};
 use crate::log::{self, Id};
@@ -22,6 +23,39 @@ use crate::slow;
 pub(crate) const WSGI_SCRIPT: &CStr = c"wsgi-script";
 /// The same, as a content type, for `AddType`.
 const WSGI_TYPE: &CStr = c"application/x-httpd-wsgi";
+
+/// What answers a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Target<'r> {
+    /// The file it was mapped to.
+    Script {
+        /// Whether an alias did so.
+        aliased: bool,
+    },
+    /// The script that implements the handler of that file, which need not exist.
+    Handler(&'r HandlerScript),
+}
+
+impl<'r> Target<'r> {
+    /// What answers this request, if it is one for applications.
+    fn of(request: Request<'r>) -> Option<Self> {
+        let name = request.handler().unwrap_or_default();
+        if name == WSGI_SCRIPT || name == WSGI_TYPE {
+            let aliased = alias::is_aliased(request);
+            return Some(Self::Script { aliased });
+        }
+        let handlers = request.config::<Wsgi>().handlers.as_deref()?;
+        handlers.find(name).map(Self::Handler)
+    }
+
+    /// The handler, if it is one that a script implements.
+    pub(crate) fn handler(self) -> Option<&'r HandlerScript> {
+        match self {
+            Self::Script { .. } => None,
+            Self::Handler(handler) => Some(handler),
+        }
+    }
+}
 
 /// Why a request is refused: what the client is told, and what the log says.
 pub(crate) struct Refusal {
@@ -43,11 +77,10 @@ impl Refusal {
 
 /// Answers a request that was mapped to a script.
 pub(crate) fn handler(request: Request<'_>) -> Status {
-    let name = request.handler().unwrap_or_default();
-    if name != WSGI_SCRIPT && name != WSGI_TYPE {
+    let Some(target) = Target::of(request) else {
         return Status::DECLINED;
-    }
-    let status = serve(request).unwrap_or_else(|refusal| {
+    };
+    let status = serve(request, target).unwrap_or_else(|refusal| {
         log::script(request, Level::ERROR, refusal.id, &refusal.text);
         refusal.status
     });
@@ -55,11 +88,12 @@ pub(crate) fn handler(request: Request<'_>) -> Status {
     status
 }
 
-fn serve(request: Request<'_>) -> Result<Status, Refusal> {
-    let aliased = alias::is_aliased(request);
-    check_script(request, aliased)?;
+fn serve<'r>(request: Request<'r>, target: Target<'r>) -> Result<Status, Refusal> {
+    if let Target::Script { aliased } = target {
+        check_script(request, aliased)?;
+    }
     let mount = Mount::of(request);
-    let config = RequestConfig::resolve(request, aliased, mount.application.to_bytes());
+    let config = RequestConfig::resolve(request, target, mount.application.to_bytes());
     check_path_info(request)?;
     let content_length = check_body(request, &config)?;
     check_process_group(&config)?;

@@ -50,12 +50,14 @@ pub(crate) static wsgi_module: Record<Wsgi> = Record::new(c"mod_wsgi.c", &DIRECT
 
 /// Every directive: its name, where it may stand, what it takes, who reads it, what it is for.
 #[rustfmt::skip]
-static DIRECTIVES: Directives<Wsgi, 36> = Directives::new([
+static DIRECTIVES: Directives<Wsgi, 37> = Directives::new([
     // Which URLs are whose.
     Directive::server(c"WSGIScriptAlias", Line, server::script_alias,
         c"a URL path, and the script or directory of scripts it maps to, then options"),
     Directive::server(c"WSGIScriptAliasMatch", Line, server::script_alias_match,
         c"a regular expression for URL paths, and the script they map to, then options"),
+    Directive::directory(c"WSGIHandlerScript", NotHtaccess, Line, directory::handler_script,
+        c"the name of a handler, and the script that implements it, then options"),
     // Which processes there are, and what runs in them.
     Directive::server(c"WSGIDaemonProcess", Line, server::daemon_process,
         c"the name of a process group, then options that say how its processes run"),

@@ -52,8 +52,8 @@ pub(crate) fn serve<'r>(
     let groups = Groups::current();
     let group = find(request, &groups, config)?;
     if let Some(owner) = group.script_owner {
-        let script = request.filename().unwrap_or_default().to_bytes();
-        owner::check(owner, Path::new(OsStr::from_bytes(script)))?;
+        let script = OsStr::from_bytes(config.script.to_bytes());
+        owner::check(owner, Path::new(script))?;
     }
     let mut client = RequestBody::new(request);
     let mut call = Call::new(request, config, environ, content_length, &mut client);
@@ -258,7 +258,7 @@ impl<'c, 'r> Call<'c, 'r> {
 
     /// The frames of the request's head and of what was read of its body.
     fn frames(&self, group: &Group, number: u32) -> Result<Vec<u8>, TooLong> {
-        let filename = self.request.filename().unwrap_or_default().to_bytes();
+        let resource = self.request.filename().unwrap_or_default();
         let head = RequestHead {
             https: self.environ.https,
             reload: self.config.script_reloading,
@@ -268,10 +268,10 @@ impl<'c, 'r> Call<'c, 'r> {
             request_start: self.request.time(),
             queue_start: now(),
             secret: group.secret.as_bytes(),
-            script: filename,
+            script: self.config.script.to_bytes(),
             application_group: self.config.application_group.to_bytes(),
             callable: self.config.callable.to_bytes(),
-            resource: filename,
+            resource: resource.to_bytes(),
             environ: None,
         };
         let pairs = self.environ.pairs.iter();

@@ -53,6 +53,8 @@ mod frameworks; // Flask and Django
 mod groups; // which process group and application group serve a request
 #[path = "integration/handler.rs"]
 mod handler; // what is checked before an application runs
+#[path = "integration/handler_script.rs"]
+mod handler_script; // handlers that scripts implement
 #[path = "integration/head.rs"]
 mod head; // HEAD, and the statuses without a body
 #[path = "integration/headers.rs"]

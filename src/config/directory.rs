@@ -15,10 +15,12 @@ use wsgi_config::words::Words;
 use crate::config::c_string;
 use crate::config::checks::{self, WordMistake};
 use crate::config::groups::Groups;
+use crate::config::handler::{HandlerScript, Handlers};
 
 /// What is said in one place; `None` where nothing is.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DirConfig {
+    pub(crate) handlers: Option<Arc<Handlers>>,
     /// As written, save that `%{GLOBAL}` is empty.
     pub(crate) process_group: Option<Arc<CStr>>,
     /// The process groups that may be used; empty stands for httpd's own processes.
@@ -37,9 +39,15 @@ pub(crate) struct DirConfig {
 }
 
 impl Config for DirConfig {
-    /// What is said inside replaces, piece by piece, what is said outside; lists as a whole.
+    /// What is said inside replaces, piece by piece, what is said outside; lists as a whole, but
+    /// handlers one by one.
     fn merged(outer: &Self, inner: &Self) -> Self {
+        let handlers = match (&outer.handlers, &inner.handlers) {
+            (Some(outer), Some(inner)) => Some(Arc::new(Handlers::merged(outer, inner))),
+            (outer, inner) => or(inner, outer),
+        };
         Self {
+            handlers,
             process_group: or(&inner.process_group, &outer.process_group),
             restrict_process: or(&inner.restrict_process, &outer.restrict_process),
             application_group: or(&inner.application_group, &outer.application_group),
@@ -57,6 +65,17 @@ impl Config for DirConfig {
 
 fn or<T: ?Sized>(inner: &Option<Arc<T>>, outer: &Option<Arc<T>>) -> Option<Arc<T>> {
     inner.as_ref().or(outer.as_ref()).cloned()
+}
+
+/// `WSGIHandlerScript`.
+pub(crate) fn handler_script(
+    config: &mut DirConfig,
+    parms: &Parms<'_>,
+    line: &CStr,
+) -> Result<(), Refusal> {
+    let handler = HandlerScript::parse(parms, line)?;
+    Arc::make_mut(config.handlers.get_or_insert_default()).add(handler);
+    Ok(())
 }
 
 /// `WSGIApplicationGroup`.

@@ -11,6 +11,10 @@ use wsgi_config::value::MapHead;
 
 use crate::Wsgi;
 use crate::alias::note;
+use crate::handler::Target;
+
+/// The callable of a script that implements a handler, whatever `WSGICallableObject` says.
+const HANDLE_REQUEST: &CStr = c"handle_request";
 
 /// What applies to a request.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +23,10 @@ pub(crate) struct RequestConfig<'r> {
     pub(crate) process_group: &'r CStr,
     /// Empty for the main interpreter.
     pub(crate) application_group: &'r CStr,
+    /// The path of the script.
+    pub(crate) script: &'r CStr,
+    /// The same, if the script is a handler and not what the request was mapped to; else empty.
+    pub(crate) handler_script: &'r CStr,
     pub(crate) callable: &'r CStr,
     /// `WSGIRestrictProcess`, if the choice of groups is restricted.
     pub(crate) restrict_process: Option<&'r [CString]>,
@@ -33,29 +41,32 @@ pub(crate) struct RequestConfig<'r> {
 }
 
 impl<'r> RequestConfig<'r> {
-    /// Resolves what applies to `request`: what its alias says, if one mapped it here, else what is
-    /// said for the place, else the default. `script_name` is the URL path of the application.
-    pub(crate) fn resolve(request: Request<'r>, aliased: bool, script_name: &[u8]) -> Self {
+    /// Resolves what applies to `request`: what its alias or handler says, if it has one, else what
+    /// is said for the place, else the default. `script_name` is the URL path of the application.
+    pub(crate) fn resolve(request: Request<'r>, target: Target<'r>, script_name: &[u8]) -> Self {
         let config = request.config::<Wsgi>();
-        let note = |name| request.notes().get(name).filter(|_| aliased);
+        let options = Options::of(request, target);
         let names = Names {
             request,
             script_name,
         };
 
-        let process_group = note(note::PROCESS_GROUP)
+        let process_group = options
+            .process_group
             .or(config.process_group.as_deref())
             .unwrap_or_default();
-        let application_group = note(note::APPLICATION_GROUP)
+        let application_group = options
+            .application_group
             .or(config.application_group.as_deref())
             .unwrap_or(c"%{RESOURCE}");
-        let callable = note(note::CALLABLE_OBJECT).unwrap_or_else(|| {
+        let callable = options.callable.unwrap_or_else(|| {
             names.callable(config.callable_object.as_deref().unwrap_or(c"application"))
         });
-        let pass_authorization = note(note::PASS_AUTHORIZATION)
-            .map(|pass| pass == c"1")
-            .or(config.pass_authorization);
+        let pass_authorization = options.pass_authorization.or(config.pass_authorization);
+        let handler_script = target.handler().map(|handler| handler.script.as_c_str());
         Self {
+            script: handler_script.unwrap_or_else(|| request.filename().unwrap_or_default()),
+            handler_script: handler_script.unwrap_or_default(),
             process_group: names.group(process_group),
             application_group: names.group(application_group),
             callable,
@@ -70,6 +81,41 @@ impl<'r> RequestConfig<'r> {
                 .as_deref()
                 .map_or(&[], Vec::as_slice),
             trusted_proxies: config.trusted_proxies.as_deref(),
+        }
+    }
+}
+
+/// What is said in the very place that made a request one for an application; it wins over what
+/// directives say.
+#[derive(Clone, Copy, Debug, Default)]
+struct Options<'r> {
+    process_group: Option<&'r CStr>,
+    application_group: Option<&'r CStr>,
+    callable: Option<&'r CStr>,
+    pass_authorization: Option<bool>,
+}
+
+impl<'r> Options<'r> {
+    fn of(request: Request<'r>, target: Target<'r>) -> Self {
+        match target {
+            Target::Script { aliased: false } => Self::default(),
+            Target::Script { aliased: true } => Self::of_alias(request),
+            Target::Handler(handler) => Self {
+                process_group: handler.process_group.as_deref(),
+                application_group: handler.application_group.as_deref(),
+                callable: Some(HANDLE_REQUEST),
+                pass_authorization: handler.pass_authorization,
+            },
+        }
+    }
+
+    fn of_alias(request: Request<'r>) -> Self {
+        let note = |name| request.notes().get(name);
+        Self {
+            process_group: note(note::PROCESS_GROUP),
+            application_group: note(note::APPLICATION_GROUP),
+            callable: note(note::CALLABLE_OBJECT),
+            pass_authorization: note(note::PASS_AUTHORIZATION).map(|pass| pass == c"1"),
         }
     }
 }

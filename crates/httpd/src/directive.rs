@@ -202,6 +202,12 @@ impl<M: Module, const N: usize> Directives<M, N> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerId(usize);
 
+impl ServerId {
+    pub(crate) fn of(server: *const sys::server_rec) -> Self {
+        Self(server.addr())
+    }
+}
+
 /// The circumstances of a directive that is being read.
 #[derive(Debug)]
 pub struct Parms<'p> {
@@ -240,7 +246,7 @@ impl<'p> Parms<'p> {
 
     /// Which server the directive is read for.
     pub fn server_id(&self) -> ServerId {
-        ServerId(self.raw.server.addr())
+        ServerId::of(self.raw.server)
     }
 
     /// The `ServerName` the server has been given so far.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use httpd_sys as sys;
 
+use crate::directive::ServerId;
 use crate::module::{self, Module};
 use crate::pool::Pool;
 use crate::text;
@@ -43,6 +44,11 @@ impl<'s> Server<'s> {
     pub fn config<M: Module>(self) -> &'s M::ServerConfig {
         // SAFETY: the vector is that of a complete server that lives for 's.
         unsafe { module::server_config::<M>((*self.as_ptr()).module_config) }
+    }
+
+    /// Which of the servers it is, as directives were told while they were read.
+    pub fn id(self) -> ServerId {
+        ServerId::of(self.as_ptr())
     }
 
     /// Whether this is a virtual host.

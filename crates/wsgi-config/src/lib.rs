@@ -8,7 +8,8 @@
 //! - [`words`] splits a line as httpd does; [`nearest`] finds the word that was meant.
 //! - [`value`] reads the single values: flags, seeds, levels.
 //! - [`script_alias`] reads a `WSGIScriptAlias`; [`url`] matches URLs against it.
-//! - [`daemon_process`] reads a `WSGIDaemonProcess`, [`import_script`] a `WSGIImportScript`.
+//! - [`daemon_process`] reads a `WSGIDaemonProcess`, [`import_script`] a `WSGIImportScript`,
+//!   [`handler_script`] a `WSGIHandlerScript`.
 //! - [`telemetry`] reads the directives of telemetry.
 //! - [`group`] expands `%{GLOBAL}`, `%{RESOURCE}` and their relatives.
 //! - [`header`] tells which request headers can become variables, [`proxies`] which of these a
@@ -21,6 +22,7 @@
 
 pub mod daemon_process;
 pub mod group;
+pub mod handler_script;
 pub mod header;
 pub mod import_script;
 pub mod nearest;

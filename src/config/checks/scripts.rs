@@ -11,7 +11,7 @@ use wsgi_config::url;
 
 use crate::config::access::{Obstacle, User};
 use crate::config::checks::{Checked, Mistake, report};
-use crate::config::{Preload, ScriptAlias, server};
+use crate::config::{HandlerScript, Preload, ScriptAlias, server};
 use crate::log::Id;
 
 /// A directive that names a script.
@@ -19,6 +19,7 @@ use crate::log::Id;
 enum Directive<'c> {
     Alias(&'c ScriptAlias),
     Import(&'c Preload),
+    Handler(&'c HandlerScript),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +49,10 @@ enum ScriptMistake<'c> {
         .alias.target()
     )]
     TrailingSlash { alias: &'c ScriptAlias },
+    #[error(
+        "{0} is never used: httpd takes the names of handlers for lower case; write it so here"
+    )]
+    UpperCase(&'c HandlerScript),
 }
 
 impl<'c> ScriptMistake<'c> {
@@ -75,6 +80,7 @@ impl Mistake for ScriptMistake<'_> {
             Self::NoLeadingSlash(_) => 1023,
             Self::Relative(_) => 1024,
             Self::TrailingSlash { .. } => 1025,
+            Self::UpperCase(_) => 1320,
         })
     }
 }
@@ -84,6 +90,7 @@ impl<'c> Directive<'c> {
         match self {
             Self::Alias(alias) => alias.target(),
             Self::Import(import) => &import.script,
+            Self::Handler(handler) => &handler.script,
         }
     }
 
@@ -92,6 +99,7 @@ impl<'c> Directive<'c> {
         match self {
             Self::Alias(_) => "; its requests are answered with 404 until that is mended",
             Self::Import(_) => "",
+            Self::Handler(_) => "; its requests are answered with 500 until that is mended",
         }
     }
 }
@@ -101,6 +109,7 @@ impl fmt::Display for Directive<'_> {
         match self {
             Self::Alias(alias) => alias.fmt(f),
             Self::Import(import) => import.fmt(f),
+            Self::Handler(handler) => handler.fmt(f),
         }
     }
 }
@@ -121,6 +130,11 @@ pub(super) fn check(config: &Checked<'_>) {
             report(server, check_import(config, import));
         }
     }
+    HandlerScript::for_each_written(config.pool, |id, handler| {
+        if let Some(server) = config.base.iter().find(|server| server.id() == id) {
+            report(server, check_handler(config, handler));
+        }
+    });
 }
 
 /// Looks for an earlier alias that takes all of this one's URLs.
@@ -182,6 +196,28 @@ fn check_import<'c>(config: &'c Checked<'_>, import: &'c Preload) -> Result<(), 
         Runner::Children => check_reach(directive, &config.children, path),
         Runner::Group(user) => check_reach(directive, user, path),
         Runner::Unknown => Ok(()),
+    }
+}
+
+/// Looks for what stands between whoever runs a handler and its script. httpd does not look at it.
+fn check_handler<'c>(
+    config: &'c Checked<'_>,
+    handler: &'c HandlerScript,
+) -> Result<(), ScriptMistake<'c>> {
+    let directive = Directive::Handler(handler);
+    if handler.name().iter().any(u8::is_ascii_uppercase) {
+        return Err(ScriptMistake::UpperCase(handler));
+    }
+    let path = absolute(directive, handler.script.to_bytes())?;
+    match Runner::of(config, handler.process_group.as_deref()) {
+        Runner::Children => check_reach(directive, &config.children, path),
+        Runner::Group(user) => check_reach(directive, user, path),
+        Runner::Unknown => match config.children.find(path) {
+            Err(missing @ Obstacle::Missing(_)) => {
+                Err(ScriptMistake::of(directive, &config.children, missing))
+            }
+            _ => Ok(()),
+        },
     }
 }
 
