@@ -11,6 +11,7 @@ pub(crate) mod groups;
 mod owner;
 mod response;
 
+use std::collections::BTreeSet;
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -129,6 +130,8 @@ enum Reason {
     Reset,
     /// Its worker is being replaced.
     Leaving,
+    /// Its worker, which has this process id, is being replaced because the script changed.
+    Changed(Option<u32>),
 }
 
 impl<'c, 'r> Call<'c, 'r> {
@@ -186,6 +189,7 @@ impl<'c, 'r> Call<'c, 'r> {
         let begin = Instant::now();
         let mut deadline = group.connect_timeout.map(|patience| begin + patience);
         let mut tried = Vec::new();
+        let mut outdated = BTreeSet::new();
         loop {
             match group.choose(&tried) {
                 None if tried.is_empty() => return Err(self.unavailable(group, NONE_STARTS)),
@@ -203,12 +207,18 @@ impl<'c, 'r> Call<'c, 'r> {
                         tried.push(slot);
                     }
                     Attempt::NotRun(Reason::Reset) => {}
-                    Attempt::NotRun(Reason::Leaving) => {
+                    Attempt::NotRun(reason @ (Reason::Leaving | Reason::Changed(_))) => {
+                        if let Reason::Changed(Some(worker)) = reason {
+                            outdated.insert(worker);
+                        }
                         // Its successor is on its way, and may take long to load what it serves.
                         deadline = deadline.map(|time| time.max(begin + group.socket_timeout));
                         std::thread::sleep(PAUSE);
                     }
                 },
+            }
+            if outdated.len() > 2 * group.sockets.len() + 1 {
+                return Err(self.restless(group, outdated.len()));
             }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Err(self.unavailable(group, NOBODY_TOOK_IT));
@@ -232,7 +242,7 @@ impl<'c, 'r> Call<'c, 'r> {
         })?;
         let more = match self.body_end {
             Some(_) => More::Nothing,
-            None if self.request.expects_continue() => More::OnDemand,
+            None if self.is_withheld() => More::OnDemand,
             None => More::Rest,
         };
         let exchange = Exchange::new(
@@ -262,7 +272,7 @@ impl<'c, 'r> Call<'c, 'r> {
         let head = RequestHead {
             https: self.environ.https,
             reload: self.config.script_reloading,
-            body_on_demand: self.body_end.is_none() && self.request.expects_continue(),
+            body_on_demand: self.is_withheld(),
             body_is_whole: self.body_end.is_some(),
             content_length: self.content_length,
             request_start: self.request.time(),
@@ -313,7 +323,10 @@ impl<'c, 'r> Call<'c, 'r> {
                 );
                 Err(self.busy(84, text))
             }
-            Ended::Rejected(Rejection::Draining | Rejection::ScriptChanged) => self.retry(group),
+            Ended::Rejected(Rejection::Draining) => self.retry(group, Reason::Leaving),
+            Ended::Rejected(Rejection::ScriptChanged) => {
+                self.retry(group, Reason::Changed(connection.worker))
+            }
             Ended::Broken(broken) => self.broken(group, slot, &connection, broken),
         }
     }
@@ -326,7 +339,7 @@ impl<'c, 'r> Call<'c, 'r> {
                 "The worker's response is not one that may be passed on to a client.",
             )),
             End::Complete => {
-                self.response.end();
+                self.response.end(self.client.may_go_on());
                 Ok(Status::OK)
             }
             End::Refused(status) if !self.response.has_begun() => Ok(Status(status.into())),
@@ -338,9 +351,9 @@ impl<'c, 'r> Call<'c, 'r> {
     }
 
     /// A worker that is being replaced did not run the request, so its successor can.
-    fn retry(&self, group: &Group) -> Result<Attempt, Refusal> {
+    fn retry(&self, group: &Group, reason: Reason) -> Result<Attempt, Refusal> {
         if self.is_repeatable() {
-            Ok(Attempt::NotRun(Reason::Leaving))
+            Ok(Attempt::NotRun(reason))
         } else {
             Err(self.unavailable(
                 group,
@@ -348,6 +361,12 @@ impl<'c, 'r> Call<'c, 'r> {
                 while its body was being sent",
             ))
         }
+    }
+
+    /// Whether the body is kept back until the application asks for it: then the client is told to
+    /// continue, and until then the request can be sent to another worker.
+    fn is_withheld(&self) -> bool {
+        self.body_end.is_none() && self.client.is_untouched()
     }
 
     /// Whether the request can be sent once more: unless some of the client's body is gone.
@@ -359,6 +378,17 @@ impl<'c, 'r> Call<'c, 'r> {
     fn unavailable(&self, group: &Group, why: &str) -> Refusal {
         let text = format!("Process group '{}' is not available: {why}.", show(group));
         self.busy(116, text)
+    }
+
+    /// The script changes faster than workers can be replaced.
+    fn restless(&self, group: &Group, workers: usize) -> Refusal {
+        let text = format!(
+            "Process group '{}' is not available: {workers} of its workers, one after the other, \
+             were to be replaced because the script has changed; does its reload_required() always \
+             return true?",
+            show(group)
+        );
+        self.busy(124, text)
     }
 
     /// The client is told to come back later.

@@ -108,9 +108,12 @@ impl<'r> Response<'r> {
         });
     }
 
-    /// Marks the end of a complete response.
-    pub(super) fn end(&mut self) {
-        self.pass(Tail::End);
+    /// Marks the end of a complete response. Behind it httpd reads what is left of the request's
+    /// body; a client that is still to send that is not to wait for the response until it has.
+    pub(super) fn end(&mut self, body_may_go_on: bool) {
+        self.pass(Tail::End {
+            flush: body_may_go_on,
+        });
     }
 
     /// Passes nothing on any more: the request was answered otherwise.
@@ -154,7 +157,12 @@ impl<'r> Response<'r> {
                     brigade.push_flush();
                 }
             }
-            Tail::End => brigade.push_eos(),
+            Tail::End { flush } => {
+                if flush {
+                    brigade.push_flush();
+                }
+                brigade.push_eos();
+            }
         }
         brigade.pass()
     }
@@ -163,7 +171,7 @@ impl<'r> Response<'r> {
 /// What follows on the data that was held.
 enum Tail<'d> {
     Data { data: &'d [u8], flush: bool },
-    End,
+    End { flush: bool },
     Nothing,
 }
 

@@ -390,7 +390,8 @@ pub struct Script<'a> {
     /// The file's modification time in microseconds since the epoch, or -1 if the host does not
     /// know it and the engine shall ask the file system.
     pub mtime: i64,
-    /// `WSGIScriptReloading`: whether a changed script is loaded anew.
+    /// `WSGIScriptReloading`: whether a changed script is loaded anew. In embedded mode that is
+    /// done at once; in daemon mode it is for another process to do, see [`Outcome::STALE`].
     pub reload: bool,
 }
 
@@ -443,6 +444,9 @@ impl Outcome {
     /// The head was sent, then the application failed. The host must let the client see that the
     /// response is cut short; the cause is in the log.
     pub const TRUNCATED: u32 = 2;
+    /// In daemon mode: nothing was run, because the script must be loaded anew. The host has a
+    /// fresh process serve the request.
+    pub const STALE: u32 = 3;
 
     /// The response is complete.
     pub const fn complete() -> Self {
@@ -464,6 +468,14 @@ impl Outcome {
     pub const fn truncated() -> Self {
         Self {
             kind: Self::TRUNCATED,
+            status: 0,
+        }
+    }
+
+    /// Nothing was run; the script must be loaded anew.
+    pub const fn stale() -> Self {
+        Self {
+            kind: Self::STALE,
             status: 0,
         }
     }

@@ -211,7 +211,7 @@ fn run(
         let _interruptible = Interruptible::begin(py, interpreter, request);
         match script::application(py, interpreter, request, mtime, exchange) {
             Ok(application) => wsgi::run(&application, interpreter, request, exchange),
-            Err(error) => Ending::refused(error.http_status()),
+            Err(error) => Ending::unanswered(error.outcome()),
         }
     })
 }

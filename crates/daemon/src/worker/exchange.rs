@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use engine_abi::{LogLine, Outcome, Part, ReadError, RequestHandle, Sent};
-use wire::{BodyError, End, FileRegion, RequestNumber, ResponseHead, ToChild, ToWorker};
+use wire::{BodyError, End, FileRegion, Rejection, RequestNumber, ResponseHead, ToChild, ToWorker};
 
 use super::connection::{Broken, Connection};
 
@@ -86,12 +86,13 @@ impl<'c> Exchange<'c> {
 
     /// Answers with how the request ended. Returns whether the connection can serve another one.
     pub(super) fn finish(mut self, outcome: Outcome) -> bool {
-        let end = match outcome.kind {
-            Outcome::COMPLETE => End::Complete,
-            Outcome::REFUSED => End::Refused(outcome.status),
-            _ => End::Truncated,
-        };
-        ToChild::encode_end(&mut self.out, self.number, end);
+        let (out, number) = (&mut self.out, self.number);
+        match outcome.kind {
+            Outcome::COMPLETE => ToChild::encode_end(out, number, End::Complete),
+            Outcome::REFUSED => ToChild::encode_end(out, number, End::Refused(outcome.status)),
+            Outcome::STALE => ToChild::encode_rejected(out, number, Rejection::ScriptChanged),
+            _ => ToChild::encode_end(out, number, End::Truncated),
+        }
         self.flush();
         // A withheld body never comes; one that was not read to its end is skipped later.
         !self.broken

@@ -14,6 +14,9 @@ use std::sync::{PoisonError, RwLock};
 /// A modification time in microseconds since the epoch; 0 for a file that is not there.
 type ModificationTime = i64;
 
+/// What no file's modification time is: of a script that says itself that it must be loaded anew.
+const STALE: ModificationTime = ModificationTime::MIN;
+
 /// The scripts of this process.
 #[derive(Debug, Default)]
 pub(super) struct Scripts {
@@ -27,6 +30,12 @@ impl Scripts {
         loaded
             .get(path)
             .is_some_and(|then| *then != modification_time(path))
+    }
+
+    /// The script says that it must be loaded anew: from now on it is one that changed.
+    pub(super) fn expire(&self, path: &[u8]) {
+        let mut loaded = self.loaded.write().unwrap_or_else(PoisonError::into_inner);
+        loaded.insert(path.to_vec(), STALE);
     }
 
     /// The modification time of the script as it is loaded, or will be by whoever asks now.

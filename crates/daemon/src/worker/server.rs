@@ -302,7 +302,7 @@ impl Server {
                 path: head.script.into(),
                 application_group: head.application_group.into(),
                 mtime: self.scripts.mtime(head.script),
-                reload: false,
+                reload: head.reload,
             },
             callable: head.callable.into(),
             resource: head.resource.into(),
@@ -326,8 +326,13 @@ impl Server {
         // SAFETY: Python was started; request and exchange live until the call returns, and the
         // exchange is not touched here meanwhile.
         let outcome = unsafe { (self.engine.functions().handle)(&raw const request, handle) };
+        if outcome.kind == Outcome::STALE {
+            self.scripts.expire(head.script);
+            self.tell(Event::Replace(Replacement::ScriptReload));
+        }
         let reusable = exchange.finish(outcome);
-        self.end(name, outcome.kind != Outcome::REFUSED);
+        let answered = matches!(outcome.kind, Outcome::COMPLETE | Outcome::TRUNCATED);
+        self.end(name, answered);
         reusable
     }
 

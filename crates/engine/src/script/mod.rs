@@ -25,7 +25,7 @@ use std::ffi::CString;
 use std::path::Path;
 use std::sync::Arc;
 
-use engine_abi::{Level, Request, Script};
+use engine_abi::{Level, Outcome, Request, Script};
 
 use crate::host::Exchange;
 use crate::interpreter::Interpreter;
@@ -37,7 +37,7 @@ use crate::python::{Attached, Object, Owned, Result};
 pub(crate) use slot::Scripts;
 use slot::{Claim, Slot};
 
-/// A script that cannot be used. The cause is in the log.
+/// A script that cannot be used. The cause, if it is a fault, is in the log.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub(crate) enum ScriptError {
     /// It cannot be loaded.
@@ -49,17 +49,20 @@ pub(crate) enum ScriptError {
     /// The request took too long while it was loaded.
     #[error("the script took too long to load")]
     TimedOut,
+    /// It must be loaded anew, and not in this process: so what it imports is new as well.
+    #[error("the script must be loaded anew")]
+    Stale,
 }
 
 impl ScriptError {
-    /// The status of the response.
-    pub(crate) fn http_status(self) -> u16 {
+    /// What becomes of the request.
+    pub(crate) fn outcome(self) -> Outcome {
         match self {
-            Self::Load => 500,
-            Self::TimedOut => 504,
+            Self::TimedOut => Outcome::refused(504),
             // As the reference does: in a child of httpd, as if the script were not there.
-            Self::Callable if process::config().is_embedded() => 404,
-            Self::Callable => 500,
+            Self::Callable if process::config().is_embedded() => Outcome::refused(404),
+            Self::Load | Self::Callable => Outcome::refused(500),
+            Self::Stale => Outcome::stale(),
         }
     }
 }
@@ -129,6 +132,17 @@ pub(crate) fn preload(
     visit.module(&*visit.slot()?).map(drop)
 }
 
+/// What is to be done with a module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Judgement {
+    /// It is used.
+    Current,
+    /// The script is loaded anew.
+    Outdated,
+    /// It was not loaded to its end, or lost its stamp.
+    Unfinished,
+}
+
 /// A script, and who asks for it.
 struct Visit<'a, 'py> {
     py: Attached<'py>,
@@ -155,8 +169,14 @@ impl<'py> Visit<'_, 'py> {
     fn module(&self, slot: &Slot) -> std::result::Result<Owned<'py>, ScriptError> {
         loop {
             let judged = self.loaded(slot);
-            if let Some(module) = judged.as_ref().filter(|module| self.is_current(module)) {
-                return Ok(module.owned());
+            if let Some(module) = &judged {
+                match self.judge(module) {
+                    Judgement::Current => return Ok(module.owned()),
+                    Judgement::Outdated if self.is_reloaded_elsewhere() => {
+                        return Err(ScriptError::Stale);
+                    }
+                    Judgement::Outdated | Judgement::Unfinished => {}
+                }
             }
             let Claim::Ours(_claim) = slot.claim(self.py) else {
                 // Another thread was loading it.
@@ -175,12 +195,23 @@ impl<'py> Visit<'_, 'py> {
         modules.item(slot.module_name(self.py)).ok().flatten()
     }
 
-    /// Whether the module can be used: loaded to its end, and not to be loaded anew.
-    fn is_current(&self, module: &Object<'py>) -> bool {
+    /// Whether the module can be used.
+    fn judge(&self, module: &Object<'py>) -> Judgement {
         let Some(stamp) = self.stamp(module) else {
-            return false;
+            return Judgement::Unfinished;
         };
-        !self.script.reload || (self.is_unchanged(stamp) && !self.is_reload_required(module))
+        let is_kept = !self.script.reload;
+        if is_kept || (self.is_unchanged(stamp) && !self.is_reload_required(module)) {
+            Judgement::Current
+        } else {
+            Judgement::Outdated
+        }
+    }
+
+    /// Whether it is for another process to load the script anew. At the start of a process nothing
+    /// of the script has been used yet.
+    fn is_reloaded_elsewhere(&self) -> bool {
+        self.resource.is_some() && !process::config().is_embedded()
     }
 
     /// The modification time that a module is stamped with when it is loaded. A module that another

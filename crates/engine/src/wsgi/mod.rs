@@ -86,9 +86,9 @@ impl State {
 
 impl Ending {
     /// The ending of a request that no application has answered.
-    pub(crate) const fn refused(status: u16) -> Self {
+    pub(crate) const fn unanswered(outcome: Outcome) -> Self {
         Self {
-            rest: Rest::Over(Outcome::refused(status)),
+            rest: Rest::Over(outcome),
             response: None,
         }
     }
