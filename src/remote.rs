@@ -10,6 +10,7 @@ mod exchange;
 pub(crate) mod groups;
 mod owner;
 mod response;
+mod upload;
 
 use std::collections::BTreeSet;
 use std::ffi::{CStr, OsStr};
@@ -17,7 +18,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use httpd::{Level, Request, RequestBody, Status};
+use httpd::{Level, Request, Status};
 use nix::errno::Errno;
 use wire::{End, Rejection, RequestHead, ToWorker, TooLong};
 
@@ -26,13 +27,10 @@ use crate::environ::Environ;
 use crate::handler::Refusal;
 use crate::log::{self, Id};
 use connection::{Broken, Connection};
-use exchange::{Ended, Exchange, More, body_error};
+use exchange::{Ended, Exchange};
 use groups::{Group, Groups};
 use response::Response;
-
-/// The largest body that is read before a worker is chosen, in bytes. A worker's thread then
-/// never waits for the client that sends it.
-const SMALL_BODY: u64 = 64 << 10;
+use upload::Upload;
 
 /// How long to wait before looking again for a worker where all that are there just left.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -56,12 +54,14 @@ pub(crate) fn serve<'r>(
         let script = OsStr::from_bytes(config.script.to_bytes());
         owner::check(owner, Path::new(script))?;
     }
-    let mut client = RequestBody::new(request);
-    let mut call = Call::new(request, config, environ, content_length, &mut client);
-    call.read_small_body(content_length);
-    if call.client.is_answered() {
+    let mut call = Call::new(request, config, environ, content_length);
+    call.upload.gather(content_length, group.response_buffer);
+    if call.upload.is_answered() {
         return Ok(Status::FILTER_ERROR);
     }
+    let _timeout = group
+        .response_timeout
+        .map(|timeout| request.connection().limit_waiting(timeout));
     call.run(group)
 }
 
@@ -108,11 +108,7 @@ struct Call<'c, 'r> {
     config: &'c RequestConfig<'r>,
     environ: &'c Environ<'r>,
     content_length: Option<u64>,
-    client: &'c mut RequestBody<'r>,
-    /// The body, as far as it was read before a worker was chosen.
-    body: Vec<u8>,
-    /// How that reading ended; `None` if it goes on while the worker runs.
-    body_end: Option<Result<(), wire::BodyError>>,
+    upload: Upload<'r>,
     response: Response<'r>,
 }
 
@@ -140,7 +136,6 @@ impl<'c, 'r> Call<'c, 'r> {
         config: &'c RequestConfig<'r>,
         environ: &'c Environ<'r>,
         content_length: Option<u64>,
-        client: &'c mut RequestBody<'r>,
     ) -> Self {
         let response = Response::new(request, config.sendfile);
         Self {
@@ -148,40 +143,9 @@ impl<'c, 'r> Call<'c, 'r> {
             config,
             environ,
             content_length,
-            client,
-            body: Vec::new(),
-            body_end: None,
+            upload: Upload::new(request),
             response,
         }
-    }
-
-    /// Reads a body that is small, unless the client waits to be told to send it.
-    fn read_small_body(&mut self, length: Option<u64>) {
-        if !self.request.has_body() {
-            self.body_end = Some(Ok(()));
-            return;
-        }
-        let small = length.is_some_and(|length| length <= SMALL_BODY);
-        if !small || self.request.expects_continue() {
-            return;
-        }
-        let mut piece = [0; 8192];
-        self.body_end = loop {
-            match self.client.read(&mut piece) {
-                Ok(0) => break Some(Ok(())),
-                Ok(count) => self
-                    .body
-                    .extend_from_slice(piece.get(..count).unwrap_or_default()),
-                Err(error) => {
-                    self.request.connection().close_after_request();
-                    break Some(Err(body_error(error)));
-                }
-            }
-            // Filters can make a body longer than its client said it is.
-            if self.body.len() as u64 > SMALL_BODY {
-                break None;
-            }
-        };
     }
 
     /// Sends the request to one worker after the other until one has answered.
@@ -240,18 +204,13 @@ impl<'c, 'r> Call<'c, 'r> {
             let text = format!("The head of the request cannot be sent to a worker: {error}.");
             Refusal::new(Status::BAD_REQUEST, 1220, text)
         })?;
-        let more = match self.body_end {
-            Some(_) => More::Nothing,
-            None if self.is_withheld() => More::OnDemand,
-            None => More::Rest,
-        };
+        self.upload.rewind();
         let exchange = Exchange::new(
             self.request,
             &mut connection,
             number,
             frames,
-            self.client,
-            more,
+            &mut self.upload,
             &mut self.response,
         );
         let ended = exchange.run();
@@ -269,11 +228,12 @@ impl<'c, 'r> Call<'c, 'r> {
     /// The frames of the request's head and of what was read of its body.
     fn frames(&self, group: &Group, number: u32) -> Result<Vec<u8>, TooLong> {
         let resource = self.request.filename().unwrap_or_default();
+        let whole = self.upload.whole();
         let head = RequestHead {
             https: self.environ.https,
             reload: self.config.script_reloading,
-            body_on_demand: self.is_withheld(),
-            body_is_whole: self.body_end.is_some(),
+            body_on_demand: self.upload.is_withheld(),
+            body_is_whole: whole.is_some(),
             content_length: self.content_length,
             request_start: self.request.time(),
             queue_start: now(),
@@ -286,10 +246,11 @@ impl<'c, 'r> Call<'c, 'r> {
         };
         let pairs = self.environ.pairs.iter();
         let environ = pairs.map(|pair| (pair.name.or_empty(), pair.value.get()));
-        let mut out = Vec::with_capacity(2048 + self.body.len());
+        let size = whole.map_or(0, |(body, _)| body.len());
+        let mut out = Vec::with_capacity(2048 + size);
         ToWorker::encode_request(&mut out, number, &head, environ)?;
-        ToWorker::encode_body(&mut out, number, &self.body);
-        if let Some(end) = self.body_end {
+        if let Some((body, end)) = whole {
+            ToWorker::encode_body(&mut out, number, body);
             ToWorker::encode_body_end(&mut out, number, end);
         }
         Ok(out)
@@ -303,7 +264,7 @@ impl<'c, 'r> Call<'c, 'r> {
         mut connection: Connection,
         ended: Ended,
     ) -> Result<Attempt, Refusal> {
-        if self.client.is_answered() {
+        if self.upload.is_answered() {
             // A filter has; what the application answers is dropped.
             return Ok(Attempt::Answered(Status::FILTER_ERROR));
         }
@@ -339,7 +300,7 @@ impl<'c, 'r> Call<'c, 'r> {
                 "The worker's response is not one that may be passed on to a client.",
             )),
             End::Complete => {
-                self.response.end(self.client.may_go_on());
+                self.response.end(self.upload.may_go_on());
                 Ok(Status::OK)
             }
             End::Refused(status) if !self.response.has_begun() => Ok(Status(status.into())),
@@ -352,7 +313,7 @@ impl<'c, 'r> Call<'c, 'r> {
 
     /// A worker that is being replaced did not run the request, so its successor can.
     fn retry(&self, group: &Group, reason: Reason) -> Result<Attempt, Refusal> {
-        if self.is_repeatable() {
+        if self.upload.is_repeatable() {
             Ok(Attempt::NotRun(reason))
         } else {
             Err(self.unavailable(
@@ -361,17 +322,6 @@ impl<'c, 'r> Call<'c, 'r> {
                 while its body was being sent",
             ))
         }
-    }
-
-    /// Whether the body is kept back until the application asks for it: then the client is told to
-    /// continue, and until then the request can be sent to another worker.
-    fn is_withheld(&self) -> bool {
-        self.body_end.is_none() && self.client.is_untouched()
-    }
-
-    /// Whether the request can be sent once more: unless some of the client's body is gone.
-    fn is_repeatable(&self) -> bool {
-        self.body_end.is_some() || self.client.is_untouched()
     }
 
     /// No worker can take the request now.
@@ -407,10 +357,11 @@ impl<'c, 'r> Call<'c, 'r> {
         connection: &Connection,
         broken: Broken,
     ) -> Result<Attempt, Refusal> {
-        // Never greeted: nobody accepted the connection. Reset: what was sent was not read whole.
-        let unread = matches!(broken, Broken::Reset)
-            || matches!(broken, Broken::Closed) && connection.worker.is_none();
-        if unread && !self.response.has_begun() && self.is_repeatable() {
+        // Never greeted: nobody accepted the connection. Reset: what was sent was not read whole,
+        // which says whether it was run only where it is read whole before.
+        let unread = matches!(broken, Broken::Reset) && self.upload.runs_when_read()
+            || matches!(broken, Broken::Closed | Broken::Reset) && connection.worker.is_none();
+        if unread && !self.response.has_begun() && self.upload.is_repeatable() {
             return Ok(Attempt::NotRun(Reason::Reset));
         }
         let fate = fate(group, slot, connection.worker, broken);

@@ -29,6 +29,8 @@ mod daemon_once; // a request that a worker took is run once
 mod daemon_owner; // whose scripts a process group runs
 #[path = "integration/daemon_reload.rs"]
 mod daemon_reload; // scripts that say themselves that they are out of date
+#[path = "integration/daemon_slow.rs"]
+mod daemon_slow; // slow clients hold no thread
 #[path = "integration/daemon_sockets.rs"]
 mod daemon_sockets; // the sockets of process groups
 #[path = "integration/daemon_timeouts.rs"]

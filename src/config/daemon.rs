@@ -165,6 +165,13 @@ impl<'s> DaemonDefinition<'s> {
             .unwrap_or_else(|| self.server.timeout())
     }
 
+    /// How long a client may take nothing of a response: `response-socket-timeout`, or
+    /// `socket-timeout`; httpd's `Timeout` if neither was given.
+    pub(crate) fn response_timeout(&self) -> Option<Duration> {
+        let options = self.options();
+        options.response_socket_timeout.or(options.socket_timeout)
+    }
+
     /// What the paths of sockets begin with.
     pub(crate) fn socket_prefix(&self) -> PathBuf {
         let configured = self.base.config::<Wsgi>().process().socket_prefix.clone();

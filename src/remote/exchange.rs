@@ -5,11 +5,12 @@
 
 use std::time::{Duration, Instant};
 
-use httpd::{InputError, Request, RequestBody};
+use httpd::Request;
 use wire::{BodyError, End, Rejection, RequestNumber, ToChild, ToWorker};
 
 use super::connection::{Broken, Connection};
 use super::response::Response;
+use super::upload::Upload;
 use crate::log;
 
 /// How much of a body is asked for at once, in bytes.
@@ -47,7 +48,7 @@ pub(super) struct Exchange<'e, 'r> {
     request: Request<'r>,
     connection: &'e mut Connection,
     number: RequestNumber,
-    client: &'e mut RequestBody<'r>,
+    upload: &'e mut Upload<'r>,
     /// Frames for the worker, of which so much was sent.
     out: Vec<u8>,
     sent: usize,
@@ -64,27 +65,25 @@ enum Step {
 }
 
 impl<'e, 'r> Exchange<'e, 'r> {
-    /// The exchange for a request whose frames begin with `out`. If `more` says so the rest of
-    /// the body is still to be read from the client.
+    /// The exchange for a request whose frames begin with `out`.
     pub(super) fn new(
         request: Request<'r>,
         connection: &'e mut Connection,
         number: RequestNumber,
         out: Vec<u8>,
-        client: &'e mut RequestBody<'r>,
-        more: More,
+        upload: &'e mut Upload<'r>,
         response: &'e mut Response<'r>,
     ) -> Self {
-        let body = match more {
-            More::Nothing => Body::Over,
-            More::OnDemand => Body::Withheld,
-            More::Rest => Body::Sending,
+        let body = if upload.is_withheld() {
+            Body::Withheld
+        } else {
+            Body::Over
         };
         Self {
             request,
             connection,
             number,
-            client,
+            upload,
             out,
             sent: 0,
             body,
@@ -164,7 +163,7 @@ impl<'e, 'r> Exchange<'e, 'r> {
         self.out.clear();
         self.sent = 0;
         let mut piece = [0; PIECE];
-        let end = match self.client.try_read(&mut piece) {
+        let end = match self.upload.try_read(&mut piece) {
             Ok(None) => return false,
             Ok(Some(0)) => Ok(()),
             Ok(Some(count)) => {
@@ -172,7 +171,7 @@ impl<'e, 'r> Exchange<'e, 'r> {
                 ToWorker::encode_body(&mut self.out, self.number, piece);
                 return true;
             }
-            Err(error) => Err(body_error(error)),
+            Err(error) => Err(error),
         };
         self.end_body(end);
         true
@@ -182,7 +181,7 @@ impl<'e, 'r> Exchange<'e, 'r> {
     fn end_body(&mut self, end: Result<(), BodyError>) {
         if end.is_err() {
             self.request.connection().close_after_request();
-            if self.client.is_answered() {
+            if self.upload.is_answered() {
                 self.response.drop_rest();
             }
         }
@@ -207,9 +206,8 @@ impl<'e, 'r> Exchange<'e, 'r> {
                     if self.body == Body::Withheld {
                         self.body = Body::Sending;
                         self.heard = Instant::now();
-                        // Reading without waiting does not ask for the body. If the client is
-                        // gone, the next read says so.
-                        let _ = self.client.read(&mut []);
+                        // Reading without waiting does not ask for the body.
+                        self.upload.invite();
                     }
                 }
                 ToChild::Log(line) => log::worker_line(self.request, &line),
@@ -233,25 +231,5 @@ impl<'e, 'r> Exchange<'e, 'r> {
             }
         }
         Ok(Step::GoOn)
-    }
-}
-
-/// What is to be read from the client still.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum More {
-    /// All of the body is in the frames already, or there is none.
-    Nothing,
-    /// All of it, when the worker asks: the client waits to be told to go on.
-    OnDemand,
-    /// What is not in the frames yet.
-    Rest,
-}
-
-pub(super) fn body_error(error: InputError) -> BodyError {
-    match error {
-        InputError::Disconnected => BodyError::Disconnected,
-        InputError::TimedOut => BodyError::TimedOut,
-        InputError::TooLarge => BodyError::TooLarge,
-        _ => BodyError::Malformed,
     }
 }

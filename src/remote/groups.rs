@@ -43,6 +43,10 @@ pub(crate) struct Group {
     pub(crate) connect_timeout: Option<Duration>,
     /// How long a worker may be silent.
     pub(crate) socket_timeout: Duration,
+    /// How much of a request's or response's body is kept for a client that is slow, in bytes.
+    pub(super) response_buffer: usize,
+    /// How long a client may take nothing of a response, if that is other than httpd's `Timeout`.
+    pub(super) response_timeout: Option<Duration>,
     /// Connections that no request is on, for each slot.
     idle: Vec<Mutex<Vec<Connection>>>,
     /// Where the search for a worker begins, so that equals share the work.
@@ -91,6 +95,8 @@ impl Group {
             table: kept.table()?,
             connect_timeout: kept.connect_timeout(),
             socket_timeout: kept.socket_timeout(),
+            response_buffer: kept.response_buffer(),
+            response_timeout: kept.response_timeout(),
             turn: AtomicUsize::new(0),
         })
     }

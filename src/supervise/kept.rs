@@ -18,7 +18,7 @@ use super::sockets::{self, Shape, SocketError};
 use crate::config::{DaemonDefinition, ScriptOwner};
 
 /// The name of the bytes. It changes whenever [`Stored`] does.
-const KEY: &CStr = c"mod_wsgi:supervision:1";
+const KEY: &CStr = c"mod_wsgi:supervision:2";
 
 /// All that is kept.
 #[derive(Debug, Default)]
@@ -47,6 +47,7 @@ pub(crate) struct KeptGroup {
     script_owner: Option<ScriptOwner>,
     connect_timeout: Option<Duration>,
     socket_timeout: Duration,
+    response_timeout: Option<Duration>,
 }
 
 /// The listening socket of a slot.
@@ -74,6 +75,7 @@ struct StoredGroup {
     script_owner: Option<ScriptOwner>,
     connect_timeout: Option<Duration>,
     socket_timeout: Duration,
+    response_timeout: Option<Duration>,
 }
 
 impl Kept {
@@ -128,6 +130,7 @@ impl Stored {
                 script_owner: group.script_owner,
                 connect_timeout: group.connect_timeout,
                 socket_timeout: group.socket_timeout,
+                response_timeout: group.response_timeout,
             })
         });
         Ok(Kept {
@@ -157,6 +160,7 @@ impl KeptGroup {
             script_owner: definition.script_owner(),
             connect_timeout: definition.options().connect_timeout,
             socket_timeout: definition.socket_timeout(),
+            response_timeout: definition.response_timeout(),
             spec,
             shape,
             listeners,
@@ -180,6 +184,7 @@ impl KeptGroup {
             script_owner: definition.script_owner(),
             connect_timeout: definition.options().connect_timeout,
             socket_timeout: definition.socket_timeout(),
+            response_timeout: definition.response_timeout(),
             ..self
         })
     }
@@ -244,6 +249,16 @@ impl KeptGroup {
         self.socket_timeout
     }
 
+    /// `response-socket-timeout`, or `socket-timeout`, if either was given.
+    pub(crate) fn response_timeout(&self) -> Option<Duration> {
+        self.response_timeout
+    }
+
+    /// `response-buffer-size`.
+    pub(crate) fn response_buffer(&self) -> usize {
+        self.spec.response_buffer
+    }
+
     fn stored(&self) -> StoredGroup {
         StoredGroup {
             spec: self.spec.clone(),
@@ -259,6 +274,7 @@ impl KeptGroup {
             script_owner: self.script_owner,
             connect_timeout: self.connect_timeout,
             socket_timeout: self.socket_timeout,
+            response_timeout: self.response_timeout,
         }
     }
 }

@@ -42,6 +42,7 @@ pub(super) fn of(definition: &DaemonDefinition<'_>, secret: Secret) -> Option<Gr
         stack_size: options
             .stack_size
             .and_then(|size| usize::try_from(size).ok()),
+        response_buffer: usize::try_from(options.response_buffer_size).unwrap_or(usize::MAX),
         display_name: options.display_name.clone().map(os),
         identity: identity(definition),
         limits: limits(options),

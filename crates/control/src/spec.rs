@@ -29,6 +29,8 @@ pub struct GroupSpec {
     pub threads: u32,
     /// The stack size of those threads, in bytes.
     pub stack_size: Option<usize>,
+    /// How much of each response is kept for a client that is slow to take it, in bytes.
+    pub response_buffer: usize,
     /// How its processes show in a list of processes.
     pub display_name: Option<OsString>,
     /// As whom and where they run.

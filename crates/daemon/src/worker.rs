@@ -6,11 +6,13 @@
 //! the other threads serve requests ([`server`]).
 
 mod connection;
+mod courier;
 mod exchange;
 mod identity;
 mod life;
 mod limits;
 mod monitor;
+mod outbox;
 mod python;
 mod scripts;
 mod server;
@@ -18,7 +20,7 @@ mod watch;
 
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use control::{Channel, FromWorker, GroupSpec, Table, ToWorker};
 
@@ -125,4 +127,10 @@ fn assignment(control: &Channel) -> Result<Assignment, StartError> {
 /// The words under which a group is logged.
 fn describe(group: &GroupSpec) -> String {
     format!("process group '{}'", group.name)
+}
+
+/// Locks a mutex. A thread that panicked left no value half-changed: every change here is one
+/// insertion or removal.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

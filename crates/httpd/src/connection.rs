@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use httpd_sys as sys;
 use httpd_sys::ssl::{SSL_IS_HTTPS, SslIsHttps};
@@ -118,6 +119,38 @@ impl<'c> Connection<'c> {
         }
     }
 
+    /// Limits how long the client may take nothing of what is sent, until the value returned is
+    /// dropped. Streams share a connection, whose limit stays.
+    pub fn limit_waiting(self, limit: Duration) -> WaitingLimit<'c> {
+        let before = self.own_socket().and_then(|_| self.timeout());
+        if before.is_some() {
+            let limit = i64::try_from(limit.as_micros()).unwrap_or(i64::MAX);
+            self.set_timeout(limit);
+        }
+        WaitingLimit {
+            connection: self,
+            before,
+        }
+    }
+
+    fn timeout(self) -> Option<i64> {
+        let mut timeout = 0;
+        // SAFETY: the connection lives for 'c, and so does its socket; the place is writable.
+        let status = unsafe {
+            let socket = sys::ap_get_conn_socket(self.as_ptr());
+            sys::apr_socket_timeout_get(socket, &raw mut timeout)
+        };
+        (status == sys::APR_SUCCESS).then_some(timeout)
+    }
+
+    fn set_timeout(self, timeout: i64) {
+        // SAFETY: as in `timeout`. A socket with a time limit does not fail to get another.
+        unsafe {
+            let socket = sys::ap_get_conn_socket(self.as_ptr());
+            sys::apr_socket_timeout_set(socket, timeout);
+        }
+    }
+
     /// Whether mod_ssl, where it is loaded, encrypts it.
     pub fn is_https(self) -> bool {
         let Some(ssl_is_https) = ssl_is_https() else {
@@ -125,6 +158,21 @@ impl<'c> Connection<'c> {
         };
         // SAFETY: the function is mod_ssl's and takes any connection.
         unsafe { ssl_is_https(self.as_ptr()) != 0 }
+    }
+}
+
+/// Puts back what [`Connection::limit_waiting`] changed.
+#[derive(Debug)]
+pub struct WaitingLimit<'c> {
+    connection: Connection<'c>,
+    before: Option<i64>,
+}
+
+impl Drop for WaitingLimit<'_> {
+    fn drop(&mut self) {
+        if let Some(before) = self.before {
+            self.connection.set_timeout(before);
+        }
     }
 }
 

@@ -65,6 +65,13 @@ impl FrameHead {
             request: cursor.u32()?,
         }))
     }
+
+    /// The head as it is sent.
+    pub(crate) fn encode(self) -> [u8; FRAME_HEAD] {
+        let [l0, l1, l2, l3] = self.length.to_be_bytes();
+        let [r0, r1, r2, r3] = self.request.to_be_bytes();
+        [l0, l1, l2, l3, self.kind, self.flags, 0, 0, r0, r1, r2, r3]
+    }
 }
 
 /// Appends a frame to `out` whose payload is what `payload` appends. If that is longer than

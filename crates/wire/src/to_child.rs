@@ -2,7 +2,7 @@
 
 use crate::cursor::Cursor;
 use crate::error::{PeerError, TooLong};
-use crate::frame::{Direction, RequestNumber, append, put_bytes};
+use crate::frame::{Direction, FRAME_HEAD, FrameHead, RequestNumber, append, put_bytes};
 use crate::pairs::{Pairs, put_pairs};
 use crate::{MAX_DATA, MAX_HEAD, MAX_LOG};
 
@@ -155,6 +155,18 @@ impl ToChild<'_> {
             let last = pieces.peek().is_none();
             Self::encode_piece(out, request, piece, if last && flush { FLUSH } else { 0 });
         }
+    }
+
+    /// The head of a frame with `length` bytes of data, at most [`MAX_DATA`], for a sender that
+    /// has them elsewhere.
+    pub fn data_head(request: RequestNumber, length: usize) -> [u8; FRAME_HEAD] {
+        let head = FrameHead {
+            length: u32::try_from(length.min(MAX_DATA)).unwrap_or(0),
+            kind: DATA,
+            flags: 0,
+            request,
+        };
+        head.encode()
     }
 
     fn encode_piece(out: &mut Vec<u8>, request: RequestNumber, piece: &[u8], flags: u8) {

@@ -103,7 +103,12 @@ pub struct DaemonOptions {
     pub shutdown_timeout: Option<Duration>,
     /// `response-socket-timeout`.
     pub response_socket_timeout: Option<Duration>,
+    /// `response-buffer-size`, in bytes.
+    pub response_buffer_size: u64,
 }
+
+/// What `response-buffer-size` is if nothing is said.
+const RESPONSE_BUFFER: u64 = 8 << 20;
 
 impl Default for DaemonOptions {
     fn default() -> Self {
@@ -150,6 +155,7 @@ impl Default for DaemonOptions {
             restart_interval: None,
             shutdown_timeout: seconds(5),
             response_socket_timeout: None,
+            response_buffer_size: RESPONSE_BUFFER,
         }
     }
 }
@@ -293,10 +299,12 @@ impl DaemonOptions {
             b"virtual-memory-limit" => self.virtual_memory_limit = value.limit(0)?,
             b"send-buffer-size" => self.send_buffer_size = value.limit(512)?,
             b"receive-buffer-size" => self.receive_buffer_size = value.limit(512)?,
-            // Frames have no longest line, and are flushed when the application is: these two
-            // and the delay have nothing to set.
+            b"response-buffer-size" => {
+                self.response_buffer_size = value.limit(65_536)?.unwrap_or(RESPONSE_BUFFER);
+            }
+            // Frames have no longest line, and are flushed when the application is: size and
+            // delay have nothing to set.
             b"header-buffer-size" => drop(value.limit(8192)?),
-            b"response-buffer-size" => drop(value.limit(65_536)?),
             b"response-flush-delay" => drop(value.limit(0)?),
             b"cpu-time-limit" => self.cpu_time_limit = value.seconds()?,
             b"connect-timeout" => self.connect_timeout = value.seconds()?,

@@ -72,12 +72,35 @@ impl Connection {
     /// Sends all of `bytes`; waits until they are taken.
     pub(super) fn write(&mut self, mut bytes: &[u8]) -> Result<(), Broken> {
         while !bytes.is_empty() {
-            match self.stream.write(bytes) {
-                Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
-                Err(error) => self.wait_after(&error, PollFlags::POLLOUT)?,
+            match self.try_write(&[IoSlice::new(bytes)])? {
+                Some(count) => bytes = bytes.get(count..).unwrap_or_default(),
+                None => self.wait_to_send()?,
             }
         }
         Ok(())
+    }
+
+    /// Sends what is taken at once of these bytes, and returns how much: `None` is nothing.
+    pub(super) fn try_write(&mut self, parts: &[IoSlice<'_>]) -> Result<Option<usize>, Broken> {
+        match self.stream.write_vectored(parts) {
+            Ok(count) => Ok(Some(count)),
+            Err(error) if is_transient(&error) => Ok(None),
+            Err(_) => Err(Broken::Closed),
+        }
+    }
+
+    /// Waits until something can be sent.
+    pub(super) fn wait_to_send(&self) -> Result<(), Broken> {
+        self.wait(PollFlags::POLLOUT)
+    }
+
+    /// Waits until something can be sent, but no longer than this.
+    pub(super) fn wait_to_send_for(&self, patience: Duration) -> Result<(), Broken> {
+        let timeout = patience.try_into().unwrap_or(PollTimeout::MAX);
+        match self.wait_for(PollFlags::POLLOUT, timeout) {
+            Err(Broken::TimedOut) => Ok(()),
+            result => result,
+        }
     }
 
     /// Sends all of `bytes`, and a descriptor with the first of them.
@@ -89,7 +112,8 @@ impl Connection {
             let fd = self.stream.as_raw_fd();
             match sendmsg::<()>(fd, &[IoSlice::new(bytes)], &control, flags, None) {
                 Ok(count) => break count,
-                Err(error) => self.wait_after(&error.into(), PollFlags::POLLOUT)?,
+                Err(Errno::EAGAIN | Errno::EINTR) => self.wait_to_send()?,
+                Err(_) => return Err(Broken::Closed),
             }
         };
         self.write(bytes.get(sent..).unwrap_or_default())
@@ -119,17 +143,13 @@ impl Connection {
         }
     }
 
-    fn wait_after(&self, error: &std::io::Error, what: PollFlags) -> Result<(), Broken> {
-        if is_transient(error) {
-            self.wait(what)
-        } else {
-            Err(Broken::Closed)
-        }
+    fn wait(&self, what: PollFlags) -> Result<(), Broken> {
+        self.wait_for(what, self.timeout)
     }
 
-    fn wait(&self, what: PollFlags) -> Result<(), Broken> {
+    fn wait_for(&self, what: PollFlags, timeout: PollTimeout) -> Result<(), Broken> {
         let mut sockets = [PollFd::new(self.stream.as_fd(), what)];
-        match poll(&mut sockets, self.timeout) {
+        match poll(&mut sockets, timeout) {
             Ok(0) => Err(Broken::TimedOut),
             Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(_) => Err(Broken::Closed),

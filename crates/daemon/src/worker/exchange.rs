@@ -7,14 +7,13 @@
 use std::fs::File;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use engine_abi::{LogLine, Outcome, Part, ReadError, RequestHandle, Sent};
 use wire::{BodyError, End, FileRegion, Rejection, RequestNumber, ResponseHead, ToChild, ToWorker};
 
 use super::connection::{Broken, Connection};
-
-/// How much of a response is collected before it is sent although nobody asked for it, in bytes.
-const COLLECT: usize = 128 << 10;
+use super::outbox::{Outbox, Spool};
 
 /// How long a body can be that a child sends as a whole, in bytes; a piece may come on top.
 const LARGEST_WHOLE: usize = 1 << 20;
@@ -24,10 +23,20 @@ pub(super) struct Exchange<'c> {
     connection: &'c mut Connection,
     number: RequestNumber,
     /// Frames that were not sent yet.
-    out: Vec<u8>,
+    out: Outbox,
     body: Body,
     /// The connection failed: there is nobody to answer.
     broken: bool,
+}
+
+/// How far a response came that is complete.
+pub(super) enum Finish {
+    /// The connection broke.
+    Broken,
+    /// It was sent. The connection can serve another request.
+    Sent,
+    /// This is left to be sent, because the child is slow.
+    Unsent(Outbox),
 }
 
 /// What is known of the request's body.
@@ -52,6 +61,7 @@ impl<'c> Exchange<'c> {
         connection: &'c mut Connection,
         number: RequestNumber,
         body_on_demand: bool,
+        spool: &Arc<Spool>,
     ) -> Self {
         let body = if body_on_demand {
             Body::Withheld
@@ -61,7 +71,7 @@ impl<'c> Exchange<'c> {
         Self {
             connection,
             number,
-            out: Vec::with_capacity(1024),
+            out: Outbox::new(spool),
             body,
             broken: false,
         }
@@ -84,9 +94,9 @@ impl<'c> Exchange<'c> {
         true
     }
 
-    /// Answers with how the request ended. Returns whether the connection can serve another one.
-    pub(super) fn finish(mut self, outcome: Outcome) -> bool {
-        let (out, number) = (&mut self.out, self.number);
+    /// Answers with how the request ended.
+    pub(super) fn finish(mut self, outcome: Outcome) -> Finish {
+        let (out, number) = (self.out.frames(), self.number);
         match outcome.kind {
             Outcome::COMPLETE => ToChild::encode_end(out, number, End::Complete),
             Outcome::REFUSED => ToChild::encode_end(out, number, End::Refused(outcome.status)),
@@ -95,20 +105,34 @@ impl<'c> Exchange<'c> {
         }
         self.flush();
         // A withheld body never comes; one that was not read to its end is skipped later.
-        !self.broken
+        match (self.broken, self.out.is_empty()) {
+            (true, _) => Finish::Broken,
+            (false, true) => Finish::Sent,
+            (false, false) => Finish::Unsent(self.out),
+        }
     }
 
-    /// Sends what was collected.
+    /// Sends what was collected, or keeps it for a child that is slow.
     fn flush(&mut self) {
-        if !self.broken && self.connection.write(&self.out).is_err() {
-            self.broken = true;
+        self.unless_broken(Outbox::flush);
+    }
+
+    /// Does something with the connection, unless it is broken already.
+    fn unless_broken(
+        &mut self,
+        act: impl FnOnce(&mut Outbox, &mut Connection) -> Result<(), Broken>,
+    ) {
+        if !self.broken {
+            self.broken = act(&mut self.out, self.connection).is_err();
         }
-        self.out.clear();
+        if self.broken {
+            self.out.frames().clear();
+        }
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ReadError> {
         if let Body::Withheld = self.body {
-            ToChild::encode_want_body(&mut self.out, self.number);
+            ToChild::encode_want_body(self.out.frames(), self.number);
             self.body = Body::Coming;
         }
         if !self.out.is_empty() {
@@ -169,22 +193,20 @@ impl<'c> Exchange<'c> {
                 .get()
                 .iter()
                 .map(|pair| (pair.name.or_empty(), pair.value.get()));
-            if ToChild::encode_head(&mut self.out, self.number, &response, headers).is_err() {
+            if ToChild::encode_head(self.out.frames(), self.number, &response, headers).is_err() {
                 self.broken = true;
             }
         }
         for data in part.data.get() {
-            ToChild::encode_data(&mut self.out, self.number, data.or_empty(), false);
-            if self.out.len() >= COLLECT {
-                self.flush();
-            }
+            let number = self.number;
+            self.unless_broken(|out, child| out.push_data(child, number, data.or_empty()));
         }
         // SAFETY: as for the head.
         if let Some(file) = unsafe { part.file.as_ref() } {
             self.send_file(file);
         }
         if part.flush {
-            ToChild::encode_data(&mut self.out, self.number, &[], true);
+            ToChild::encode_data(self.out.frames(), self.number, &[], true);
             self.flush();
         }
         if self.broken { Sent::GONE } else { Sent::OK }
@@ -192,22 +214,21 @@ impl<'c> Exchange<'c> {
 
     /// Sends a file's descriptor along with the frame that tells the region.
     fn send_file(&mut self, file: &engine_abi::FileRegion) {
-        self.flush();
+        // A descriptor travels with the bytes it is sent with, so nothing may be kept before it.
+        self.unless_broken(Outbox::flush_all);
         let region = FileRegion {
             offset: file.offset,
             length: file.length,
         };
-        ToChild::encode_file(&mut self.out, self.number, region);
+        let mut frame = Vec::new();
+        ToChild::encode_file(&mut frame, self.number, region);
         // SAFETY: the engine keeps the descriptor open until this call returns.
         let descriptor = unsafe { BorrowedFd::borrow_raw(file.fd) };
         let own = reopened(descriptor);
         let sent = own
             .as_ref()
             .map_or(descriptor.as_raw_fd(), |own| own.as_raw_fd());
-        if self.connection.write_with(&self.out, sent).is_err() {
-            self.broken = true;
-        }
-        self.out.clear();
+        self.unless_broken(|_, child| child.write_with(&frame, sent));
     }
 
     /// Sends a line for the log. Returns whether it could be sent: a child whose client is gone
@@ -221,7 +242,7 @@ impl<'c> Exchange<'c> {
             line: line.line,
             text: line.text.or_empty(),
         };
-        ToChild::encode_log(&mut self.out, self.number, &line);
+        ToChild::encode_log(self.out.frames(), self.number, &line);
         // Whoever waits for this line may wait for it while the request still runs.
         self.flush();
         !self.broken

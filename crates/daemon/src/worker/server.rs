@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use control::{GroupSpec, Replacement, Slot, Table};
@@ -23,9 +23,12 @@ use nix::sys::socket::{getsockopt, sockopt};
 use wire::{OwnedFrame, Rejection, RequestHead, RequestNumber, ToChild, ToWorker};
 
 use super::connection::{Broken, Connection};
-use super::exchange::Exchange;
+use super::courier::Courier;
+use super::exchange::{Exchange, Finish};
 use super::life::Event;
+use super::lock;
 use super::monitor::{Monitor, RequestName};
+use super::outbox::{Outbox, Spool};
 use super::scripts::Scripts;
 use crate::log::{Level, Log};
 
@@ -44,6 +47,9 @@ pub(super) struct Server {
     /// The connections that no thread is serving.
     idle: Mutex<HashMap<u64, Connection>>,
     next_token: AtomicU64,
+    /// Sends what slow children have not taken yet.
+    courier: Courier,
+    spool: Arc<Spool>,
     scripts: Scripts,
     monitor: Arc<Monitor>,
     /// How many requests are being served.
@@ -66,6 +72,7 @@ impl Server {
     ) -> io::Result<Self> {
         let listener = UnixListener::from(listener);
         listener.set_nonblocking(true)?;
+        let spool = Arc::new(Spool::new(group.response_buffer, group.threads));
         Ok(Self {
             monitor: Arc::new(Monitor::new(group.threads)),
             engine,
@@ -77,6 +84,8 @@ impl Server {
             listener: Mutex::new(Some(listener)),
             idle: Mutex::default(),
             next_token: AtomicU64::new(LISTENER + 1),
+            courier: Courier::new()?,
+            spool,
             scripts,
             active: AtomicU32::new(0),
             served: AtomicU64::new(0),
@@ -110,9 +119,10 @@ impl Server {
         self.monitor.awaited(&self.group.life, self.active())
     }
 
-    /// How many requests are being served.
+    /// How many requests are being served, and how many responses are still being sent.
     pub(super) fn active(&self) -> u32 {
-        self.active.load(Ordering::SeqCst)
+        let unsent = u32::try_from(self.courier.load()).unwrap_or(u32::MAX);
+        self.active.load(Ordering::SeqCst).saturating_add(unsent)
     }
 
     /// Starts the threads and accepts connections. What the main thread must know goes to
@@ -129,6 +139,10 @@ impl Server {
             }
             thread.spawn(move || server.work(number))?;
         }
+        let server = self.clone();
+        std::thread::Builder::new()
+            .name("wsgi-courier".to_owned())
+            .spawn(move || server.send_rests())?;
         if let Some(listener) = &*lock(&self.listener) {
             self.epoll.add(listener, once(LISTENER))?;
         }
@@ -151,16 +165,28 @@ impl Server {
                 Ok(0) | Err(Errno::EINTR) => {}
                 Ok(_) if events[0].data() == LISTENER => self.accept(),
                 Ok(_) => self.take_up(events[0].data(), number),
-                Err(error) => {
-                    self.log.line(
-                        Level::Crit,
-                        1214,
-                        format_args!("a thread of {} cannot wait: {error}", self.group.name),
-                    );
-                    return;
-                }
+                Err(error) => return self.cannot_wait(&error.into()),
             }
         }
+    }
+
+    /// The life of the thread that sends what slow children have not taken.
+    fn send_rests(&self) {
+        let error = self.courier.run(|token, connection| {
+            if let Some(connection) = connection {
+                self.go_on(token, connection);
+            }
+            self.tell_if_idle();
+        });
+        self.cannot_wait(&error);
+    }
+
+    fn cannot_wait(&self, error: &io::Error) {
+        self.log.line(
+            Level::Crit,
+            1214,
+            format_args!("a thread of {} cannot wait: {error}", self.group.name),
+        );
     }
 
     /// Accepts all connections that wait.
@@ -202,18 +228,26 @@ impl Server {
         let Some(mut connection) = lock(&self.idle).remove(&token) else {
             return;
         };
-        let keep = loop {
+        loop {
             match connection.ready_frame() {
-                Ok(Some(frame)) => {
-                    if !self.answer(&mut connection, &frame, thread) {
-                        break false;
+                Ok(Some(frame)) => match self.answer(&mut connection, &frame, thread) {
+                    Next::GoOn => {}
+                    Next::Close => return,
+                    Next::Send(rest) => {
+                        // If it cannot be watched it is closed, which the child notices.
+                        let _ = self.courier.take(token, connection, rest);
+                        return self.end();
                     }
-                }
-                Ok(None) => break true,
-                Err(Broken::Closed | Broken::TimedOut) => break false,
+                },
+                Ok(None) => return self.go_on(token, connection),
+                Err(Broken::Closed | Broken::TimedOut) => return,
             }
-        };
-        if keep && !self.draining.load(Ordering::SeqCst) {
+        }
+    }
+
+    /// Lets a connection that has nothing to do any more wait for its next request.
+    fn go_on(&self, token: u64, mut connection: Connection) {
+        if !self.draining.load(Ordering::SeqCst) {
             connection.rest();
             // If it cannot be watched it is closed, which the child notices.
             let _ = self.release(token, connection, true);
@@ -233,8 +267,8 @@ impl Server {
         Ok(())
     }
 
-    /// Answers a frame. Returns whether the connection can go on.
-    fn answer(&self, connection: &mut Connection, frame: &OwnedFrame, thread: u32) -> bool {
+    /// Answers a frame.
+    fn answer(&self, connection: &mut Connection, frame: &OwnedFrame, thread: u32) -> Next {
         match frame.decode() {
             Ok(ToWorker::Request(head)) if !self.group.secret.is(head.secret) => {
                 self.log.line(
@@ -245,15 +279,15 @@ impl Server {
                         self.group.name
                     ),
                 );
-                false
+                Next::Close
             }
             Ok(ToWorker::Request(head)) => match self.refusal(&head) {
                 Some(why) => reject(connection, frame.request(), why),
                 None => self.run(connection, frame.request(), &head, thread),
             },
             // What the application left unread of the last request's body.
-            Ok(ToWorker::Body(_) | ToWorker::BodyEnd | ToWorker::BodyError(_)) => true,
-            Err(_) => false,
+            Ok(ToWorker::Body(_) | ToWorker::BodyEnd | ToWorker::BodyError(_)) => Next::GoOn,
+            Err(_) => Next::Close,
         }
     }
 
@@ -282,7 +316,7 @@ impl Server {
         number: RequestNumber,
         head: &RequestHead<'_>,
         thread: u32,
-    ) -> bool {
+    ) -> Next {
         let environ: Vec<_> = head
             .environ
             .iter()
@@ -317,9 +351,9 @@ impl Server {
             daemon_start: name.taken,
             request_rec: std::ptr::null_mut(),
         };
-        let mut exchange = Exchange::new(connection, number, head.body_on_demand);
+        let mut exchange = Exchange::new(connection, number, head.body_on_demand, &self.spool);
         if head.body_is_whole && !exchange.gather() {
-            return false;
+            return Next::Close;
         }
         self.begin(name);
         let handle = (&raw mut exchange).cast();
@@ -330,10 +364,16 @@ impl Server {
             self.scripts.expire(head.script);
             self.tell(Event::Replace(Replacement::ScriptReload));
         }
-        let reusable = exchange.finish(outcome);
+        let finish = exchange.finish(outcome);
         let answered = matches!(outcome.kind, Outcome::COMPLETE | Outcome::TRUNCATED);
-        self.end(name, answered);
-        reusable
+        self.monitor.end(name, answered);
+        let next = match finish {
+            Finish::Unsent(rest) => return Next::Send(rest),
+            Finish::Sent => Next::GoOn,
+            Finish::Broken => Next::Close,
+        };
+        self.end();
+        next
     }
 
     fn begin(&self, request: RequestName) {
@@ -346,11 +386,14 @@ impl Server {
         }
     }
 
-    fn end(&self, request: RequestName, answered: bool) {
-        self.monitor.end(request, answered);
+    fn end(&self) {
         let active = self.active.fetch_sub(1, Ordering::SeqCst) - 1;
         self.tell_children(active);
-        if active == 0 && self.draining.load(Ordering::SeqCst) {
+        self.tell_if_idle();
+    }
+
+    fn tell_if_idle(&self) {
+        if self.draining.load(Ordering::SeqCst) && self.active() == 0 {
             self.tell(Event::Idle);
         }
     }
@@ -377,12 +420,25 @@ impl Server {
     }
 }
 
+/// What is to be done with a connection after a frame was answered.
+enum Next {
+    /// It waits for the next frame.
+    GoOn,
+    /// It is of no more use.
+    Close,
+    /// This is to be sent first. The request counts as active until somebody does.
+    Send(Outbox),
+}
+
 /// Says that a request was not run. The connection goes on only in the sense that its child may
 /// close it: the body of the request may still be on its way.
-fn reject(connection: &mut Connection, number: RequestNumber, why: Rejection) -> bool {
+fn reject(connection: &mut Connection, number: RequestNumber, why: Rejection) -> Next {
     let mut out = Vec::new();
     ToChild::encode_rejected(&mut out, number, why);
-    connection.write(&out).is_ok()
+    match connection.write(&out) {
+        Ok(()) => Next::GoOn,
+        Err(_) => Next::Close,
+    }
 }
 
 /// Interest in the next event only.
@@ -399,10 +455,4 @@ fn now() -> i64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or(Duration::ZERO);
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
-}
-
-/// Locks a mutex. A thread that panicked left no value half-changed: every change here is one
-/// insertion or removal.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

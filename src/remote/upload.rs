@@ -1,0 +1,158 @@
+//! The body of a request, on its way from the client to a worker.
+//!
+//! A body of moderate size is read whole before a worker is chosen: a client that sends it slowly
+//! holds no thread of the application. Its memory is bounded, for one body by the group's
+//! `response-buffer-size` and for all bodies of a child together; what is too much for either is
+//! passed on as it comes. So is a body whose length the client does not tell, as it may depend on
+//! what the application answers meanwhile.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use httpd::{InputError, Request, RequestBody};
+use wire::BodyError;
+
+/// The largest body that a worker is sent as a whole, in bytes: it reads it all before it runs
+/// anything, so the request can be repeated if the worker dies before.
+const WHOLE: usize = 64 << 10;
+
+/// How much the bodies that a child holds may take together, in bytes.
+const MOST_HELD: usize = 64 << 20;
+
+/// How much they take.
+static HELD: AtomicUsize = AtomicUsize::new(0);
+
+/// How much is read at a time, in bytes.
+const PIECE: usize = 16 << 10;
+
+/// A body.
+#[derive(Debug)]
+pub(super) struct Upload<'r> {
+    request: Request<'r>,
+    client: RequestBody<'r>,
+    /// What was read before a worker was chosen.
+    held: Vec<u8>,
+    /// How much of that was passed on to the present worker.
+    passed: usize,
+    /// How the reading ended; `None` if it goes on while the worker runs.
+    end: Option<Result<(), BodyError>>,
+    /// More was read than is held, so the body cannot be sent once more.
+    beyond: bool,
+}
+
+impl<'r> Upload<'r> {
+    /// The body of `request`, of which nothing may have been read.
+    pub(super) fn new(request: Request<'r>) -> Self {
+        Self {
+            request,
+            client: RequestBody::new(request),
+            held: Vec::new(),
+            passed: 0,
+            end: (!request.has_body()).then_some(Ok(())),
+            beyond: false,
+        }
+    }
+
+    /// Reads a body of up to `most` bytes, unless the client waits to be told to send it.
+    pub(super) fn gather(&mut self, length: Option<u64>, most: usize) {
+        let fits = length.is_some_and(|length| length <= most as u64);
+        if self.end.is_some() || !fits || self.request.expects_continue() {
+            return;
+        }
+        let mut piece = [0; PIECE];
+        self.end = loop {
+            match self.client.read(&mut piece) {
+                Ok(0) => break Some(Ok(())),
+                Ok(count) => self.hold(piece.get(..count).unwrap_or_default()),
+                Err(error) => {
+                    self.request.connection().close_after_request();
+                    break Some(Err(body_error(error)));
+                }
+            }
+            // Filters can make a body longer than its client said it is.
+            if self.held.len() > most || HELD.load(Ordering::Relaxed) > MOST_HELD {
+                break None;
+            }
+        };
+    }
+
+    fn hold(&mut self, piece: &[u8]) {
+        self.held.extend_from_slice(piece);
+        HELD.fetch_add(piece.len(), Ordering::Relaxed);
+    }
+
+    /// All of the body and how it ended, if it is so small that a worker is sent all at once.
+    pub(super) fn whole(&self) -> Option<(&[u8], Result<(), BodyError>)> {
+        let end = self.end.filter(|_| self.held.len() <= WHOLE)?;
+        Some((&self.held, end))
+    }
+
+    /// Whether the present worker runs the request only when it has read all that it was sent.
+    pub(super) fn runs_when_read(&self) -> bool {
+        self.whole().is_some() || self.passed == 0
+    }
+
+    /// Begins anew, for another worker.
+    pub(super) fn rewind(&mut self) {
+        self.passed = 0;
+    }
+
+    /// Whether it is kept back until the application asks for it. Until then the request can be sent
+    /// to another worker, and a client that waits for that is not told to send it.
+    pub(super) fn is_withheld(&self) -> bool {
+        self.whole().is_none()
+    }
+
+    /// Tells a client that waits for it to send the body.
+    pub(super) fn invite(&mut self) {
+        // If the client is gone, the next read says so.
+        let _ = self.client.read(&mut []);
+    }
+
+    /// Whether the body can be sent once more: unless some of it is gone.
+    pub(super) fn is_repeatable(&self) -> bool {
+        !self.beyond
+    }
+
+    /// Whether there may be more of it to read.
+    pub(super) fn may_go_on(&self) -> bool {
+        self.client.may_go_on()
+    }
+
+    /// Whether an input filter refused the body and has answered the request itself.
+    pub(super) fn is_answered(&self) -> bool {
+        self.client.is_answered()
+    }
+
+    /// Reads some of the body, but does not wait for it: `None` if there is nothing yet. 0 is the
+    /// end.
+    pub(super) fn try_read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, BodyError> {
+        let held = self.held.get(self.passed..).unwrap_or_default();
+        if !held.is_empty() {
+            let count = held.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&held[..count]);
+            self.passed += count;
+            return Ok(Some(count));
+        }
+        if let Some(end) = self.end {
+            return end.map(|()| Some(0));
+        }
+        let read = self.client.try_read(buffer).map_err(body_error);
+        self.beyond |= !matches!(read, Ok(None));
+        read
+    }
+}
+
+impl Drop for Upload<'_> {
+    fn drop(&mut self) {
+        HELD.fetch_sub(self.held.len(), Ordering::Relaxed);
+    }
+}
+
+fn body_error(error: InputError) -> BodyError {
+    match error {
+        InputError::Disconnected => BodyError::Disconnected,
+        InputError::TimedOut => BodyError::TimedOut,
+        InputError::TooLarge => BodyError::TooLarge,
+        _ => BodyError::Malformed,
+    }
+}

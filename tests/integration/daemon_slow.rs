@@ -1,0 +1,138 @@
+//! Clients that are slow hold no thread of an application, up to the size of the buffer.
+
+use rstest::rstest;
+use testkit::{Connection, Httpd, Request, Site, ours};
+
+/// Answers with as many bytes as it is asked for, in one of the ways to do so, or with the length
+/// of the body.
+const SIZED: &str = r#"
+import hashlib
+
+def application(environ, start_response):
+    path, size = environ['PATH_INFO'], int(environ['QUERY_STRING'] or 0)
+    data = bytes(range(256)) * (size // 256)
+    write = start_response('200 OK', [('Content-Type', 'text/plain')])
+    if path == '/write':
+        for start in range(0, size, 50_000):
+            write(data[start:start + 50_000])
+        return []
+    if path == '/yield':
+        return (data[start:start + 50_000] for start in range(0, size, 50_000))
+    if path == '/digest':
+        return [hashlib.md5(environ['wsgi.input'].read()).hexdigest().encode()]
+    return [data]
+"#;
+
+const SIZE: usize = 6 << 20;
+
+/// A group with one thread.
+fn one_thread(options: &str) -> Httpd {
+    Site::new()
+        .script("a.wsgi", SIZED)
+        .config(&format!(
+            "WSGISocketPrefix ${{DATA}}/socket
+             WSGIDaemonProcess one threads=1 {options}
+             WSGIScriptAlias / ${{WSGI}}/a.wsgi process-group=one application-group=%{{GLOBAL}}"
+        ))
+        .start()
+}
+
+/// A client that asks for a large response and reads no more than its head.
+fn reluctant(server: &Httpd, path: &str) -> Connection {
+    let mut client = server.connect();
+    client.send(format!("GET {path}?{SIZE} HTTP/1.0\r\nHost: x\r\n\r\n").as_bytes());
+    let head = client.read_head().expect("a head");
+    assert_eq!(head.status, 200);
+    client
+}
+
+fn expected(size: usize) -> Vec<u8> {
+    (0..=u8::MAX).cycle().take(size).collect()
+}
+
+#[rstest]
+fn a_client_that_does_not_read_holds_no_thread(#[values("/list", "/yield", "/write")] path: &str) {
+    if !ours("D90") {
+        return;
+    }
+    let server = one_thread("");
+    let mut slow: Vec<Connection> = Vec::new();
+    // The second finds the thread free only if the first did not hold it.
+    for _ in 0..2 {
+        slow.push(reluctant(&server, path));
+    }
+    let answer = server.get("/list?256");
+    assert_eq!(answer.body, expected(256));
+    for client in &mut slow {
+        assert!(client.read_to_end() == expected(SIZE), "all of it arrives");
+    }
+    // The connections to the worker can be used again.
+    assert_eq!(server.get("/list?256").body, expected(256));
+}
+
+#[test]
+fn what_is_beyond_the_buffer_waits_for_the_client() {
+    let server = one_thread("response-buffer-size=65536");
+    let mut slow = reluctant(&server, "/yield");
+    let mut other = server.connect();
+    other.send(
+        &Request::get("/list?256")
+            .header("Connection", "close")
+            .to_bytes(),
+    );
+    assert!(slow.read_to_end() == expected(SIZE));
+    assert_eq!(other.read_response().body, expected(256));
+}
+
+#[test]
+fn a_client_that_uploads_slowly_holds_no_thread() {
+    if !ours("D90") {
+        return;
+    }
+    let server = one_thread("");
+    for size in [100, 60_000, 1_000_000, 3_000_000] {
+        let body = expected(size);
+        let mut slow = server.connect();
+        let head = format!(
+            "POST /digest HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {size}\r\n\r\n"
+        );
+        slow.send(head.as_bytes());
+        let (first, rest) = body.split_at(size / 2);
+        slow.send(first);
+        assert_eq!(server.get("/list?256").body, expected(256));
+        slow.send(rest);
+        let digest = slow.read_response().text();
+        assert_eq!(digest, server.send(&Request::post("/digest", &body)).text());
+    }
+}
+
+#[test]
+fn a_worker_that_leaves_first_sends_what_a_slow_client_has_not_taken() {
+    if !ours("D90") {
+        return;
+    }
+    let server = one_thread("graceful-timeout=60");
+    let mut slow = reluctant(&server, "/list");
+    server
+        .site()
+        .write("wsgi/a.wsgi", SIZED.replace("hexdigest", "hexdigest "));
+    assert_eq!(server.get("/list?256").body, expected(256));
+    assert!(slow.read_to_end() == expected(SIZE));
+}
+
+#[test]
+fn a_slow_client_that_leaves_costs_nothing() {
+    let server = one_thread("");
+    for _ in 0..20 {
+        drop(reluctant(&server, "/list"));
+    }
+    assert_eq!(server.get("/list?256").body, expected(256));
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_given_up_after_the_time_it_has() {
+    let server = one_thread("response-socket-timeout=1 response-buffer-size=65536");
+    let mut slow = reluctant(&server, "/yield");
+    assert_eq!(server.get("/list?256").body, expected(256));
+    assert!(slow.read_to_end().len() < SIZE, "it is cut off");
+}
