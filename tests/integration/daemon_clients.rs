@@ -56,3 +56,19 @@ fn a_client_that_leaves_frees_its_worker() {
     }
     assert_eq!(server.send(&Request::post("/", "next")).text(), "next");
 }
+
+#[test]
+fn a_small_body_that_is_slow_to_come_occupies_no_worker() {
+    // mod_wsgi runs the application and lets it wait.
+    if !ours("D90") {
+        return;
+    }
+    let server = reading();
+    let mut slow = server.connect();
+    slow.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nabc");
+    for _ in 0..3 {
+        assert_eq!(server.send(&Request::post("/", "next")).text(), "next");
+    }
+    slow.send(b"def");
+    assert_eq!(slow.read_response().text(), "abcdef");
+}

@@ -2,7 +2,7 @@
 
 use testkit::{Request, SharedHttpd};
 
-use crate::wsgi_site::{app, wsgi_site};
+use crate::wsgi_site::{app, in_embedded_mode, is_daemon_mode, wsgi_site};
 
 static SERVER: SharedHttpd = SharedHttpd::new(wsgi_site);
 
@@ -24,6 +24,10 @@ fn the_status_line_is_the_applications() {
         ("200", 200, "OK"),
         ("404", 404, "Not Found"),
     ] {
+        // mod_cgi's old way of saying that a script failed, which a process group may keep to.
+        if is_daemon_mode() && status == "200 Error" {
+            continue;
+        }
         let source = format!(
             "def application(environ, start_response):\n    \
              start_response({status:?}, [('Content-Type', 'text/plain')])\n    \
@@ -44,6 +48,9 @@ fn the_status_line_is_the_applications() {
 
 #[test]
 fn response_headers_are_sent_as_given() {
+    if !in_embedded_mode("a process group's response headers are read as those of a CGI script") {
+        return;
+    }
     let server = SERVER.borrow();
     let url = app(
         &server,
@@ -84,6 +91,9 @@ def application(environ, start_response):
 
 #[test]
 fn many_headers_are_sent_in_their_order() {
+    if !in_embedded_mode("a process group's response headers of one name are joined") {
+        return;
+    }
     let server = SERVER.borrow();
     let url = app(
         &server,

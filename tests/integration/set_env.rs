@@ -4,7 +4,7 @@
 use testkit::{Request, SharedHttpd};
 
 use crate::apps::{ENVIRON, Environ, environ};
-use crate::wsgi_site::wsgi_site;
+use crate::wsgi_site::{is_daemon_mode, wsgi_site};
 
 static SERVER: SharedHttpd = SharedHttpd::new(|| {
     wsgi_site()
@@ -72,6 +72,7 @@ fn set_env_reaches_the_application_as_latin_1() {
 fn what_the_server_knows_wins_over_set_env() {
     let environ = environ_of(&Request::get("/environ.wsgi/set-env?q"));
 
+    let group = if is_daemon_mode() { "wsgi" } else { "" };
     for (key, value) in [
         ("REQUEST_METHOD", "GET"),
         ("SCRIPT_NAME", "/environ.wsgi"),
@@ -83,7 +84,7 @@ fn what_the_server_knows_wins_over_set_env() {
         ("wsgi.version", "(1, 0)"),
         ("wsgi.url_scheme", "http"),
         ("mod_wsgi.version", "(6, 1, 1)"),
-        ("mod_wsgi.process_group", ""),
+        ("mod_wsgi.process_group", group),
         ("mod_wsgi.application_group", ""),
     ] {
         assert_eq!(environ.value(key), value, "{key}");

@@ -1,6 +1,8 @@
 //! The stage of the WSGI tests: a site on which every script is an application, and the means to
 //! put one there, to hold it at a point of its run, and to ask Python a question.
 
+use std::io::{Write, stderr};
+
 use testkit::{Httpd, Mpm, Site};
 
 /// A site on which `wsgi/NAME.wsgi` answers at `/NAME.wsgi`, all in the main interpreter, so that
@@ -9,15 +11,29 @@ use testkit::{Httpd, Mpm, Site};
 pub(crate) fn wsgi_site() -> Site {
     let site = Site::new().config("WSGIScriptAlias / ${WSGI}/\nWSGIApplicationGroup %{GLOBAL}");
     if is_daemon_mode() {
-        site.config("WSGIDaemonProcess wsgi threads=15\nWSGIProcessGroup wsgi")
+        site.config(
+            "WSGIDaemonProcess wsgi threads=15
+             WSGIProcessGroup wsgi",
+        )
     } else {
         site
     }
 }
 
 /// Whether the WSGI tests run in daemon mode.
-fn is_daemon_mode() -> bool {
+pub(crate) fn is_daemon_mode() -> bool {
     std::env::var("MOD_WSGI_TEST_MODE").is_ok_and(|mode| mode == "daemon")
+}
+
+/// Whether a test that is about embedded mode alone is to run. If not, that and the reason are
+/// said past the capture of the test runner.
+pub(crate) fn in_embedded_mode(reason: &str) -> bool {
+    if is_daemon_mode() {
+        let test = std::thread::current().name().unwrap_or("?").to_owned();
+        // If standard error is closed there is nobody to tell.
+        let _ = writeln!(stderr(), "skipped in daemon mode: {test}: {reason}");
+    }
+    !is_daemon_mode()
 }
 
 /// The MPM the tests run under, or event where that has no threads: for what prefork cannot do,

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::httpd::{Httpd, StartFailure};
 use crate::installation::{Installation, Mpm};
-use crate::subject::module_under_test;
+use crate::subject::{is_reference, module_under_test};
 
 /// What httpd needs to answer at all.
 const BASE_MODULES: [&str; 3] = ["unixd", "log_config", "authz_core"];
@@ -246,6 +246,9 @@ impl Site {
             text += &format!("LoadModule wsgi_module {}\n", subject.display());
         }
         text += BASE_CONFIG;
+        if is_reference() {
+            text += REFERENCE_CONFIG;
+        }
         text += self.mpm.limits();
         text += &self.config;
         text
@@ -269,6 +272,13 @@ impl Subject {
         }
     }
 }
+
+/// What the reference needs beside that: it does not know `DefaultRuntimeDir`.
+const REFERENCE_CONFIG: &str = "\
+<IfModule mod_wsgi.c>
+WSGISocketPrefix ${DATA}/wsgi
+</IfModule>
+";
 
 /// The configuration every site starts from. What a test adds comes later and wins.
 const BASE_CONFIG: &str = "\
