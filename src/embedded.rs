@@ -65,6 +65,8 @@ pub(crate) fn serve<'r>(
         request_start: request.time(),
         queue_start: 0,
         daemon_start: 0,
+        daemon_connects: 0,
+        daemon_restarts: 0,
         request_rec: std::ptr::null_mut(),
     };
     let handle = (&raw const in_flight).cast_mut().cast();

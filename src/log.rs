@@ -62,6 +62,12 @@ pub(crate) fn script(request: Request<'_>, level: Level, id: Id, text: impl fmt:
     write(Log::of_request::<Wsgi>(request), level, line);
 }
 
+/// The most verbose level that is logged for a request, in httpd's numbers.
+pub(crate) fn level(request: Request<'_>) -> u8 {
+    let level = Log::of_request::<Wsgi>(request).level();
+    u8::try_from(level.number()).unwrap_or(u8::MAX)
+}
+
 /// Writes a line that a worker sent, about the request it is working on.
 pub(crate) fn worker_line(request: Request<'_>, line: &wire::LogLine<'_>) {
     let log = Log::of_request::<Wsgi>(request);

@@ -110,6 +110,10 @@ struct Call<'c, 'r> {
     content_length: Option<u64>,
     upload: Upload<'r>,
     response: Response<'r>,
+    /// How often a worker was asked to take the request.
+    connects: u32,
+    /// How often one that is being replaced did not.
+    restarts: u32,
 }
 
 /// What came of sending a request to one worker.
@@ -145,6 +149,8 @@ impl<'c, 'r> Call<'c, 'r> {
             content_length,
             upload: Upload::new(request),
             response,
+            connects: 0,
+            restarts: 0,
         }
     }
 
@@ -175,6 +181,7 @@ impl<'c, 'r> Call<'c, 'r> {
                         if let Reason::Changed(Some(worker)) = reason {
                             outdated.insert(worker);
                         }
+                        self.restarts = self.restarts.saturating_add(1);
                         // Its successor is on its way, and may take long to load what it serves.
                         deadline = deadline.map(|time| time.max(begin + group.socket_timeout));
                         std::thread::sleep(PAUSE);
@@ -200,6 +207,7 @@ impl<'c, 'r> Call<'c, 'r> {
             },
         };
         let number = connection.next_number();
+        self.connects = self.connects.saturating_add(1);
         let frames = self.frames(group, number).map_err(|error| {
             let text = format!("The head of the request cannot be sent to a worker: {error}.");
             Refusal::new(Status::BAD_REQUEST, 1220, text)
@@ -237,6 +245,9 @@ impl<'c, 'r> Call<'c, 'r> {
             content_length: self.content_length,
             request_start: self.request.time(),
             queue_start: now(),
+            connects: self.connects,
+            restarts: self.restarts,
+            log_level: log::level(self.request),
             secret: group.secret.as_bytes(),
             script: self.config.script.to_bytes(),
             application_group: self.config.application_group.to_bytes(),

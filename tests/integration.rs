@@ -43,6 +43,8 @@ mod documented; // docs/directives.md says what the module knows
 mod environ; // the CGI variables of the environ
 #[path = "integration/errors_log.rs"]
 mod errors_log; // what an application prints
+#[path = "integration/events.rs"]
+mod events; // what mod_wsgi.subscribe_events tells
 #[path = "integration/exc_info.rs"]
 mod exc_info; // start_response with exc_info
 #[path = "integration/exceptions.rs"]
@@ -103,6 +105,8 @@ mod scripts; // the commands of apxs/
 mod seed; // the founding document of WSGIScriptAlias, sentence by sentence
 #[path = "integration/set_env.rs"]
 mod set_env; // variables that the configuration sets
+#[path = "integration/signals.rs"]
+mod signals; // signals for applications
 #[path = "integration/splitting.rs"]
 mod splitting; // response splitting, byte by byte
 #[path = "integration/start_response.rs"]

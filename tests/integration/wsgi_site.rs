@@ -2,8 +2,9 @@
 //! put one there, to hold it at a point of its run, and to ask Python a question.
 
 use std::io::{Write, stderr};
+use std::sync::Arc;
 
-use testkit::{Httpd, Mpm, Site};
+use testkit::{Httpd, Mpm, SharedHttpd, Site};
 
 /// A site on which `wsgi/NAME.wsgi` answers at `/NAME.wsgi`, all in the main interpreter, so that
 /// a test does not pay for an interpreter of its own. With `MOD_WSGI_TEST_MODE=daemon` they run in
@@ -126,4 +127,40 @@ pub(crate) fn answers_at_last(server: &Httpd, url: &str, text: &str) {
     testkit::wait_until(&format!("`{text}` from {url}"), || {
         (server.get(url).text() == text).then_some(())
     });
+}
+
+/// Where the applications of a test run: for what each mode must do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// In httpd's own processes.
+    Embedded,
+    /// In a process group.
+    Daemon,
+}
+
+static EMBEDDED: SharedHttpd = SharedHttpd::new(|| Mode::Embedded.site());
+static DAEMON: SharedHttpd = SharedHttpd::new(|| Mode::Daemon.site());
+
+impl Mode {
+    /// A site on which `wsgi/NAME.wsgi` answers at `/NAME.wsgi`, each script in an interpreter of
+    /// its own.
+    pub(crate) fn site(self) -> Site {
+        let site = Site::new().config("WSGIScriptAlias / ${WSGI}/");
+        match self {
+            Self::Embedded => site,
+            Self::Daemon => site.config(
+                "WSGISocketPrefix ${ROOT}/logs/wsgi
+                 WSGIDaemonProcess wsgi threads=15
+                 WSGIProcessGroup wsgi",
+            ),
+        }
+    }
+
+    /// A server on such a site, which tests share.
+    pub(crate) fn server(self) -> Arc<Httpd> {
+        match self {
+            Self::Embedded => EMBEDDED.borrow(),
+            Self::Daemon => DAEMON.borrow(),
+        }
+    }
 }

@@ -7,6 +7,7 @@
 
 mod connection;
 mod courier;
+mod dispatcher;
 mod exchange;
 mod identity;
 mod life;

@@ -422,8 +422,21 @@ pub struct Request<'a> {
     /// `mod_wsgi.daemon_start`, likewise; 0 in embedded mode. In daemon mode no two requests of one
     /// thread have the same.
     pub daemon_start: i64,
+    /// How often a worker was asked to take the request; 0 in embedded mode.
+    pub daemon_connects: u32,
+    /// How often it was turned away because a worker was being replaced.
+    pub daemon_restarts: u32,
     /// The `request_rec`, for `apache.request_rec`, or null if the application may not have it.
     pub request_rec: *mut c_void,
+}
+
+impl<'a> Request<'a> {
+    /// The value of an environ variable. Of several with one name the last counts.
+    pub fn variable(&self, name: &[u8]) -> Option<&'a [u8]> {
+        let mut variables = self.environ.get().iter().rev();
+        let found = variables.find(|variable| variable.name.or_empty() == name)?;
+        found.value.get()
+    }
 }
 
 /// How a request ended.
@@ -609,6 +622,9 @@ pub struct Engine {
     /// Logs where all threads of the interpreter are that runs a request, named as for
     /// [`Engine::interrupt`].
     pub log_stacks: unsafe extern "C" fn(thread_id: u32, daemon_start: i64) -> c_int,
+    /// Tells the applications, in every interpreter, of a signal that the process got and that is
+    /// theirs. Does nothing once Python ends.
+    pub signal: unsafe extern "C" fn(number: c_int),
     /// Ends Python: publishes the end to the applications, runs their `atexit` functions and
     /// joins their threads, in every interpreter. Returns when that is done or `deadline_ms`
     /// have passed, then with a non-zero value. No request may be served afterwards; those

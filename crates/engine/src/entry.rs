@@ -15,6 +15,8 @@ use crate::host::{self, Exchange};
 use crate::interpreter::{self, CreateError, GroupName, Interpreter};
 use crate::interrupt::{self, Interruptible, Name};
 use crate::log;
+use crate::meter;
+use crate::modules::{self, Serving};
 use crate::process::{self, Process};
 use crate::python::{Detached, Panicked, catch};
 use crate::runtime;
@@ -32,6 +34,7 @@ static ENGINE: Engine = Engine {
     probe,
     interrupt,
     log_stacks,
+    signal,
     stop,
 };
 
@@ -152,6 +155,19 @@ unsafe extern "C" fn log_stacks(thread_id: u32, daemon_start: i64) -> c_int {
     })
 }
 
+unsafe extern "C" fn signal(number: c_int) {
+    // What could fail is reported where it does.
+    let _status = status(|detached| {
+        let _inside = activity::enter().ok_or(())?;
+        for interpreter in interpreter::all() {
+            interpreter.attach(detached, |py| {
+                modules::publish_signal(py, interpreter, number);
+            });
+        }
+        Ok(())
+    });
+}
+
 unsafe extern "C" fn stop(reason: Bytes<'_>, deadline_ms: u32) -> c_int {
     status(|detached| {
         let limit = Duration::from_millis(deadline_ms.into());
@@ -165,6 +181,7 @@ fn serve(detached: &mut Detached, request: &Request<'_>, exchange: &Arc<Exchange
     let Some(_inside) = activity::enter() else {
         return Outcome::refused(503);
     };
+    meter::forget_gil();
     match interpreter_of(detached, &request.script, exchange) {
         Some(interpreter) => run(detached, interpreter, request, exchange).finish(detached),
         None => Outcome::refused(500),
@@ -209,8 +226,15 @@ fn run(
     interpreter.attach(detached, |py| {
         let _context = log::Context::enter(py, interpreter, Arc::clone(exchange));
         let _interruptible = Interruptible::begin(py, interpreter, request);
+        let serving = match Serving::begin(py, interpreter, request) {
+            Ok(serving) => serving,
+            Err(raised) => {
+                log::exception(py, exchange, request.script.path.or_empty(), &raised);
+                return Ending::unanswered(Outcome::refused(500));
+            }
+        };
         match script::application(py, interpreter, request, mtime, exchange) {
-            Ok(application) => wsgi::run(&application, interpreter, request, exchange),
+            Ok(application) => wsgi::run(&application, interpreter, request, exchange, &serving),
             Err(error) => Ending::unanswered(error.outcome()),
         }
     })

@@ -10,6 +10,7 @@ use engine_abi::{Host, LogLine, Part, ReadError, RequestHandle, Sent};
 
 use crate::log::Unfinished;
 use crate::python::Detached;
+use crate::traffic::Traffic;
 
 static HOST: OnceLock<&'static Host> = OnceLock::new();
 
@@ -36,6 +37,8 @@ pub(crate) struct Exchange {
     closed: AtomicBool,
     /// Whether the head of the response was handed over.
     begun: AtomicBool,
+    /// What was read and written.
+    pub(crate) traffic: Traffic,
     /// What was written to the request's log streams since the last newline.
     pub(crate) unfinished: Unfinished,
 }
@@ -76,6 +79,7 @@ impl Exchange {
             handle: Mutex::new(Some(Handle(handle))),
             closed: AtomicBool::new(false),
             begun: AtomicBool::new(false),
+            traffic: Traffic::new(),
             unfinished: Unfinished::new(),
         }
     }
@@ -116,11 +120,14 @@ impl Exchange {
             return Err(ReadFailure::Closed);
         };
         // SAFETY: the handle is valid while the guard is held, and the buffer is as long as said.
-        let result = unsafe { (host.read_body)(request, buffer.as_mut_ptr(), buffer.len()) };
-        match ReadError::from_result(result) {
+        let read = || unsafe { (host.read_body)(request, buffer.as_mut_ptr(), buffer.len()) };
+        let result = self.traffic.input.time(read);
+        let result = match ReadError::from_result(result) {
             Some(error) => Err(ReadFailure::Host(error)),
             None => Ok(buffer.len().min(result.unsigned_abs())),
-        }
+        };
+        self.traffic.input.count(1, result.unwrap_or(0) as u64);
+        result
     }
 
     /// Sends a part of the response.
@@ -133,7 +140,8 @@ impl Exchange {
             self.begun.store(true, Ordering::Release);
         }
         // SAFETY: the handle is valid while the guard is held, and the part until we return.
-        match unsafe { (host.send)(request, part) } {
+        let send = || unsafe { (host.send)(request, part) };
+        match self.traffic.output.time(send) {
             Sent::OK => Ok(()),
             _ => Err(SendFailure::Gone),
         }

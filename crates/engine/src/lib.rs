@@ -15,6 +15,7 @@
 //! - `wsgi`: PEP 3333, from the environ to the end of the response
 //! - `hook`: functions of scripts that decide about a request before an application has it
 //! - `interrupt`: requests that take too long
+//! - `meter`, `traffic`: what a request uses up, and what it moves
 //! - `log`: the log streams, and how exceptions are reported
 //! - `modules`: the modules `mod_wsgi` and `apache`
 //! - `python`: the safe layer over CPython's C API on which all of this stands
@@ -31,11 +32,13 @@ mod host;
 mod interpreter;
 mod interrupt;
 mod log;
+mod meter;
 mod modules;
 mod process;
 mod python;
 mod runtime;
 mod script;
+mod traffic;
 mod wsgi;
 
 pub use entry::wsgi_engine_entry;

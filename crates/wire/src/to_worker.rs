@@ -49,6 +49,12 @@ pub struct RequestHead<'a> {
     pub request_start: i64,
     /// When the child sent the request on its way, likewise.
     pub queue_start: i64,
+    /// How often a worker was asked to take the request, this time included.
+    pub connects: u32,
+    /// How often it was turned away because a worker was being replaced.
+    pub restarts: u32,
+    /// The most verbose level that is logged for the request, in httpd's numbers.
+    pub log_level: u8,
     /// What only httpd's children and the workers of the group know.
     pub secret: &'a [u8],
     /// The path of the script.
@@ -102,6 +108,9 @@ impl ToWorker<'_> {
             out.extend_from_slice(&head.content_length.unwrap_or(u64::MAX).to_be_bytes());
             out.extend_from_slice(&head.request_start.to_be_bytes());
             out.extend_from_slice(&head.queue_start.to_be_bytes());
+            out.extend_from_slice(&head.connects.to_be_bytes());
+            out.extend_from_slice(&head.restarts.to_be_bytes());
+            out.push(head.log_level);
             for text in [
                 head.secret,
                 head.script,
@@ -207,6 +216,9 @@ impl<'a> RequestHead<'a> {
             content_length: Some(cursor.u64()?).filter(|length| *length != u64::MAX),
             request_start: cursor.i64()?,
             queue_start: cursor.i64()?,
+            connects: cursor.u32()?,
+            restarts: cursor.u32()?,
+            log_level: cursor.u8()?,
             secret: cursor.bytes("secret")?,
             script: cursor.bytes("script")?,
             application_group: cursor.bytes("application group")?,

@@ -55,6 +55,9 @@ fn request_head() -> RequestHead<'static> {
         content_length: Some(17),
         request_start: 1_795_409_524_773_062,
         queue_start: -1,
+        connects: 2,
+        restarts: 1,
+        log_level: 6,
         secret: b"secret",
         script: b"/srv/app.wsgi",
         application_group: b"",
@@ -84,6 +87,7 @@ fn a_request_keeps_every_field() {
         (head.request_start, head.queue_start),
         (1_795_409_524_773_062, -1)
     );
+    assert_eq!((head.connects, head.restarts, head.log_level), (2, 1, 6));
     assert_eq!(
         (head.script, head.callable),
         (&b"/srv/app.wsgi"[..], &b"application"[..])

@@ -9,8 +9,11 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use engine_abi::{LogLine, Outcome, Part, ReadError, RequestHandle, Sent};
-use wire::{BodyError, End, FileRegion, Rejection, RequestNumber, ResponseHead, ToChild, ToWorker};
+use engine_abi::{Level, LogLine, Outcome, Part, ReadError, RequestHandle, Sent};
+use wire::{
+    BodyError, End, FileRegion, Rejection, RequestHead, RequestNumber, ResponseHead, ToChild,
+    ToWorker,
+};
 
 use super::connection::{Broken, Connection};
 use super::outbox::{Outbox, Spool};
@@ -25,6 +28,8 @@ pub(super) struct Exchange<'c> {
     /// Frames that were not sent yet.
     out: Outbox,
     body: Body,
+    /// The most verbose level that is logged for the request.
+    log_level: u8,
     /// The connection failed: there is nobody to answer.
     broken: bool,
 }
@@ -60,10 +65,10 @@ impl<'c> Exchange<'c> {
     pub(super) fn new(
         connection: &'c mut Connection,
         number: RequestNumber,
-        body_on_demand: bool,
+        head: &RequestHead<'_>,
         spool: &Arc<Spool>,
     ) -> Self {
-        let body = if body_on_demand {
+        let body = if head.body_on_demand {
             Body::Withheld
         } else {
             Body::Coming
@@ -73,6 +78,7 @@ impl<'c> Exchange<'c> {
             number,
             out: Outbox::new(spool),
             body,
+            log_level: head.log_level,
             broken: false,
         }
     }
@@ -231,9 +237,12 @@ impl<'c> Exchange<'c> {
         self.unless_broken(|_, child| child.write_with(&frame, sent));
     }
 
-    /// Sends a line for the log. Returns whether it could be sent: a child whose client is gone
-    /// listens no more.
+    /// Sends a line for the log, unless it is too verbose for it. Returns whether it could be sent: a
+    /// child whose client is gone listens no more.
     fn log(&mut self, line: &LogLine<'_>) -> bool {
+        if line.level > Level::Notice && line.level as u8 > self.log_level {
+            return true;
+        }
         let line = wire::LogLine {
             level: line.level as u8,
             id: line.id,
@@ -317,6 +326,16 @@ pub(super) unsafe extern "C" fn send(request: RequestHandle, part: *const Part<'
         unsafe { exchange(request).send(&*part) }
     }))
     .unwrap_or(Sent::GONE)
+}
+
+/// The most verbose level that is logged for the request.
+///
+/// # Safety
+///
+/// As for every function of the host that takes a handle; see the top of this file.
+pub(super) unsafe fn log_level(request: RequestHandle) -> u8 {
+    // SAFETY: the caller's promise.
+    unsafe { exchange(request) }.log_level
 }
 
 /// Sends a line to the request's log. Returns whether that could be done.

@@ -23,6 +23,7 @@ use control::{Channel, FromWorker, Life, Replacement, ToWorker};
 use nix::libc::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU};
 use signal_hook::iterator::Signals;
 
+use super::dispatcher::Dispatcher;
 use super::{describe, python, server::Server, watch::Watch};
 use crate::log::{Level, Log};
 
@@ -61,7 +62,8 @@ impl Drain {
 pub(super) fn run(control: Channel, log: &Arc<Log>, server: &Arc<Server>) -> ExitCode {
     let (sender, events) = channel();
     let control = Arc::new(control);
-    let watching = watch_signals(sender.clone())
+    let watching = Dispatcher::start(server.engine())
+        .and_then(|dispatcher| watch_signals(sender.clone(), dispatcher))
         .and_then(|()| watch_control(&control, &sender))
         .and_then(|()| Watch::new(server));
     let mut watch = match watching {
@@ -246,12 +248,15 @@ fn exit_now() -> ! {
     unsafe { libc::_exit(0) }
 }
 
-fn watch_signals(events: Sender<Event>) -> std::io::Result<()> {
+/// Watches for signals. Two of them are the applications', the others this process's.
+fn watch_signals(events: Sender<Event>, dispatcher: Dispatcher) -> std::io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGXCPU, SIGHUP, SIGUSR2])?;
     let watch = move || {
         for signal in signals.forever() {
-            if events.send(Event::Signal(signal)).is_err() {
-                return;
+            match signal {
+                SIGHUP | SIGUSR2 => dispatcher.dispatch(signal),
+                _ if events.send(Event::Signal(signal)).is_err() => return,
+                _ => {}
             }
         }
     };

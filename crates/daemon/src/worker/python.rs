@@ -144,6 +144,10 @@ unsafe extern "C" fn log(request: RequestHandle, line: *const LogLine<'_>) {
     }));
 }
 
-unsafe extern "C" fn log_level(_request: RequestHandle) -> c_int {
-    PROCESS_LOG.get().map_or(0, |log| c_int::from(log.level()))
+unsafe extern "C" fn log_level(request: RequestHandle) -> c_int {
+    if request.is_null() {
+        return PROCESS_LOG.get().map_or(0, |log| c_int::from(log.level()));
+    }
+    // SAFETY: a handle that is not null is the exchange it was made from; see `exchange`.
+    c_int::from(unsafe { exchange::log_level(request) })
 }

@@ -349,9 +349,11 @@ impl Server {
             request_start: head.request_start,
             queue_start: head.queue_start,
             daemon_start: name.taken,
+            daemon_connects: head.connects,
+            daemon_restarts: head.restarts,
             request_rec: std::ptr::null_mut(),
         };
-        let mut exchange = Exchange::new(connection, number, head.body_on_demand, &self.spool);
+        let mut exchange = Exchange::new(connection, number, head, &self.spool);
         if head.body_is_whole && !exchange.gather() {
             return Next::Close;
         }

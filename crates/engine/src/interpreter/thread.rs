@@ -14,6 +14,7 @@ use pyo3_ffi as ffi;
 
 use super::{Interpreter, State, registry};
 use crate::activity;
+use crate::meter::waiting_for_gil;
 use crate::python::{Attached, Detached, Place, catch};
 
 #[cfg(not(Py_3_12))]
@@ -303,7 +304,7 @@ impl Attachment {
     /// - `state` was made for this thread, which is detached, and lives longer than the attachment.
     unsafe fn begin(state: *mut ffi::PyThreadState) -> Self {
         // SAFETY: as the caller says.
-        unsafe { ffi::PyEval_RestoreThread(state) };
+        waiting_for_gil(|| unsafe { ffi::PyEval_RestoreThread(state) });
         Self {
             #[cfg(not(Py_3_12))]
             _binding: gilstate::Binding::follow(state),

@@ -67,6 +67,20 @@ pub(crate) fn server_exception(py: Attached<'_>, id: u16, head: &str, raised: &R
     });
 }
 
+/// An exception of a callback: for the log of the request that the thread serves, or the server's.
+pub(crate) fn callback_exception(py: Attached<'_>, id: u16, head: &str, raised: &Raised<'_>) {
+    let Some(exchange) = context::exchange() else {
+        return server_exception(py, id, head, raised);
+    };
+    let traceback = raised.traceback();
+    py.detach(|detached| {
+        exchange.log(detached, &log_line(Level::Error, id, true, head.as_bytes()));
+        for line in &traceback {
+            exchange.log(detached, &log_line(Level::Error, 0, false, line.as_bytes()));
+        }
+    });
+}
+
 /// The exception of a script that was loaded outside any request.
 pub(crate) fn script_exception(py: Attached<'_>, script: &[u8], raised: &Raised<'_>) {
     let report = Report::new(py, script, raised);

@@ -3,8 +3,9 @@
 //! Made for every new interpreter, by the thread that makes it, before any script runs there.
 
 mod apache;
+mod events;
+mod requests;
 mod restricted;
-mod shutdown;
 mod signals;
 mod timeout;
 
@@ -17,8 +18,11 @@ use crate::log;
 use crate::process;
 use crate::python::{Attached, Object, Owned, Result, Stored};
 
+pub(crate) use events::{
+    Event, Events, publish_signal, publish_stopping, report as report_event_failure,
+};
+pub(crate) use requests::{Served, Serving};
 pub(crate) use restricted::restrict;
-pub(crate) use shutdown::publish_stopping;
 pub(crate) use signals::intercept_signals;
 
 /// The version of mod_wsgi that we are compatible with: `mod_wsgi.version`.
@@ -27,8 +31,9 @@ pub(crate) const COMPATIBLE_VERSION: [u32; 3] = [6, 1, 1];
 /// The modules of an interpreter.
 pub(crate) struct Modules {
     mod_wsgi: Stored,
-    /// `mod_wsgi.shutdown_callbacks`, the very list.
-    shutdown_callbacks: Stored,
+    events: Events,
+    /// `mod_wsgi.active_requests`, the very dict.
+    active_requests: Stored,
     request_timeout: Stored,
 }
 
@@ -37,13 +42,15 @@ impl Modules {
     pub(crate) fn create<'py>(py: Attached<'py>, group: &[u8]) -> Result<'py, Self> {
         let module = new_module(py, c"mod_wsgi")?;
         describe(&module, group)?;
-        let shutdown_callbacks = shutdown::define(&module)?;
+        let events = Events::define(&module)?;
+        let active_requests = requests::define(&module)?;
         let request_timeout = timeout::define(&module)?;
         install(&module, c"mod_wsgi")?;
         apache::create(py)?;
         Ok(Self {
             mod_wsgi: module.into_stored(),
-            shutdown_callbacks,
+            events,
+            active_requests,
             request_timeout,
         })
     }
@@ -51,6 +58,16 @@ impl Modules {
     /// The module `mod_wsgi`.
     pub(crate) const fn mod_wsgi<'a, 'py: 'a>(&'a self, py: Attached<'py>) -> &'a Object<'py> {
         self.mod_wsgi.bind(py)
+    }
+
+    /// Who is told of what happens.
+    pub(crate) const fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// The dict of the requests that are being served, by id.
+    const fn active_requests<'a, 'py: 'a>(&'a self, py: Attached<'py>) -> &'a Object<'py> {
+        self.active_requests.bind(py)
     }
 
     /// The type `mod_wsgi.RequestTimeout` of this interpreter.

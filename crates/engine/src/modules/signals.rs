@@ -71,6 +71,11 @@ fn report(py: Attached<'_>, number: &Object<'_>) {
          signals are the server's here."
     );
     log::notice(py, Level::Info, 0, &text);
+    report_stack(py);
+}
+
+/// Logs where in the application the calling thread is.
+pub(super) fn report_stack(py: Attached<'_>) {
     for line in stack(py).unwrap_or_default() {
         log::notice(py, Level::Info, 0, &line);
     }

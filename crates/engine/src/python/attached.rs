@@ -8,6 +8,8 @@ use std::marker::PhantomData;
 
 use pyo3_ffi as ffi;
 
+use crate::meter::waiting_for_gil;
+
 /// Not `Send`, not `Sync`: what is true of a thread is true of no other.
 type ThisThread = PhantomData<*mut ()>;
 
@@ -72,6 +74,6 @@ struct Reattach(*mut ffi::PyThreadState);
 impl Drop for Reattach {
     fn drop(&mut self) {
         // SAFETY: this is the thread state that `PyEval_SaveThread` has given on this thread.
-        unsafe { ffi::PyEval_RestoreThread(self.0) };
+        waiting_for_gil(|| unsafe { ffi::PyEval_RestoreThread(self.0) });
     }
 }

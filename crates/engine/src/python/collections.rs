@@ -161,6 +161,19 @@ impl<'py> Object<'py> {
         self.py().check(status)
     }
 
+    /// Whether this is a `dict`.
+    pub(crate) fn is_dict(&self) -> bool {
+        // SAFETY: the object is alive.
+        unsafe { ffi::PyDict_Check(self.as_ptr()) != 0 }
+    }
+
+    /// `dict.update(other)`.
+    pub(crate) fn update(&self, other: &Self) -> Result<'py, ()> {
+        // SAFETY: both objects are alive and the thread attached; other types raise.
+        let status = unsafe { ffi::PyDict_Update(self.as_ptr(), other.as_ptr()) };
+        self.py().check(status)
+    }
+
     /// `dict.copy()`.
     pub(crate) fn copy_dict(&self) -> Result<'py, Owned<'py>> {
         // SAFETY: the object is alive and the thread attached; another type raises.

@@ -117,6 +117,13 @@ impl<'py> Raised<'py> {
         unsafe { ffi::PyErr_GivenExceptionMatches(self.value.as_ptr(), exception.as_ptr()) != 0 }
     }
 
+    /// `(type, value, traceback)`, as `sys.exc_info()` gives it.
+    pub(crate) fn exc_info(&self) -> Result<'py, Owned<'py>> {
+        let (value, py) = (self.value(), self.value().py());
+        let traceback = value.attribute_named(c"__traceback__")?;
+        py.tuple(&[value.type_object(), value, &traceback])
+    }
+
     /// The exception object.
     pub(crate) fn value(&self) -> &Object<'py> {
         &self.value

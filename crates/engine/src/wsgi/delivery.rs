@@ -64,6 +64,8 @@ impl Call<'_> {
     fn deliver_whole<'py>(&self, py: Attached<'py>, bytes: &[&[u8]]) -> Result<'py, Rest> {
         self.check_started(py)?;
         let size: usize = bytes.iter().map(|bytes| bytes.len()).sum();
+        let writes = bytes.iter().filter(|bytes| !bytes.is_empty()).count();
+        self.response.offer(writes, size as u64);
         if size <= COPIED {
             return Ok(Rest::Finish(bytes.concat()));
         }

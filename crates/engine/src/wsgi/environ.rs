@@ -114,6 +114,7 @@ impl Environs {
     pub(super) fn build<'py>(
         &self,
         request: &Request<'_>,
+        application_start: i64,
         input: &Object<'py>,
         errors: &Object<'py>,
     ) -> Result<'py, Owned<'py>> {
@@ -122,7 +123,7 @@ impl Environs {
         self.set_variables(&environ, request.environ.get())?;
         environ.set_item(self.keys.input.bind(py), input)?;
         environ.set_item(self.keys.errors.bind(py), errors)?;
-        self.set_typed(&environ, request)?;
+        self.set_typed(&environ, request, application_start)?;
         Ok(environ)
     }
 
@@ -193,7 +194,12 @@ impl Environs {
         Ok(())
     }
 
-    fn set_typed<'py>(&self, environ: &Object<'py>, request: &Request<'_>) -> Result<'py, ()> {
+    fn set_typed<'py>(
+        &self,
+        environ: &Object<'py>,
+        request: &Request<'_>,
+        application_start: i64,
+    ) -> Result<'py, ()> {
         let (py, keys) = (environ.py(), &self.keys);
         let scheme = if request.https {
             &self.https
@@ -207,7 +213,7 @@ impl Environs {
             (&keys.request_start, request.request_start),
             (&keys.queue_start, request.queue_start),
             (&keys.daemon_start, request.daemon_start),
-            (&keys.application_start, now()),
+            (&keys.application_start, application_start),
         ] {
             // A time that does not apply is 0.0, and that is in the template.
             if time != 0 {
@@ -324,7 +330,7 @@ fn capsule(py: Attached<'_>, pointer: *mut c_void) -> Result<'_, Owned<'_>> {
 }
 
 /// The time, in microseconds since the epoch.
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |now| i64::try_from(now.as_micros()).unwrap_or(i64::MAX))
 }

@@ -55,6 +55,11 @@ impl Head {
         Ok(())
     }
 
+    /// The status code.
+    pub(super) fn status(&self) -> u16 {
+        self.status
+    }
+
     /// The length the body shall have.
     pub(super) fn content_length(&self) -> Option<u64> {
         self.content_length

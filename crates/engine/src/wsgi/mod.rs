@@ -5,6 +5,7 @@
 //! which for a simple response is to send all of it.
 //!
 //! - [`environ`] with [`names`] makes the environ
+//! - [`events`] tells those who have subscribed
 //! - [`input`] with [`body`] and [`lines`] is `wsgi.input`
 //! - [`start_response`] with [`validate`] and [`head`] is what begins a response
 //! - [`delivery`] with [`response`] sends it, and decides how it ends
@@ -13,6 +14,7 @@
 mod body;
 mod delivery;
 mod environ;
+mod events;
 mod file_wrapper;
 mod head;
 mod input;
@@ -28,7 +30,7 @@ use std::sync::Arc;
 use engine_abi::{Level, Outcome, Pair, Request};
 
 use self::delivery::Rest;
-use self::environ::Environs;
+use self::environ::{Environs, now};
 use self::file_wrapper::FileWrapper;
 use self::input::Input;
 use self::response::Response;
@@ -37,7 +39,9 @@ use crate::host::Exchange;
 use crate::interpreter::Interpreter;
 use crate::interrupt;
 use crate::log;
-use crate::python::{Detached, Object, Owned, Raised, Result, Stored, Type};
+use crate::meter::Meter;
+use crate::modules::{Served, Serving};
+use crate::python::{Attached, Detached, Object, Owned, Raised, Result, Stored, Type};
 
 /// What an interpreter keeps for its requests.
 pub(crate) struct State {
@@ -108,7 +112,12 @@ struct Call<'a> {
     interpreter: &'static Interpreter,
     state: &'static State,
     request: &'a Request<'a>,
+    served: Arc<Served>,
     response: Arc<Response>,
+    /// When the application was called, in microseconds since the epoch.
+    application_start: i64,
+    /// Runs if somebody wants to know what the request uses up.
+    meter: Option<Meter>,
 }
 
 /// Has the application answer a request. What it raises is in the log when this returns.
@@ -117,19 +126,25 @@ pub(crate) fn run(
     interpreter: &'static Interpreter,
     request: &Request<'_>,
     exchange: &Arc<Exchange>,
+    serving: &Serving<'_>,
 ) -> Ending {
+    let py = application.py();
+    let is_watched = interpreter.modules().events().are_wanted(py);
     let call = Call {
         interpreter,
         state: interpreter.wsgi(),
         request,
+        served: Arc::clone(serving.served()),
         response: Arc::new(Response::new(Arc::clone(exchange), is_for_head(request))),
+        application_start: now(),
+        meter: is_watched.then(Meter::start),
     };
     let rest = match call.make(application) {
         Ok(result) => call.deliver(&result),
         Err(raised) => call.fail(&raised),
     };
     Ending {
-        rest,
+        rest: call.finish(py, rest),
         response: Some(call.response),
     }
 }
@@ -142,10 +157,30 @@ impl Call<'_> {
         let errors = log::errors(py, self.interpreter, exchange)?;
         let input = Input::new(Arc::clone(exchange), self.request.content_length);
         let input = state.input.instantiate(py, input)?;
-        let environ = state.environs.build(self.request, &input, &errors)?;
-        let start_response = StartResponse::new(state, Arc::clone(&self.response));
+        let environ =
+            state
+                .environs
+                .build(self.request, self.application_start, &input, &errors)?;
+        let (served, response) = (Arc::clone(&self.served), Arc::clone(&self.response));
+        let start_response = StartResponse::new(self.interpreter, served, response);
         let start_response = state.start_response.instantiate(py, start_response)?;
+        if self.is_watched(py) {
+            let application = self.publish_started(application, &environ)?;
+            return application.call(&[&environ, &start_response]);
+        }
         application.call(&[&environ, &start_response])
+    }
+
+    /// Tells those who want to know that the application is done. They are told what it has come to,
+    /// so what is left of the response is sent first.
+    fn finish(&self, py: Attached<'_>, rest: Rest) -> Rest {
+        if !self.is_watched(py) {
+            return rest;
+        }
+        let response = &*self.response;
+        let outcome = py.detach(|detached| rest.finish(detached, response));
+        self.publish_finished(py);
+        Rest::Over(outcome)
     }
 
     /// Reports what the application, or building its environ, has raised.
@@ -167,6 +202,9 @@ impl Call<'_> {
         }
         let script = self.request.script.path.or_empty();
         log::exception(py, exchange, script, raised);
+        if self.is_watched(py) {
+            self.publish_exception(raised);
+        }
     }
 
     /// Whether the request was interrupted because it took too long.
@@ -181,10 +219,5 @@ impl Call<'_> {
 
 /// Whether the client gets the head of the response only.
 fn is_for_head(request: &Request<'_>) -> bool {
-    let method = request
-        .environ
-        .get()
-        .iter()
-        .find(|variable| variable.name.get() == Some(b"REQUEST_METHOD"));
-    method.is_some_and(|method| method.value.get() == Some(b"HEAD"))
+    request.variable(b"REQUEST_METHOD") == Some(b"HEAD")
 }

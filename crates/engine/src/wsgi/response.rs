@@ -34,6 +34,8 @@ pub(super) struct Response {
 #[derive(Debug)]
 struct Progress {
     stage: Stage,
+    /// The status of the last head.
+    status: Option<u16>,
     /// How much of the body is still to come, if its length was stated.
     missing: Option<u64>,
 }
@@ -88,6 +90,7 @@ impl Response {
             turn: Mutex::new(()),
             progress: Mutex::new(Progress {
                 stage: Stage::Unstarted,
+                status: None,
                 missing: None,
             }),
         }
@@ -104,6 +107,7 @@ impl Response {
         if matches!(progress.stage, Stage::Sent) {
             return Err(AlreadySent);
         }
+        progress.status = Some(head.status());
         progress.stage = Stage::Ready(head);
         Ok(())
     }
@@ -118,9 +122,20 @@ impl Response {
         matches!(lock(&self.progress).stage, Stage::Sent)
     }
 
+    /// The status of the head that was given last, sent or not.
+    pub(super) fn status(&self) -> Option<u16> {
+        lock(&self.progress).status
+    }
+
+    /// Counts what the application has of a body, whether it is sent or not.
+    pub(super) fn offer(&self, writes: usize, size: u64) {
+        self.exchange.traffic.output.count(writes, size);
+    }
+
     /// Sends a piece of the body, so that the client has it when this returns. What goes beyond
     /// the stated length is dropped.
     pub(super) fn send(&self, detached: &Detached, data: &[u8]) -> Result<(), Unsent> {
+        self.offer(1, data.len() as u64);
         self.deliver(detached, Content::Data(&[Bytes::new(data)]), Then::More)
     }
 
@@ -138,6 +153,7 @@ impl Response {
         {
             head.set_content_length(region.length);
         }
+        self.offer(1, region.length);
         let sent = self.deliver(detached, Content::File(region), Then::End);
         self.outcome(detached, sent)
     }
@@ -325,6 +341,7 @@ mod tests {
         }
         Progress {
             stage: Stage::Ready(ready),
+            status: None,
             missing: None,
         }
     }
@@ -354,6 +371,7 @@ mod tests {
     fn nothing_goes_before_the_head() {
         let mut progress = Progress {
             stage: Stage::Unstarted,
+            status: None,
             missing: None,
         };
         assert_eq!(progress.take_head(false).unwrap_err(), Unsent::Unstarted);

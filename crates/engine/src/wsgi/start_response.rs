@@ -4,17 +4,20 @@ use std::ffi::CStr;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::State;
+use super::events::publish_response_started;
 use super::head::Head;
 use super::response::{AlreadySent, Response, Unsent};
 use super::validate::Invalid;
+use crate::interpreter::Interpreter;
+use crate::modules::Served;
 use crate::python::{
     Attached, Class, Definition, Exception, Instance, Object, Owned, Raised, Result,
 };
 
 /// The `start_response` of a request.
 pub(super) struct StartResponse {
-    state: &'static State,
+    interpreter: &'static Interpreter,
+    served: Arc<Served>,
     response: Arc<Response>,
 }
 
@@ -44,8 +47,16 @@ impl Class for Write {
 }
 
 impl StartResponse {
-    pub(super) const fn new(state: &'static State, response: Arc<Response>) -> Self {
-        Self { state, response }
+    pub(super) const fn new(
+        interpreter: &'static Interpreter,
+        served: Arc<Served>,
+        response: Arc<Response>,
+    ) -> Self {
+        Self {
+            interpreter,
+            served,
+            response,
+        }
     }
 
     fn call<'py>(
@@ -61,12 +72,14 @@ impl StartResponse {
         if this.response.is_sent() {
             return Err(too_late(py, exc_info));
         }
+        publish_response_started(this.interpreter, &this.served, arguments);
         let head = head(status, headers)?;
         // Of two threads that start the same response, one may have sent it since.
         let started = this.response.start(head);
         started.map_err(|AlreadySent| too_late(py, exc_info))?;
         let response = Arc::clone(&this.response);
-        this.state.write.instantiate(py, Write { response })
+        let state = this.interpreter.wsgi();
+        state.write.instantiate(py, Write { response })
     }
 }
 

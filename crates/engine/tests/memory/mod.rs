@@ -238,6 +238,8 @@ impl Asked {
             request_start: 1_700_000_000_250_000,
             queue_start: 0,
             daemon_start: 0,
+            daemon_connects: 0,
+            daemon_restarts: 0,
             request_rec: self.request_rec,
         };
         let handle = (&raw const self.exchange).cast_mut().cast();
