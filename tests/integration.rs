@@ -83,6 +83,8 @@ mod keepalive; // connections that outlive a request
 mod leaks; // what a request leaves behind
 #[path = "integration/lifecycle.rs"]
 mod lifecycle; // preloading, restarts, stopping, crashes
+#[path = "integration/log_handler.rs"]
+mod log_handler; // records of logging in the error log
 #[path = "integration/mapping.rs"]
 mod mapping; // what the tests of aliases ask and compare
 #[path = "integration/process_groups.rs"]

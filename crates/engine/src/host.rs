@@ -3,6 +3,7 @@
 //! Every call takes a [`Detached`]: the host may block, so it is never called by a thread that holds
 //! a GIL. What the engine's two tables and their rules are is written in the `engine-abi` crate.
 
+use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -22,6 +23,11 @@ pub(crate) fn introduce(host: &'static Host) {
 /// Writes a line to the server's log, outside any request.
 pub(crate) fn log(_: &Detached, line: &LogLine<'_>) {
     write(std::ptr::null_mut(), line);
+}
+
+/// The most verbose level that the server's log takes.
+pub(crate) fn log_level(_: &Detached) -> c_int {
+    ask_level(std::ptr::null_mut())
 }
 
 /// A request and its response, as the host knows them.
@@ -108,6 +114,14 @@ impl Exchange {
         }
     }
 
+    /// The most verbose level that the request's log takes, or the server's when the request is over.
+    pub(crate) fn log_level(&self, detached: &Detached) -> c_int {
+        match *self.handle(detached) {
+            Some(Handle(request)) => ask_level(request),
+            None => log_level(detached),
+        }
+    }
+
     /// Reads some of the request's body: at least a byte, or 0 at its end. With an empty buffer,
     /// a client that waits for it is told to continue.
     pub(crate) fn read(
@@ -163,6 +177,12 @@ impl Exchange {
         // A panic while the guard is held leaves the handle as it was.
         self.handle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn ask_level(request: RequestHandle) -> c_int {
+    // SAFETY: the request is null or a handle that its exchange keeps open.
+    HOST.get()
+        .map_or(0, |host| unsafe { (host.log_level)(request) })
 }
 
 fn write(request: RequestHandle, line: &LogLine<'_>) {

@@ -67,6 +67,47 @@ pub(crate) fn server_exception(py: Attached<'_>, id: u16, head: &str, raised: &R
     });
 }
 
+/// Where a line comes from, if it is not the engine.
+pub(crate) struct Origin {
+    /// A source file; empty if it is not known.
+    pub(crate) file: String,
+    /// The line in it, or zero.
+    pub(crate) line: u32,
+}
+
+/// Whether lines of this level are logged for the request that the thread serves, or the server.
+pub(crate) fn is_logged(py: Attached<'_>, level: Level) -> bool {
+    let exchange = context::exchange();
+    let most = py.detach(|detached| match &exchange {
+        Some(exchange) => exchange.log_level(detached),
+        None => host::log_level(detached),
+    });
+    i32::from(level as u8) <= most
+}
+
+/// Logs a text of an application, line by line, for the request that the thread serves, or the server.
+pub(crate) fn record(py: Attached<'_>, level: Level, text: &str, origin: &Origin) {
+    let exchange = context::exchange();
+    py.detach(|detached| {
+        for text in text.strip_suffix('\n').unwrap_or(text).split('\n') {
+            let line = LogLine {
+                level,
+                id: 0,
+                names_script: exchange.is_some(),
+                text: Bytes::new(text.as_bytes()),
+                file: Some(origin.file.as_bytes())
+                    .filter(|file| !file.is_empty())
+                    .into(),
+                line: origin.line,
+            };
+            match &exchange {
+                Some(exchange) => exchange.log(detached, &line),
+                None => host::log(detached, &line),
+            }
+        }
+    });
+}
+
 /// An exception of a callback: for the log of the request that the thread serves, or the server's.
 pub(crate) fn callback_exception(py: Attached<'_>, id: u16, head: &str, raised: &Raised<'_>) {
     let Some(exchange) = context::exchange() else {

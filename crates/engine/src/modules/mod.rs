@@ -4,6 +4,7 @@
 
 mod apache;
 mod events;
+mod log_handler;
 mod requests;
 mod restricted;
 mod signals;
@@ -45,6 +46,7 @@ impl Modules {
         let events = Events::define(&module)?;
         let active_requests = requests::define(&module)?;
         let request_timeout = timeout::define(&module)?;
+        log_handler::define(&module)?;
         install(&module, c"mod_wsgi")?;
         apache::create(py)?;
         Ok(Self {

@@ -21,6 +21,8 @@ pub(crate) enum Exception {
     Base,
     /// `ConnectionResetError`
     ConnectionResetError,
+    /// `Exception`
+    General,
     /// `ModuleNotFoundError`
     ModuleNotFoundError,
     /// `OSError`
@@ -117,6 +119,14 @@ impl<'py> Raised<'py> {
         unsafe { ffi::PyErr_GivenExceptionMatches(self.value.as_ptr(), exception.as_ptr()) != 0 }
     }
 
+    /// Runs `f` as if in an `except` block that has caught the exception.
+    pub(crate) fn while_handled<R>(&self, f: impl FnOnce() -> R) -> R {
+        let value = self.value();
+        let traceback = value.attribute_named(c"__traceback__");
+        let _handling = Handling::begin(value, traceback.as_deref().ok());
+        f()
+    }
+
     /// `(type, value, traceback)`, as `sys.exc_info()` gives it.
     pub(crate) fn exc_info(&self) -> Result<'py, Owned<'py>> {
         let (value, py) = (self.value(), self.value().py());
@@ -138,6 +148,7 @@ impl Exception {
             match self {
                 Self::Base => ffi::PyExc_BaseException,
                 Self::ConnectionResetError => ffi::PyExc_ConnectionResetError,
+                Self::General => ffi::PyExc_Exception,
                 Self::ModuleNotFoundError => ffi::PyExc_ModuleNotFoundError,
                 Self::OsError => ffi::PyExc_OSError,
                 Self::OverflowError => ffi::PyExc_OverflowError,
@@ -176,6 +187,40 @@ impl<'py> Attached<'py> {
         let status =
             unsafe { ffi::PyErr_WarnEx(ffi::PyExc_DeprecationWarning, message.as_ptr(), 1) };
         self.check(status)
+    }
+}
+
+/// While it lives, the thread handles an exception: `sys.exc_info()` tells of it.
+struct Handling {
+    /// Type, value and traceback of the one that was handled before; null where there was none.
+    before: [*mut ffi::PyObject; 3],
+}
+
+impl Handling {
+    fn begin<'py>(value: &Object<'py>, traceback: Option<&Object<'py>>) -> Self {
+        let mut before = [std::ptr::null_mut(); 3];
+        let [kind, handled, trace] = &mut before;
+        let traceback = traceback.unwrap_or(value.py().none());
+        // SAFETY: the thread is attached. The first call gives new references, or null; the second
+        // steals three.
+        unsafe {
+            ffi::PyErr_GetExcInfo(kind, handled, trace);
+            ffi::PyErr_SetExcInfo(
+                value.type_object().owned().into_ptr(),
+                value.owned().into_ptr(),
+                traceback.owned().into_ptr(),
+            );
+        }
+        Self { before }
+    }
+}
+
+impl Drop for Handling {
+    fn drop(&mut self) {
+        let [kind, value, traceback] = self.before;
+        // SAFETY: `begin` ran on this thread, which is still attached; the references are ours, and
+        // stolen here.
+        unsafe { ffi::PyErr_SetExcInfo(kind, value, traceback) };
     }
 }
 

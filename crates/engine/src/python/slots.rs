@@ -65,6 +65,11 @@ shape! {
     Function<>: for<'py> Fn(Attached<'py>, &[&Object<'py>]) -> Result<'py, Owned<'py>>
 }
 
+shape! {
+    /// A method of a class that is not a [`Class`]: the object and the positional arguments.
+    ObjectMethod<>: for<'py> Fn(&Object<'py>, &[&Object<'py>]) -> Result<'py, Owned<'py>>
+}
+
 pub(super) unsafe extern "C" fn method<T: Class, F: Method<T>>(
     this: *mut ffi::PyObject,
     arguments: *mut *mut ffi::PyObject,
@@ -113,6 +118,21 @@ pub(super) unsafe extern "C" fn function<F: Function>(
         )
     };
     answer(py, || summon::<F>()(py, arguments))
+}
+
+pub(super) unsafe extern "C" fn object_method<F: ObjectMethod>(
+    this: *mut ffi::PyObject,
+    arguments: *mut *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+) -> *mut ffi::PyObject {
+    // SAFETY: `this` and the `count` arguments are what CPython promises.
+    let (this, arguments) = unsafe {
+        (
+            Object::borrow(this),
+            borrow_array(arguments, count.unsigned_abs()),
+        )
+    };
+    answer(this.py(), || summon::<F>()(this, arguments))
 }
 
 pub(super) unsafe extern "C" fn getter<T: Class, F: Getter<T>>(
