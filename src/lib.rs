@@ -50,7 +50,7 @@ pub(crate) static wsgi_module: Record<Wsgi> = Record::new(c"mod_wsgi.c", &DIRECT
 
 /// Every directive: its name, where it may stand, what it takes, who reads it, what it is for.
 #[rustfmt::skip]
-static DIRECTIVES: Directives<Wsgi, 37> = Directives::new([
+static DIRECTIVES: Directives<Wsgi, 39> = Directives::new([
     // Which URLs are whose.
     Directive::server(c"WSGIScriptAlias", Line, server::script_alias,
         c"a URL path, and the script or directory of scripts it maps to, then options"),
@@ -80,6 +80,10 @@ static DIRECTIVES: Directives<Wsgi, 37> = Directives::new([
         c"On or Off: whether request bodies may be chunked"),
     Directive::directory(c"WSGIMapHEADToGET", FileInfo, One, directory::map_head_to_get,
         c"On, Off or Auto: whether the application sees GET for HEAD"),
+    Directive::directory(c"WSGIErrorOverride", FileInfo, One, directory::error_override,
+        c"On or Off: whether httpd's error responses replace those of a process group"),
+    Directive::directory(c"WSGIIgnoreActivity", FileInfo, One, directory::ignore_activity,
+        c"On or Off: whether requests do not count for inactivity-timeout"),
     Directive::directory(c"WSGIEnableSendfile", FileInfo, One, directory::enable_sendfile,
         c"On or Off: whether the kernel may send files of wsgi.file_wrapper"),
     Directive::directory(c"WSGITrustedProxies", FileInfo, Line, directory::trusted_proxies,

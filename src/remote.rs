@@ -8,6 +8,7 @@
 mod connection;
 mod exchange;
 pub(crate) mod groups;
+mod head;
 mod owner;
 mod response;
 mod upload;
@@ -29,6 +30,7 @@ use crate::log::{self, Id};
 use connection::{Broken, Connection};
 use exchange::{Ended, Exchange};
 use groups::{Group, Groups};
+use head::{Replacement, Rules};
 use response::Response;
 use upload::Upload;
 
@@ -54,7 +56,12 @@ pub(crate) fn serve<'r>(
         let script = OsStr::from_bytes(config.script.to_bytes());
         owner::check(owner, Path::new(script))?;
     }
-    let mut call = Call::new(request, config, environ, content_length);
+    let rules = Rules {
+        error_override: config.error_override,
+        longest_line: group.longest_line,
+    };
+    let response = Response::new(request, config.sendfile, rules);
+    let mut call = Call::new(request, config, environ, content_length, response);
     call.upload.gather(content_length, group.response_buffer);
     if call.upload.is_answered() {
         return Ok(Status::FILTER_ERROR);
@@ -140,8 +147,8 @@ impl<'c, 'r> Call<'c, 'r> {
         config: &'c RequestConfig<'r>,
         environ: &'c Environ<'r>,
         content_length: Option<u64>,
+        response: Response<'r>,
     ) -> Self {
-        let response = Response::new(request, config.sendfile);
         Self {
             request,
             config,
@@ -240,6 +247,7 @@ impl<'c, 'r> Call<'c, 'r> {
         let head = RequestHead {
             https: self.environ.https,
             reload: self.config.script_reloading,
+            ignore_activity: self.config.ignore_activity,
             body_on_demand: self.upload.is_withheld(),
             body_is_whole: whole.is_some(),
             content_length: self.content_length,
@@ -304,12 +312,10 @@ impl<'c, 'r> Call<'c, 'r> {
     }
 
     fn answered(&mut self, end: End) -> Result<Status, Refusal> {
+        if let Some(replacement) = self.response.replacement() {
+            return self.replace(replacement);
+        }
         match end {
-            End::Complete if self.response.is_refused() => Err(Refusal::new(
-                Status::BAD_GATEWAY,
-                1221,
-                "The worker's response is not one that may be passed on to a client.",
-            )),
             End::Complete => {
                 self.response.end(self.upload.may_go_on());
                 Ok(Status::OK)
@@ -318,6 +324,25 @@ impl<'c, 'r> Call<'c, 'r> {
             End::Refused(_) | End::Truncated => {
                 self.response.abort();
                 Ok(Status::OK)
+            }
+        }
+    }
+
+    /// Answers with something else than the worker's response, whose head asks for that.
+    fn replace(&self, replacement: Replacement<'r>) -> Result<Status, Refusal> {
+        if self.upload.may_go_on() {
+            // What is left of the body could be taken for the next request.
+            self.request.connection().close_after_request();
+        }
+        match replacement {
+            Replacement::Error(status) => Ok(status),
+            Replacement::Redirect(location) => {
+                self.request.redirect_internally(location);
+                Ok(Status::OK)
+            }
+            Replacement::Unfit(unfit) => {
+                let (status, id) = unfit.answer();
+                Err(Refusal::new(status, id, unfit.to_string()))
             }
         }
     }
@@ -372,7 +397,8 @@ impl<'c, 'r> Call<'c, 'r> {
         // which says whether it was run only where it is read whole before.
         let unread = matches!(broken, Broken::Reset) && self.upload.runs_when_read()
             || matches!(broken, Broken::Closed | Broken::Reset) && connection.worker.is_none();
-        if unread && !self.response.has_begun() && self.upload.is_repeatable() {
+        let is_silent = !self.response.has_begun() && self.response.replacement().is_none();
+        if unread && is_silent && self.upload.is_repeatable() {
             return Ok(Attempt::NotRun(Reason::Reset));
         }
         let fate = fate(group, slot, connection.worker, broken);
@@ -387,6 +413,10 @@ impl<'c, 'r> Call<'c, 'r> {
             "No complete answer to {method} {uri} from process group '{}': {fate}.",
             show(group)
         );
+        if let Some(replacement) = self.response.replacement() {
+            log::script(self.request, Level::ERROR, Id(id), &text);
+            return self.replace(replacement).map(Attempt::Answered);
+        }
         if self.response.has_begun() {
             log::script(self.request, Level::ERROR, Id(id), &text);
             self.response.abort();

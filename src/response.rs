@@ -11,26 +11,6 @@ pub(crate) fn set_header(request: Request<'_>, name: &[u8], value: &[u8]) {
     }
 }
 
-/// Sets a header of the response as httpd does for scripts of the CGI kind: of some headers the
-/// last one counts, others are joined.
-pub(crate) fn set_cgi_header(request: Request<'_>, name: &[u8], value: &[u8]) {
-    let value = value.trim_ascii_start();
-    if set_special(request, name, value) {
-        return;
-    }
-    let headers = request.headers_out();
-    let pool = request.pool();
-    let (name, value) = (pool.copy(name), pool.copy(value));
-    let is_one_of = |known: &[&[u8]]| known.iter().any(|known| is(name.to_bytes(), known));
-    if is_one_of(&[b"Location", b"Content-Range", b"Transfer-Encoding"]) {
-        headers.set(name, value);
-    } else if is_one_of(&[b"Set-Cookie"]) {
-        headers.add(name, value);
-    } else {
-        headers.merge(name, value);
-    }
-}
-
 /// Sets a header that httpd keeps elsewhere than with the others. Returns whether it did.
 fn set_special(request: Request<'_>, name: &[u8], value: &[u8]) -> bool {
     let pool = request.pool();

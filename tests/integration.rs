@@ -19,10 +19,14 @@ mod close; // close() of the iterable, in every ending
 mod configtest; // what apachectl configtest refuses, warns of, and leaves alone
 #[path = "integration/content_length.rs"]
 mod content_length; // the Content-Length an application gives
+#[path = "integration/daemon_activity.rs"]
+mod daemon_activity; // requests that keep no process alive
 #[path = "integration/daemon_changes.rs"]
 mod daemon_changes; // changed scripts and workers that are asked to go
 #[path = "integration/daemon_clients.rs"]
 mod daemon_clients; // clients that are silent or leave
+#[path = "integration/daemon_head.rs"]
+mod daemon_head; // what becomes of the head of a response from a process group
 #[path = "integration/daemon_once.rs"]
 mod daemon_once; // a request that a worker took is run once
 #[path = "integration/daemon_owner.rs"]

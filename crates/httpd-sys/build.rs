@@ -110,7 +110,7 @@ fn builder(flags: &[String], target: RustTarget) -> bindgen::Builder {
         .rust_edition(bindgen::RustEdition::Edition2024)
         .allowlist_function("(ap|apr|unixd)_.*")
         .allowlist_type("(ap|apr|unixd)_.*|.*_rec|module|cmd_.*")
-        .allowlist_var("(ap|apr|AP|APR|APLOG|HTTP|MODULE_MAGIC|OPT|OR|REQUEST)_.*")
+        .allowlist_var("(ap|apr|AP|APR|APLOG|HTTP|M|MODULE_MAGIC|OPT|OR|REQUEST)_.*")
         .allowlist_var("OK|DECLINED|DONE|RSRC_CONF|ACCESS_CONF|EXEC_ON_READ|GLOBAL_ONLY")
         .default_macro_constant_type(bindgen::MacroTypeVariation::Signed)
         .derive_default(true)

@@ -18,6 +18,7 @@
 #include "util_script.h"
 
 #include "apr_buckets.h"
+#include "apr_date.h"
 #include "apr_errno.h"
 #include "apr_network_io.h"
 #include "apr_optional.h"

@@ -33,6 +33,8 @@ pub(crate) struct DirConfig {
     pub(crate) pass_authorization: Option<bool>,
     pub(crate) chunked_request: Option<bool>,
     pub(crate) map_head_to_get: Option<MapHead>,
+    pub(crate) error_override: Option<bool>,
+    pub(crate) ignore_activity: Option<bool>,
     pub(crate) enable_sendfile: Option<bool>,
     pub(crate) trusted_proxy_headers: Option<Arc<Vec<TrustedHeader>>>,
     pub(crate) trusted_proxies: Option<Arc<TrustedProxies>>,
@@ -56,6 +58,8 @@ impl Config for DirConfig {
             pass_authorization: inner.pass_authorization.or(outer.pass_authorization),
             chunked_request: inner.chunked_request.or(outer.chunked_request),
             map_head_to_get: inner.map_head_to_get.or(outer.map_head_to_get),
+            error_override: inner.error_override.or(outer.error_override),
+            ignore_activity: inner.ignore_activity.or(outer.ignore_activity),
             enable_sendfile: inner.enable_sendfile.or(outer.enable_sendfile),
             trusted_proxy_headers: or(&inner.trusted_proxy_headers, &outer.trusted_proxy_headers),
             trusted_proxies: or(&inner.trusted_proxies, &outer.trusted_proxies),
@@ -203,4 +207,12 @@ switch!(
 switch!(
     /// `WSGIEnableSendfile`.
     enable_sendfile
+);
+switch!(
+    /// `WSGIErrorOverride`.
+    error_override
+);
+switch!(
+    /// `WSGIIgnoreActivity`.
+    ignore_activity
 );

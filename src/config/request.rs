@@ -34,6 +34,8 @@ pub(crate) struct RequestConfig<'r> {
     pub(crate) pass_authorization: bool,
     pub(crate) chunked_request: bool,
     pub(crate) map_head: MapHead,
+    pub(crate) error_override: bool,
+    pub(crate) ignore_activity: bool,
     pub(crate) sendfile: bool,
     pub(crate) trusted_proxy_headers: &'r [TrustedHeader],
     /// `None` if every peer is trusted.
@@ -75,6 +77,8 @@ impl<'r> RequestConfig<'r> {
             pass_authorization: pass_authorization.unwrap_or(false),
             chunked_request: config.chunked_request.unwrap_or(false),
             map_head: config.map_head_to_get.unwrap_or_default(),
+            error_override: config.error_override.unwrap_or(false),
+            ignore_activity: config.ignore_activity.unwrap_or(false),
             sendfile: config.enable_sendfile.unwrap_or(false),
             trusted_proxy_headers: config
                 .trusted_proxy_headers

@@ -211,7 +211,11 @@ impl<'e, 'r> Exchange<'e, 'r> {
                     }
                 }
                 ToChild::Log(line) => log::worker_line(self.request, &line),
-                ToChild::Head(head) => self.response.head(&head),
+                ToChild::Head(head) => {
+                    if !self.response.head(&head) {
+                        return Err(Broken::Closed);
+                    }
+                }
                 ToChild::Data { data, flush } => {
                     self.response.data(data, flush);
                     if self.response.is_dropped() {

@@ -41,6 +41,8 @@ pub(crate) struct Group {
     pub(crate) table: Table,
     /// How long a request may wait for a place in a backlog.
     pub(crate) connect_timeout: Option<Duration>,
+    /// How long a line of a response's head may be, in bytes.
+    pub(super) longest_line: usize,
     /// How long a worker may be silent.
     pub(crate) socket_timeout: Duration,
     /// How much of a request's or response's body is kept for a client that is slow, in bytes.
@@ -93,6 +95,7 @@ impl Group {
             idle: sockets.iter().map(|_| Mutex::default()).collect(),
             sockets,
             table: kept.table()?,
+            longest_line: kept.longest_line(),
             connect_timeout: kept.connect_timeout(),
             socket_timeout: kept.socket_timeout(),
             response_buffer: kept.response_buffer(),

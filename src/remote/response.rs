@@ -1,8 +1,6 @@
 //! The response of a worker, on its way to the client.
 //!
-//! What a worker sends passes for what a script of the CGI kind would send: httpd interprets
-//! `Status`, a local `Location`, and joins repeated headers. A worker is not trusted beyond that:
-//! a head that could split the response is refused here, whatever the engine checked.
+//! What httpd makes of its head is in [`head`](super::head).
 
 use std::os::fd::OwnedFd;
 
@@ -10,6 +8,7 @@ use httpd::brigade::FilePart;
 use httpd::{AprStatus, Brigade, Request};
 use wire::{FileRegion, ResponseHead};
 
+use super::head::{self, Replacement, Rules, Verdict};
 use crate::response;
 
 /// A response that is being relayed.
@@ -17,7 +16,8 @@ use crate::response;
 pub(super) struct Response<'r> {
     request: Request<'r>,
     sendfile: bool,
-    state: State,
+    rules: Rules,
+    state: State<'r>,
     /// Data that was not passed on yet.
     held: Vec<u8>,
     /// A file that comes behind that data.
@@ -28,24 +28,25 @@ pub(super) struct Response<'r> {
 const HOLD: usize = 32 << 10;
 
 /// How far the response has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+#[derive(Clone, Copy, Debug)]
+enum State<'r> {
     /// Nothing came yet.
     Waiting,
     /// The head was taken over; data follows.
     Begun,
-    /// httpd makes the response itself, or nobody is left to read it: what comes is dropped.
+    /// httpd has made a response itself, or nobody is left to read it: what comes is dropped.
     Dropped,
-    /// The head was of a kind that may not be passed on.
-    Refused,
+    /// The head was taken over, and what comes is dropped: something else is answered.
+    Replaced(Replacement<'r>),
 }
 
 impl<'r> Response<'r> {
     /// The response to `request`.
-    pub(super) fn new(request: Request<'r>, sendfile: bool) -> Self {
+    pub(super) fn new(request: Request<'r>, sendfile: bool, rules: Rules) -> Self {
         Self {
             request,
             sendfile,
+            rules,
             state: State::Waiting,
             held: Vec::new(),
             held_file: None,
@@ -59,27 +60,30 @@ impl<'r> Response<'r> {
 
     /// Whether nobody is left to read it.
     pub(super) fn is_dropped(&self) -> bool {
-        self.state == State::Dropped
+        matches!(self.state, State::Dropped)
     }
 
-    /// Whether the worker's head was refused.
-    pub(super) fn is_refused(&self) -> bool {
-        self.state == State::Refused
+    /// What is to be answered in its place, if something is.
+    pub(super) fn replacement(&self) -> Option<Replacement<'r>> {
+        match self.state {
+            State::Replaced(replacement) => Some(replacement),
+            _ => None,
+        }
     }
 
-    /// Takes over the head.
-    pub(super) fn head(&mut self, head: &ResponseHead<'_>) {
-        if self.state == State::Dropped {
-            return;
+    /// Takes over the head. Returns false if there was one already.
+    pub(super) fn head(&mut self, head: &ResponseHead<'_>) -> bool {
+        match self.state {
+            State::Dropped => true,
+            State::Begun | State::Replaced(_) => false,
+            State::Waiting => {
+                self.state = match head::take_over(self.request, head, self.rules) {
+                    Verdict::Relay => State::Begun,
+                    Verdict::Replace(replacement) => State::Replaced(replacement),
+                };
+                true
+            }
         }
-        if self.state != State::Waiting {
-            self.state = State::Refused;
-            return;
-        }
-        self.state = match set_head(self.request, head) {
-            Some(()) => State::Begun,
-            None => State::Refused,
-        };
     }
 
     /// Passes data on, at the latest when it is to be flushed. A small response leaves in one
@@ -131,7 +135,7 @@ impl<'r> Response<'r> {
     fn pass(&mut self, tail: Tail<'_>) {
         let held = std::mem::take(&mut self.held);
         let file = self.held_file.take();
-        if self.state != State::Begun {
+        if !matches!(self.state, State::Begun) {
             return;
         }
         if self.send(&held, file, tail).is_err() || self.request.connection().is_aborted() {
@@ -173,31 +177,4 @@ enum Tail<'d> {
     Data { data: &'d [u8], flush: bool },
     End { flush: bool },
     Nothing,
-}
-
-/// Sets status and headers, if none of them could split the response.
-fn set_head(request: Request<'_>, head: &ResponseHead<'_>) -> Option<()> {
-    let headers = head.headers?;
-    let splits = headers.iter().any(|(name, value)| {
-        name.is_empty() || has_control(name) || has_line_break(value.unwrap_or_default())
-    });
-    if splits || has_control(head.status_line) {
-        return None;
-    }
-    let line = request.pool().copy(head.status_line);
-    request.set_status(head.status.into(), Some(line));
-    for (name, value) in headers.iter() {
-        response::set_cgi_header(request, name, value.unwrap_or_default());
-    }
-    Some(())
-}
-
-fn has_control(bytes: &[u8]) -> bool {
-    bytes.iter().any(u8::is_ascii_control)
-}
-
-fn has_line_break(bytes: &[u8]) -> bool {
-    bytes
-        .iter()
-        .any(|byte| matches!(byte, b'\r' | b'\n' | b'\0'))
 }

@@ -45,6 +45,7 @@ pub(crate) struct KeptGroup {
     table: Table,
     listeners: Vec<Listener>,
     script_owner: Option<ScriptOwner>,
+    longest_line: usize,
     connect_timeout: Option<Duration>,
     socket_timeout: Duration,
     response_timeout: Option<Duration>,
@@ -73,6 +74,7 @@ struct StoredGroup {
     table: RawFd,
     listeners: Vec<(PathBuf, RawFd)>,
     script_owner: Option<ScriptOwner>,
+    longest_line: usize,
     connect_timeout: Option<Duration>,
     socket_timeout: Duration,
     response_timeout: Option<Duration>,
@@ -128,6 +130,7 @@ impl Stored {
                     })
                     .collect(),
                 script_owner: group.script_owner,
+                longest_line: group.longest_line,
                 connect_timeout: group.connect_timeout,
                 socket_timeout: group.socket_timeout,
                 response_timeout: group.response_timeout,
@@ -158,6 +161,7 @@ impl KeptGroup {
             log: definition.log().map_err(SocketError::Log)?,
             host: definition.host(),
             script_owner: definition.script_owner(),
+            longest_line: definition.options().header_buffer_size,
             connect_timeout: definition.options().connect_timeout,
             socket_timeout: definition.socket_timeout(),
             response_timeout: definition.response_timeout(),
@@ -182,6 +186,7 @@ impl KeptGroup {
             log: definition.log().map_err(SocketError::Log)?,
             host: definition.host(),
             script_owner: definition.script_owner(),
+            longest_line: definition.options().header_buffer_size,
             connect_timeout: definition.options().connect_timeout,
             socket_timeout: definition.socket_timeout(),
             response_timeout: definition.response_timeout(),
@@ -240,6 +245,10 @@ impl KeptGroup {
     }
 
     /// `connect-timeout`.
+    pub(crate) fn longest_line(&self) -> usize {
+        self.longest_line
+    }
+
     pub(crate) fn connect_timeout(&self) -> Option<Duration> {
         self.connect_timeout
     }
@@ -272,6 +281,7 @@ impl KeptGroup {
                 .map(|listener| (listener.path.clone(), listener.socket.as_raw_fd()))
                 .collect(),
             script_owner: self.script_owner,
+            longest_line: self.longest_line,
             connect_timeout: self.connect_timeout,
             socket_timeout: self.socket_timeout,
             response_timeout: self.response_timeout,

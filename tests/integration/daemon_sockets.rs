@@ -92,6 +92,7 @@ fn forged_request(server: &Httpd) -> Vec<u8> {
         reload: false,
         body_on_demand: false,
         body_is_whole: false,
+        ignore_activity: false,
         content_length: None,
         request_start: 0,
         queue_start: 0,

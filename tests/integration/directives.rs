@@ -18,7 +18,7 @@ enum Context {
     FileInfo,
 }
 
-const DIRECTIVES: [(&str, Context); 29] = [
+const DIRECTIVES: [(&str, Context); 32] = [
     ("WSGIScriptAlias /a ${WSGI}/a.wsgi", Context::Server),
     ("WSGIScriptAliasMatch ^/b ${WSGI}/a.wsgi", Context::Server),
     ("WSGIApplicationGroup name", Context::Directory),
@@ -27,6 +27,9 @@ const DIRECTIVES: [(&str, Context); 29] = [
     ("WSGIPassAuthorization On", Context::FileInfo),
     ("WSGIChunkedRequest On", Context::FileInfo),
     ("WSGIMapHEADToGET Auto", Context::FileInfo),
+    ("WSGIErrorOverride On", Context::FileInfo),
+    ("WSGIIgnoreActivity On", Context::FileInfo),
+    ("WSGIHandlerScript own ${WSGI}/a.wsgi", Context::Directory),
     ("WSGIEnableSendfile On", Context::FileInfo),
     ("WSGITrustedProxies 127.0.0.1", Context::FileInfo),
     ("WSGITrustedProxyHeaders X-Forwarded-For", Context::FileInfo),

@@ -305,6 +305,35 @@ impl<'r> Request<'r> {
         }
     }
 
+    /// The line that the status is sent as, if one was set.
+    pub fn status_line(self) -> Option<&'r CStr> {
+        self.text(self.record().status_line)
+    }
+
+    /// Sets when the response was last changed, to the latest of the dates that are given; for
+    /// HTTP no time in the future. What is no date changes nothing in that.
+    pub fn set_last_modified(self, date: &CStr) {
+        // SAFETY: the request is valid, the date NUL-terminated.
+        unsafe {
+            sys::ap_update_mtime(self.as_ptr(), sys::apr_date_parse_http(date.as_ptr()));
+            sys::ap_set_last_modified(self.as_ptr());
+        }
+    }
+
+    /// Answers with what the same server has at `location`, as if a `GET` for that had come. The
+    /// handler must return [`Status::OK`] then. The body of the request is not for that any more.
+    pub fn redirect_internally(self, location: &CStr) {
+        self.headers_in().unset(c"Content-Length");
+        self.headers_in().unset(c"Transfer-Encoding");
+        // SAFETY: the request is valid; the method is for ever, the location NUL-terminated and
+        // parsed before this returns.
+        unsafe {
+            (*self.as_ptr()).method = c"GET".as_ptr();
+            (*self.as_ptr()).method_number = sys::M_GET as c_int;
+            sys::ap_internal_redirect_handler(location.as_ptr(), self.as_ptr());
+        }
+    }
+
     /// Sets the content type of the response, and with it the filters that depend on it.
     pub fn set_content_type(self, content_type: &'r CStr) {
         // SAFETY: the request is valid, the string lives as long.

@@ -16,6 +16,8 @@ impl Status {
     pub const DECLINED: Self = Self(sys::DECLINED);
     /// A filter has sent the response.
     pub const FILTER_ERROR: Self = Self(sys::AP_FILTER_ERROR);
+    /// 200, which is no result of a hook.
+    pub const HTTP_OK: Self = Self(sys::HTTP_OK);
     /// 400.
     pub const BAD_REQUEST: Self = Self(sys::HTTP_BAD_REQUEST);
     /// 403.

@@ -11,10 +11,11 @@ const BODY: u8 = 0x02;
 const BODY_END: u8 = 0x03;
 const BODY_ERROR: u8 = 0x04;
 
-const HTTPS: u8 = 0b0001;
-const RELOAD: u8 = 0b0010;
-const ON_DEMAND: u8 = 0b0100;
-const WHOLE: u8 = 0b1000;
+const HTTPS: u8 = 0b0_0001;
+const RELOAD: u8 = 0b0_0010;
+const ON_DEMAND: u8 = 0b0_0100;
+const WHOLE: u8 = 0b0_1000;
+const IGNORE: u8 = 0b1_0000;
 
 /// A frame from a child to a worker.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +44,8 @@ pub struct RequestHead<'a> {
     /// Whether all of the body is sent along, so that it is read before the application runs. If
     /// the connection is reset then, the child knows that it did not run.
     pub body_is_whole: bool,
+    /// Whether the request does not count as activity of the worker.
+    pub ignore_activity: bool,
     /// The length of the body as the client stated it.
     pub content_length: Option<u64>,
     /// When httpd began to read the request, in microseconds since the epoch.
@@ -191,6 +194,7 @@ impl<'a> RequestHead<'a> {
             (self.reload, RELOAD),
             (self.body_on_demand, ON_DEMAND),
             (self.body_is_whole, WHOLE),
+            (self.ignore_activity, IGNORE),
         ]
         .into_iter()
         .filter_map(|(set, flag)| set.then_some(flag))
@@ -202,7 +206,7 @@ impl<'a> RequestHead<'a> {
         if version != VERSION {
             return Err(PeerError::Version(version));
         }
-        if flags & !(HTTPS | RELOAD | ON_DEMAND | WHOLE) != 0 {
+        if flags & !(HTTPS | RELOAD | ON_DEMAND | WHOLE | IGNORE) != 0 {
             return Err(PeerError::Value {
                 kind: REQUEST,
                 field: "flags",
@@ -213,6 +217,7 @@ impl<'a> RequestHead<'a> {
             reload: flags & RELOAD != 0,
             body_on_demand: flags & ON_DEMAND != 0,
             body_is_whole: flags & WHOLE != 0,
+            ignore_activity: flags & IGNORE != 0,
             content_length: Some(cursor.u64()?).filter(|length| *length != u64::MAX),
             request_start: cursor.i64()?,
             queue_start: cursor.i64()?,

@@ -52,6 +52,7 @@ fn request_head() -> RequestHead<'static> {
         reload: false,
         body_on_demand: true,
         body_is_whole: false,
+        ignore_activity: true,
         content_length: Some(17),
         request_start: 1_795_409_524_773_062,
         queue_start: -1,
@@ -82,6 +83,7 @@ fn a_request_keeps_every_field() {
         panic!("not the request");
     };
     assert!(head.https && !head.reload && head.body_on_demand && !head.body_is_whole);
+    assert!(head.ignore_activity);
     assert_eq!(head.content_length, Some(17));
     assert_eq!(
         (head.request_start, head.queue_start),

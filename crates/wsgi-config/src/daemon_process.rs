@@ -77,6 +77,8 @@ pub struct DaemonOptions {
     pub send_buffer_size: Option<u64>,
     /// `receive-buffer-size`, in bytes.
     pub receive_buffer_size: Option<u64>,
+    /// `header-buffer-size`: how long a line of a response's head may be, in bytes.
+    pub header_buffer_size: usize,
     /// `connect-timeout`.
     pub connect_timeout: Option<Duration>,
     /// `socket-timeout`.
@@ -142,6 +144,7 @@ impl Default for DaemonOptions {
             listen_backlog: 100,
             send_buffer_size: None,
             receive_buffer_size: None,
+            header_buffer_size: HEADER_BUFFER_SIZE,
             connect_timeout: seconds(15),
             socket_timeout: None,
             queue_timeout: None,
@@ -159,6 +162,9 @@ impl Default for DaemonOptions {
         }
     }
 }
+
+/// What applies without `header-buffer-size`, in bytes.
+const HEADER_BUFFER_SIZE: usize = 32_768;
 
 /// The options' names.
 pub const OPTIONS: &[&str] = &[
@@ -302,9 +308,14 @@ impl DaemonOptions {
             b"response-buffer-size" => {
                 self.response_buffer_size = value.limit(65_536)?.unwrap_or(RESPONSE_BUFFER);
             }
-            // Frames have no longest line, and are flushed when the application is: size and
-            // delay have nothing to set.
-            b"header-buffer-size" => drop(value.limit(8192)?),
+            b"header-buffer-size" => {
+                let size = value.limit(8192)?.map(usize::try_from);
+                self.header_buffer_size = match size {
+                    None => HEADER_BUFFER_SIZE,
+                    Some(size) => size.unwrap_or(usize::MAX),
+                };
+            }
+            // What the application flushes is flushed at once: there is no delay to set.
             b"response-flush-delay" => drop(value.limit(0)?),
             b"cpu-time-limit" => self.cpu_time_limit = value.seconds()?,
             b"connect-timeout" => self.connect_timeout = value.seconds()?,

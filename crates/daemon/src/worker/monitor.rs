@@ -23,7 +23,7 @@ pub(super) struct Monitor {
     threads: Vec<Thread>,
     /// When the first request began.
     first: AtomicU64,
-    /// When a request last began or ended, or moved data.
+    /// When a request that counts last began or ended.
     last: AtomicU64,
     /// When somebody last got the GIL.
     probed: AtomicU64,
@@ -66,7 +66,6 @@ impl Monitor {
     /// A thread begins a request.
     pub(super) fn begin(&self, request: RequestName) {
         let now = self.now();
-        self.last.store(now, Ordering::Relaxed);
         // Only the first of all requests finds "not yet".
         let _ = self
             .first
@@ -79,13 +78,17 @@ impl Monitor {
 
     /// A thread has ended its request. `answered` says whether an application did so.
     pub(super) fn end(&self, request: RequestName, answered: bool) {
-        self.last.store(self.now(), Ordering::Relaxed);
         if let Some(thread) = self.thread(request.thread) {
             thread.began.store(0, Ordering::Release);
         }
         if answered {
             self.loaded.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// A request has begun or ended that counts for `inactivity-timeout`.
+    pub(super) fn note_activity(&self) {
+        self.last.store(self.now(), Ordering::Relaxed);
     }
 
     /// The requests that take longer than `request-timeout` allows.

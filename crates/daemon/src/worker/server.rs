@@ -357,7 +357,7 @@ impl Server {
         if head.body_is_whole && !exchange.gather() {
             return Next::Close;
         }
-        self.begin(name);
+        self.begin(name, head.ignore_activity);
         let handle = (&raw mut exchange).cast();
         // SAFETY: Python was started; request and exchange live until the call returns, and the
         // exchange is not touched here meanwhile.
@@ -369,6 +369,9 @@ impl Server {
         let finish = exchange.finish(outcome);
         let answered = matches!(outcome.kind, Outcome::COMPLETE | Outcome::TRUNCATED);
         self.monitor.end(name, answered);
+        if !head.ignore_activity {
+            self.monitor.note_activity();
+        }
         let next = match finish {
             Finish::Unsent(rest) => return Next::Send(rest),
             Finish::Sent => Next::GoOn,
@@ -378,8 +381,11 @@ impl Server {
         next
     }
 
-    fn begin(&self, request: RequestName) {
+    fn begin(&self, request: RequestName, ignored: bool) {
         self.monitor.begin(request);
+        if !ignored {
+            self.monitor.note_activity();
+        }
         let active = self.active.fetch_add(1, Ordering::SeqCst) + 1;
         self.tell_children(active);
         let served = self.served.fetch_add(1, Ordering::Relaxed) + 1;

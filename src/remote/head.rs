@@ -1,0 +1,197 @@
+//! The head of a worker's response, as httpd takes over that of a CGI script.
+//!
+//! So it is in mod_wsgi, where a process group sends what a script would: of some headers the last
+//! one counts, others are joined, `Status` is the status, and httpd itself answers in the place of
+//! some responses. A worker is not trusted beyond that: a head that could split the response is
+//! refused, whatever the engine checked.
+
+use std::ffi::CStr;
+
+use httpd::{Request, Status};
+use wire::ResponseHead;
+
+use crate::response;
+
+/// What is to be kept to in the head of a response.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    /// `WSGIErrorOverride`
+    pub(super) error_override: bool,
+    /// `header-buffer-size`: the longest line, in bytes.
+    pub(super) longest_line: usize,
+}
+
+/// What becomes of a response whose head was taken over.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Verdict<'r> {
+    /// It is the client's.
+    Relay,
+    /// Something else is: its data is dropped.
+    Replace(Replacement<'r>),
+}
+
+/// What is answered in the place of a response.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Replacement<'r> {
+    /// httpd's error response with this status.
+    Error(Status),
+    /// What is at this path of the same server.
+    Redirect(&'r CStr),
+    /// The same as an error, because the head cannot be passed on.
+    Unfit(Unfit),
+}
+
+/// Why a head cannot be passed on.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub(super) enum Unfit {
+    #[error("The worker's response is not one that may be passed on to a client.")]
+    Splits,
+    #[error(
+        "A line of the response's head is longer than {0} bytes, the header-buffer-size of the \
+         process group."
+    )]
+    TooLong(usize),
+    #[error(
+        "The status line of the response is \"200 Error\", which from a process group means that \
+         the application failed."
+    )]
+    Failed,
+}
+
+impl Unfit {
+    /// The status of the error response and the id of the message.
+    pub(super) fn answer(self) -> (Status, u16) {
+        match self {
+            Self::Splits => (Status::BAD_GATEWAY, 1221),
+            Self::TooLong(_) => (Status::INTERNAL_SERVER_ERROR, 144),
+            Self::Failed => (Status::INTERNAL_SERVER_ERROR, 1321),
+        }
+    }
+}
+
+/// Takes over the head, and says what becomes of the response.
+pub(super) fn take_over<'r>(
+    request: Request<'r>,
+    head: &ResponseHead<'_>,
+    rules: Rules,
+) -> Verdict<'r> {
+    if let Err(unfit) = check(head, rules.longest_line) {
+        return Verdict::Replace(Replacement::Unfit(unfit));
+    }
+    set(request, head);
+    let status = request.status();
+    let location = request.headers_out().get(c"Location").unwrap_or_default();
+    let replacement = if status == Status::HTTP_OK && request.status_line() == Some(c"200 Error") {
+        Replacement::Unfit(Unfit::Failed)
+    } else if status == Status::HTTP_OK && location.to_bytes().starts_with(b"/") {
+        Replacement::Redirect(location)
+    } else if rules.error_override && (400..600).contains(&status.0) {
+        Replacement::Error(status)
+    } else {
+        return Verdict::Relay;
+    };
+    // httpd answers as if nobody had done so yet.
+    request.set_status(Status::HTTP_OK.0, None);
+    Verdict::Replace(replacement)
+}
+
+/// Looks for what could split the response, and for what is too long.
+fn check(head: &ResponseHead<'_>, longest_line: usize) -> Result<(), Unfit> {
+    let headers = head.headers.ok_or(Unfit::Splits)?;
+    let headers = || {
+        headers
+            .iter()
+            .map(|(name, value)| (name, value.unwrap_or_default()))
+    };
+    let splits = headers().any(|(name, value)| {
+        name.is_empty()
+            || has_control(name)
+            || has_line_break(value)
+            || is(name, b"Status") && has_control(value)
+    });
+    if splits || has_control(head.status_line) {
+        return Err(Unfit::Splits);
+    }
+    // Between name and value and behind both there are two characters each.
+    let too_long = |(name, value): (&[u8], &[u8])| name.len() + value.len() + 4 > longest_line;
+    if headers()
+        .chain([(&b"Status"[..], head.status_line)])
+        .any(too_long)
+    {
+        return Err(Unfit::TooLong(longest_line));
+    }
+    Ok(())
+}
+
+/// Sets status and headers.
+fn set(request: Request<'_>, head: &ResponseHead<'_>) {
+    let line = request.pool().copy(head.status_line);
+    request.set_status(head.status.into(), Some(line));
+    let headers = head.headers.iter().flat_map(|headers| headers.iter());
+    for (name, value) in headers {
+        set_header(request, name, value.unwrap_or_default().trim_ascii_start());
+    }
+}
+
+fn set_header(request: Request<'_>, name: &[u8], value: &[u8]) {
+    let pool = request.pool();
+    let is_one_of = |known: &[&[u8]]| known.iter().any(|known| is(name, known));
+    if is(name, b"Status") {
+        set_status(request, value);
+    } else if is(name, b"Content-Type") {
+        request.set_content_type(pool.copy(&content_type(value)));
+    } else if is(name, b"Last-Modified") {
+        // A date in the future, or none at all, would confuse caches.
+        request.set_last_modified(pool.copy(value));
+    } else if is_one_of(&[b"Set-Cookie", b"Content-Length", b"WWW-Authenticate"]) {
+        response::set_header(request, name, value);
+    } else if is_one_of(&[b"Location", b"Content-Range", b"Transfer-Encoding"]) {
+        request.headers_out().set(pool.copy(name), pool.copy(value));
+    } else {
+        request
+            .headers_out()
+            .merge(pool.copy(name), pool.copy(value));
+    }
+}
+
+/// The header `Status` is the status. One that is none is a failure.
+fn set_status(request: Request<'_>, line: &[u8]) {
+    let digits = line.iter().take_while(|byte| byte.is_ascii_digit());
+    let number = digits.fold(0_i32, |number, digit| {
+        number
+            .saturating_mul(10)
+            .saturating_add(i32::from(digit - b'0'))
+    });
+    // Below 200 the response would go on.
+    if (200..=999).contains(&number) {
+        request.set_status(number, Some(request.pool().copy(line)));
+    } else {
+        request.set_status(Status::INTERNAL_SERVER_ERROR.0, None);
+    }
+}
+
+/// The type in lower case; parameters can depend on case.
+fn content_type(value: &[u8]) -> Vec<u8> {
+    let mut value = value.trim_ascii_end().to_vec();
+    let end = value.iter().position(|&byte| byte == b';');
+    let end = end.unwrap_or(value.len());
+    value
+        .iter_mut()
+        .take(end)
+        .for_each(u8::make_ascii_lowercase);
+    value
+}
+
+fn is(name: &[u8], known: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(known)
+}
+
+fn has_control(bytes: &[u8]) -> bool {
+    bytes.iter().any(u8::is_ascii_control)
+}
+
+fn has_line_break(bytes: &[u8]) -> bool {
+    bytes
+        .iter()
+        .any(|byte| matches!(byte, b'\r' | b'\n' | b'\0'))
+}
