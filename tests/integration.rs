@@ -91,6 +91,8 @@ mod lifecycle; // preloading, restarts, stopping, crashes
 mod log_handler; // records of logging in the error log
 #[path = "integration/mapping.rs"]
 mod mapping; // what the tests of aliases ask and compare
+#[path = "integration/metrics.rs"]
+mod metrics; // what requests come to, in numbers
 #[path = "integration/process_groups.rs"]
 mod process_groups; // what configtest finds out about process groups
 #[path = "integration/project.rs"]

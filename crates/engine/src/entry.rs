@@ -16,6 +16,7 @@ use crate::interpreter::{self, CreateError, GroupName, Interpreter};
 use crate::interrupt::{self, Interruptible, Name};
 use crate::log;
 use crate::meter;
+use crate::metrics;
 use crate::modules::{self, Serving};
 use crate::process::{self, Process};
 use crate::python::{Detached, Panicked, catch};
@@ -182,6 +183,7 @@ fn serve(detached: &mut Detached, request: &Request<'_>, exchange: &Arc<Exchange
         return Outcome::refused(503);
     };
     meter::forget_gil();
+    let _busy = metrics::enter(request.thread_id);
     match interpreter_of(detached, &request.script, exchange) {
         Some(interpreter) => run(detached, interpreter, request, exchange).finish(detached),
         None => Outcome::refused(500),

@@ -16,6 +16,7 @@
 //! - `hook`: functions of scripts that decide about a request before an application has it
 //! - `interrupt`: requests that take too long
 //! - `meter`, `traffic`: what a request uses up, and what it moves
+//! - `metrics`: what all requests of the process come to
 //! - `log`: the log streams, and how exceptions are reported
 //! - `modules`: the modules `mod_wsgi` and `apache`
 //! - `python`: the safe layer over CPython's C API on which all of this stands
@@ -33,6 +34,7 @@ mod interpreter;
 mod interrupt;
 mod log;
 mod meter;
+mod metrics;
 mod modules;
 mod process;
 mod python;

@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 
 use engine_abi::{Bytes, ProcessConfig, ServerInfo};
 
+use crate::meter::now;
+
 static PROCESS: OnceLock<Process> = OnceLock::new();
 static NOT_STARTED: Process = Process::new();
 
@@ -44,6 +46,8 @@ pub(crate) struct Process {
     pub(crate) maximum_processes: u32,
     pub(crate) threads_per_process: u32,
     pub(crate) server: Server,
+    /// When Python was started, in microseconds since the epoch.
+    pub(crate) started_at: i64,
 }
 
 /// An owned [`ServerInfo`]; the fields mean the same.
@@ -80,6 +84,7 @@ impl Process {
             maximum_processes: 1,
             threads_per_process: 1,
             server: Server::new(),
+            started_at: 0,
         }
     }
 
@@ -143,6 +148,7 @@ impl From<&ProcessConfig<'_>> for Process {
             maximum_processes: config.maximum_processes,
             threads_per_process: config.threads_per_process,
             server: Server::from(&config.server),
+            started_at: now(),
         }
     }
 }

@@ -5,6 +5,7 @@
 mod apache;
 mod events;
 mod log_handler;
+mod metrics;
 mod requests;
 mod restricted;
 mod signals;
@@ -47,6 +48,7 @@ impl Modules {
         let active_requests = requests::define(&module)?;
         let request_timeout = timeout::define(&module)?;
         log_handler::define(&module)?;
+        metrics::define(&module)?;
         install(&module, c"mod_wsgi")?;
         apache::create(py)?;
         Ok(Self {
@@ -84,6 +86,8 @@ impl Modules {
 fn describe<'py>(module: &Object<'py>, group: &[u8]) -> Result<'py, ()> {
     let (py, process) = (module.py(), process::config());
     module.set_attribute(c"version", &*version(py, COMPATIBLE_VERSION)?)?;
+    let own = py.text(env!("CARGO_PKG_VERSION"))?;
+    module.set_attribute(c"implementation_version", &own)?;
     module.set_attribute(c"process_group", &*py.latin1(&process.process_group)?)?;
     module.set_attribute(c"application_group", &*py.latin1(group)?)?;
     let (processes, threads) = (process.maximum_processes, process.threads_per_process);

@@ -23,6 +23,11 @@ impl<'py> Record<'py> {
         &self.0
     }
 
+    /// The dict, for its next owner.
+    pub(crate) fn into_object(self) -> Owned<'py> {
+        self.0
+    }
+
     /// A field of any type.
     pub(crate) fn object(&self, name: &CStr, value: &Object<'py>) -> Result<'py, ()> {
         self.0.set_item_named(name, value)

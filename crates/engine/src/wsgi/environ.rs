@@ -6,7 +6,6 @@
 //! the key objects are kept between requests.
 
 use std::ffi::{CStr, c_void};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use engine_abi::{Pair, Request};
 use pyo3_ffi as ffi;
@@ -327,12 +326,6 @@ fn decode_path<'py>(py: Attached<'py>, path: &[u8]) -> Result<'py, Owned<'py>> {
 fn capsule(py: Attached<'_>, pointer: *mut c_void) -> Result<'_, Owned<'_>> {
     // SAFETY: the pointer is not null, the thread attached; no destructor is asked for.
     unsafe { Owned::steal(py, ffi::PyCapsule_New(pointer, std::ptr::null(), None)) }
-}
-
-/// The time, in microseconds since the epoch.
-pub(super) fn now() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |now| i64::try_from(now.as_micros()).unwrap_or(i64::MAX))
 }
 
 fn seconds(microseconds: i64) -> f64 {

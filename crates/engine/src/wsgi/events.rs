@@ -10,8 +10,6 @@ use crate::modules::{Event, Served, report_event_failure};
 use crate::python::{Attached, Object, Owned, Raised, Record, Result};
 
 use super::Call;
-use super::environ::now;
-use crate::meter::Meter;
 
 impl Call<'_> {
     /// Whether anybody wants to know of what happens to the request.
@@ -32,7 +30,7 @@ impl Call<'_> {
         payload.int(c"daemon_restarts", request.daemon_restarts)?;
         self.add_server_pid(&payload)?;
         self.add_times(&payload)?;
-        payload.seconds(c"application_start", self.application_start)?;
+        payload.seconds(c"application_start", self.timing.application_start)?;
         payload.object(c"application_object", application)?;
         payload.latin1(c"callable_object", request.callable.or_empty())?;
         payload.object(c"request_environ", environ)?;
@@ -66,26 +64,25 @@ impl Call<'_> {
         self.add_server_pid(payload)?;
         self.add_times(payload)?;
         let traffic = &self.response.exchange().traffic;
-        let (input, output) = (traffic.input.moved(), traffic.output.moved());
+        let finished = self.timing.finish(self.response.status(), traffic);
+        let (input, output, usage) = (finished.input, finished.output, finished.usage);
         payload.int(c"input_reads", input.count)?;
         payload.int(c"input_length", input.bytes)?;
         payload.float(c"input_time", input.time.as_secs_f64())?;
         payload.int(c"output_length", output.bytes)?;
         payload.int(c"output_writes", output.count)?;
         payload.float(c"output_time", output.time.as_secs_f64())?;
-        let usage = self.meter.map(Meter::read);
-        if let Some(usage) = usage {
+        if self.timing.meter.is_some() {
             payload.float(c"cpu_user_time", usage.user.as_secs_f64())?;
             payload.float(c"cpu_system_time", usage.system.as_secs_f64())?;
             payload.float(c"cpu_time", (usage.user + usage.system).as_secs_f64())?;
         }
-        let usage = usage.unwrap_or_default();
         payload.float(c"gil_wait_time", usage.gil_time.as_secs_f64())?;
         payload.int(c"gil_wait_count", usage.gil_count)?;
-        let finish = now();
-        payload.seconds(c"application_finish", finish)?;
-        payload.seconds(c"application_time", finish - self.application_start)?;
-        payload.int(c"status", self.response.status().unwrap_or(500))
+        let time = finished.application_finish - self.timing.application_start;
+        payload.seconds(c"application_finish", finished.application_finish)?;
+        payload.seconds(c"application_time", time)?;
+        payload.int(c"status", finished.status.unwrap_or(500))
     }
 
     fn add_server_pid<'py>(&self, payload: &Record<'py>) -> Result<'py, ()> {

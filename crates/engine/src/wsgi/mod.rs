@@ -30,7 +30,7 @@ use std::sync::Arc;
 use engine_abi::{Level, Outcome, Pair, Request};
 
 use self::delivery::Rest;
-use self::environ::{Environs, now};
+use self::environ::Environs;
 use self::file_wrapper::FileWrapper;
 use self::input::Input;
 use self::response::Response;
@@ -39,7 +39,7 @@ use crate::host::Exchange;
 use crate::interpreter::Interpreter;
 use crate::interrupt;
 use crate::log;
-use crate::meter::Meter;
+use crate::metrics::{self, Timing};
 use crate::modules::{Served, Serving};
 use crate::python::{Attached, Detached, Object, Owned, Raised, Result, Stored, Type};
 
@@ -58,7 +58,14 @@ pub(crate) struct State {
 #[derive(Debug)]
 pub(crate) struct Ending {
     rest: Rest,
-    response: Option<Arc<Response>>,
+    answered: Option<Answered>,
+}
+
+/// A request that an application has answered, as far as that needs the GIL.
+#[derive(Debug)]
+struct Answered {
+    response: Arc<Response>,
+    timing: Timing,
 }
 
 impl State {
@@ -93,17 +100,24 @@ impl Ending {
     pub(crate) const fn unanswered(outcome: Outcome) -> Self {
         Self {
             rest: Rest::Over(outcome),
-            response: None,
+            answered: None,
         }
     }
 
-    /// Sends what is left of the response.
+    /// Sends what is left of the response, and records what the request came to.
     pub(crate) fn finish(self, detached: &Detached) -> Outcome {
-        match (self.rest, self.response) {
-            (Rest::Over(outcome), _) => outcome,
-            (rest, Some(response)) => rest.finish(detached, &response),
-            (_, None) => Outcome::refused(500),
+        let Some(Answered { response, timing }) = self.answered else {
+            return match self.rest {
+                Rest::Over(outcome) => outcome,
+                _ => Outcome::refused(500),
+            };
+        };
+        let outcome = self.rest.finish(detached, &response);
+        if metrics::is_recording() {
+            let traffic = &response.exchange().traffic;
+            metrics::record(&timing.finish(response.status(), traffic));
         }
+        outcome
     }
 }
 
@@ -114,10 +128,7 @@ struct Call<'a> {
     request: &'a Request<'a>,
     served: Arc<Served>,
     response: Arc<Response>,
-    /// When the application was called, in microseconds since the epoch.
-    application_start: i64,
-    /// Runs if somebody wants to know what the request uses up.
-    meter: Option<Meter>,
+    timing: Timing,
 }
 
 /// Has the application answer a request. What it raises is in the log when this returns.
@@ -136,8 +147,7 @@ pub(crate) fn run(
         request,
         served: Arc::clone(serving.served()),
         response: Arc::new(Response::new(Arc::clone(exchange), is_for_head(request))),
-        application_start: now(),
-        meter: is_watched.then(Meter::start),
+        timing: Timing::begin(request, is_watched),
     };
     let rest = match call.make(application) {
         Ok(result) => call.deliver(&result),
@@ -145,7 +155,10 @@ pub(crate) fn run(
     };
     Ending {
         rest: call.finish(py, rest),
-        response: Some(call.response),
+        answered: Some(Answered {
+            response: call.response,
+            timing: call.timing,
+        }),
     }
 }
 
@@ -160,7 +173,7 @@ impl Call<'_> {
         let environ =
             state
                 .environs
-                .build(self.request, self.application_start, &input, &errors)?;
+                .build(self.request, self.timing.application_start, &input, &errors)?;
         let (served, response) = (Arc::clone(&self.served), Arc::clone(&self.response));
         let start_response = StartResponse::new(self.interpreter, served, response);
         let start_response = state.start_response.instantiate(py, start_response)?;

@@ -1,0 +1,196 @@
+//! What is recorded between two looks at the metrics.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::histogram::Histogram;
+use super::{Finished, cpu_times, micros, threads};
+use crate::meter::now;
+use crate::process;
+
+/// A window that is open.
+#[derive(Debug)]
+pub(crate) struct Window {
+    start: i64,
+    cpu: (Duration, Duration),
+    /// How long each thread had been busy when the window began, in microseconds.
+    busy_before: BTreeMap<u32, i64>,
+    totals: Totals,
+    threads: BTreeMap<u32, Completed>,
+}
+
+/// What the requests of a window come to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) requests: u64,
+    /// How many had a status of 1xx, 2xx, and so on.
+    pub(crate) statuses: [u64; 5],
+    pub(crate) input_bytes: u64,
+    pub(crate) input_reads: u64,
+    pub(crate) output_bytes: u64,
+    pub(crate) output_writes: u64,
+    pub(crate) gil_waits: u64,
+    pub(crate) server_time: Histogram,
+    pub(crate) queue_time: Histogram,
+    pub(crate) daemon_time: Histogram,
+    pub(crate) application_time: Histogram,
+    pub(crate) request_time: Histogram,
+    pub(crate) gil_wait_time: Histogram,
+    pub(crate) input_read_time: Histogram,
+    pub(crate) output_write_time: Histogram,
+}
+
+/// What a thread has completed in a window.
+#[derive(Clone, Copy, Debug, Default)]
+struct Completed {
+    count: u64,
+    cpu: Duration,
+    /// The longest, in microseconds.
+    longest: i64,
+}
+
+/// A window that has ended. Times are in microseconds.
+#[derive(Debug)]
+pub(crate) struct Sample {
+    pub(crate) start: i64,
+    pub(crate) stop: i64,
+    pub(crate) user_time: Duration,
+    pub(crate) system_time: Duration,
+    pub(crate) totals: Totals,
+    /// The threads with a number, from one up to what is configured.
+    pub(crate) threads: Vec<ThreadSample>,
+    /// How long all threads have been busy.
+    pub(crate) busy: i64,
+}
+
+/// What a thread did in a window. Times are in microseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ThreadSample {
+    pub(crate) completed: u64,
+    pub(crate) busy: i64,
+    pub(crate) cpu: Duration,
+    /// How long it has been serving the request it is serving now.
+    pub(crate) elapsed: i64,
+    /// The longest request that was completed.
+    pub(crate) longest: i64,
+}
+
+impl Window {
+    /// A window that begins now.
+    pub(super) fn begin() -> Self {
+        let start = now();
+        let busy = threads().into_iter();
+        Self {
+            start,
+            cpu: cpu_times(),
+            busy_before: busy
+                .map(|thread| (thread.id(), thread.busy_time(start)))
+                .collect(),
+            totals: Totals::default(),
+            threads: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn record(&mut self, finished: &Finished) {
+        self.totals.add(finished);
+        let thread = self.threads.entry(finished.timing.thread_id).or_default();
+        thread.count += 1;
+        thread.cpu += finished.usage.user + finished.usage.system;
+        let duration = finished.application_finish - finished.taken_up();
+        thread.longest = thread.longest.max(duration);
+    }
+
+    /// Ends the window now.
+    pub(super) fn end(self) -> Sample {
+        let stop = now();
+        let (user, system) = cpu_times();
+        let busy: BTreeMap<u32, (i64, i64)> = threads()
+            .into_iter()
+            .map(|thread| {
+                let before = self.busy_before.get(&thread.id()).copied();
+                let busy = thread.busy_time(stop) - before.unwrap_or_default();
+                let elapsed = thread.busy_since().map_or(0, |since| stop - since);
+                (thread.id(), (busy.max(0), elapsed.max(0)))
+            })
+            .collect();
+        let slots = 1..=process::config().threads_per_process.max(1);
+        let threads = slots.map(|id| {
+            let completed = self.threads.get(&id).copied().unwrap_or_default();
+            let (busy, elapsed) = busy.get(&id).copied().unwrap_or_default();
+            ThreadSample {
+                completed: completed.count,
+                busy,
+                cpu: completed.cpu,
+                elapsed,
+                longest: completed.longest,
+            }
+        });
+        Sample {
+            start: self.start,
+            stop,
+            user_time: user.saturating_sub(self.cpu.0),
+            system_time: system.saturating_sub(self.cpu.1),
+            threads: threads.collect(),
+            busy: busy.values().map(|(busy, _)| busy).sum(),
+            totals: self.totals,
+        }
+    }
+}
+
+impl Totals {
+    fn add(&mut self, finished: &Finished) {
+        self.requests += 1;
+        if let Some(class) = self.statuses.get_mut(finished.status_class()) {
+            *class += 1;
+        }
+        self.input_bytes += finished.input.bytes;
+        self.input_reads += finished.input.count;
+        self.output_bytes += finished.output.bytes;
+        self.output_writes += finished.output.count;
+        self.gil_waits += finished.usage.gil_count;
+        self.gil_wait_time.add(micros(finished.usage.gil_time));
+        self.input_read_time.add(micros(finished.input.time));
+        self.output_write_time.add(micros(finished.output.time));
+        self.add_phases(finished);
+    }
+
+    /// A request goes through the server, the queue, the worker, the application. Without a process
+    /// group it goes from the first to the last.
+    fn add_phases(&mut self, finished: &Finished) {
+        let timing = &finished.timing;
+        let application = finished.application_finish - timing.application_start;
+        let mut whole = application.max(0);
+        if timing.daemon_start != 0 {
+            let queue = timing.daemon_start - timing.queue_start;
+            let daemon = timing.application_start - timing.daemon_start;
+            self.queue_time.add(queue);
+            self.daemon_time.add(daemon);
+            whole += queue.max(0) + daemon.max(0);
+        }
+        let until = match timing.queue_start {
+            0 => timing.application_start,
+            queue => queue,
+        };
+        let server = until - timing.request_start;
+        whole += server.max(0);
+        self.server_time.add(server);
+        self.application_time.add(application);
+        self.request_time.add(whole);
+    }
+}
+
+impl Finished {
+    /// When this process took it up.
+    fn taken_up(&self) -> i64 {
+        match self.timing.daemon_start {
+            0 => self.timing.request_start,
+            daemon => daemon,
+        }
+    }
+
+    /// The place of its status among the classes; the last one if it has none.
+    fn status_class(&self) -> usize {
+        let status = self.status.unwrap_or(500);
+        usize::from((status / 100).clamp(1, 5)) - 1
+    }
+}

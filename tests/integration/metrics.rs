@@ -1,0 +1,313 @@
+//! `mod_wsgi.request_metrics()` and `mod_wsgi.process_metrics()`: what requests come to, in numbers.
+
+use rstest::rstest;
+use serde_json::{Value, json};
+use testkit::{Httpd, Request, ours};
+
+use crate::wsgi_site::Mode;
+
+/// Answers what the function of `mod_wsgi` that the query names returns, as JSON; for a query of
+/// digits, with that status, after reading its body.
+const MEASURED: &str = r#"
+import json, mod_wsgi, time
+
+def application(environ, start_response):
+    query = environ['QUERY_STRING']
+    if query.isdigit():
+        environ['wsgi.input'].read()
+        time.sleep(0.02)
+        start_response(query + ' As asked', [])
+        return [b'12345', b'67890']
+    if query == 'fail':
+        raise ValueError
+    told = json.dumps(getattr(mod_wsgi, query)())
+    start_response('200 OK', [])
+    return [told.encode()]
+"#;
+
+const URL: &str = "/measured.wsgi";
+
+fn server(mode: Mode) -> Httpd {
+    mode.site().script("measured.wsgi", MEASURED).start()
+}
+
+fn told(server: &Httpd, function: &str) -> Value {
+    let response = server.get(&format!("{URL}?{function}"));
+    serde_json::from_slice(&response.body).expect("JSON")
+}
+
+/// What kind of value each field has. `None` is a kind of its own.
+fn kinds(record: &Value) -> Vec<(&str, &'static str)> {
+    let fields = record.as_object().expect("a dict").iter();
+    let mut kinds: Vec<_> = fields
+        .map(|(name, value)| (name.as_str(), kind(value)))
+        .collect();
+    kinds.sort_unstable();
+    kinds
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "None",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float",
+        Value::Number(_) => "int",
+        Value::String(_) => "str",
+        Value::Array(_) => "list",
+        Value::Object(_) => "dict",
+    }
+}
+
+fn number(record: &Value, name: &str) -> f64 {
+    let number = record[name].as_f64();
+    number.unwrap_or_else(|| panic!("{name}: {record:#}"))
+}
+
+fn sum(list: &Value) -> f64 {
+    let numbers = list.as_array().expect("a list").iter();
+    numbers.filter_map(Value::as_f64).sum()
+}
+
+/// The kinds of times, and whether they are told in embedded mode.
+const TIMES: [(&str, bool); 8] = [
+    ("application_time", true),
+    ("daemon_time", false),
+    ("gil_wait_time", true),
+    ("input_read_time", true),
+    ("output_write_time", true),
+    ("queue_time", false),
+    ("request_time", true),
+    ("server_time", true),
+];
+
+#[rstest]
+fn nothing_is_told_until_it_is_recorded(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) {
+    let server = server(mode);
+    assert_eq!(told(&server, "request_metrics"), Value::Null);
+    assert_eq!(told(&server, "process_metrics"), Value::Null);
+    for _ in 0..2 {
+        assert_eq!(told(&server, "start_recording_metrics"), Value::Null);
+    }
+    assert!(told(&server, "process_metrics").is_object());
+    assert!(told(&server, "request_metrics").is_object());
+}
+
+#[rstest]
+fn requests_are_counted_since_the_last_look(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) {
+    let server = server(mode);
+    told(&server, "start_recording_metrics");
+    told(&server, "request_metrics");
+    for status in ["200", "204", "302", "404", "503"] {
+        let request = Request::post(&format!("{URL}?{status}"), vec![b'x'; 1000]);
+        assert_eq!(server.send(&request).status.to_string(), status);
+    }
+    assert_eq!(server.get(&format!("{URL}?fail")).status, 500);
+    let metrics = told(&server, "request_metrics");
+    // The look before this one is a request that has ended in the meantime.
+    for (name, value) in [
+        ("request_count", 7),
+        ("status_1xx", 0),
+        ("status_2xx", 3),
+        ("status_3xx", 1),
+        ("status_4xx", 1),
+        ("status_5xx", 2),
+        ("input_bytes", 5000),
+    ] {
+        assert_eq!(metrics[name], value, "{name}: {metrics:#}");
+    }
+    assert!(number(&metrics, "output_writes") >= 10.0, "{metrics:#}");
+    assert!(number(&metrics, "input_reads") >= 5.0, "{metrics:#}");
+    for (name, told_embedded) in TIMES {
+        let applies = told_embedded || mode == Mode::Daemon;
+        let buckets = &metrics[format!("{name}_buckets")];
+        assert_eq!(buckets.as_array().map(Vec::len), Some(65), "{name}");
+        assert_eq!(sum(buckets), if applies { 7.0 } else { 0.0 }, "{name}");
+        assert_eq!(metrics[name].is_f64(), applies, "{name}: {metrics:#}");
+        for end in ["min", "max"] {
+            let value = &metrics[format!("{name}_{end}_us")];
+            assert_eq!(value.is_u64(), applies, "{name}_{end}_us: {metrics:#}");
+        }
+    }
+    // Five requests took at least 20 ms, which is the twentieth bucket from 0.
+    let slow = metrics["application_time_buckets"]
+        .as_array()
+        .expect("a list");
+    assert!(sum(&slow[17..].to_vec().into()) >= 5.0, "{metrics:#}");
+    assert!(
+        number(&metrics, "application_time_max_us") >= 20_000.0,
+        "{metrics:#}"
+    );
+    assert!(number(&metrics, "request_time") >= number(&metrics, "application_time"));
+    // All of that was taken away.
+    let next = told(&server, "request_metrics");
+    assert_eq!(next["request_count"], 1, "{next:#}");
+    assert_eq!(next["status_4xx"], 0, "{next:#}");
+}
+
+#[rstest]
+fn request_metrics_has_all_fields(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) {
+    let server = server(mode);
+    told(&server, "start_recording_metrics");
+    server.get(&format!("{URL}?200"));
+    let metrics = told(&server, "request_metrics");
+    let mut expected: Vec<(String, &str)> = [
+        ("capacity_utilization", "float"),
+        ("cpu_system_time", "float"),
+        ("cpu_system_utilization", "float"),
+        ("cpu_time", "float"),
+        ("cpu_user_time", "float"),
+        ("cpu_user_utilization", "float"),
+        ("cpu_utilization", "float"),
+        ("gil_wait_count", "int"),
+        ("input_bytes", "int"),
+        ("input_reads", "int"),
+        ("memory_max_rss", "int"),
+        ("memory_rss", "int"),
+        ("output_bytes", "int"),
+        ("output_writes", "int"),
+        ("pid", "int"),
+        ("request_count", "int"),
+        ("request_threads_active", "int"),
+        ("request_threads_buckets", "list"),
+        ("request_threads_busy_time", "list"),
+        ("request_threads_completed", "list"),
+        ("request_threads_cpu_time", "list"),
+        ("request_threads_current_elapsed", "list"),
+        ("request_threads_max_duration", "list"),
+        ("request_threads_maximum", "int"),
+        ("request_threads_started", "int"),
+        ("request_throughput", "float"),
+        ("sample_period", "float"),
+        ("start_time", "float"),
+        ("status_1xx", "int"),
+        ("status_2xx", "int"),
+        ("status_3xx", "int"),
+        ("status_4xx", "int"),
+        ("status_5xx", "int"),
+        ("stop_time", "float"),
+    ]
+    .map(|(name, kind)| (name.to_owned(), kind))
+    .to_vec();
+    for (name, told_embedded) in TIMES {
+        let applies = told_embedded || mode == Mode::Daemon;
+        let or_none = |kind| if applies { kind } else { "None" };
+        expected.push((name.to_owned(), or_none("float")));
+        expected.push((format!("{name}_min_us"), or_none("int")));
+        expected.push((format!("{name}_max_us"), or_none("int")));
+        expected.push((format!("{name}_buckets"), "list"));
+    }
+    expected.sort();
+    let expected: Vec<_> = expected
+        .iter()
+        .map(|(name, kind)| (name.as_str(), *kind))
+        .collect();
+    assert_eq!(kinds(&metrics), expected);
+    check_threads(&metrics, mode);
+    let (start, stop) = (
+        number(&metrics, "start_time"),
+        number(&metrics, "stop_time"),
+    );
+    let period = number(&metrics, "sample_period");
+    assert!(stop > 1.6e9 && period > 0.0, "{metrics:#}");
+    if ours("D80") {
+        assert!((stop - start - period).abs() < 1e-3, "{metrics:#}");
+    }
+    assert!(number(&metrics, "memory_rss") > 1e6, "{metrics:#}");
+    assert!(number(&metrics, "memory_max_rss") > 1e6, "{metrics:#}");
+}
+
+fn check_threads(metrics: &Value, mode: Mode) {
+    let threads = match mode {
+        Mode::Embedded => 16,
+        Mode::Daemon => 15,
+    };
+    assert_eq!(metrics["request_threads_maximum"], threads);
+    for name in [
+        "buckets",
+        "busy_time",
+        "completed",
+        "cpu_time",
+        "current_elapsed",
+        "max_duration",
+    ] {
+        let list = metrics[format!("request_threads_{name}")].as_array();
+        assert_eq!(list.map(Vec::len), Some(threads), "{name}");
+    }
+    assert_eq!(
+        metrics["request_threads_buckets"],
+        metrics["request_threads_completed"]
+    );
+    assert_eq!(
+        sum(&metrics["request_threads_completed"]),
+        number(metrics, "request_count")
+    );
+    // The request that asks is being served.
+    assert!(
+        sum(&metrics["request_threads_current_elapsed"]) > 0.0,
+        "{metrics:#}"
+    );
+    assert!(
+        sum(&metrics["request_threads_busy_time"]) >= 0.02,
+        "{metrics:#}"
+    );
+    assert!(
+        sum(&metrics["request_threads_max_duration"]) >= 0.02,
+        "{metrics:#}"
+    );
+    let utilization = number(metrics, "capacity_utilization");
+    assert!(utilization > 0.0 && utilization < 1.0, "{metrics:#}");
+    let active = number(metrics, "request_threads_active");
+    assert!(
+        active >= 1.0 && active <= number(metrics, "request_threads_started"),
+        "{metrics:#}"
+    );
+}
+
+#[rstest]
+fn process_metrics_are_since_the_start(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) {
+    let server = server(mode);
+    server.get(&format!("{URL}?200"));
+    told(&server, "start_recording_metrics");
+    let metrics = told(&server, "process_metrics");
+    assert_eq!(
+        kinds(&metrics),
+        [
+            ("active_requests", "int"),
+            ("cpu_system_time", "float"),
+            ("cpu_time", "float"),
+            ("cpu_user_time", "float"),
+            ("current_time", "float"),
+            ("memory_max_rss", "int"),
+            ("memory_rss", "int"),
+            ("pid", "int"),
+            ("request_busy_time", "float"),
+            ("request_count", "int"),
+            ("request_threads", "int"),
+            ("restart_time", "float"),
+            ("running_time", "int"),
+            ("threads", "list"),
+        ]
+    );
+    // Those before it was switched on count, too.
+    assert_eq!(metrics["request_count"], 2, "{metrics:#}");
+    assert_eq!(metrics["active_requests"], 1, "{metrics:#}");
+    assert!(number(&metrics, "request_busy_time") >= 0.02, "{metrics:#}");
+    assert!(
+        number(&metrics, "current_time") >= number(&metrics, "restart_time"),
+        "{metrics:#}"
+    );
+    assert!(number(&metrics, "cpu_time") > 0.0, "{metrics:#}");
+    let threads = metrics["threads"].as_array().expect("a list");
+    assert_eq!(json!(threads.len()), metrics["request_threads"]);
+    for thread in threads {
+        assert_eq!(
+            kinds(thread),
+            [("request_count", "int"), ("thread_id", "int")]
+        );
+    }
+    let begun: f64 = threads
+        .iter()
+        .map(|thread| number(thread, "request_count"))
+        .sum();
+    assert_eq!(begun, 3.0, "{metrics:#}");
+}
