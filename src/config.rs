@@ -18,6 +18,7 @@ mod daemon;
 pub(crate) mod directory;
 mod groups;
 mod handler;
+pub(crate) mod interpreters;
 mod preload;
 pub(crate) mod removed;
 mod request;

@@ -35,7 +35,7 @@ mod slow;
 mod supervise;
 mod trusted_proxy;
 
-use config::{accepted, directory, removed, server};
+use config::{accepted, directory, interpreters, removed, server};
 use httpd::Allowed::{FileInfo, NotHtaccess};
 use httpd::Args::{Line, One};
 use httpd::{Directive, Directives, Hooks, Module, Order, Record};
@@ -50,7 +50,7 @@ pub(crate) static wsgi_module: Record<Wsgi> = Record::new(c"mod_wsgi.c", &DIRECT
 
 /// Every directive: its name, where it may stand, what it takes, who reads it, what it is for.
 #[rustfmt::skip]
-static DIRECTIVES: Directives<Wsgi, 39> = Directives::new([
+static DIRECTIVES: Directives<Wsgi, 43> = Directives::new([
     // Which URLs are whose.
     Directive::server(c"WSGIScriptAlias", Line, server::script_alias,
         c"a URL path, and the script or directory of scripts it maps to, then options"),
@@ -94,7 +94,7 @@ static DIRECTIVES: Directives<Wsgi, 39> = Directives::new([
     // How Python runs.
     Directive::global(c"WSGIPythonHome", One, server::python_home,
         c"the Python installation or virtual environment to use"),
-    Directive::global(c"WSGIPythonPath", One, server::python_path,
+    Directive::global(c"WSGIPythonPath", One, interpreters::python_path,
         c"directories for sys.path, separated by colons"),
     Directive::global(c"WSGIPythonEggs", One, server::python_eggs,
         c"the directory for PYTHON_EGG_CACHE"),
@@ -106,12 +106,20 @@ static DIRECTIVES: Directives<Wsgi, 39> = Directives::new([
         c"random, or a number from 0 to 4294967295"),
     Directive::global(c"WSGIDontWriteBytecode", One, server::dont_write_bytecode,
         c"On or Off: whether Python writes no .pyc files"),
-    Directive::global(c"WSGIRestrictStdin", One, server::restrict_stdin,
+    Directive::global(c"WSGIRestrictStdin", One, interpreters::restrict_stdin,
         c"On or Off: whether applications may not use sys.stdin"),
-    Directive::global(c"WSGIRestrictStdout", One, server::restrict_stdout,
+    Directive::global(c"WSGIRestrictStdout", One, interpreters::restrict_stdout,
         c"On or Off: whether applications may not use sys.stdout"),
-    Directive::global(c"WSGIRestrictSignal", One, server::restrict_signal,
+    Directive::global(c"WSGIRestrictSignal", One, interpreters::restrict_signal,
         c"On or Off: whether applications may not handle signals"),
+    Directive::global(c"WSGISwitchInterval", One, interpreters::switch_interval,
+        c"seconds: how often Python threads take turns"),
+    Directive::global(c"WSGIPerInterpreterGIL", One, interpreters::per_interpreter_gil,
+        c"On or Off: whether sub-interpreters have a GIL of their own"),
+    Directive::global(c"WSGIFreeThreading", One, interpreters::free_threading,
+        c"On or Off: accepted, without effect"),
+    Directive::section(c"<WSGIInterpreterOptions", &interpreters::SECTION,
+        c"process-group= and application-group=: directives for some interpreters"),
     Directive::global(c"WSGIDestroyInterpreter", One, server::destroy_interpreter,
         c"On or Off: whether interpreters are ended with their process"),
     Directive::global(c"WSGICaseSensitivity", One, server::case_sensitive,

@@ -32,6 +32,7 @@ use crate::log::{self, Id};
 use crate::remote::groups::{Group, Groups};
 use kept::Kept;
 pub(crate) use kept::KeptGroup;
+pub(crate) use spec::engine;
 
 /// Where the supervisor finds its end of the link.
 const CONTROL: i32 = 3;

@@ -77,6 +77,8 @@ mod identity; // how httpd and its administrators see the module
 mod import_script; // scripts that are loaded when processes start
 #[path = "integration/input.rs"]
 mod input; // wsgi.input
+#[path = "integration/interpreter_options.rs"]
+mod interpreter_options; // what may be said of some interpreters
 #[path = "integration/interpreters.rs"]
 mod interpreters; // interpreters, and the threads that enter them
 #[path = "integration/iteration.rs"]

@@ -5,6 +5,7 @@
 //! `docs/errors.md`, in the log of the server whose site it concerns.
 
 mod groups;
+mod interpreters;
 mod python;
 mod scripts;
 mod words;
@@ -61,6 +62,7 @@ impl<'c> Checked<'c> {
 pub(crate) fn check(pool: Pool<'_>, base: Server<'_>) {
     let config = Checked::new(pool, base);
     python::check(&config);
+    interpreters::check(&config);
     groups::check(&config);
     scripts::check(&config);
 }

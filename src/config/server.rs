@@ -16,6 +16,7 @@ use wsgi_config::value::{self, HashSeed};
 use crate::Wsgi;
 use crate::config::checks::{self, WordMistake};
 use crate::config::daemon::Daemon;
+use crate::config::interpreters::Interpreters;
 use crate::config::{Preload, ScriptAlias};
 
 /// What is said in one server, or applies in it.
@@ -38,16 +39,13 @@ pub(crate) struct ProcessWide {
     /// `WSGISocketPrefix`, absolute.
     pub(crate) socket_prefix: Option<PathBuf>,
     pub(crate) python_home: Option<CString>,
-    pub(crate) python_path: Option<CString>,
     pub(crate) python_eggs: Option<CString>,
+    pub(crate) interpreters: Interpreters,
     pub(crate) python_optimize: i32,
     pub(crate) python_warnings: Vec<CString>,
     pub(crate) python_hash_seed: HashSeed,
     pub(crate) dont_write_bytecode: bool,
     pub(crate) restrict_embedded: bool,
-    pub(crate) restrict_stdin: bool,
-    pub(crate) restrict_stdout: bool,
-    pub(crate) restrict_signal: bool,
     pub(crate) destroy_interpreter: bool,
     pub(crate) case_sensitive: bool,
     pub(crate) server_metrics: bool,
@@ -60,16 +58,13 @@ impl Default for ProcessWide {
         Self {
             socket_prefix: None,
             python_home: None,
-            python_path: None,
             python_eggs: None,
+            interpreters: Interpreters::default(),
             python_optimize: 0,
             python_warnings: Vec::new(),
             python_hash_seed: HashSeed::Random,
             dont_write_bytecode: false,
             restrict_embedded: false,
-            restrict_stdin: false,
-            restrict_stdout: false,
-            restrict_signal: true,
             destroy_interpreter: true,
             case_sensitive: true,
             server_metrics: false,
@@ -126,6 +121,11 @@ impl ServerConfig {
 
     fn process_mut(&mut self) -> &mut ProcessWide {
         Arc::make_mut(&mut self.process)
+    }
+
+    /// What is said of interpreters.
+    pub(super) fn interpreters_mut(&mut self) -> &mut Interpreters {
+        &mut self.process_mut().interpreters
     }
 }
 
@@ -210,16 +210,6 @@ pub(crate) fn python_home(
     Ok(())
 }
 
-/// `WSGIPythonPath`.
-pub(crate) fn python_path(
-    config: &mut ServerConfig,
-    _: &Parms<'_>,
-    directories: &CStr,
-) -> Result<(), Refusal> {
-    config.process_mut().python_path = Some(directories.to_owned());
-    Ok(())
-}
-
 /// `WSGIPythonEggs`.
 pub(crate) fn python_eggs(
     config: &mut ServerConfig,
@@ -300,18 +290,6 @@ switch!(
 switch!(
     /// `WSGIRestrictEmbedded`.
     restrict_embedded
-);
-switch!(
-    /// `WSGIRestrictStdin`.
-    restrict_stdin
-);
-switch!(
-    /// `WSGIRestrictStdout`.
-    restrict_stdout
-);
-switch!(
-    /// `WSGIRestrictSignal`.
-    restrict_signal
 );
 switch!(
     /// `WSGIDestroyInterpreter`.

@@ -8,10 +8,13 @@ use std::cell::Cell;
 use std::ffi::{CStr, CString};
 use std::sync::OnceLock;
 
-use engine_abi::{Bytes, Engine, EnginesError, LoadError, LoadedEngine, ProcessConfig, Script};
-use engine_abi::{ServerInfo, Slice};
+use engine_abi::{
+    Bytes, Engine, EnginesError, InterpreterSection, LoadError, LoadedEngine, ProcessConfig,
+    Script, ServerInfo, Slice,
+};
 use httpd::process::{self, Mpm};
 use httpd::{Level, Pool, Server};
+use wsgi_config::interpreter_options::Section;
 use wsgi_config::value::HashSeed;
 
 use super::host::HOST;
@@ -97,7 +100,9 @@ fn try_start(config: &ProcessWide) -> Result<&'static Engine, StartError> {
     let warnings: Vec<_> = filters
         .map(|filter| Bytes::new(filter.to_bytes()))
         .collect();
-    let config = process_config(config, &warnings);
+    let sections = config.interpreters.in_process_group(b"");
+    let sections: Vec<_> = sections.into_iter().map(section).collect();
+    let config = process_config(config, &warnings, &sections);
     // SAFETY: the engine is started once in this process, as `ENGINE` is set once; the host's
     // table is static, and the configuration valid until the call returns.
     match unsafe { (engine.start)(&raw const HOST, &raw const config) } {
@@ -106,13 +111,18 @@ fn try_start(config: &ProcessWide) -> Result<&'static Engine, StartError> {
     }
 }
 
-fn process_config<'a>(config: &'a ProcessWide, warnings: &'a [Bytes<'a>]) -> ProcessConfig<'a> {
+fn process_config<'a>(
+    config: &'a ProcessWide,
+    warnings: &'a [Bytes<'a>],
+    sections: &'a [InterpreterSection<'a>],
+) -> ProcessConfig<'a> {
     let mpm = Mpm::query();
+    let outside = config.interpreters.outside();
     let optional = |text: &'a Option<CString>| Bytes::from(text.as_deref().map(CStr::to_bytes));
     ProcessConfig {
         process_group: Bytes::new(b""),
         python_home: optional(&config.python_home),
-        python_path: optional(&config.python_path),
+        python_path: Bytes::from(outside.python_path.as_deref()),
         python_eggs: optional(&config.python_eggs),
         python_warnings: Slice::new(warnings),
         python_optimize: config.python_optimize,
@@ -122,9 +132,12 @@ fn process_config<'a>(config: &'a ProcessWide, warnings: &'a [Bytes<'a>]) -> Pro
         },
         dont_write_bytecode: config.dont_write_bytecode,
         destroy_interpreter: config.destroy_interpreter,
-        restrict_stdin: config.restrict_stdin,
-        restrict_stdout: config.restrict_stdout,
-        restrict_signal: config.restrict_signal,
+        restrict_stdin: outside.restrict_stdin.unwrap_or(false),
+        restrict_stdout: outside.restrict_stdout.unwrap_or(false),
+        restrict_signal: outside.restrict_signal.unwrap_or(true),
+        switch_interval: outside.switch_interval.unwrap_or_default(),
+        per_interpreter_gil: outside.per_interpreter_gil.unwrap_or(false),
+        sections: Slice::new(sections),
         case_sensitive: config.case_sensitive,
         server_metrics: config.server_metrics,
         multithread: mpm.is_threaded && mpm.max_threads != 1,
@@ -140,6 +153,18 @@ fn process_config<'a>(config: &'a ProcessWide, warnings: &'a [Bytes<'a>]) -> Pro
             maximum_processes: mpm.max_daemons,
             threads_per_process: mpm.max_threads,
         },
+    }
+}
+
+fn section(section: &Section) -> InterpreterSection<'_> {
+    InterpreterSection {
+        application_group: Bytes::from(section.selector.application_group.as_deref()),
+        python_path: Bytes::from(section.python_path.as_deref()),
+        restrict_stdin: section.restrict_stdin.into(),
+        restrict_stdout: section.restrict_stdout.into(),
+        restrict_signal: section.restrict_signal.into(),
+        per_interpreter_gil: section.per_interpreter_gil.into(),
+        switch_interval: section.switch_interval.unwrap_or_default(),
     }
 }
 

@@ -2,16 +2,22 @@
 
 use std::ffi::{CStr, CString, OsString};
 use std::os::unix::ffi::OsStringExt as _;
+use std::path::Path;
 
-use control::{GroupSpec, Identity, Life, Limits, PreloadScript, PythonSpec, Secret, ServerSpec};
+use control::{
+    GroupSpec, Identity, InterpreterSection, Life, Limits, PreloadScript, PythonSpec, Secret,
+    ServerSpec,
+};
+use engine_abi::{EngineFile, EnginesError};
 use httpd::child_user::ChildUser;
 use httpd::process::{self, Mpm};
 use httpd::{Level, Log};
 use nix::unistd::Uid;
 use wsgi_config::daemon_process::DaemonOptions;
+use wsgi_config::interpreter_options::Section;
 use wsgi_config::value::HashSeed;
 
-use crate::config::{self, DaemonDefinition, ProcessWide};
+use crate::config::{self, DaemonDefinition};
 use crate::log::{self, Id};
 use crate::{Wsgi, engines};
 
@@ -19,10 +25,7 @@ use crate::{Wsgi, engines};
 /// Python. Its number is still to be given.
 pub(super) fn of(definition: &DaemonDefinition<'_>, secret: Secret) -> Option<GroupSpec> {
     let options = definition.options();
-    let process = definition.base().config::<Wsgi>().process();
-    let home = options.python_home.clone().map(os);
-    let home = home.or_else(|| process.python_home.as_deref().map(os_c));
-    let engine = match engines::for_home(home.as_deref().map(std::path::Path::new)) {
+    let engine = match engine(definition) {
         Ok(engine) => engine.path,
         Err(error) => {
             let name = definition.name().to_string_lossy();
@@ -47,11 +50,23 @@ pub(super) fn of(definition: &DaemonDefinition<'_>, secret: Secret) -> Option<Gr
         identity: identity(definition),
         limits: limits(options),
         life: life(definition),
-        python: python(options, process, home, engine.into_os_string()),
+        python: python(definition, engine.into_os_string()),
         preload: preload(definition),
         server: server(),
         log_level: u8::try_from(level).unwrap_or(u8::MAX),
     })
+}
+
+/// The engine for the Python of a group.
+pub(crate) fn engine(definition: &DaemonDefinition<'_>) -> Result<EngineFile, EnginesError> {
+    engines::for_home(home(definition).as_deref().map(Path::new))
+}
+
+/// Its `python-home`, or else `WSGIPythonHome`.
+fn home(definition: &DaemonDefinition<'_>) -> Option<OsString> {
+    let home = definition.options().python_home.clone().map(os);
+    let process = definition.base().config::<Wsgi>().process();
+    home.or_else(|| process.python_home.as_deref().map(os_c))
 }
 
 fn identity(definition: &DaemonDefinition<'_>) -> Identity {
@@ -101,15 +116,15 @@ fn life(definition: &DaemonDefinition<'_>) -> Life {
     }
 }
 
-fn python(
-    options: &DaemonOptions,
-    process: &ProcessWide,
-    home: Option<OsString>,
-    engine: OsString,
-) -> PythonSpec {
+fn python(definition: &DaemonDefinition<'_>, engine: OsString) -> PythonSpec {
+    let options = definition.options();
+    let process = definition.base().config::<Wsgi>().process();
+    let interpreters = &process.interpreters;
+    let outside = interpreters.outside();
+    let sections = interpreters.in_process_group(definition.name().to_bytes());
     PythonSpec {
         engine,
-        home,
+        home: home(definition),
         path: options.python_path.clone().map(os),
         eggs: options.python_eggs.clone().map(os),
         warnings: process
@@ -124,12 +139,27 @@ fn python(
         },
         dont_write_bytecode: process.dont_write_bytecode,
         destroy_interpreter: process.destroy_interpreter,
-        restrict_stdin: process.restrict_stdin,
-        restrict_stdout: process.restrict_stdout,
-        restrict_signal: process.restrict_signal,
+        restrict_stdin: outside.restrict_stdin.unwrap_or(false),
+        restrict_stdout: outside.restrict_stdout.unwrap_or(false),
+        restrict_signal: outside.restrict_signal.unwrap_or(true),
         case_sensitive: process.case_sensitive,
         server_metrics: options.server_metrics,
+        sections: sections.into_iter().map(section).collect(),
+        per_interpreter_gil: outside.per_interpreter_gil.unwrap_or(false),
+        default_switch_interval: outside.switch_interval,
         switch_interval: options.switch_interval,
+    }
+}
+
+fn section(section: &Section) -> InterpreterSection {
+    InterpreterSection {
+        application_group: section.selector.application_group.clone().map(os),
+        python_path: section.python_path.clone().map(os),
+        restrict_stdin: section.restrict_stdin,
+        restrict_stdout: section.restrict_stdout,
+        restrict_signal: section.restrict_signal,
+        per_interpreter_gil: section.per_interpreter_gil,
+        switch_interval: section.switch_interval,
     }
 }
 

@@ -20,6 +20,8 @@ fn entries() -> Vec<Entry> {
     sections
         .map(|section| {
             let (name, text) = section.split_once('\n').expect("a heading and a text");
+            // That of a section is written `<Name>` here, and <Name by httpd.
+            let name = name.trim_matches('`').trim_end_matches('>');
             Entry {
                 name: name.to_owned(),
                 text: text.to_owned(),

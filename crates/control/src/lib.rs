@@ -19,5 +19,7 @@ pub use channel::{Channel, ChannelError, MAX_DESCRIPTORS, MAX_MESSAGE};
 pub use exit::describe_exit;
 pub use messages::{FromSupervisor, FromWorker, Replacement, ToSupervisor, ToWorker};
 pub use secret::Secret;
-pub use spec::{GroupSpec, Identity, Life, Limits, PreloadScript, PythonSpec, ServerSpec};
+pub use spec::{
+    GroupSpec, Identity, InterpreterSection, Life, Limits, PreloadScript, PythonSpec, ServerSpec,
+};
 pub use table::{Slot, SlotState, Table};

@@ -145,6 +145,9 @@ pub struct PythonSpec {
     pub home: Option<OsString>,
     /// `python-path`: directories joined by colons.
     pub path: Option<OsString>,
+    /// What `<WSGIInterpreterOptions>` sections say of its interpreters. A later one wins over those
+    /// before it.
+    pub sections: Vec<InterpreterSection>,
     /// `python-eggs`.
     pub eggs: Option<OsString>,
     /// `WSGIPythonWarnings`.
@@ -167,7 +170,30 @@ pub struct PythonSpec {
     pub case_sensitive: bool,
     /// `server-metrics`.
     pub server_metrics: bool,
-    /// `switch-interval`, in seconds.
+    /// `WSGIPerInterpreterGIL`.
+    pub per_interpreter_gil: bool,
+    /// `WSGISwitchInterval`, in seconds.
+    pub default_switch_interval: Option<f64>,
+    /// `switch-interval`, in seconds: set once scripts are loaded.
+    pub switch_interval: Option<f64>,
+}
+
+/// What a `<WSGIInterpreterOptions>` section says of interpreters in the processes of a group.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct InterpreterSection {
+    /// The application group it is for, empty being the main interpreter's; all if there is none.
+    pub application_group: Option<OsString>,
+    /// `WSGIPythonPath`: directories joined by colons.
+    pub python_path: Option<OsString>,
+    /// `WSGIRestrictStdin`.
+    pub restrict_stdin: Option<bool>,
+    /// `WSGIRestrictStdout`.
+    pub restrict_stdout: Option<bool>,
+    /// `WSGIRestrictSignal`.
+    pub restrict_signal: Option<bool>,
+    /// `WSGIPerInterpreterGIL`.
+    pub per_interpreter_gil: Option<bool>,
+    /// `WSGISwitchInterval`, in seconds.
     pub switch_interval: Option<f64>,
 }
 

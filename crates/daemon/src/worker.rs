@@ -98,6 +98,7 @@ fn start(control: &Channel) -> Result<(Arc<Log>, Arc<Server>), StartError> {
     python::start(engine, &group, &log)?;
     let scripts = Scripts::default();
     python::preload(engine, &group.preload, &scripts);
+    python::set_switch_interval(engine, &group);
     let server = Server::new(engine, group, scripts, (table, slot), listener, log.clone())?;
     nix::sys::prctl::set_pdeathsig(None).map_err(std::io::Error::from)?;
     Ok((log, Arc::new(server)))

@@ -54,6 +54,11 @@ pub struct PythonVersion {
 }
 
 impl PythonVersion {
+    /// Of these two numbers.
+    pub const fn new(major: u32, minor: u32) -> Self {
+        Self { major, minor }
+    }
+
     /// From the tag in an engine's file name: `cp311` is 3.11.
     fn from_tag(tag: &str) -> Option<Self> {
         let digits = tag.strip_prefix("cp")?;

@@ -343,6 +343,12 @@ pub struct ProcessConfig<'a> {
     pub restrict_stdout: bool,
     /// `WSGIRestrictSignal`.
     pub restrict_signal: bool,
+    /// `WSGISwitchInterval`, in seconds; 0 for Python's own choice.
+    pub switch_interval: f64,
+    /// `WSGIPerInterpreterGIL`: whether sub-interpreters have a GIL of their own, if Python can.
+    pub per_interpreter_gil: bool,
+    /// What is said of some interpreters only. A later section wins over those before it.
+    pub sections: Slice<'a, InterpreterSection<'a>>,
     /// `WSGICaseSensitivity`.
     pub case_sensitive: bool,
     /// `WSGIServerMetrics` / `server-metrics`: whether `mod_wsgi.server_metrics()` tells anything.
@@ -359,6 +365,48 @@ pub struct ProcessConfig<'a> {
     pub threads_per_process: u32,
     /// What the `apache` module tells.
     pub server: ServerInfo<'a>,
+}
+
+/// What a `<WSGIInterpreterOptions>` section says of interpreters.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct InterpreterSection<'a> {
+    /// The application group it is for, empty being the main interpreter's; absent if for all.
+    pub application_group: Bytes<'a>,
+    /// `WSGIPythonPath`: directories joined by colons, to come before all others.
+    pub python_path: Bytes<'a>,
+    /// `WSGIRestrictStdin`.
+    pub restrict_stdin: Switch,
+    /// `WSGIRestrictStdout`.
+    pub restrict_stdout: Switch,
+    /// `WSGIRestrictSignal`.
+    pub restrict_signal: Switch,
+    /// `WSGIPerInterpreterGIL`.
+    pub per_interpreter_gil: Switch,
+    /// `WSGISwitchInterval`, in seconds; 0 if it says nothing of that.
+    pub switch_interval: f64,
+}
+
+/// A switch of which nothing may be said.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Switch(u8);
+
+impl Switch {
+    /// The switch, or `None` if nothing is said of it.
+    pub const fn get(self) -> Option<bool> {
+        match self.0 {
+            0 => None,
+            1 => Some(false),
+            _ => Some(true),
+        }
+    }
+}
+
+impl From<Option<bool>> for Switch {
+    fn from(said: Option<bool>) -> Self {
+        Self(said.map_or(0, |on| 1 + u8::from(on)))
+    }
 }
 
 /// The httpd this process belongs to, as `apache.*` shows it.
@@ -611,6 +659,9 @@ pub struct Engine {
     pub handle: unsafe extern "C" fn(request: *const Request<'_>, handle: RequestHandle) -> Outcome,
     /// Calls functions of a script on the calling thread.
     pub call: unsafe extern "C" fn(call: *const Call<'_>, handle: RequestHandle) -> Called,
+    /// Sets how often Python threads take turns, in the interpreters that are there: the option
+    /// `switch-interval` of a process group, in seconds.
+    pub set_switch_interval: unsafe extern "C" fn(seconds: f64) -> c_int,
     /// Tries whether Python still runs: returns 0 when it has had the GIL of the main interpreter,
     /// which it waits for; and another value when Python has ended.
     pub probe: unsafe extern "C" fn() -> c_int,
@@ -647,6 +698,13 @@ mod tests {
         assert_eq!(Bytes::NONE.get(), None);
         assert_eq!(Bytes::new(b"").get(), Some(&b""[..]));
         assert_eq!(Bytes::NONE.or_empty(), b"");
+    }
+
+    #[test]
+    fn switches_are_on_off_or_unsaid() {
+        for said in [None, Some(false), Some(true)] {
+            assert_eq!(Switch::from(said).get(), said);
+        }
     }
 
     #[test]

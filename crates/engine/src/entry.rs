@@ -32,6 +32,7 @@ static ENGINE: Engine = Engine {
     preload,
     handle,
     call,
+    set_switch_interval,
     probe,
     interrupt,
     log_stacks,
@@ -122,6 +123,21 @@ unsafe extern "C" fn call(call: *const Call<'_>, handle: RequestHandle) -> Calle
     exchange.finish_lines(&detached);
     exchange.close(&detached);
     called.err().unwrap_or(Called::OK)
+}
+
+unsafe extern "C" fn set_switch_interval(seconds: f64) -> c_int {
+    status(|detached| {
+        let _inside = activity::enter().ok_or(())?;
+        for interpreter in interpreter::all() {
+            interpreter.attach(detached, |py| {
+                if let Err(raised) = interpreter::set_switch_interval(py, seconds) {
+                    let head = format!("The switch interval of {interpreter} cannot be set.");
+                    log::server_exception(py, 1404, &head, &raised);
+                }
+            });
+        }
+        Ok(())
+    })
 }
 
 unsafe extern "C" fn probe() -> c_int {

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use engine_abi::{Bytes, ProcessConfig, ServerInfo};
+use engine_abi::{Bytes, InterpreterSection, ProcessConfig, ServerInfo};
 
 use crate::meter::now;
 
@@ -37,6 +37,9 @@ pub(crate) struct Process {
     pub(crate) restrict_stdin: bool,
     pub(crate) restrict_stdout: bool,
     pub(crate) restrict_signal: bool,
+    pub(crate) switch_interval: Option<f64>,
+    pub(crate) per_interpreter_gil: bool,
+    pub(crate) sections: Vec<Section>,
     pub(crate) case_sensitive: bool,
     #[expect(dead_code, reason = "for mod_wsgi.server_metrics(), which is to come")]
     pub(crate) server_metrics: bool,
@@ -61,8 +64,20 @@ pub(crate) struct Server {
     pub(crate) threads_per_process: u32,
 }
 
+/// An owned [`InterpreterSection`]; the fields mean the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Section {
+    pub(crate) application_group: Option<Vec<u8>>,
+    pub(crate) python_path: Option<Vec<u8>>,
+    pub(crate) restrict_stdin: Option<bool>,
+    pub(crate) restrict_stdout: Option<bool>,
+    pub(crate) restrict_signal: Option<bool>,
+    pub(crate) per_interpreter_gil: Option<bool>,
+    pub(crate) switch_interval: Option<f64>,
+}
+
 impl Process {
-    const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             process_group: Vec::new(),
             python_home: Vec::new(),
@@ -76,6 +91,9 @@ impl Process {
             restrict_stdin: false,
             restrict_stdout: false,
             restrict_signal: true,
+            switch_interval: None,
+            per_interpreter_gil: false,
+            sections: Vec::new(),
             case_sensitive: true,
             server_metrics: false,
             multithread: false,
@@ -140,6 +158,9 @@ impl From<&ProcessConfig<'_>> for Process {
             restrict_stdin: config.restrict_stdin,
             restrict_stdout: config.restrict_stdout,
             restrict_signal: config.restrict_signal,
+            switch_interval: seconds(config.switch_interval),
+            per_interpreter_gil: config.per_interpreter_gil,
+            sections: config.sections.get().iter().map(Section::from).collect(),
             case_sensitive: config.case_sensitive,
             server_metrics: config.server_metrics,
             multithread: config.multithread,
@@ -151,6 +172,26 @@ impl From<&ProcessConfig<'_>> for Process {
             started_at: now(),
         }
     }
+}
+
+impl From<&InterpreterSection<'_>> for Section {
+    fn from(section: &InterpreterSection<'_>) -> Self {
+        let owned = |bytes: Bytes<'_>| bytes.get().map(<[u8]>::to_vec);
+        Self {
+            application_group: owned(section.application_group),
+            python_path: owned(section.python_path),
+            restrict_stdin: section.restrict_stdin.get(),
+            restrict_stdout: section.restrict_stdout.get(),
+            restrict_signal: section.restrict_signal.get(),
+            per_interpreter_gil: section.per_interpreter_gil.get(),
+            switch_interval: seconds(section.switch_interval),
+        }
+    }
+}
+
+/// An interval; 0 stands for none.
+fn seconds(seconds: f64) -> Option<f64> {
+    (seconds > 0.0).then_some(seconds)
 }
 
 impl From<&ServerInfo<'_>> for Server {

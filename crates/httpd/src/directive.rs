@@ -22,6 +22,15 @@ use crate::text;
 /// Sets what a directive says. The string is one word, or the rest of the line, as [`Args`] says.
 pub type Setter<C> = fn(&mut C, &Parms<'_>, &CStr) -> Result<(), Refusal>;
 
+/// What a section does, before and after the directives inside.
+#[derive(Debug)]
+pub struct Section<C> {
+    /// Before them.
+    pub open: Setter<C>,
+    /// After them.
+    pub close: fn(&mut C),
+}
+
 /// What a directive takes.
 #[derive(Clone, Copy, Debug)]
 pub enum Args {
@@ -80,6 +89,25 @@ impl<M: Module> Directive<M> {
     ) -> Self {
         let data = setter as *const c_void;
         Self::row(name, args, set_global::<M>, data, sys::RSRC_CONF, help)
+    }
+
+    /// A section that is allowed in the base server only; its name begins with `<`. `open` gets what
+    /// follows the name, with the `>` that ends it; then the directives inside are carried out as if
+    /// they stood in place of the section; then `close` is called, unless one of them was refused.
+    pub const fn section(
+        name: &'static CStr,
+        section: &'static Section<M::ServerConfig>,
+        help: &'static CStr,
+    ) -> Self {
+        let data = ptr::from_ref(section).cast();
+        Self::row(
+            name,
+            Args::Line,
+            set_section::<M>,
+            data,
+            sys::RSRC_CONF,
+            help,
+        )
     }
 
     /// A directive that is allowed in servers, the base server and virtual hosts.
@@ -309,6 +337,33 @@ unsafe extern "C" fn set_global<M: Module>(
     }
 }
 
+unsafe extern "C" fn set_section<M: Module>(
+    parms: *mut sys::cmd_parms,
+    _dir: *mut c_void,
+    words: *const c_char,
+) -> *const c_char {
+    // SAFETY: httpd calls this as the function of a row of `Directive::section`, so the row's data is
+    // a section of the server's configuration, and `RSRC_CONF` lets it happen only while httpd,
+    // alone, reads its configuration. Ours is borrowed before and after the directives inside are
+    // carried out, which borrow it themselves, not meanwhile.
+    unsafe {
+        let misplaced = sys::ap_check_cmd_context(parms, sys::GLOBAL_ONLY as c_uint);
+        if !misplaced.is_null() {
+            return misplaced;
+        }
+        let section = &*(*(*parms).cmd).cmd_data.cast::<Section<M::ServerConfig>>();
+        let config = || module::server_config_being_read::<M>((*(*parms).server).module_config);
+        let refused = set::<M, M::ServerConfig>(parms, words, section.open, config);
+        if !refused.is_null() {
+            return refused;
+        }
+        let inside = (*(*parms).directive).first_child;
+        let refused = sys::ap_walk_config(inside, parms, (*parms).context);
+        panic::guard((), || (section.close)(&mut *config()));
+        refused
+    }
+}
+
 unsafe extern "C" fn set_server<M: Module>(
     parms: *mut sys::cmd_parms,
     _dir: *mut c_void,
@@ -318,7 +373,8 @@ unsafe extern "C" fn set_server<M: Module>(
     // for them, and `RSRC_CONF` lets it happen only while httpd, alone, reads its configuration:
     // nobody else looks at the server's.
     unsafe {
-        set::<M, M::ServerConfig>(parms, word, || {
+        let setter = setter_in::<M::ServerConfig>(parms);
+        set::<M, M::ServerConfig>(parms, word, setter, || {
             module::server_config_being_read::<M>((*(*parms).server).module_config)
         })
     }
@@ -332,28 +388,40 @@ unsafe extern "C" fn set_directory<M: Module>(
     // SAFETY: httpd calls this as the function of a row for directories, so the row's data is a
     // setter for them; and with the configuration of one that it made with the module's own
     // function and that nobody uses before its directives are read.
-    unsafe { set::<M, M::DirConfig>(parms, word, || dir.cast()) }
+    unsafe {
+        let setter = setter_in::<M::DirConfig>(parms);
+        set::<M, M::DirConfig>(parms, word, setter, || dir.cast())
+    }
 }
 
-/// Calls the setter in the row that `parms` names.
+/// The setter in the row that `parms` names.
 ///
 /// # Safety
 ///
-/// - `parms` and `word` must be what httpd passes to the function of a row, whose data must be a
-///   `Setter<C>`.
+/// - `parms` must be what httpd passes to the function of a row, whose data must be a `Setter<C>`.
+unsafe fn setter_in<C>(parms: *mut sys::cmd_parms) -> Setter<C> {
+    // SAFETY: it is what the caller promises.
+    unsafe { mem::transmute::<*mut c_void, Setter<C>>((*(*parms).cmd).cmd_data) }
+}
+
+/// Calls a setter.
+///
+/// # Safety
+///
+/// - `parms` and `word` must be what httpd passes to the function of a row.
 /// - `config` must return a valid configuration that nobody else looks at during the call.
 unsafe fn set<M: Module, C>(
     parms: *mut sys::cmd_parms,
     word: *const c_char,
+    setter: Setter<C>,
     config: impl FnOnce() -> *mut C,
 ) -> *const c_char {
     const BUG: *const c_char = c"failed because of a bug in the module; see the error log".as_ptr();
     panic::guard(BUG, || {
         // SAFETY: all of it is what the caller promises.
-        let (setter, raw, word, config) = unsafe {
-            let setter = mem::transmute::<*mut c_void, Setter<C>>((*(*parms).cmd).cmd_data);
+        let (raw, word, config) = unsafe {
             let word = text::borrow(word).unwrap_or_default();
-            (setter, &*parms, word, &mut *config())
+            (&*parms, word, &mut *config())
         };
         // SAFETY: a directive is read for a server, which outlives the reading.
         let log = unsafe { Log::of_server_raw::<M>(raw.server) };
@@ -362,9 +430,14 @@ unsafe fn set<M: Module, C>(
             Ok(()) => ptr::null(),
             Err(Refusal(message)) => {
                 let directive = parms.directive().to_bytes();
+                let end: &[u8] = if directive.starts_with(b"<") {
+                    b">"
+                } else {
+                    b""
+                };
                 parms
                     .pool()
-                    .join(&[directive, b": ", message.as_bytes()])
+                    .join(&[directive, end, b": ", message.as_bytes()])
                     .as_ptr()
             }
         }

@@ -44,7 +44,7 @@ pub mod written;
 
 pub use brigade::Brigade;
 pub use connection::Connection;
-pub use directive::{Allowed, Args, Directive, Directives, Parms, Refusal};
+pub use directive::{Allowed, Args, Directive, Directives, Parms, Refusal, Section};
 pub use hook::{Hooks, Order};
 pub use input::{InputError, RequestBody};
 pub use log::{Level, Log};

@@ -10,6 +10,7 @@
 //! - [`script_alias`] reads a `WSGIScriptAlias`; [`url`] matches URLs against it.
 //! - [`daemon_process`] reads a `WSGIDaemonProcess`, [`import_script`] a `WSGIImportScript`,
 //!   [`handler_script`] a `WSGIHandlerScript`.
+//! - [`interpreter_options`] reads a `<WSGIInterpreterOptions>`.
 //! - [`telemetry`] reads the directives of telemetry.
 //! - [`group`] expands `%{GLOBAL}`, `%{RESOURCE}` and their relatives.
 //! - [`header`] tells which request headers can become variables, [`proxies`] which of these a
@@ -25,6 +26,7 @@ pub mod group;
 pub mod handler_script;
 pub mod header;
 pub mod import_script;
+pub mod interpreter_options;
 pub mod nearest;
 pub mod permission;
 pub mod proxies;

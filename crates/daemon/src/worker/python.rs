@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use control::{GroupSpec, PreloadScript};
+use control::{GroupSpec, InterpreterSection, PreloadScript};
 use engine_abi::{
     ABI_VERSION, Bytes, Host, LoadedEngine, LogLine, ProcessConfig, RequestHandle, Script,
     ServerInfo, Slice,
@@ -44,6 +44,7 @@ pub(super) fn start(
         .iter()
         .map(|entry| bytes(Some(entry)))
         .collect();
+    let sections: Vec<_> = python.sections.iter().map(section).collect();
     let config = ProcessConfig {
         process_group: Bytes::from(group.name.as_str()),
         python_home: bytes(python.home.as_ref()),
@@ -57,6 +58,9 @@ pub(super) fn start(
         restrict_stdin: python.restrict_stdin,
         restrict_stdout: python.restrict_stdout,
         restrict_signal: python.restrict_signal,
+        switch_interval: python.default_switch_interval.unwrap_or_default(),
+        per_interpreter_gil: python.per_interpreter_gil,
+        sections: Slice::new(&sections),
         case_sensitive: python.case_sensitive,
         server_metrics: python.server_metrics,
         multithread: group.threads != 1,
@@ -80,6 +84,27 @@ pub(super) fn start(
         Ok(())
     } else {
         Err(StartError::Python)
+    }
+}
+
+fn section(section: &InterpreterSection) -> engine_abi::InterpreterSection<'_> {
+    engine_abi::InterpreterSection {
+        application_group: bytes(section.application_group.as_ref()),
+        python_path: bytes(section.python_path.as_ref()),
+        restrict_stdin: section.restrict_stdin.into(),
+        restrict_stdout: section.restrict_stdout.into(),
+        restrict_signal: section.restrict_signal.into(),
+        per_interpreter_gil: section.per_interpreter_gil.into(),
+        switch_interval: section.switch_interval.unwrap_or_default(),
+    }
+}
+
+/// Sets `switch-interval`, if the group has one: for the interpreters that there are once scripts
+/// have been loaded. A failure is in the log.
+pub(super) fn set_switch_interval(engine: LoadedEngine, group: &GroupSpec) {
+    if let Some(seconds) = group.python.switch_interval {
+        // SAFETY: Python was started.
+        unsafe { (engine.functions().set_switch_interval)(seconds) };
     }
 }
 

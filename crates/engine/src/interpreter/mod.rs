@@ -7,10 +7,12 @@
 //! - [`registry`]: finding and creating them, any thread
 //! - [`thread`]: attaching the calling thread, and what a thread keeps for that
 //! - [`gilstate`]: what CPython up to 3.11 needs so that extension modules see the right interpreter
+//! - [`options`]: which options an interpreter is made with
 //! - [`setup`]: what is put into a new interpreter
 
 #[cfg(not(Py_3_12))]
 mod gilstate;
+mod options;
 mod registry;
 mod setup;
 mod thread;
@@ -28,6 +30,7 @@ use crate::script::Scripts;
 use crate::wsgi;
 
 pub(crate) use registry::{CreateError, adopt_main, all, find};
+pub(crate) use setup::set_switch_interval;
 pub(crate) use thread::attached_state;
 
 /// Prepares the threads of the process for extension modules that use the simplified GIL API. To be

@@ -10,10 +10,11 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use engine_abi::Level;
 use pyo3_ffi as ffi;
 
+use super::options::Options;
 use super::{GroupName, Interpreter, State, setup, thread};
 use crate::log;
 use crate::process;
-use crate::python::Detached;
+use crate::python::{Attached, Detached};
 use crate::runtime;
 use crate::script::Scripts;
 
@@ -72,7 +73,7 @@ pub(crate) unsafe fn adopt_main(
     state: *mut ffi::PyThreadState,
 ) -> Result<&'static Interpreter, CreateError> {
     // SAFETY: as the caller says.
-    unsafe { adopt(detached, b"", state) }
+    unsafe { adopt(detached, b"", &Options::of(process::config(), b""), state) }
 }
 
 /// The interpreter with this state, for threads that Python has made.
@@ -92,13 +93,20 @@ fn read() -> RwLockReadGuard<'static, Option<Interpreters>> {
 
 fn create(detached: &mut Detached, group: &[u8]) -> Result<&'static Interpreter, CreateError> {
     let main = main().ok_or(CreateError::NotRunning)?;
-    let text = format!("Creating {} in {}.", GroupName(group), process::config());
+    let process = process::config();
+    let options = Options::of(process, group);
+    let gil = if options.own_gil {
+        ", with a GIL of its own"
+    } else {
+        ""
+    };
+    let text = format!("Creating {} in {process}{gil}.", GroupName(group));
     log::server(detached, Level::Info, 0, &text);
-    let state = new_interpreter(detached, main)?;
+    let state = new_interpreter(detached, main, options.own_gil)?;
     // SAFETY: CPython has made the thread state for this thread, which is detached again. If the
     // interpreter cannot be used, nobody else knows of it.
     unsafe {
-        adopt(detached, group, state)
+        adopt(detached, group, &options, state)
             .inspect_err(|_| thread::end_sub_interpreter(detached, main, state))
     }
 }
@@ -107,20 +115,48 @@ fn create(detached: &mut Detached, group: &[u8]) -> Result<&'static Interpreter,
 fn new_interpreter(
     detached: &mut Detached,
     main: &'static Interpreter,
+    own_gil: bool,
 ) -> Result<*mut ffi::PyThreadState, CreateError> {
     main.attach(detached, |py| {
         let outer = thread::attached_state(py);
-        // SAFETY: the thread is attached. The new interpreter's thread state becomes the current
-        // one, and the outer one is put back; on failure it stays.
-        unsafe {
-            let state = ffi::Py_NewInterpreter();
-            if state.is_null() {
-                return Err(CreateError::Refused);
-            }
-            ffi::PyThreadState_Swap(outer);
-            Ok(state)
+        let state = if own_gil {
+            make_isolated(py)
+        } else {
+            make_shared(py)
+        };
+        if state.is_null() {
+            return Err(CreateError::Refused);
         }
+        // SAFETY: the thread is attached by the new thread state, and goes back to the outer one,
+        // with the GIL of its interpreter.
+        unsafe { ffi::PyThreadState_Swap(outer) };
+        Ok(state)
     })
+}
+
+/// Makes an interpreter that shares the GIL of the process, and attaches the thread to it; null, and
+/// the thread stays where it is, if CPython refuses.
+fn make_shared(_: Attached<'_>) -> *mut ffi::PyThreadState {
+    // SAFETY: the thread is attached.
+    unsafe { ffi::Py_NewInterpreter() }
+}
+
+/// The same for an interpreter with a GIL of its own, isolated as CPython wants it for that: no
+/// `fork` and no `exec`, no daemon threads, and only extension modules that say they can.
+#[cfg(Py_3_12)]
+fn make_isolated(_: Attached<'_>) -> *mut ffi::PyThreadState {
+    let mut state = std::ptr::null_mut();
+    let config = ffi::_PyInterpreterConfig_INIT;
+    // SAFETY: the thread is attached; both pointers are valid during the call, which leaves the
+    // state null if it fails.
+    unsafe { ffi::Py_NewInterpreterFromConfig(&raw mut state, &raw const config) };
+    state
+}
+
+/// Earlier versions have none; see [`Options::own_gil`].
+#[cfg(not(Py_3_12))]
+fn make_isolated(py: Attached<'_>) -> *mut ffi::PyThreadState {
+    make_shared(py)
 }
 
 /// Sets an interpreter up and enters it into the registry.
@@ -131,12 +167,14 @@ fn new_interpreter(
 unsafe fn adopt(
     detached: &mut Detached,
     group: &[u8],
+    options: &Options<'_>,
     state: *mut ffi::PyThreadState,
 ) -> Result<&'static Interpreter, CreateError> {
     // SAFETY: as the caller says.
     let contents = unsafe {
         thread::attach_state(detached, state, |py| {
-            setup::furnish(py, group).map_err(|raised| CreateError::Setup(raised.summary()))
+            setup::furnish(py, group, options)
+                .map_err(|raised| CreateError::Setup(raised.summary()))
         })
     }?;
     // SAFETY: a thread state belongs to an interpreter as long as it exists.

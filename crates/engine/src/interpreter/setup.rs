@@ -2,7 +2,8 @@
 
 use engine_abi::Level;
 
-use super::{Contents, Names};
+use super::options::Options;
+use super::{Contents, GroupName, Names};
 use crate::hook;
 use crate::log::{self, Streams};
 use crate::modules::{self, Modules};
@@ -11,9 +12,16 @@ use crate::python::{Attached, Object, Owned, Result};
 use crate::wsgi;
 
 /// Sets the interpreter of an application group up.
-pub(super) fn furnish<'py>(py: Attached<'py>, group: &[u8]) -> Result<'py, Contents> {
+pub(super) fn furnish<'py>(
+    py: Attached<'py>,
+    group: &[u8],
+    options: &Options<'_>,
+) -> Result<'py, Contents> {
     let process = process::config();
-    extend_path(py, &process.python_path)?;
+    take_turns(py, group, options)?;
+    for directories in &options.path {
+        extend_path(py, directories)?;
+    }
     if group.is_empty() {
         // Sub-interpreters find it in the environment of the process.
         set_egg_cache(py, &process.python_eggs)?;
@@ -24,8 +32,8 @@ pub(super) fn furnish<'py>(py: Attached<'py>, group: &[u8]) -> Result<'py, Conte
     let modules = Modules::create(py, group)?;
     let module = modules.mod_wsgi(py);
     let log = Streams::create(module)?;
-    replace_streams(module, &log)?;
-    if process.restrict_signal {
+    replace_streams(module, &log, options)?;
+    if options.restrict_signal {
         modules::intercept_signals(module)?;
     }
     Ok(Contents {
@@ -37,17 +45,47 @@ pub(super) fn furnish<'py>(py: Attached<'py>, group: &[u8]) -> Result<'py, Conte
     })
 }
 
-fn replace_streams<'py>(module: &Object<'py>, log: &Streams) -> Result<'py, ()> {
-    let (py, process) = (module.py(), process::config());
+/// Sets how often the threads of the interpreter take turns: those of all interpreters that share
+/// its GIL, so what was said of one of these alone is left out.
+fn take_turns<'py>(py: Attached<'py>, group: &[u8], options: &Options<'_>) -> Result<'py, ()> {
+    let Some(interval) = options.switch_interval else {
+        return Ok(());
+    };
+    let shares = !options.own_gil && !group.is_empty();
+    if interval.is_for_group && shares {
+        let (seconds, name) = (interval.seconds, GroupName(group));
+        let text = format!(
+            "Skipping per-interpreter switch interval {seconds} seconds for {name}: it would be that of all interpreters that share its GIL. WSGIPerInterpreterGIL gives it one of its own, from Python 3.12 on."
+        );
+        log::notice(py, Level::Warn, 199, &text);
+        return Ok(());
+    }
+    set_switch_interval(py, interval.seconds)
+}
+
+/// `sys.setswitchinterval`
+pub(crate) fn set_switch_interval(py: Attached<'_>, seconds: f64) -> Result<'_, ()> {
+    let seconds = py.float(seconds)?;
+    let sys = py.import(c"sys")?;
+    sys.call_method_named(c"setswitchinterval", [&*seconds])
+        .map(drop)
+}
+
+fn replace_streams<'py>(
+    module: &Object<'py>,
+    log: &Streams,
+    options: &Options<'_>,
+) -> Result<'py, ()> {
+    let py = module.py();
     let sys = py.import(c"sys")?;
     sys.set_attribute(c"stderr", &*log.process_stream(py, "<stderr>")?)?;
-    let stdout = if process.restrict_stdout {
+    let stdout = if options.restrict_stdout {
         modules::restrict(module, "sys.stdout")?
     } else {
         log.process_stream(py, "<stdout>")?
     };
     sys.set_attribute(c"stdout", &stdout)?;
-    if process.restrict_stdin {
+    if options.restrict_stdin {
         sys.set_attribute(c"stdin", &*modules::restrict(module, "sys.stdin")?)?;
     }
     Ok(())

@@ -120,37 +120,34 @@ pub(super) unsafe fn end_sub_interpreter(
     state: *mut ffi::PyThreadState,
 ) {
     main.attach(detached, |py| {
-        // SAFETY: a thread state belongs to an interpreter as long as it exists.
-        let mut others = states_of(
-            py,
-            State(unsafe { ffi::PyThreadState_GetInterpreter(state) }),
-        );
-        others.retain(|other| *other != state);
-        if others.iter().any(is_stranger) {
-            return;
-        }
         let outer = attached_state(py);
         #[cfg(not(Py_3_12))]
         let _binding = gilstate::Binding::follow(state);
-        // SAFETY: the thread is attached, and goes over to its state in the other interpreter and
-        // back. The other states there are idle, made by `make_state`, and their threads will not
-        // use them again; CPython wants the last state to be the only one.
+        // SAFETY: the thread is attached, and goes over to its state in the other interpreter, with
+        // the GIL there, and back. A thread state belongs to an interpreter as long as it exists.
+        // Unless a stranger's is among them, the other states there are idle, made by `make_state`,
+        // and their threads will not use them again; CPython wants the last state to be the only one.
         unsafe {
             ffi::PyThreadState_Swap(state);
-            for other in others {
-                ffi::PyThreadState_Clear(other);
-                ffi::PyThreadState_Delete(other);
+            let interpreter = State(ffi::PyThreadState_GetInterpreter(state));
+            let mut others = states_of(Attached::assume(), interpreter);
+            others.retain(|other| *other != state);
+            if !others.iter().any(is_stranger) {
+                for other in others {
+                    ffi::PyThreadState_Clear(other);
+                    ffi::PyThreadState_Delete(other);
+                }
+                ffi::Py_EndInterpreter(state);
             }
-            ffi::Py_EndInterpreter(state);
             ffi::PyThreadState_Swap(outer);
         }
     });
 }
 
-/// The thread states of an interpreter.
+/// The thread states of the interpreter that the thread is attached to.
 fn states_of(_: Attached<'_>, interpreter: State) -> Vec<*mut ffi::PyThreadState> {
-    // SAFETY: the interpreter exists; the GIL, which all interpreters share, keeps the list as it is
-    // but for states that are being made without it, of which there are none when this is asked.
+    // SAFETY: the interpreter exists; its GIL keeps the list as it is but for states that are being
+    // made without it, of which there are none when this is asked.
     let mut next = unsafe { ffi::PyInterpreterState_ThreadHead(interpreter.0) };
     let mut states = Vec::new();
     while !next.is_null() {
