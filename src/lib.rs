@@ -31,6 +31,7 @@ mod lifecycle;
 mod log;
 mod remote;
 mod response;
+mod scoreboard;
 mod slow;
 mod supervise;
 mod trusted_proxy;

@@ -3,16 +3,20 @@
 //! Called from the thread that has the request, or from one the application made; of one request
 //! never from two at a time. No GIL is held, so anything here may block.
 
-use std::ffi::{CString, c_int};
+use std::ffi::{CString, c_int, c_void};
 use std::slice;
 
-use engine_abi::{ABI_VERSION, Host, LogLine, Part, ReadError, RequestHandle, Sent};
+use engine_abi::{
+    ABI_VERSION, Host, LogLine, Part, ReadError, RequestHandle, Sent, TakeScoreboard,
+};
 use httpd::log::Origin;
+use httpd::scoreboard::Scoreboard;
 use httpd::{InputError, Level, Log, panic, process};
 
 use super::{InFlight, response};
 use crate::Wsgi;
 use crate::log::Id;
+use crate::scoreboard;
 
 /// The table that the engine gets.
 pub(super) static HOST: Host = Host {
@@ -21,6 +25,7 @@ pub(super) static HOST: Host = Host {
     log_level,
     read_body,
     send,
+    scoreboard: lend_scoreboard,
 };
 
 /// The request a handle stands for.
@@ -130,4 +135,13 @@ unsafe extern "C" fn send(handle: RequestHandle, part: *const Part<'_>) -> Sent 
             None => Sent::GONE,
         }
     })
+}
+
+unsafe extern "C" fn lend_scoreboard(take: TakeScoreboard, taker: *mut c_void) {
+    panic::guard((), || {
+        if let Some(read) = Scoreboard::read() {
+            // SAFETY: the engine has given the two together, and what is lent lives for the call.
+            scoreboard::lend(&read, |lent| unsafe { take(taker, lent) });
+        }
+    });
 }

@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 use serde_json::{Value, json};
-use testkit::{Httpd, Request, ours};
+use testkit::{Httpd, Request, Site, ours};
 
 use crate::wsgi_site::Mode;
 
@@ -310,4 +310,107 @@ fn process_metrics_are_since_the_start(#[values(Mode::Embedded, Mode::Daemon)] m
         .map(|thread| number(thread, "request_count"))
         .sum();
     assert_eq!(begun, 3.0, "{metrics:#}");
+}
+
+/// A site whose applications may see what httpd's processes do.
+fn open_site(mode: Mode) -> Site {
+    let site = match mode {
+        Mode::Embedded => mode.site().config("WSGIServerMetrics On"),
+        Mode::Daemon => Site::new().config(
+            "WSGISocketPrefix ${ROOT}/logs/wsgi
+             WSGIDaemonProcess open server-metrics=On
+             WSGIScriptAlias / ${WSGI}/ process-group=open",
+        ),
+    };
+    site.module("status")
+        .config("ExtendedStatus On")
+        .script("measured.wsgi", MEASURED)
+}
+
+#[rstest]
+fn what_the_server_does_is_told_where_that_is_allowed(#[values(Mode::Embedded)] mode: Mode) {
+    let server = open_site(mode).start();
+    let before = told(&server, "server_metrics");
+    let metrics = told(&server, "server_metrics");
+    assert_eq!(
+        kinds(&metrics),
+        [
+            ("current_time", "float"),
+            ("processes", "list"),
+            ("restart_time", "float"),
+            ("running_generation", "int"),
+            ("running_time", "int"),
+            ("server_limit", "int"),
+            ("thread_limit", "int"),
+        ]
+    );
+    assert!(number(&metrics, "current_time") >= number(&metrics, "restart_time"));
+    assert_eq!(metrics["running_generation"], 0, "{metrics:#}");
+    let processes = metrics["processes"].as_array().expect("a list");
+    assert_eq!(json!(processes.len()), metrics["server_limit"]);
+    let process = &processes[0];
+    assert_eq!(
+        kinds(process),
+        [
+            ("generation", "int"),
+            ("pid", "int"),
+            ("process_num", "int"),
+            ("quiescing", "bool"),
+            ("workers", "list"),
+        ]
+    );
+    let pids: Vec<_> = server
+        .children()
+        .iter()
+        .map(|child| json!(child.pid))
+        .collect();
+    assert!(pids.contains(&process["pid"]), "{pids:?}: {metrics:#}");
+    let workers = process["workers"].as_array().expect("a list");
+    assert_eq!(json!(workers.len()), metrics["thread_limit"]);
+    check_workers(workers);
+    let served = |metrics: &Value| -> f64 {
+        let workers = metrics["processes"][0]["workers"]
+            .as_array()
+            .expect("a list");
+        workers
+            .iter()
+            .map(|worker| number(worker, "access_count"))
+            .sum()
+    };
+    assert_eq!(served(&before), 0.0, "{before:#}");
+    assert!(served(&metrics) <= 1.0, "{metrics:#}");
+}
+
+fn check_workers(workers: &[Value]) {
+    let request = format!("GET {URL}?server_metrics HTTP/1.1");
+    let asking = workers.iter().find(|worker| worker["status"] == "W");
+    let asking = asking.expect("a thread that serves the request");
+    assert_eq!(
+        kinds(asking),
+        [
+            ("access_count", "int"),
+            ("bytes_served", "int"),
+            ("client", "str"),
+            ("generation", "int"),
+            ("last_used", "float"),
+            ("request", "str"),
+            ("start_time", "float"),
+            ("status", "str"),
+            ("stop_time", "float"),
+            ("thread_num", "int"),
+            ("vhost", "str"),
+        ]
+    );
+    assert_eq!(asking["client"], "127.0.0.1");
+    assert_eq!(asking["request"], request);
+    assert!(number(asking, "start_time") > 1.6e9, "{asking:#}");
+    let idle = workers.iter().filter(|worker| worker["status"] == "_");
+    assert!(idle.count() > 0, "{workers:#?}");
+    let dead = workers.iter().filter(|worker| worker["status"] == ".");
+    assert!(dead.count() > 0, "{workers:#?}");
+}
+
+#[rstest]
+fn what_the_server_does_is_a_secret_by_default(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) {
+    assert_eq!(told(&server(mode), "server_metrics"), Value::Null);
 }

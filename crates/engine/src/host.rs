@@ -3,14 +3,14 @@
 //! Every call takes a [`Detached`]: the host may block, so it is never called by a thread that holds
 //! a GIL. What the engine's two tables and their rules are is written in the `engine-abi` crate.
 
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use engine_abi::{Host, LogLine, Part, ReadError, RequestHandle, Sent};
+use engine_abi::{Host, LogLine, Part, ReadError, RequestHandle, Scoreboard, Sent, TakeScoreboard};
 
 use crate::log::Unfinished;
-use crate::python::Detached;
+use crate::python::{Detached, catch};
 use crate::traffic::Traffic;
 
 static HOST: OnceLock<&'static Host> = OnceLock::new();
@@ -28,6 +28,43 @@ pub(crate) fn log(_: &Detached, line: &LogLine<'_>) {
 /// The most verbose level that the server's log takes.
 pub(crate) fn log_level(_: &Detached) -> c_int {
     ask_level(std::ptr::null_mut())
+}
+
+/// What `read` makes of httpd's scoreboard; `None` if there is none to read.
+pub(crate) fn scoreboard<R>(_: &Detached, read: impl FnOnce(&Scoreboard<'_>) -> R) -> Option<R> {
+    let mut reader = Reader {
+        read: Some(read),
+        result: None,
+    };
+    if let Some(host) = HOST.get() {
+        let take = take_for(&reader);
+        // SAFETY: the host calls `take`, which is made for this reader, before it returns, or never.
+        unsafe { (host.scoreboard)(take, (&raw mut reader).cast()) };
+    }
+    reader.result
+}
+
+/// Somebody who wants to read the scoreboard, once.
+struct Reader<F, R> {
+    read: Option<F>,
+    result: Option<R>,
+}
+
+/// The function that lends the scoreboard to a reader of this type.
+fn take_for<F: FnOnce(&Scoreboard<'_>) -> R, R>(_: &Reader<F, R>) -> TakeScoreboard {
+    unsafe extern "C" fn take<F: FnOnce(&Scoreboard<'_>) -> R, R>(
+        taker: *mut c_void,
+        scoreboard: *const Scoreboard<'_>,
+    ) {
+        // SAFETY: `taker` is the reader of this type that was given with this function; nobody else
+        // uses it meanwhile. The scoreboard lives until we return.
+        let (reader, scoreboard) = unsafe { (&mut *taker.cast::<Reader<F, R>>(), &*scoreboard) };
+        if let Some(read) = reader.read.take() {
+            // After a panic there is no result.
+            reader.result = catch(|| read(scoreboard)).ok();
+        }
+    }
+    take::<F, R>
 }
 
 /// A request and its response, as the host knows them.

@@ -41,7 +41,6 @@ pub(crate) struct Process {
     pub(crate) per_interpreter_gil: bool,
     pub(crate) sections: Vec<Section>,
     pub(crate) case_sensitive: bool,
-    #[expect(dead_code, reason = "for mod_wsgi.server_metrics(), which is to come")]
     pub(crate) server_metrics: bool,
     pub(crate) multithread: bool,
     pub(crate) multiprocess: bool,

@@ -8,7 +8,8 @@
 //! - [`pool`], [`table`], [`text`]: the memory and strings everything is made of.
 //! - [`request`], [`server`], [`connection`]: the three records a hook gets or reaches.
 //! - [`brigade`], [`input`]: the response going out, the body coming in.
-//! - [`log`], [`mod@panic`], [`status`], [`regex`], [`process`], [`child_user`]: what the others need.
+//! - [`log`], [`mod@panic`], [`status`], [`regex`], [`process`], [`child_user`], [`scoreboard`]: what the others
+//!   need.
 //!
 //! # How it is safe
 //!
@@ -36,6 +37,7 @@ pub mod pool;
 pub mod process;
 pub mod regex;
 pub mod request;
+pub mod scoreboard;
 pub mod server;
 pub mod status;
 pub mod table;

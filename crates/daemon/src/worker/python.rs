@@ -1,6 +1,6 @@
 //! Starting and ending Python through the engine, and the engine's way to the log.
 
-use std::ffi::{OsString, c_int};
+use std::ffi::{OsString, c_int, c_void};
 use std::os::unix::ffi::OsStrExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use control::{GroupSpec, InterpreterSection, PreloadScript};
 use engine_abi::{
     ABI_VERSION, Bytes, Host, LoadedEngine, LogLine, ProcessConfig, RequestHandle, Script,
-    ServerInfo, Slice,
+    ServerInfo, Slice, TakeScoreboard,
 };
 
 use super::StartError;
@@ -27,6 +27,7 @@ static HOST: Host = Host {
     log_level,
     read_body: exchange::read_body,
     send: exchange::send,
+    scoreboard,
 };
 
 /// Starts Python as the group describes it.
@@ -168,6 +169,9 @@ unsafe extern "C" fn log(request: RequestHandle, line: *const LogLine<'_>) {
         }
     }));
 }
+
+/// A worker does not see the scoreboard of httpd.
+unsafe extern "C" fn scoreboard(_: TakeScoreboard, _: *mut c_void) {}
 
 unsafe extern "C" fn log_level(request: RequestHandle) -> c_int {
     if request.is_null() {

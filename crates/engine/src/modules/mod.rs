@@ -8,6 +8,7 @@ mod log_handler;
 mod metrics;
 mod requests;
 mod restricted;
+mod server_metrics;
 mod signals;
 mod timeout;
 
@@ -49,6 +50,7 @@ impl Modules {
         let request_timeout = timeout::define(&module)?;
         log_handler::define(&module)?;
         metrics::define(&module)?;
+        server_metrics::define(&module)?;
         install(&module, c"mod_wsgi")?;
         apache::create(py)?;
         Ok(Self {

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use engine_abi::{
     ABI_VERSION, Bytes, Engine, Host, Level, LogLine, Outcome, Pair, Part, ProcessConfig,
-    ReadError, Request, RequestHandle, Script, Sent, ServerInfo, Slice,
+    ReadError, Request, RequestHandle, Script, Sent, ServerInfo, Slice, TakeScoreboard,
 };
 
 /// The answer of the application in `source`, a Python script, to a simple `GET` request.
@@ -351,6 +351,7 @@ static HOST: Host = Host {
     log_level,
     read_body,
     send,
+    scoreboard,
 };
 
 const CONFIG: ProcessConfig<'static> = ProcessConfig {
@@ -419,6 +420,8 @@ unsafe extern "C" fn log(request: RequestHandle, line: *const LogLine<'_>) {
 unsafe extern "C" fn log_level(_: RequestHandle) -> c_int {
     6
 }
+
+unsafe extern "C" fn scoreboard(_: TakeScoreboard, _: *mut c_void) {}
 
 unsafe extern "C" fn read_body(request: RequestHandle, buffer: *mut u8, len: usize) -> isize {
     // SAFETY: the engine reads during the request only.
