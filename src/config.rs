@@ -18,6 +18,7 @@ mod daemon;
 pub(crate) mod directory;
 mod groups;
 mod handler;
+mod hook;
 pub(crate) mod interpreters;
 mod preload;
 pub(crate) mod removed;
@@ -30,8 +31,9 @@ pub(crate) use checks::check;
 pub(crate) use daemon::{DaemonDefinition, ScriptOwner, daemons};
 pub(crate) use directory::DirConfig;
 pub(crate) use handler::HandlerScript;
+pub(crate) use hook::HookScript;
 pub(crate) use preload::Preload;
-pub(crate) use request::RequestConfig;
+pub(crate) use request::{Destination, RequestConfig};
 pub(crate) use server::{ProcessWide, ServerConfig, preloads};
 
 use std::ffi::CString;

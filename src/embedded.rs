@@ -1,13 +1,16 @@
 //! Embedded mode: an application runs in this child of httpd, on the thread that has its request.
 //!
 //! [`python`] starts and ends Python in the child; [`host`] is what the engine calls back to;
-//! [`response`] sends what the application answers. This file is the way of one request.
+//! [`response`] sends what the application answers; [`call`] has hook scripts decide about a
+//! request. This file is the way of one request.
 
+mod call;
 mod host;
 mod python;
 mod response;
 
 use std::cell::{Cell, RefCell};
+use std::ffi::c_void;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use engine_abi::{self as abi, Bytes, Outcome, Slice};
@@ -18,6 +21,7 @@ use crate::Wsgi;
 use crate::config::RequestConfig;
 use crate::environ::Environ;
 
+pub(crate) use call::{NotCalled, call};
 pub(crate) use python::child_init;
 
 /// A request that an application is working on: what a request handle points to.
@@ -67,7 +71,7 @@ pub(crate) fn serve<'r>(
         daemon_start: 0,
         daemon_connects: 0,
         daemon_restarts: 0,
-        request_rec: std::ptr::null_mut(),
+        request_rec: request_rec(request),
     };
     let handle = (&raw const in_flight).cast_mut().cast();
     let outcome = python::while_serving(|| {
@@ -84,6 +88,14 @@ fn mtime(request: Request<'_>, config: &RequestConfig<'_>) -> i64 {
     match request.file_mtime() {
         Some(mtime) if config.handler_script.is_empty() => mtime,
         _ => -1,
+    }
+}
+
+/// The `request_rec` that Python may have; null unless `WSGIPassApacheRequest` is on.
+fn request_rec(request: Request<'_>) -> *mut c_void {
+    match request.config::<Wsgi>().pass_apache_request {
+        Some(true) => request.as_ptr().cast(),
+        _ => std::ptr::null_mut(),
     }
 }
 

@@ -74,21 +74,60 @@ fn collapse<'r>(request: Request<'r>, path: &'r CStr, end: usize) -> &'r CStr {
     }
 }
 
-/// Builds the environ of a request.
-pub(crate) fn build<'r>(
+/// The variables of a request, before it is certain where it goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Variables<'r> {
     request: Request<'r>,
-    config: &RequestConfig<'r>,
-    mount: &Mount<'r>,
-) -> Environ<'r> {
-    drop_ambiguous_headers(request);
-    request.add_common_vars();
-    let env = request.subprocess_env();
-    set_cgi(request, env, config, mount);
-    set_authorization(request, env, config);
-    let scheme = trusted_proxy::apply(request, config);
-    Environ {
-        https: is_https(request, env, scheme),
-        pairs: pairs(request, env, own_variables(request, config, mount)),
+    mount: Mount<'r>,
+    https: bool,
+}
+
+impl<'r> Variables<'r> {
+    /// Makes them.
+    pub(crate) fn make(request: Request<'r>, config: &RequestConfig<'r>, mount: Mount<'r>) -> Self {
+        drop_ambiguous_headers(request);
+        request.add_common_vars();
+        let env = request.subprocess_env();
+        set_cgi(request, env, config, &mount);
+        set_authorization(request, env, config);
+        let scheme = trusted_proxy::apply(request, config);
+        Self {
+            request,
+            mount,
+            https: is_https(request, env, scheme),
+        }
+    }
+
+    /// The environ for an application.
+    pub(crate) fn for_application(&self, config: &RequestConfig<'r>) -> Environ<'r> {
+        let own = own_variables(self.request, config, &self.mount);
+        Environ {
+            https: self.https,
+            pairs: pairs(self.request, own, is_withheld),
+        }
+    }
+
+    /// The environ for a script that says where the request goes, and itself runs in
+    /// `application_group`.
+    pub(crate) fn for_dispatch(
+        &self,
+        config: &RequestConfig<'r>,
+        application_group: &'r CStr,
+    ) -> &'r [Pair<'r>] {
+        let own = own_variables(self.request, config, &self.mount)
+            .filter_map(|(name, value)| match name.to_bytes() {
+                b"mod_wsgi.callable_object" => None,
+                b"mod_wsgi.process_group" => Some((name, Some(c""))),
+                b"mod_wsgi.application_group" => Some((name, Some(application_group))),
+                _ => Some((name, value)),
+            })
+            .chain(transport_variables(self.request, config));
+        pairs(self.request, own, is_withheld_from_dispatch)
+    }
+
+    /// Where the application is in the URL space.
+    pub(crate) fn mount(&self) -> &Mount<'r> {
+        &self.mount
     }
 }
 
@@ -129,7 +168,7 @@ fn method(request: Request<'_>, map_head: MapHead) -> &CStr {
 }
 
 /// The URL as it stands in the request line; with `CGIVar REQUEST_URI current-uri`, as it is now.
-fn request_uri(request: Request<'_>) -> &CStr {
+pub(crate) fn request_uri(request: Request<'_>) -> &CStr {
     if request.cgi_var_rule(c"REQUEST_URI") == Some(c"current-uri") {
         return request.uri();
     }
@@ -176,6 +215,31 @@ fn own_variables<'r>(
     .into_iter()
 }
 
+/// What an application need not know, but may help to say where it is to run.
+fn transport_variables<'r>(
+    request: Request<'r>,
+    config: &RequestConfig<'r>,
+) -> impl Iterator<Item = (&'static CStr, Option<&'r CStr>)> {
+    let switch = |on| Some(if on { c"1" } else { c"0" });
+    let start = u64::try_from(request.time()).unwrap_or_default();
+    [
+        (c"mod_wsgi.x-enable_sendfile", switch(config.sendfile)),
+        (
+            c"mod_wsgi.x-ignore_activity",
+            switch(config.ignore_activity),
+        ),
+        (
+            c"mod_wsgi.x-request_start_us",
+            Some(request.pool().decimal(start)),
+        ),
+        (
+            c"mod_wsgi.x-script_reloading",
+            switch(config.script_reloading),
+        ),
+    ]
+    .into_iter()
+}
+
 /// The number of this child, in digits.
 fn server_pid() -> &'static CStr {
     static PID: OnceLock<std::ffi::CString> = OnceLock::new();
@@ -196,13 +260,14 @@ fn says_https(env: Table<'_>) -> bool {
     value == b"1" || value.eq_ignore_ascii_case(b"on")
 }
 
-/// What the application gets: of the variables those that are for it, then those that are `own`.
+/// Of a request's variables those that are not withheld, then those that are `own`.
 fn pairs<'r>(
     request: Request<'r>,
-    env: Table<'r>,
-    own: impl ExactSizeIterator<Item = (&'static CStr, Option<&'r CStr>)>,
+    own: impl Iterator<Item = (&'static CStr, Option<&'r CStr>)>,
+    is_withheld: fn(&[u8]) -> bool,
 ) -> &'r [Pair<'r>] {
-    let capacity = env.len() + own.len();
+    let env = request.subprocess_env();
+    let capacity = env.len() + own.size_hint().1.unwrap_or_default();
     let variables = env
         .iter()
         .filter(|(name, _)| !is_withheld(name.to_bytes()))
@@ -213,7 +278,8 @@ fn pairs<'r>(
     request.pool().collect(capacity, variables.chain(own))
 }
 
-fn pair<'r>(name: &'r CStr, value: Option<&'r CStr>) -> Pair<'r> {
+/// A name and its value, as the engine takes them.
+pub(crate) fn pair<'r>(name: &'r CStr, value: Option<&'r CStr>) -> Pair<'r> {
     Pair {
         name: Bytes::new(name.to_bytes()),
         value: Bytes::from(value.map(CStr::to_bytes)),
@@ -229,4 +295,9 @@ fn is_withheld(name: &[u8]) -> bool {
         b"HTTPS" | b"HTTP_PROXY" => true,
         name => name.starts_with(b"mod_wsgi.x-"),
     }
+}
+
+/// The same for a script that says where the request goes: it sees what is for transport, too.
+fn is_withheld_from_dispatch(name: &[u8]) -> bool {
+    is_withheld(name) && name != b"HTTPS" && !name.starts_with(b"mod_wsgi.x-")
 }

@@ -14,7 +14,8 @@ use crate::Wsgi;
 use crate::alias;
 use crate::config::{HandlerScript, RequestConfig};
 use crate::embedded;
-use crate::environ::{self, Mount};
+use crate::environ::{Mount, Variables};
+use crate::hook::dispatch::dispatch;
 use crate::log::{self, Id};
 use crate::remote;
 use crate::slow;
@@ -96,8 +97,10 @@ fn serve<'r>(request: Request<'r>, target: Target<'r>) -> Result<Status, Refusal
     let config = RequestConfig::resolve(request, target, mount.application.to_bytes());
     check_path_info(request)?;
     let content_length = check_body(request, &config)?;
+    let variables = Variables::make(request, &config, mount);
+    let config = dispatch(request, config, &variables)?;
     check_process_group(&config)?;
-    let environ = environ::build(request, &config, &mount);
+    let environ = variables.for_application(&config);
     if !config.process_group.is_empty() {
         return remote::serve(request, &config, &environ, content_length);
     }

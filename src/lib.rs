@@ -10,8 +10,11 @@
 //!    run with. Mistakes are looked for.
 //! 3. [`lifecycle::child_init`]: a child starts. Scripts that are to be preloaded are.
 //! 4. [`alias::translate_name`]: a request has come; is its URL one of a `WSGIScriptAlias`?
-//! 5. [`handler::handler`]: it was mapped to a script, so it is to be answered. It is checked,
-//!    its environ is built ([`environ`], [`trusted_proxy`]), and it is given to the engine
+//! 5. [`hook::access::check_access`], and the providers of [`hook::user`] and [`hook::group`]: may it
+//!    enter?
+//! 6. [`handler::handler`]: it was mapped to a script, so it is to be answered. It is checked,
+//!    its environ is built ([`environ`], [`trusted_proxy`]), a script may say where it goes
+//!    ([`hook::dispatch`]), and it is given to the engine
 //!    ([`embedded`]), which runs the application and sends the response back through httpd.
 //!
 //! There is no Python here. All of it is in the engine, a library of its own that is loaded only in
@@ -27,6 +30,7 @@ mod embedded;
 mod engines;
 mod environ;
 mod handler;
+mod hook;
 mod lifecycle;
 mod log;
 mod remote;
@@ -37,7 +41,7 @@ mod supervise;
 mod trusted_proxy;
 
 use config::{accepted, directory, interpreters, removed, server};
-use httpd::Allowed::{FileInfo, NotHtaccess};
+use httpd::Allowed::{AuthConfig, FileInfo, NotHtaccess};
 use httpd::Args::{Line, One};
 use httpd::{Directive, Directives, Hooks, Module, Order, Record};
 
@@ -51,7 +55,7 @@ pub(crate) static wsgi_module: Record<Wsgi> = Record::new(c"mod_wsgi.c", &DIRECT
 
 /// Every directive: its name, where it may stand, what it takes, who reads it, what it is for.
 #[rustfmt::skip]
-static DIRECTIVES: Directives<Wsgi, 43> = Directives::new([
+static DIRECTIVES: Directives<Wsgi, 49> = Directives::new([
     // Which URLs are whose.
     Directive::server(c"WSGIScriptAlias", Line, server::script_alias,
         c"a URL path, and the script or directory of scripts it maps to, then options"),
@@ -70,6 +74,18 @@ static DIRECTIVES: Directives<Wsgi, 43> = Directives::new([
         c"the names of the process groups that may be used"),
     Directive::directory(c"WSGIApplicationGroup", NotHtaccess, One, directory::application_group,
         c"a name, or %{GLOBAL}, %{RESOURCE}, %{SERVER}, %{HOST} or %{ENV:name}"),
+    Directive::directory(c"WSGIDispatchScript", NotHtaccess, Line, directory::dispatch_script,
+        c"a script that says where a request goes, then perhaps application-group="),
+    // Who may enter.
+    Directive::directory(c"WSGIAccessScript", AuthConfig, Line, directory::access_script,
+        c"a script that says who may enter by host, then perhaps application-group="),
+    Directive::directory(c"WSGIAuthUserScript", AuthConfig, Line, directory::auth_user_script,
+        c"a script that knows users' passwords, then perhaps application-group="),
+    Directive::directory(c"WSGIAuthGroupScript", AuthConfig, Line, directory::auth_group_script,
+        c"a script that knows users' groups, then perhaps application-group="),
+    Directive::directory(c"WSGIGroupAuthoritative", AuthConfig, One,
+        accepted::group_authoritative,
+        c"On or Off: accepted, without effect"),
     // What applies to a request.
     Directive::directory(c"WSGICallableObject", FileInfo, One, directory::callable_object,
         c"the name of the application in the script"),
@@ -87,6 +103,9 @@ static DIRECTIVES: Directives<Wsgi, 43> = Directives::new([
         c"On or Off: whether requests do not count for inactivity-timeout"),
     Directive::directory(c"WSGIEnableSendfile", FileInfo, One, directory::enable_sendfile,
         c"On or Off: whether the kernel may send files of wsgi.file_wrapper"),
+    Directive::directory(c"WSGIPassApacheRequest", NotHtaccess, One,
+        directory::pass_apache_request,
+        c"On or Off: whether applications in httpd's processes get the request_rec"),
     Directive::directory(c"WSGITrustedProxies", FileInfo, Line, directory::trusted_proxies,
         c"the addresses and networks of the proxies whose headers are believed"),
     Directive::directory(c"WSGITrustedProxyHeaders", FileInfo, Line,
@@ -169,6 +188,17 @@ unsafe impl Module for Wsgi {
             .after(&[c"mod_alias.c"])
             .before(&[c"mod_userdir.c", c"mod_vhost_alias.c"]);
         hooks.translate_name(alias::translate_name, after_alias);
+        // It may look at what mod_ssl has found out, and is asked before addresses are.
+        let after_ssl = Order::MIDDLE
+            .after(&[c"mod_ssl.c"])
+            .before(&[c"mod_authz_host.c"]);
+        hooks.check_access(hook::access::check_access, after_ssl);
+        hooks.authn_provider(
+            hook::user::PROVIDER,
+            hook::user::check_password,
+            hook::user::realm_hash,
+        );
+        hooks.authz_provider(hook::group::PROVIDER, hook::group::check_authorization);
         hooks.handler(handler::handler, Order::MIDDLE);
     }
 }

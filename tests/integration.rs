@@ -3,12 +3,20 @@
 
 #![expect(clippy::expect_used, reason = "a test reports by panicking")]
 
+#[path = "integration/access.rs"]
+mod access; // WSGIAccessScript
 #[path = "integration/alias.rs"]
 mod alias; // which URL is which script
 #[path = "integration/alias_match.rs"]
 mod alias_match; // which URL is which script, by regular expression
 #[path = "integration/apps.rs"]
 mod apps; // small applications that several topics use
+#[path = "integration/auth_basic.rs"]
+mod auth_basic; // WSGIAuthUserScript, AuthType Basic
+#[path = "integration/auth_digest.rs"]
+mod auth_digest; // WSGIAuthUserScript, AuthType Digest
+#[path = "integration/auth_group.rs"]
+mod auth_group; // WSGIAuthGroupScript
 #[path = "integration/body.rs"]
 mod body; // request bodies on their way
 #[path = "integration/callables.rs"]
@@ -41,6 +49,8 @@ mod daemon_sockets; // the sockets of process groups
 mod daemon_timeouts; // requests that take too long
 #[path = "integration/directives.rs"]
 mod directives; // where directives may stand and how they merge
+#[path = "integration/dispatch.rs"]
+mod dispatch; // WSGIDispatchScript
 #[path = "integration/documented.rs"]
 mod documented; // docs/directives.md says what the module knows
 #[path = "integration/environ.rs"]
@@ -69,6 +79,8 @@ mod handler_script; // handlers that scripts implement
 mod head; // HEAD, and the statuses without a body
 #[path = "integration/headers.rs"]
 mod headers; // request headers in the environ
+#[path = "integration/hook_site.rs"]
+mod hook_site; // the stage of the tests of hook scripts
 #[path = "integration/http2.rs"]
 mod http2; // HTTP/2
 #[path = "integration/identity.rs"]
@@ -103,6 +115,8 @@ mod project; // which crate may depend on which, and that differences are docume
 mod proxies; // what a trusted proxy may say
 #[path = "integration/python_settings.rs"]
 mod python_settings; // Python's home, path, flags, streams and signals
+#[path = "integration/request_rec.rs"]
+mod request_rec; // WSGIPassApacheRequest
 #[path = "integration/response_head.rs"]
 mod response_head; // the status and headers a client gets
 #[path = "integration/script_handlers.rs"]

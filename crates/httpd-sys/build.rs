@@ -109,12 +109,15 @@ fn builder(flags: &[String], target: RustTarget) -> bindgen::Builder {
         .rust_target(target)
         .rust_edition(bindgen::RustEdition::Edition2024)
         .allowlist_function("(ap|apr|unixd)_.*")
-        .allowlist_type("(ap|apr|unixd)_.*|.*_rec|module|cmd_.*")
-        .allowlist_var("(ap|apr|AP|APR|APLOG|HTTP|M|MODULE_MAGIC|OPT|OR|REQUEST)_.*")
+        .allowlist_type("(ap|apr|unixd|authn|authz)_.*|.*_rec|module|cmd_.*")
+        .allowlist_var(
+            "(ap|apr|AP|APR|APLOG|AUTHN|AUTHZ|HTTP|M|MODULE_MAGIC|OPT|OR|REMOTE|REQUEST|SATISFY)_.*",
+        )
         .allowlist_var("OK|DECLINED|DONE|RSRC_CONF|ACCESS_CONF|EXEC_ON_READ|GLOBAL_ONLY")
         .default_macro_constant_type(bindgen::MacroTypeVariation::Signed)
         .derive_default(true)
         .generate_comments(false)
+        .generate_cstr(true)
 }
 
 /// The `rust-version` of the workspace, for which bindgen shall write.

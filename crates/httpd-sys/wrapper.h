@@ -12,6 +12,7 @@
 #include "ap_mpm.h"
 #include "ap_regex.h"
 #include "ap_release.h"
+#include "mod_auth.h"
 #include "scoreboard.h"
 #include "unixd.h"
 #include "util_filter.h"

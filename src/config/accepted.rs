@@ -6,7 +6,8 @@ use std::ffi::CStr;
 use httpd::{Level, Parms, Refusal};
 use wsgi_config::{telemetry, value};
 
-use crate::config::ServerConfig;
+use crate::config::hook::Hooks;
+use crate::config::{DirConfig, ServerConfig};
 use crate::log::{self, Id};
 
 /// `WSGISocketRotation`: the sockets of a group stay where they are as long as the group does.
@@ -26,6 +27,17 @@ pub(crate) fn accept_mutex(
     word: &CStr,
 ) -> Result<(), Refusal> {
     value::accept_mutex(word.to_bytes())?;
+    Ok(())
+}
+
+/// `WSGIGroupAuthoritative`: `Require` says by itself what follows.
+pub(crate) fn group_authoritative(
+    _: &mut DirConfig,
+    parms: &Parms<'_>,
+    word: &CStr,
+) -> Result<(), Refusal> {
+    value::flag(word.to_bytes())?;
+    Hooks::mention_authoritative(parms);
     Ok(())
 }
 

@@ -65,6 +65,7 @@ pub(crate) fn check(pool: Pool<'_>, base: Server<'_>) {
     interpreters::check(&config);
     groups::check(&config);
     scripts::check(&config);
+    words::check(&config);
 }
 
 /// Reports what a check found, if anything.

@@ -16,6 +16,7 @@ use crate::config::c_string;
 use crate::config::checks::{self, WordMistake};
 use crate::config::groups::Groups;
 use crate::config::handler::{HandlerScript, Handlers};
+use crate::config::hook::HookScript;
 
 /// What is said in one place; `None` where nothing is.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +30,10 @@ pub(crate) struct DirConfig {
     pub(crate) application_group: Option<Arc<CStr>>,
     /// As written.
     pub(crate) callable_object: Option<Arc<CStr>>,
+    pub(crate) dispatch_script: Option<Arc<HookScript>>,
+    pub(crate) access_script: Option<Arc<HookScript>>,
+    pub(crate) auth_user_script: Option<Arc<HookScript>>,
+    pub(crate) auth_group_script: Option<Arc<HookScript>>,
     pub(crate) script_reloading: Option<bool>,
     pub(crate) pass_authorization: Option<bool>,
     pub(crate) chunked_request: Option<bool>,
@@ -36,6 +41,7 @@ pub(crate) struct DirConfig {
     pub(crate) error_override: Option<bool>,
     pub(crate) ignore_activity: Option<bool>,
     pub(crate) enable_sendfile: Option<bool>,
+    pub(crate) pass_apache_request: Option<bool>,
     pub(crate) trusted_proxy_headers: Option<Arc<Vec<TrustedHeader>>>,
     pub(crate) trusted_proxies: Option<Arc<TrustedProxies>>,
 }
@@ -54,6 +60,10 @@ impl Config for DirConfig {
             restrict_process: or(&inner.restrict_process, &outer.restrict_process),
             application_group: or(&inner.application_group, &outer.application_group),
             callable_object: or(&inner.callable_object, &outer.callable_object),
+            dispatch_script: or(&inner.dispatch_script, &outer.dispatch_script),
+            access_script: or(&inner.access_script, &outer.access_script),
+            auth_user_script: or(&inner.auth_user_script, &outer.auth_user_script),
+            auth_group_script: or(&inner.auth_group_script, &outer.auth_group_script),
             script_reloading: inner.script_reloading.or(outer.script_reloading),
             pass_authorization: inner.pass_authorization.or(outer.pass_authorization),
             chunked_request: inner.chunked_request.or(outer.chunked_request),
@@ -61,6 +71,7 @@ impl Config for DirConfig {
             error_override: inner.error_override.or(outer.error_override),
             ignore_activity: inner.ignore_activity.or(outer.ignore_activity),
             enable_sendfile: inner.enable_sendfile.or(outer.enable_sendfile),
+            pass_apache_request: inner.pass_apache_request.or(outer.pass_apache_request),
             trusted_proxy_headers: or(&inner.trusted_proxy_headers, &outer.trusted_proxy_headers),
             trusted_proxies: or(&inner.trusted_proxies, &outer.trusted_proxies),
         }
@@ -177,6 +188,45 @@ pub(crate) fn trusted_proxies(
     Ok(())
 }
 
+/// `WSGIDispatchScript`.
+pub(crate) fn dispatch_script(
+    config: &mut DirConfig,
+    parms: &Parms<'_>,
+    line: &CStr,
+) -> Result<(), Refusal> {
+    config.dispatch_script = Some(Arc::new(HookScript::parse(parms, line)?));
+    Groups::leave_to_requests(parms);
+    Ok(())
+}
+
+/// Defines the setter of a script that says who may enter.
+macro_rules! entry_script {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        pub(crate) fn $name(
+            config: &mut DirConfig,
+            parms: &Parms<'_>,
+            line: &CStr,
+        ) -> Result<(), Refusal> {
+            config.$name = Some(Arc::new(HookScript::parse(parms, line)?));
+            Ok(())
+        }
+    };
+}
+
+entry_script!(
+    /// `WSGIAccessScript`.
+    access_script
+);
+entry_script!(
+    /// `WSGIAuthUserScript`.
+    auth_user_script
+);
+entry_script!(
+    /// `WSGIAuthGroupScript`.
+    auth_group_script
+);
+
 /// Defines the setter of a switch.
 macro_rules! switch {
     ($(#[$doc:meta])* $name:ident) => {
@@ -215,4 +265,8 @@ switch!(
 switch!(
     /// `WSGIIgnoreActivity`.
     ignore_activity
+);
+switch!(
+    /// `WSGIPassApacheRequest`.
+    pass_apache_request
 );

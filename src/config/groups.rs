@@ -81,6 +81,12 @@ impl Groups {
         }
     }
 
+    /// Notes that the directive being read leaves it to requests where they go.
+    pub(super) fn leave_to_requests(parms: &Parms<'_>) {
+        let mut groups = parms.pool().state::<Self>().borrow_mut();
+        groups.depend_on_requests = true;
+    }
+
     /// Whether the processes of a group can load a script of the server that is being read.
     pub(super) fn check_preload(parms: &Parms<'_>, name: &CStr) -> Result<(), PreloadError> {
         let groups = parms.pool().state::<Self>().borrow();

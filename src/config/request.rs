@@ -124,6 +124,48 @@ impl<'r> Options<'r> {
     }
 }
 
+/// Where a dispatch script sends a request, as far as it says so: names as it gave them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Destination<'r> {
+    pub(crate) process_group: Option<&'r CStr>,
+    pub(crate) application_group: Option<&'r CStr>,
+    pub(crate) callable: Option<&'r CStr>,
+}
+
+impl<'r> RequestConfig<'r> {
+    /// What applies to a request that a dispatch script sends elsewhere. Its names mean what they
+    /// mean in directives.
+    pub(crate) fn redirected(
+        self,
+        request: Request<'r>,
+        script_name: &[u8],
+        to: Destination<'r>,
+    ) -> Self {
+        let names = Names {
+            request,
+            script_name,
+        };
+        let group = |name| names.group(name);
+        let callable = |name| names.callable(name);
+        Self {
+            process_group: to.process_group.map_or(self.process_group, group),
+            application_group: to.application_group.map_or(self.application_group, group),
+            callable: to.callable.map_or(self.callable, callable),
+            ..self
+        }
+    }
+}
+
+/// The application group in which a hook script runs for a request; `written` as it was configured.
+pub(super) fn hook_group<'r>(request: Request<'r>, written: &'r CStr) -> &'r CStr {
+    let names = Names {
+        request,
+        script_name: b"",
+    };
+    let resolved = group::resolve_for_hook(written.to_bytes(), &names);
+    names.keep(written, resolved)
+}
+
 /// What the names in a configuration may refer to.
 struct Names<'r, 's> {
     request: Request<'r>,

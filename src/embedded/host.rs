@@ -34,7 +34,7 @@ pub(super) static HOST: Host = Host {
 ///
 /// - `handle` must be null or one that was given to the engine with a request it still serves.
 /// - No other thread may use that request during `'a`.
-unsafe fn in_flight<'a>(handle: RequestHandle) -> Option<&'a InFlight<'a>> {
+pub(super) unsafe fn in_flight<'a>(handle: RequestHandle) -> Option<&'a InFlight<'a>> {
     // SAFETY: handles are made from an `InFlight`, which lives until the request is served.
     unsafe { handle.cast::<InFlight<'a>>().as_ref() }
 }

@@ -367,3 +367,95 @@ fn with_a_home_that_is_missing_the_server_serves_its_other_pages() {
         server.log().wait_for(Mark::START, id);
     }
 }
+
+#[test]
+fn the_scripts_of_hooks_are_looked_at() {
+    if !ours("D04") {
+        return;
+    }
+    let site = site()
+        .script("hook.py", "")
+        .script("private.py", "")
+        .config(
+            "
+            WSGIDaemonProcess perhaps
+            WSGIRestrictEmbedded On
+            WSGIDispatchScript ${WSGI}/hook.py
+            <Location />
+                WSGIAccessScript ${WSGI}/none.py
+                WSGIAuthUserScript ${WSGI}/private.py application-group=auth
+                WSGIAuthGroupScript hook.py
+            </Location>
+            ",
+        );
+    site.set_mode("wsgi/private.py", 0o600);
+    let answer = site.configtest();
+    assert!(answer.success, "{}", answer.text);
+    let found: Vec<&str> = answer
+        .text
+        .lines()
+        .filter(|line| line.contains("WSGI"))
+        .collect();
+    let [missing, private, relative] = found.as_slice() else {
+        panic!("{found:#?}");
+    };
+    for (line, id, directive) in [
+        (missing, "WSGI1020", "WSGIAccessScript"),
+        (private, "WSGI1021", "WSGIAuthUserScript"),
+        (relative, "WSGI1024", "WSGIAuthGroupScript hook.py"),
+    ] {
+        assert!(line.contains(id) && line.contains(directive), "{line}");
+        assert!(line.contains("httpd.conf:"), "{line}");
+    }
+}
+
+#[test]
+fn a_wrong_word_about_a_hook_is_refused() {
+    for (line, word) in [
+        ("WSGIAccessScript", "missing"),
+        ("WSGIAuthUserScript ''", "missing"),
+        (
+            "WSGIAuthGroupScript /a aplication-group=x",
+            "\"application-group\"",
+        ),
+        ("WSGIDispatchScript /a application-group=", "needs a value"),
+        ("WSGIAccessScript /a process-group=x", "application-group"),
+        ("WSGIAuthUserScript /a auth", "option=value"),
+        ("WSGIGroupAuthoritative Onn", "\"On\""),
+        ("WSGIPassApacheRequest Onn", "\"On\""),
+    ] {
+        let config = format!("<Location />\n{line}\n</Location>");
+        let answer = site().config(&config).configtest();
+        assert!(!answer.success, "{line}");
+        if ours("D03") {
+            let directive = line.split(' ').next().expect("a directive");
+            assert!(answer.text.contains(directive), "{line}: {}", answer.text);
+            assert!(answer.text.contains(word), "{line}: {}", answer.text);
+        }
+    }
+}
+
+#[test]
+fn a_directive_without_effect_is_told_once_where_one_looks_for_it() {
+    let config = "
+        LogLevel info
+        <Location /a>
+            WSGIGroupAuthoritative Off
+        </Location>
+        <Location /b>
+            WSGIGroupAuthoritative On
+        </Location>
+    ";
+    let told = |config: &str| {
+        let answer = site().config(config).configtest();
+        assert!(answer.success, "{}", answer.text);
+        answer
+            .text
+            .matches("WSGIGroupAuthoritative has no effect")
+            .count()
+    };
+    if ours("D04") {
+        assert_eq!(told(config), 1);
+        assert_eq!(told(&config.replace("info", "notice")), 0);
+    }
+}

@@ -16,12 +16,20 @@ enum Context {
     Directory,
     /// Those, and `.htaccess` under `AllowOverride FileInfo`.
     FileInfo,
+    /// Directory sections only, and `.htaccess` under `AllowOverride AuthConfig`.
+    AuthConfig,
 }
 
-const DIRECTIVES: [(&str, Context); 32] = [
+const DIRECTIVES: [(&str, Context); 38] = [
     ("WSGIScriptAlias /a ${WSGI}/a.wsgi", Context::Server),
     ("WSGIScriptAliasMatch ^/b ${WSGI}/a.wsgi", Context::Server),
     ("WSGIApplicationGroup name", Context::Directory),
+    ("WSGIDispatchScript ${WSGI}/a.wsgi", Context::Directory),
+    ("WSGIPassApacheRequest On", Context::Directory),
+    ("WSGIAccessScript ${WSGI}/a.wsgi", Context::AuthConfig),
+    ("WSGIAuthUserScript ${WSGI}/a.wsgi", Context::AuthConfig),
+    ("WSGIAuthGroupScript ${WSGI}/a.wsgi", Context::AuthConfig),
+    ("WSGIGroupAuthoritative Off", Context::AuthConfig),
     ("WSGICallableObject application", Context::FileInfo),
     ("WSGIScriptReloading On", Context::FileInfo),
     ("WSGIPassAuthorization On", Context::FileInfo),
@@ -75,9 +83,9 @@ fn site() -> Site {
 
 #[test]
 fn every_directive_is_accepted_where_it_may_stand() {
-    use Context::{Directory, FileInfo, Global, Server};
+    use Context::{AuthConfig, Directory, FileInfo, Global, Server};
     let in_host = lines_of(&[Server, Directory, FileInfo]);
-    let in_directory = lines_of(&[Directory, FileInfo]);
+    let in_directory = lines_of(&[Directory, FileInfo, AuthConfig]);
     for config in [
         lines_of(&[Global, Server, Directory, FileInfo]),
         within("VirtualHost", "*:*", &in_host),
@@ -94,8 +102,9 @@ fn every_directive_is_accepted_where_it_may_stand() {
 
 #[test]
 fn every_directive_is_refused_where_it_may_not_stand() {
-    use Context::{Global, Server};
-    let in_host = directives_of(&[Global]).map(|line| within("VirtualHost", "*:*", line));
+    use Context::{AuthConfig, Global, Server};
+    let in_host = directives_of(&[Global, AuthConfig]);
+    let in_host = in_host.map(|line| within("VirtualHost", "*:*", line));
     let in_directory = directives_of(&[Global, Server]).map(|line| within("Location", "/", line));
     for config in in_host.chain(in_directory) {
         let answer = site().config(&config).configtest();
@@ -131,6 +140,38 @@ fn htaccess_takes_what_file_info_allows() {
     server
         .log()
         .wait_for(mark, "WSGIPassAuthorization not allowed here");
+}
+
+#[test]
+fn htaccess_takes_what_auth_config_allows() {
+    let server = Site::new()
+        .file("www/allowed/page", "a page")
+        .file(
+            "www/allowed/.htaccess",
+            lines_of(&[Context::AuthConfig]) + "\nWSGIAccessScript ${WSGI}/access.py\n",
+        )
+        .script(
+            "access.py",
+            "def allow_access(environ, host): return True\n",
+        )
+        .file("www/other-right/page", "a page")
+        .file("www/other-right/.htaccess", "WSGIAccessScript /a\n")
+        .config(
+            "<Directory ${WWW}>
+                 AllowOverride AuthConfig
+             </Directory>
+             <Directory ${WWW}/other-right>
+                 AllowOverride FileInfo
+             </Directory>",
+        )
+        .start();
+    assert_eq!(server.get("/allowed/page").text(), "a page");
+    server.log().expect_alarm("not allowed here");
+    let mark = server.log().mark();
+    assert_eq!(server.get("/other-right/page").status, 500);
+    server
+        .log()
+        .wait_for(mark, "WSGIAccessScript not allowed here");
 }
 
 #[test]

@@ -611,7 +611,8 @@ impl Outcome {
 /// say who may enter, and where the request is to go.
 ///
 /// They are called one after the other with the same arguments: the environ, which is one dict for
-/// all of them, then [`Call::arguments`]. The first that fails is the last that is called.
+/// all of them, then [`Call::arguments`]. The last that is called is the first that is there and
+/// returns anything but `None`, a `bytes` or a `str` of Latin-1.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {

@@ -4,15 +4,14 @@ use std::ffi::CStr;
 use std::marker::PhantomData;
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use httpd_sys as sys;
-use httpd_sys::ssl::{SSL_IS_HTTPS, SslIsHttps};
 use nix::libc::linger;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::server::Server;
+use crate::ssl;
 use crate::text;
 
 /// A client's connection, or one of the streams in it.
@@ -153,11 +152,7 @@ impl<'c> Connection<'c> {
 
     /// Whether mod_ssl, where it is loaded, encrypts it.
     pub fn is_https(self) -> bool {
-        let Some(ssl_is_https) = ssl_is_https() else {
-            return false;
-        };
-        // SAFETY: the function is mod_ssl's and takes any connection.
-        unsafe { ssl_is_https(self.as_ptr()) != 0 }
+        ssl::is_https(self)
     }
 }
 
@@ -174,17 +169,4 @@ impl Drop for WaitingLimit<'_> {
             self.connection.set_timeout(before);
         }
     }
-}
-
-/// mod_ssl's function, looked up once in a child: modules neither come nor go while it runs.
-fn ssl_is_https() -> Option<SslIsHttps> {
-    static FUNCTION: OnceLock<Option<SslIsHttps>> = OnceLock::new();
-    *FUNCTION.get_or_init(|| {
-        // SAFETY: the name is NUL-terminated. Whoever registers it promises this type.
-        unsafe {
-            let function = sys::apr_dynamic_fn_retrieve(SSL_IS_HTTPS.as_ptr());
-            function
-                .map(|function| std::mem::transmute::<unsafe extern "C" fn(), SslIsHttps>(function))
-        }
-    })
 }

@@ -39,6 +39,10 @@ impl Order {
         }
     }
 
+    pub(crate) const fn position(self) -> c_int {
+        self.position
+    }
+
     /// After these modules.
     pub const fn after(self, after: &'static [&'static CStr]) -> Self {
         Self { after, ..self }
@@ -124,7 +128,9 @@ impl<'p, M: Module> Hooks<'p, M> {
     {
         let (after, before) = self.neighbours(order);
         // SAFETY: as in `post_config`.
-        unsafe { sys::ap_hook_translate_name(Some(request::<F>), after, before, order.position) }
+        unsafe {
+            sys::ap_hook_translate_name(Some(request_hook::<F>), after, before, order.position)
+        }
     }
 
     /// Answers a request.
@@ -134,10 +140,14 @@ impl<'p, M: Module> Hooks<'p, M> {
     {
         let (after, before) = self.neighbours(order);
         // SAFETY: as in `post_config`.
-        unsafe { sys::ap_hook_handler(Some(request::<F>), after, before, order.position) }
+        unsafe { sys::ap_hook_handler(Some(request_hook::<F>), after, before, order.position) }
     }
 
-    fn neighbours(&self, order: Order) -> (*const *const c_char, *const *const c_char) {
+    pub(crate) fn pool(&self) -> Pool<'p> {
+        self.pool
+    }
+
+    pub(crate) fn neighbours(&self, order: Order) -> (*const *const c_char, *const *const c_char) {
         (self.names(order.after), self.names(order.before))
     }
 
@@ -149,7 +159,7 @@ impl<'p, M: Module> Hooks<'p, M> {
 }
 
 /// The one value of the type of a function or of a closure that captures nothing.
-fn the_one<F: Copy + 'static>() -> F {
+pub(crate) fn the_one<F: Copy + 'static>() -> F {
     const {
         assert!(
             size_of::<F>() == 0,
@@ -210,7 +220,7 @@ unsafe extern "C" fn server<F: Fn(Pool<'_>, Server<'_>) + Copy + 'static>(
     });
 }
 
-unsafe extern "C" fn request<F: Fn(Request<'_>) -> Status + Copy + 'static>(
+pub(crate) unsafe extern "C" fn request_hook<F: Fn(Request<'_>) -> Status + Copy + 'static>(
     request: *mut sys::request_rec,
 ) -> c_int {
     panic::guard(Status::INTERNAL_SERVER_ERROR, || {

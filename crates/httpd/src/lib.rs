@@ -4,9 +4,11 @@
 //!
 //! - [`module`]: the record httpd loads, and the configuration it carries;
 //!   [`directive`]: the rows of its command table; [`written`]: the directives of a configuration
-//!   before they count; [`hook`]: its hooks.
+//!   before they count; [`hook`]: its hooks; [`auth`]: those, and the providers, that say who may
+//!   enter.
 //! - [`pool`], [`table`], [`text`]: the memory and strings everything is made of.
 //! - [`request`], [`server`], [`connection`]: the three records a hook gets or reaches.
+//!   [`variables`]: what they tell CGI programs and the like.
 //! - [`brigade`], [`input`]: the response going out, the body coming in.
 //! - [`log`], [`mod@panic`], [`status`], [`regex`], [`process`], [`child_user`], [`scoreboard`]: what the others
 //!   need.
@@ -23,6 +25,7 @@
 //!
 //! This crate knows no Python.
 
+pub mod auth;
 pub mod brigade;
 pub mod child;
 pub mod child_user;
@@ -39,9 +42,11 @@ pub mod regex;
 pub mod request;
 pub mod scoreboard;
 pub mod server;
+mod ssl;
 pub mod status;
 pub mod table;
 pub mod text;
+pub mod variables;
 pub mod written;
 
 pub use brigade::Brigade;

@@ -84,6 +84,15 @@ pub fn resolve<'a>(written: &'a [u8], request: &impl Surroundings) -> Cow<'a, [u
     }
 }
 
+/// The application group of a hook script in a request. There is no application yet, so its URL and
+/// its variables stand for nothing.
+pub fn resolve_for_hook<'a>(written: &'a [u8], request: &impl Surroundings) -> Cow<'a, [u8]> {
+    match written {
+        RESOURCE => Cow::Borrowed(written),
+        _ => expand(written, request),
+    }
+}
+
 /// Expands every form but `%{ENV:…}`.
 fn expand<'a>(name: &'a [u8], request: &impl Surroundings) -> Cow<'a, [u8]> {
     match name {
@@ -183,6 +192,21 @@ mod tests {
         ];
         for (written, name) in cases {
             assert_eq!(resolved(written, 8080), name, "{written}");
+        }
+    }
+
+    #[test]
+    fn a_hook_has_no_application_and_no_variables() {
+        for (written, name) in [
+            ("auth", "auth"),
+            ("%{GLOBAL}", ""),
+            ("%{SERVER}", "www.example.com:8080"),
+            ("%{HOST}", "example.com:8080"),
+            ("%{RESOURCE}", "%{RESOURCE}"),
+            ("%{ENV:LITERAL}", "%{ENV:LITERAL}"),
+        ] {
+            let resolved = resolve_for_hook(written.as_bytes(), &Request { port: 8080 });
+            assert_eq!(&*resolved, name.as_bytes(), "{written}");
         }
     }
 

@@ -9,8 +9,10 @@
 //! - [`value`] reads the single values: flags, seeds, levels.
 //! - [`script_alias`] reads a `WSGIScriptAlias`; [`url`] matches URLs against it.
 //! - [`daemon_process`] reads a `WSGIDaemonProcess`, [`import_script`] a `WSGIImportScript`,
-//!   [`handler_script`] a `WSGIHandlerScript`.
+//!   [`handler_script`] a `WSGIHandlerScript`, [`hook_script`] the directives that name a script
+//!   which decides about requests.
 //! - [`interpreter_options`] reads a `<WSGIInterpreterOptions>`.
+//! - [`verdict`] tells what the functions of such a script say.
 //! - [`telemetry`] reads the directives of telemetry.
 //! - [`group`] expands `%{GLOBAL}`, `%{RESOURCE}` and their relatives.
 //! - [`header`] tells which request headers can become variables, [`proxies`] which of these a
@@ -25,6 +27,7 @@ pub mod daemon_process;
 pub mod group;
 pub mod handler_script;
 pub mod header;
+pub mod hook_script;
 pub mod import_script;
 pub mod interpreter_options;
 pub mod nearest;
@@ -34,4 +37,5 @@ pub mod script_alias;
 pub mod telemetry;
 pub mod url;
 pub mod value;
+pub mod verdict;
 pub mod words;

@@ -11,6 +11,7 @@ use httpd::process::{self, Phase};
 
 use crate::config::access::{Obstacle, User};
 use crate::config::checks::{Checked, Group, Mistake, report};
+use crate::config::hook::Hooks;
 use crate::log::Id;
 use crate::{Wsgi, engines, supervise};
 
@@ -88,7 +89,8 @@ impl fmt::Display for Whose<'_> {
 
 pub(super) fn check(config: &Checked<'_>) {
     let process = config.base.config::<Wsgi>().process();
-    if !process.restrict_embedded {
+    let has_hooks = Hooks::inspect(config.pool, |hooks| !hooks.scripts().is_empty());
+    if !process.restrict_embedded || has_hooks {
         let home = process.python_home.as_deref().map(CStr::to_bytes);
         report(
             config.base,

@@ -11,6 +11,7 @@ use wsgi_config::url;
 
 use crate::config::access::{Obstacle, User};
 use crate::config::checks::{Checked, Mistake, report};
+use crate::config::hook::{Hooks, Written};
 use crate::config::{HandlerScript, Preload, ScriptAlias, server};
 use crate::log::Id;
 
@@ -20,6 +21,7 @@ enum Directive<'c> {
     Alias(&'c ScriptAlias),
     Import(&'c Preload),
     Handler(&'c HandlerScript),
+    Hook(&'c Written),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +93,7 @@ impl<'c> Directive<'c> {
             Self::Alias(alias) => alias.target(),
             Self::Import(import) => &import.script,
             Self::Handler(handler) => &handler.script,
+            Self::Hook(hook) => &hook.path,
         }
     }
 
@@ -98,7 +101,7 @@ impl<'c> Directive<'c> {
     fn consequence(self) -> &'static str {
         match self {
             Self::Alias(_) => "; its requests are answered with 404 until that is mended",
-            Self::Import(_) => "",
+            Self::Import(_) | Self::Hook(_) => "",
             Self::Handler(_) => "; its requests are answered with 500 until that is mended",
         }
     }
@@ -110,6 +113,7 @@ impl fmt::Display for Directive<'_> {
             Self::Alias(alias) => alias.fmt(f),
             Self::Import(import) => import.fmt(f),
             Self::Handler(handler) => handler.fmt(f),
+            Self::Hook(hook) => hook.fmt(f),
         }
     }
 }
@@ -133,6 +137,11 @@ pub(super) fn check(config: &Checked<'_>) {
     HandlerScript::for_each_written(config.pool, |id, handler| {
         if let Some(server) = config.base.iter().find(|server| server.id() == id) {
             report(server, check_handler(config, handler));
+        }
+    });
+    Hooks::inspect(config.pool, |hooks| {
+        for hook in hooks.scripts() {
+            report(config.base, check_hook(config, hook));
         }
     });
 }
@@ -219,6 +228,13 @@ fn check_handler<'c>(
             _ => Ok(()),
         },
     }
+}
+
+/// Looks for what stands between httpd's children and a hook script.
+fn check_hook<'c>(config: &'c Checked<'_>, hook: &'c Written) -> Result<(), ScriptMistake<'c>> {
+    let directive = Directive::Hook(hook);
+    let path = absolute(directive, hook.path.to_bytes())?;
+    check_reach(directive, &config.children, path)
 }
 
 fn absolute<'c>(directive: Directive<'c>, path: &'c [u8]) -> Result<&'c Path, ScriptMistake<'c>> {

@@ -4,7 +4,8 @@ use httpd::{Level, Parms};
 use wsgi_config::nearest::UnknownWord;
 use wsgi_config::value::{NumberWarning, OptimizeWarning};
 
-use crate::config::checks::Mistake;
+use crate::config::checks::{Checked, Mistake};
+use crate::config::hook::Hooks;
 use crate::log::{self, Id};
 
 /// A word without a meaning.
@@ -31,4 +32,20 @@ impl Mistake for WordMistake {
 /// Reports a mistake in the directive being read.
 pub(in crate::config) fn report_while_reading(parms: &Parms<'_>, mistake: &WordMistake) {
     log::directive(parms, Level::WARN, mistake.id(), mistake);
+}
+
+/// Tells of directives that are accepted for the sake of old configurations.
+pub(super) fn check(config: &Checked<'_>) {
+    Hooks::inspect(config.pool, |hooks| {
+        if let Some(source) = hooks.authoritative() {
+            let text = "WSGIGroupAuthoritative has no effect: it is for Require to say whether \
+                        others are asked";
+            log::server(
+                config.base,
+                Level::INFO,
+                Id::NONE,
+                format_args!("{text} ({source})"),
+            );
+        }
+    });
 }

@@ -36,7 +36,7 @@ impl State {
     }
 }
 
-/// Calls the functions, up to the first that fails. What they raise is in the log when this
+/// Calls the functions, up to the first that fails or says nothing a name could be made of. What they raise is in the log when this
 /// returns.
 pub(crate) fn call(
     py: Attached<'_>,
@@ -61,9 +61,9 @@ pub(crate) fn call(
     let mut answers = Vec::new();
     for name in call.functions.get() {
         let answer = visit.answer(name.or_empty(), &arguments);
-        let is_failure = matches!(answer, Answer::Failed);
+        let goes_on = answer.lets_go_on();
         answers.push(answer);
-        if is_failure {
+        if !goes_on {
             break;
         }
     }

@@ -74,6 +74,16 @@ impl Answer {
         Self::Items { items, complete }
     }
 
+    /// Whether the next function is called after this one: it has left a setting as it is, or named
+    /// another.
+    pub(super) fn lets_go_on(&self) -> bool {
+        match self {
+            Self::Missing | Self::None | Self::Bytes(_) => true,
+            Self::Text(text) => text.chars().all(|char| u8::try_from(char).is_ok()),
+            _ => false,
+        }
+    }
+
     /// Hands it over to whoever called.
     pub(crate) fn deliver(&self, call: &Call<'_>) {
         let (items, complete) = match self {

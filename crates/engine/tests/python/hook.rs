@@ -109,6 +109,18 @@ fifth = third
 }
 
 #[test]
+fn functions_end_with_the_first_that_gives_no_name() {
+    for (expression, kind) in [("1", "other int"), ("'\\u20ac'", "text \u{20ac}")] {
+        let app = App::new(&format!(
+            "def f(environ): return {expression}\ndef g(environ): raise AssertionError\n"
+        ));
+        let answer = app.calling(&["f", "g"]).answer();
+        assert_eq!(answer.returned, [kind]);
+        assert!(answer.log.is_empty(), "{answer:?}");
+    }
+}
+
+#[test]
 fn a_script_that_cannot_be_loaded_is_not_called() {
     let app = App::new("import no_such_module\n");
     let answer = app.calling(&["f"]).answer();
