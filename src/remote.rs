@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use httpd::{Level, Request, Status};
 use nix::errno::Errno;
-use wire::{End, Rejection, RequestHead, ToWorker, TooLong};
+use wire::{End, Greeting, Rejection, RequestHead, ToWorker, TooLong};
 
 use crate::config::RequestConfig;
 use crate::environ::Environ;
@@ -165,37 +165,31 @@ impl<'c, 'r> Call<'c, 'r> {
     fn run(&mut self, group: &Group) -> Result<Status, Refusal> {
         let begin = Instant::now();
         let mut deadline = group.connect_timeout.map(|patience| begin + patience);
-        let mut tried = Vec::new();
         let mut outdated = BTreeSet::new();
         loop {
-            match group.choose(&tried) {
-                None if tried.is_empty() => return Err(self.unavailable(group, NONE_STARTS)),
-                None => {
-                    // All have just refused, because all are being replaced.
-                    tried.clear();
+            if group.is_down() {
+                return Err(self.unavailable(group, NONE_STARTS));
+            }
+            match self.attempt(group)? {
+                Attempt::Answered(status) => return Ok(status),
+                Attempt::NotRun(Reason::Connect(error)) => {
+                    if let Some(why) = hopeless(error) {
+                        return Err(self.unavailable(group, &why));
+                    }
                     std::thread::sleep(PAUSE);
                 }
-                Some(slot) => match self.attempt(group, slot)? {
-                    Attempt::Answered(status) => return Ok(status),
-                    Attempt::NotRun(Reason::Connect(error)) => {
-                        if let Some(why) = hopeless(error) {
-                            return Err(self.unavailable(group, &why));
-                        }
-                        tried.push(slot);
+                Attempt::NotRun(Reason::Reset) => {}
+                Attempt::NotRun(reason @ (Reason::Leaving | Reason::Changed(_))) => {
+                    if let Reason::Changed(Some(worker)) = reason {
+                        outdated.insert(worker);
                     }
-                    Attempt::NotRun(Reason::Reset) => {}
-                    Attempt::NotRun(reason @ (Reason::Leaving | Reason::Changed(_))) => {
-                        if let Reason::Changed(Some(worker)) = reason {
-                            outdated.insert(worker);
-                        }
-                        self.restarts = self.restarts.saturating_add(1);
-                        // Its successor is on its way, and may take long to load what it serves.
-                        deadline = deadline.map(|time| time.max(begin + group.socket_timeout));
-                        std::thread::sleep(PAUSE);
-                    }
-                },
+                    self.restarts = self.restarts.saturating_add(1);
+                    // Its successor is on its way, and may take long to load what it serves.
+                    deadline = deadline.map(|time| time.max(begin + group.socket_timeout));
+                    std::thread::sleep(PAUSE);
+                }
             }
-            if outdated.len() > 2 * group.sockets.len() + 1 {
+            if outdated.len() > 2 * group.processes() + 1 {
                 return Err(self.restless(group, outdated.len()));
             }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
@@ -204,23 +198,25 @@ impl<'c, 'r> Call<'c, 'r> {
         }
     }
 
-    /// Sends the request to the worker of one slot.
-    fn attempt(&mut self, group: &Group, slot: usize) -> Result<Attempt, Refusal> {
-        let mut connection = match group.idle_connection(slot) {
+    /// Sends the request to a worker with a free thread, or else into the queue of the group.
+    fn attempt(&mut self, group: &Group) -> Result<Attempt, Refusal> {
+        let mut connection = match group.reserve() {
             Some(connection) => connection,
-            None => match self.connect(group, slot) {
+            None => match group.connect() {
                 Ok(connection) => connection,
                 Err(error) => return Ok(Attempt::NotRun(Reason::Connect(error))),
             },
         };
         let number = connection.next_number();
         self.connects = self.connects.saturating_add(1);
-        let frames = self.frames(group, number).map_err(|error| {
+        let frames = self.frames(group, &connection, number);
+        let frames = frames.map_err(|error| {
+            group.vacate(&mut connection);
             let text = format!("The head of the request cannot be sent to a worker: {error}.");
             Refusal::new(Status::BAD_REQUEST, 1220, text)
         })?;
         self.upload.rewind();
-        let exchange = Exchange::new(
+        let mut exchange = Exchange::new(
             self.request,
             &mut connection,
             number,
@@ -228,20 +224,22 @@ impl<'c, 'r> Call<'c, 'r> {
             &mut self.upload,
             &mut self.response,
         );
-        let ended = exchange.run();
-        self.conclude(group, slot, connection, ended)
-    }
-
-    fn connect(&self, group: &Group, slot: usize) -> Result<Connection, Errno> {
-        let path = group.sockets.get(slot).ok_or(Errno::ENOENT)?;
-        let incarnation = group.slot(slot).map_or(0, control::Slot::incarnation);
-        let mut connection = Connection::open(path, group.connect_timeout, group.socket_timeout)?;
-        connection.incarnation = incarnation;
-        Ok(connection)
+        let limit = group.queue_timeout;
+        let limit = limit.map(|limit| deadline(self.request.time(), limit));
+        let ended = match exchange.queue(limit, || group.is_down()) {
+            Ok(()) => exchange.run(),
+            Err(ended) => ended,
+        };
+        self.conclude(group, connection, ended)
     }
 
     /// The frames of the request's head and of what was read of its body.
-    fn frames(&self, group: &Group, number: u32) -> Result<Vec<u8>, TooLong> {
+    fn frames(
+        &self,
+        group: &Group,
+        connection: &Connection,
+        number: u32,
+    ) -> Result<Vec<u8>, TooLong> {
         let resource = self.request.filename().unwrap_or_default();
         let whole = self.upload.whole();
         let head = RequestHead {
@@ -250,6 +248,7 @@ impl<'c, 'r> Call<'c, 'r> {
             ignore_activity: self.config.ignore_activity,
             body_on_demand: self.upload.is_withheld(),
             body_is_whole: whole.is_some(),
+            has_place: connection.has_place,
             content_length: self.content_length,
             request_start: self.request.time(),
             queue_start: now(),
@@ -279,7 +278,6 @@ impl<'c, 'r> Call<'c, 'r> {
     fn conclude(
         &mut self,
         group: &Group,
-        slot: usize,
         mut connection: Connection,
         ended: Ended,
     ) -> Result<Attempt, Refusal> {
@@ -291,10 +289,11 @@ impl<'c, 'r> Call<'c, 'r> {
             Ended::Done(end, reusable) => {
                 if reusable && connection.is_clean() {
                     connection.rest();
-                    group.keep(slot, connection);
+                    group.keep(connection);
                 }
                 self.answered(end).map(Attempt::Answered)
             }
+            Ended::Down => Err(self.unavailable(group, NONE_STARTS)),
             Ended::ClientGone => Ok(Attempt::Answered(Status::OK)),
             Ended::Rejected(Rejection::QueueTimeout) => {
                 let text = format!(
@@ -305,9 +304,9 @@ impl<'c, 'r> Call<'c, 'r> {
             }
             Ended::Rejected(Rejection::Draining) => self.retry(group, Reason::Leaving),
             Ended::Rejected(Rejection::ScriptChanged) => {
-                self.retry(group, Reason::Changed(connection.worker))
+                self.retry(group, Reason::Changed(connection.worker.map(|it| it.pid)))
             }
-            Ended::Broken(broken) => self.broken(group, slot, &connection, broken),
+            Ended::Broken(broken) => self.broken(group, &mut connection, broken),
         }
     }
 
@@ -389,19 +388,21 @@ impl<'c, 'r> Call<'c, 'r> {
     fn broken(
         &mut self,
         group: &Group,
-        slot: usize,
-        connection: &Connection,
+        connection: &mut Connection,
         broken: Broken,
     ) -> Result<Attempt, Refusal> {
         // Never greeted: nobody accepted the connection. Reset: what was sent was not read whole,
         // which says whether it was run only where it is read whole before.
         let unread = matches!(broken, Broken::Reset) && self.upload.runs_when_read()
             || matches!(broken, Broken::Closed | Broken::Reset) && connection.worker.is_none();
+        if unread {
+            group.vacate(connection);
+        }
         let is_silent = !self.response.has_begun() && self.response.replacement().is_none();
         if unread && is_silent && self.upload.is_repeatable() {
             return Ok(Attempt::NotRun(Reason::Reset));
         }
-        let fate = fate(group, slot, connection.worker, broken);
+        let fate = fate(group, connection.worker, broken);
         let (status, id) = match broken {
             Broken::TimedOut => (Status::GATEWAY_TIME_OUT, 145),
             Broken::Closed | Broken::Reset => (Status::BAD_GATEWAY, 146),
@@ -448,16 +449,17 @@ fn hopeless(error: Errno) -> Option<String> {
 }
 
 /// What became of a worker that did not answer.
-fn fate(group: &Group, slot: usize, worker: Option<u32>, broken: Broken) -> String {
-    let Some(pid) = worker else {
+fn fate(group: &Group, worker: Option<Greeting>, broken: Broken) -> String {
+    let Some(worker) = worker else {
         return broken.to_string();
     };
+    let pid = worker.pid;
     if !matches!(broken, Broken::Closed | Broken::Reset) {
         return format!("worker {pid}: {broken}");
     }
     let deadline = Instant::now() + OBITUARY;
     loop {
-        if let Some(status) = group.slot(slot).and_then(|slot| slot.exit_of(pid)) {
+        if let Some(status) = group.exit_of(worker) {
             return format!("worker {pid} {}", control::describe_exit(status));
         }
         if Instant::now() >= deadline {
@@ -469,6 +471,12 @@ fn fate(group: &Group, slot: usize, worker: Option<u32>, broken: Broken) -> Stri
 
 fn show(group: &Group) -> String {
     String::from_utf8_lossy(&group.name).into_owned()
+}
+
+/// When a request of this age, in microseconds since the epoch, has waited for so long.
+fn deadline(begin: i64, limit: Duration) -> Instant {
+    let waited = Duration::from_micros(u64::try_from(now() - begin).unwrap_or(0));
+    Instant::now() + limit.saturating_sub(waited)
 }
 
 /// Now, in microseconds since the epoch.

@@ -1,9 +1,9 @@
 //! Starting the supervisor and telling it what to supervise.
 //!
 //! Runs in the httpd parent, once per configuration. The parent makes what must outlive both a
-//! worker and a supervisor: the listening socket of every slot and the table of every group. So
+//! worker and a supervisor: the listening socket and the table of every group. So
 //! the death of either costs no request: whoever connects meanwhile waits in the backlog. A group
-//! that is the same in the next configuration keeps its sockets, and with them the children of
+//! that is the same in the next configuration keeps its socket, and with them the children of
 //! the last one keep their way to it.
 //!
 //! What outlives a configuration is kept as bytes in the pool of the process ([`kept`]), so that
@@ -21,7 +21,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use command_fds::{CommandFdExt as _, FdMapping};
-use control::{Channel, ChannelError, GroupSpec, MAX_DESCRIPTORS, Secret, ToSupervisor};
+use control::{Channel, ChannelError, GroupSpec, Secret, ToSupervisor};
 use engine_abi::EnginesError;
 use httpd::hook::Configured;
 use httpd::{Level, Pool, Server};
@@ -171,11 +171,8 @@ fn tell(control: &Channel, groups: &[KeptGroup]) -> Result<(), ChannelError> {
     let count = u32::try_from(groups.len()).unwrap_or(u32::MAX);
     control.send_waiting(&ToSupervisor::Begin { groups: count }, &[])?;
     for group in groups {
-        let mut message = ToSupervisor::Group(Box::new(group.spec.clone()));
-        for descriptors in group.descriptors().chunks(MAX_DESCRIPTORS) {
-            control.send_waiting(&message, descriptors)?;
-            message = ToSupervisor::Sockets;
-        }
+        let message = ToSupervisor::Group(Box::new(group.spec.clone()));
+        control.send_waiting(&message, &group.descriptors())?;
     }
     control.send_waiting(&ToSupervisor::Commit, &[])
 }

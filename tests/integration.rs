@@ -39,6 +39,8 @@ mod daemon_head; // what becomes of the head of a response from a process group
 mod daemon_once; // a request that a worker took is run once
 #[path = "integration/daemon_owner.rs"]
 mod daemon_owner; // whose scripts a process group runs
+#[path = "integration/daemon_queue.rs"]
+mod daemon_queue; // more requests than threads
 #[path = "integration/daemon_reload.rs"]
 mod daemon_reload; // scripts that say themselves that they are out of date
 #[path = "integration/daemon_slow.rs"]

@@ -12,11 +12,11 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, connect,
-    getsockopt, recvmsg, send, setsockopt, socket, sockopt,
+    AddressFamily, ControlMessageOwned, MsgFlags, Shutdown, SockFlag, SockType, UnixAddr, connect,
+    getsockopt, recvmsg, send, setsockopt, shutdown, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike as _};
-use wire::{Decoder, PeerError, RequestNumber, ToChild};
+use wire::{Decoder, Greeting, PeerError, RequestNumber, ToChild};
 
 /// How many descriptors may wait for their frames: a worker sends one with each file, and a
 /// response is at most one file.
@@ -60,16 +60,16 @@ pub(super) struct Connection {
     decoder: Decoder,
     descriptors: VecDeque<OwnedFd>,
     timeout: Duration,
-    /// The worker's process id, once it has greeted.
-    pub(super) worker: Option<u32>,
+    /// The worker, once it has greeted.
+    pub(super) worker: Option<Greeting>,
+    /// A place in the table is reserved for the request on it.
+    pub(super) has_place: bool,
     /// The number of the last request.
     number: RequestNumber,
-    /// Which worker of its slot this is a connection to.
-    pub(super) incarnation: u32,
 }
 
 impl Connection {
-    /// Connects to the socket of a slot; waits where its backlog is full, up to `patience`.
+    /// Connects to the socket of a group; waits where its backlog is full, up to `patience`.
     pub(super) fn open(
         path: &Path,
         patience: Option<Duration>,
@@ -101,8 +101,8 @@ impl Connection {
             descriptors: VecDeque::new(),
             timeout,
             worker: None,
+            has_place: false,
             number: 0,
-            incarnation: 0,
         })
     }
 
@@ -126,6 +126,14 @@ impl Connection {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Takes back what was sent, if nobody has accepted the connection. Returns whether nobody had.
+    pub(super) fn withdraw(&mut self) -> bool {
+        // From now on a greeting fails, and who cannot greet reads nothing. One that was sent before
+        // is still here.
+        shutdown(self.socket.as_raw_fd(), Shutdown::Read).is_ok()
+            && self.receive(false) == Err(Broken::Closed)
     }
 
     /// The next frame and the number of its request, if it was received already.

@@ -19,6 +19,9 @@ const PIECE: usize = 32 << 10;
 /// How long to wait before asking again whether a body goes on, where nothing tells.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// How often a request that waits in the queue looks whether there is anybody to wait for.
+const GLANCE: Duration = Duration::from_millis(500);
+
 /// How an exchange ended.
 #[derive(Debug)]
 pub(super) enum Ended {
@@ -26,6 +29,8 @@ pub(super) enum Ended {
     Done(End, bool),
     /// The worker did not run the request.
     Rejected(Rejection),
+    /// No worker was there to run it.
+    Down,
     /// Nobody is left to read the answer. The worker learns it from the end of the connection.
     ClientGone,
     /// The worker did not say how.
@@ -89,6 +94,49 @@ impl<'e, 'r> Exchange<'e, 'r> {
             body,
             heard: Instant::now(),
             response,
+        }
+    }
+
+    /// Waits in the queue of the group until a worker accepts the request, up to `limit`, or until
+    /// no worker is there to do so. Then the request is taken back, and not run.
+    pub(super) fn queue(
+        &mut self,
+        limit: Option<Instant>,
+        is_down: impl Fn() -> bool,
+    ) -> Result<(), Ended> {
+        let silence = Instant::now() + self.connection.timeout();
+        let deadline = limit.map_or(silence, |limit| limit.min(silence));
+        while self.connection.worker.is_none() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let has_news = self.wait_for_worker(left.min(GLANCE));
+            if has_news.map_err(Ended::Broken)? {
+                if let Step::End(ended) = self.relay().map_err(Ended::Broken)? {
+                    return Err(ended);
+                }
+            } else if is_down() {
+                return Err(self.withdraw(Ended::Down));
+            } else if left.is_zero() && limit == Some(deadline) {
+                return Err(self.withdraw(Ended::Rejected(Rejection::QueueTimeout)));
+            } else if left.is_zero() {
+                return Err(self.withdraw(Ended::Broken(Broken::TimedOut)));
+            }
+        }
+        Ok(())
+    }
+
+    fn wait_for_worker(&mut self, patience: Duration) -> Result<bool, Broken> {
+        self.send()?;
+        let sending = self.sent < self.out.len();
+        self.connection.wait(sending, None, Some(patience))?;
+        self.connection.receive(false)
+    }
+
+    /// Takes the request back. If it was accepted at the last moment, that is too late.
+    fn withdraw(&mut self, ended: Ended) -> Ended {
+        if self.connection.withdraw() {
+            ended
+        } else {
+            Ended::Broken(Broken::TimedOut)
         }
     }
 
@@ -192,8 +240,8 @@ impl<'e, 'r> Exchange<'e, 'r> {
     /// Passes on what the worker has said so far, in as few brigades as it allows.
     fn relay(&mut self) -> Result<Step, Broken> {
         while let Some((number, frame)) = self.connection.buffered()? {
-            if let ToChild::Hello(pid) = frame {
-                self.connection.worker = Some(pid);
+            if let ToChild::Hello(worker) = frame {
+                self.connection.worker = Some(worker);
                 continue;
             }
             if number != self.number {

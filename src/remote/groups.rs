@@ -4,12 +4,14 @@
 //! among their threads.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use control::{Secret, Slot, SlotState, Table};
+use control::{Secret, SlotState, Table};
+use nix::errno::Errno;
+use wire::Greeting;
 
 use super::connection::Connection;
 use crate::config::ScriptOwner;
@@ -35,16 +37,20 @@ pub(crate) struct Group {
     pub(super) script_owner: Option<ScriptOwner>,
     /// What its workers know us by.
     pub(super) secret: Secret,
-    /// Where its slots listen.
-    pub(crate) sockets: Vec<PathBuf>,
+    /// Where it listens.
+    pub(super) socket: PathBuf,
     /// What its supervisor and its workers say of themselves.
-    pub(crate) table: Table,
-    /// How long a request may wait for a place in a backlog.
-    pub(crate) connect_timeout: Option<Duration>,
+    pub(super) table: Table,
+    /// How many threads each worker has.
+    threads: u32,
+    /// How long a request may wait for a place in the queue.
+    pub(super) connect_timeout: Option<Duration>,
+    /// How long a request may wait for a thread.
+    pub(super) queue_timeout: Option<Duration>,
     /// How long a line of a response's head may be, in bytes.
     pub(super) longest_line: usize,
     /// How long a worker may be silent.
-    pub(crate) socket_timeout: Duration,
+    pub(super) socket_timeout: Duration,
     /// How much of a request's or response's body is kept for a client that is slow, in bytes.
     pub(super) response_buffer: usize,
     /// How long a client may take nothing of a response, if that is other than httpd's `Timeout`.
@@ -52,7 +58,7 @@ pub(crate) struct Group {
     /// Connections that no request is on, for each slot.
     idle: Vec<Mutex<Vec<Connection>>>,
     /// Where the search for a worker begins, so that equals share the work.
-    pub(crate) turn: AtomicUsize,
+    turn: AtomicUsize,
 }
 
 impl Groups {
@@ -86,17 +92,19 @@ impl Groups {
 impl Group {
     /// What children need to know of a group that the parent keeps.
     pub(crate) fn new(kept: &KeptGroup) -> io::Result<Self> {
-        let sockets: Vec<_> = kept.sockets().map(Path::to_owned).collect();
+        let table = kept.table()?;
         Ok(Self {
             name: kept.name().as_bytes().to_vec(),
             host: kept.host(),
             script_owner: kept.script_owner(),
             secret: kept.secret().clone(),
-            idle: sockets.iter().map(|_| Mutex::default()).collect(),
-            sockets,
-            table: kept.table()?,
+            idle: table.slots().iter().map(|_| Mutex::default()).collect(),
+            table,
+            socket: kept.socket().to_owned(),
+            threads: kept.threads(),
             longest_line: kept.longest_line(),
             connect_timeout: kept.connect_timeout(),
+            queue_timeout: kept.queue_timeout(),
             socket_timeout: kept.socket_timeout(),
             response_buffer: kept.response_buffer(),
             response_timeout: kept.response_timeout(),
@@ -112,30 +120,58 @@ impl Group {
             .is_none_or(|host| host.as_deref() == hostname)
     }
 
-    /// The slot whose worker is to get the next request: of those that are ready the least busy,
-    /// or else one whose worker is starting. `None` if all are down or were tried.
-    pub(super) fn choose(&self, tried: &[usize]) -> Option<usize> {
+    /// Whether no worker is there, nor on its way.
+    pub(super) fn is_down(&self) -> bool {
+        let mut slots = self.table.slots().iter();
+        slots.all(|slot| slot.state() == SlotState::Down)
+    }
+
+    /// A connection to the least busy worker that has a free thread, with a place reserved there.
+    /// `None` if all are busy, or no connection to such a worker is idle: then the request belongs in
+    /// the group's queue, where the next thread that is free finds it.
+    pub(super) fn reserve(&self) -> Option<Connection> {
         let slots = self.table.slots();
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
-        (0..slots.len())
+        let (number, slot) = (0..slots.len())
             .map(|offset| first.wrapping_add(offset) % slots.len())
-            .filter(|slot| !tried.contains(slot))
-            .filter_map(|slot| Some((rank(slots.get(slot)?)?, slot)))
-            .min_by_key(|(rank, _)| *rank)
-            .map(|(_, slot)| slot)
+            .filter_map(|number| Some((number, slots.get(number)?)))
+            .filter(|(_, slot)| slot.state() == SlotState::Ready && slot.has_place(self.threads))
+            .min_by_key(|(_, slot)| slot.active())?;
+        let incarnation = slot.incarnation();
+        let mut connection = self.idle_connection(number, incarnation)?;
+        if slot.reserve(self.threads) {
+            connection.has_place = true;
+            Some(connection)
+        } else {
+            // Others were faster.
+            self.keep(connection);
+            None
+        }
+    }
+
+    /// A new connection, which waits in the group's queue until a thread is free.
+    pub(super) fn connect(&self) -> Result<Connection, Errno> {
+        Connection::open(&self.socket, self.connect_timeout, self.socket_timeout)
+    }
+
+    /// Gives back the place of a request that its worker did not read.
+    pub(super) fn vacate(&self, connection: &mut Connection) {
+        if let Some(worker) = connection.worker.filter(|_| connection.has_place)
+            && let Some(slot) = slot_of(worker).and_then(|slot| self.table.slots().get(slot))
+        {
+            slot.vacate(worker.incarnation);
+        }
+        connection.has_place = false;
     }
 
     /// An idle connection to a slot's present worker.
-    pub(super) fn idle_connection(&self, slot: usize) -> Option<Connection> {
-        let incarnation = self.slot(slot)?.incarnation();
-        let mut idle = self
-            .idle
-            .get(slot)?
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+    fn idle_connection(&self, slot: usize, incarnation: u32) -> Option<Connection> {
+        let idle = self.idle.get(slot)?;
+        let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
         // What leads to an earlier worker is closed here.
         while let Some(connection) = idle.pop() {
-            if connection.incarnation == incarnation {
+            let worker = connection.worker;
+            if worker.is_some_and(|worker| worker.incarnation == incarnation) {
                 return Some(connection);
             }
         }
@@ -143,25 +179,28 @@ impl Group {
     }
 
     /// Keeps a connection for the next request.
-    pub(super) fn keep(&self, slot: usize, connection: Connection) {
-        if let Some(idle) = self.idle.get(slot) {
+    pub(super) fn keep(&self, mut connection: Connection) {
+        connection.has_place = false;
+        let slot = connection.worker.and_then(slot_of);
+        if let Some(idle) = slot.and_then(|slot| self.idle.get(slot)) {
             idle.lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .push(connection);
         }
     }
 
-    /// What is known of a slot.
-    pub(super) fn slot(&self, slot: usize) -> Option<&Slot> {
-        self.table.slots().get(slot)
+    /// How a worker ended, once its supervisor has said so.
+    pub(super) fn exit_of(&self, worker: Greeting) -> Option<u32> {
+        let slot = self.table.slots().get(slot_of(worker)?)?;
+        slot.exit_of(worker.pid)
+    }
+
+    /// How many processes it has.
+    pub(super) fn processes(&self) -> usize {
+        self.table.slots().len()
     }
 }
 
-/// The order in which slots are preferred; `None` for one that is down.
-fn rank(slot: &Slot) -> Option<(bool, u32)> {
-    match slot.state() {
-        SlotState::Ready => Some((false, slot.active())),
-        SlotState::Starting => Some((true, 0)),
-        SlotState::Down => None,
-    }
+fn slot_of(worker: Greeting) -> Option<usize> {
+    usize::try_from(worker.slot).ok()
 }

@@ -18,7 +18,7 @@ use super::sockets::{self, Shape, SocketError};
 use crate::config::{DaemonDefinition, ScriptOwner};
 
 /// The name of the bytes. It changes whenever [`Stored`] does.
-const KEY: &CStr = c"mod_wsgi:supervision:2";
+const KEY: &CStr = c"mod_wsgi:supervision:3";
 
 /// All that is kept.
 #[derive(Debug, Default)]
@@ -43,19 +43,13 @@ pub(crate) struct KeptGroup {
     host: Option<Option<Vec<u8>>>,
     log: OwnedFd,
     table: Table,
-    listeners: Vec<Listener>,
+    socket_path: PathBuf,
+    socket: OwnedFd,
     script_owner: Option<ScriptOwner>,
     longest_line: usize,
     connect_timeout: Option<Duration>,
     socket_timeout: Duration,
     response_timeout: Option<Duration>,
-}
-
-/// The listening socket of a slot.
-#[derive(Debug)]
-struct Listener {
-    path: PathBuf,
-    socket: OwnedFd,
 }
 
 /// What is kept, as bytes: descriptors by their numbers.
@@ -72,7 +66,8 @@ struct StoredGroup {
     host: Option<Option<Vec<u8>>>,
     log: RawFd,
     table: RawFd,
-    listeners: Vec<(PathBuf, RawFd)>,
+    socket_path: PathBuf,
+    socket: RawFd,
     script_owner: Option<ScriptOwner>,
     longest_line: usize,
     connect_timeout: Option<Duration>,
@@ -116,19 +111,14 @@ impl Stored {
             control: Channel::from_socket(own(fd)),
         });
         let groups = self.groups.into_iter().map(|group| {
-            let listeners = group.listeners.into_iter();
             Ok(KeptGroup {
                 table: Table::map(own(group.table), group.shape.slots())?,
                 spec: group.spec,
                 shape: group.shape,
                 host: group.host,
                 log: own(group.log),
-                listeners: listeners
-                    .map(|(path, fd)| Listener {
-                        path,
-                        socket: own(fd),
-                    })
-                    .collect(),
+                socket_path: group.socket_path,
+                socket: own(group.socket),
                 script_owner: group.script_owner,
                 longest_line: group.longest_line,
                 connect_timeout: group.connect_timeout,
@@ -150,12 +140,8 @@ impl KeptGroup {
         shape: Shape,
         definition: &DaemonDefinition<'_>,
     ) -> Result<Self, SocketError> {
-        let mut listeners = Vec::new();
-        for slot in 0..shape.slots() {
-            let path = shape.path(spec.number, slot);
-            let socket = sockets::listen(&path, &shape)?;
-            listeners.push(Listener { path, socket });
-        }
+        let socket_path = shape.path(spec.number);
+        let socket = sockets::listen(&socket_path, &shape)?;
         Ok(Self {
             table: Table::new(shape.slots()).map_err(SocketError::Table)?,
             log: definition.log().map_err(SocketError::Log)?,
@@ -167,7 +153,8 @@ impl KeptGroup {
             response_timeout: definition.response_timeout(),
             spec,
             shape,
-            listeners,
+            socket_path,
+            socket,
         })
     }
 
@@ -199,16 +186,9 @@ impl KeptGroup {
         self.spec.name == name && self.shape == *shape
     }
 
-    /// What the supervisor needs: the log, the table, the sockets.
-    pub(super) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        let sockets = self
-            .listeners
-            .iter()
-            .map(|listener| listener.socket.as_fd());
-        [self.log.as_fd(), self.table.as_fd()]
-            .into_iter()
-            .chain(sockets)
-            .collect()
+    /// What the supervisor needs: the log, the table, the socket.
+    pub(super) fn descriptors(&self) -> [BorrowedFd<'_>; 3] {
+        [self.log.as_fd(), self.table.as_fd(), self.socket.as_fd()]
     }
 
     /// Its name.
@@ -227,11 +207,19 @@ impl KeptGroup {
         self.host.clone()
     }
 
-    /// Where its slots listen.
-    pub(crate) fn sockets(&self) -> impl Iterator<Item = &Path> {
-        self.listeners
-            .iter()
-            .map(|listener| listener.path.as_path())
+    /// Where it listens.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket_path
+    }
+
+    /// How many threads each of its processes has.
+    pub(crate) fn threads(&self) -> u32 {
+        self.spec.threads
+    }
+
+    /// `queue-timeout`.
+    pub(crate) fn queue_timeout(&self) -> Option<Duration> {
+        self.spec.life.queue_timeout
     }
 
     /// A mapping of its table of its own, which children share.
@@ -275,11 +263,8 @@ impl KeptGroup {
             host: self.host.clone(),
             log: self.log.as_raw_fd(),
             table: self.table.as_fd().as_raw_fd(),
-            listeners: self
-                .listeners
-                .iter()
-                .map(|listener| (listener.path.clone(), listener.socket.as_raw_fd()))
-                .collect(),
+            socket_path: self.socket_path.clone(),
+            socket: self.socket.as_raw_fd(),
             script_owner: self.script_owner,
             longest_line: self.longest_line,
             connect_timeout: self.connect_timeout,

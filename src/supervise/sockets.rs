@@ -40,7 +40,8 @@ pub(crate) enum SocketError {
     Log(io::Error),
 }
 
-/// What makes the sockets of a group what they are. A group of another shape needs others.
+/// What makes the socket and the table of a group what they are. A group of another shape needs
+/// others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Shape {
     prefix: PathBuf,
@@ -62,15 +63,15 @@ impl Shape {
         }
     }
 
-    /// How many sockets there are: one for each process.
+    /// How many slots there are: one for each process.
     pub(super) fn slots(&self) -> usize {
         usize::try_from(self.processes).unwrap_or(usize::MAX)
     }
 
-    /// Where a slot listens.
-    pub(super) fn path(&self, group: u32, slot: usize) -> PathBuf {
+    /// Where the group with this number listens.
+    pub(super) fn path(&self, group: u32) -> PathBuf {
         let mut path = self.prefix.clone().into_os_string();
-        path.push(format!(".{}.{group}.{slot}.sock", std::process::id()));
+        path.push(format!(".{}.{group}.sock", std::process::id()));
         PathBuf::from(path)
     }
 }

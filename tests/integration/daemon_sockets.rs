@@ -91,6 +91,7 @@ fn forged_request(server: &Httpd) -> Vec<u8> {
         https: false,
         reload: false,
         body_on_demand: false,
+        has_place: false,
         body_is_whole: false,
         ignore_activity: false,
         content_length: None,

@@ -12,11 +12,8 @@ pub enum ToSupervisor {
         /// The number of [`ToSupervisor::Group`] messages that follow.
         groups: u32,
     },
-    /// One group of the set. With it come its error log, its table, then the listening socket of
-    /// each slot.
+    /// One group of the set. With it come its error log, its table and its listening socket.
     Group(Box<GroupSpec>),
-    /// More listening sockets of the group before: a message carries only so many.
-    Sockets,
     /// The set is complete. Groups that are not in it end; those that were there before are
     /// replaced worker by worker.
     Commit,

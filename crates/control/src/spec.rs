@@ -14,14 +14,14 @@ use crate::secret::Secret;
 /// A process group.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupSpec {
-    /// The parent's number of this group's table and sockets: a later set that has the same
+    /// The parent's number of this group's table and socket: a later set that has the same
     /// number in it means the same slots.
     pub number: u32,
     /// What its workers know httpd's children by.
     pub secret: Secret,
     /// Its name.
     pub name: String,
-    /// How many processes it has: one for each slot of its table and each of its sockets.
+    /// How many processes it has: one for each slot of its table.
     pub processes: u32,
     /// Whether `processes` was given at all, which `wsgi.multiprocess` shows.
     pub multiprocess: bool,

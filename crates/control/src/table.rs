@@ -1,13 +1,15 @@
 //! What httpd's children know of a group's workers, in memory that all of them map.
 //!
-//! A group has a fixed number of *slots*, each with a listening socket of its own, which outlives
-//! the workers that succeed each other in it. For every slot the table says which worker is
-//! there, whether requests may be sent to it, and how many it is serving.
+//! A group has a fixed number of *slots*, in each of which workers succeed each other. For every
+//! slot the table says which worker is there, whether requests may be sent to it, and how many of
+//! its threads have something to do: its *places*.
 //!
-//! The supervisor writes a slot's state, the worker its own count; children only read. A worker
-//! could write anything, so readers take every number for what it is: a hint, that at worst makes
-//! them choose badly among the workers of that same group. All fields are atomic, and none guards
-//! another, so relaxed ordering is enough.
+//! The supervisor writes a slot's state. A child reserves a place before it sends a request to the
+//! slot's worker; requests from the group's queue take one when they are accepted; the worker gives it
+//! back. A worker could write anything, and a child may die before it has sent what it reserved
+//! a place for, so readers take every number for what it is: a hint, that at worst makes them choose
+//! badly among the workers of that same group, or wait in its queue. All fields are atomic, and none
+//! guards another, so relaxed ordering is enough.
 
 use std::fmt;
 use std::io;
@@ -46,7 +48,7 @@ pub struct Slot {
 /// Whether requests may be sent to a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlotState {
-    /// A worker is starting; requests wait in the socket's backlog.
+    /// A worker is starting; requests wait in the group's queue.
     Starting,
     /// A worker is serving.
     Ready,
@@ -170,6 +172,35 @@ impl Slot {
         self.active.store(count, Ordering::Relaxed);
     }
 
+    /// Whether one of so many places is free.
+    pub fn has_place(&self, places: u32) -> bool {
+        self.active() < places
+    }
+
+    /// Reserves a place, if one of so many is free. Returns whether one was.
+    pub fn reserve(&self, places: u32) -> bool {
+        let one_more = |active: u32| active.checked_add(1).filter(|active| *active <= places);
+        self.active
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+            .is_ok()
+    }
+
+    /// Takes a place, be it one too many. For the worker.
+    pub fn occupy(&self) {
+        self.active.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Gives a place back that was taken when this was the number of the worker.
+    pub fn vacate(&self, incarnation: u32) {
+        if self.incarnation() == incarnation {
+            let one_less = |active: u32| active.checked_sub(1);
+            // A successor has begun to count anew if there is none to give back.
+            let _ = self
+                .active
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
+        }
+    }
+
     /// Leaves behind how a worker of this slot ended. For the supervisor.
     pub fn set_exit(&self, pid: u32, status: u32) {
         self.exit_status.store(status, Ordering::Relaxed);
@@ -208,6 +239,24 @@ mod tests {
             (1, 0)
         );
         assert_eq!(ours.slots()[0].incarnation(), 0, "slots are apart");
+    }
+
+    #[test]
+    fn places_are_reserved_and_given_back() {
+        let table = Table::new(1).unwrap();
+        let slot = &table.slots()[0];
+        assert!(slot.reserve(2) && slot.has_place(2) && slot.reserve(2));
+        assert!(!slot.has_place(2) && !slot.reserve(2));
+        slot.occupy();
+        slot.vacate(0);
+        assert!(!slot.has_place(2));
+        slot.vacate(0);
+        assert!(slot.reserve(2));
+        slot.succeed();
+        slot.vacate(0);
+        assert_eq!(slot.active(), 0);
+        slot.vacate(1);
+        assert_eq!(slot.active(), 0, "there is nothing to give back");
     }
 
     #[test]

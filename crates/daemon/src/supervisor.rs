@@ -190,11 +190,6 @@ impl Supervisor {
             Ok((ToSupervisor::Group(group), descriptors)) => {
                 self.arriving.push((group, descriptors));
             }
-            Ok((ToSupervisor::Sockets, descriptors)) => {
-                if let Some((_, first)) = self.arriving.last_mut() {
-                    first.extend(descriptors);
-                }
-            }
             Ok((ToSupervisor::Commit, _)) => self.commit(log),
             Ok((ToSupervisor::Stop, _)) | Err(ChannelError::Closed) => self.end_with_httpd(),
             Err(error) => {
@@ -215,7 +210,7 @@ impl Supervisor {
         for group in &mut self.groups {
             if !kept.contains(&group.number()) {
                 group.end(Replacement::GracefulSignal);
-                group.remove_sockets();
+                group.remove_socket();
             }
         }
         for (spec, descriptors) in arriving {
@@ -246,7 +241,7 @@ impl Supervisor {
 
     /// httpd is gone: nobody will ever connect again.
     fn end_with_httpd(&mut self) {
-        self.groups.iter().for_each(Group::remove_sockets);
+        self.groups.iter().for_each(Group::remove_socket);
         self.end();
     }
 

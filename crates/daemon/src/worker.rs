@@ -8,6 +8,7 @@
 mod connection;
 mod courier;
 mod dispatcher;
+mod door;
 mod exchange;
 mod identity;
 mod life;

@@ -21,10 +21,9 @@ const NAMES_SCRIPT: u8 = 0b01;
 /// A frame from a worker to a child.
 #[derive(Clone, Copy, Debug)]
 pub enum ToChild<'a> {
-    /// The connection was accepted, by the worker with this process id. The first frame on every
-    /// connection, with the request number 0. A child that never saw it knows that no worker
-    /// read anything it sent.
-    Hello(u32),
+    /// The connection was accepted, by this worker. The first frame on every connection, with the
+    /// request number 0. A child that never saw it knows that no worker read anything it sent.
+    Hello(Greeting),
     /// The request was not run. It may be sent to another worker, or to this one's successor.
     Rejected(Rejection),
     /// The application wants the body that was kept back.
@@ -44,6 +43,17 @@ pub enum ToChild<'a> {
     Log(LogLine<'a>),
     /// The request is over; nothing follows until the next one.
     End(End),
+}
+
+/// Who accepted a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Greeting {
+    /// The worker's process id.
+    pub pid: u32,
+    /// Its slot in the table of its group.
+    pub slot: u32,
+    /// Which worker of that slot it is.
+    pub incarnation: u32,
 }
 
 /// Why a request was not run.
@@ -106,11 +116,13 @@ pub enum End {
 }
 
 impl ToChild<'_> {
-    /// Appends the greeting of the worker with this process id to `out`.
-    pub fn encode_hello(out: &mut Vec<u8>, pid: u32) {
-        // Four bytes are never too long.
-        let _ = append(out, (HELLO, 0), 0, 4, |out| {
-            out.extend_from_slice(&pid.to_be_bytes());
+    /// Appends a greeting to `out`.
+    pub fn encode_hello(out: &mut Vec<u8>, greeting: Greeting) {
+        // Twelve bytes are never too long.
+        let _ = append(out, (HELLO, 0), 0, 12, |out| {
+            for number in [greeting.pid, greeting.slot, greeting.incarnation] {
+                out.extend_from_slice(&number.to_be_bytes());
+            }
         });
     }
 
@@ -220,7 +232,7 @@ impl ToChild<'_> {
 impl<'a> Direction<'a> for ToChild<'a> {
     fn limit(kind: u8) -> Result<usize, PeerError> {
         match kind {
-            HELLO => Ok(4),
+            HELLO => Ok(12),
             REJECTED => Ok(1),
             WANT_BODY => Ok(0),
             HEAD => Ok(MAX_HEAD),
@@ -247,9 +259,13 @@ impl<'a> Direction<'a> for ToChild<'a> {
         let mut cursor = Cursor::new(kind, payload);
         match kind {
             HELLO => {
-                let pid = cursor.u32()?;
+                let greeting = Greeting {
+                    pid: cursor.u32()?,
+                    slot: cursor.u32()?,
+                    incarnation: cursor.u32()?,
+                };
                 cursor.end()?;
-                Ok(Self::Hello(pid))
+                Ok(Self::Hello(greeting))
             }
             REJECTED => Rejection::decode(cursor).map(Self::Rejected),
             WANT_BODY => cursor.end().map(|()| Self::WantBody),

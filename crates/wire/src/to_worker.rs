@@ -11,11 +11,12 @@ const BODY: u8 = 0x02;
 const BODY_END: u8 = 0x03;
 const BODY_ERROR: u8 = 0x04;
 
-const HTTPS: u8 = 0b0_0001;
-const RELOAD: u8 = 0b0_0010;
-const ON_DEMAND: u8 = 0b0_0100;
-const WHOLE: u8 = 0b0_1000;
-const IGNORE: u8 = 0b1_0000;
+const HTTPS: u8 = 1 << 0;
+const RELOAD: u8 = 1 << 1;
+const ON_DEMAND: u8 = 1 << 2;
+const WHOLE: u8 = 1 << 3;
+const IGNORE: u8 = 1 << 4;
+const HAS_PLACE: u8 = 1 << 5;
 
 /// A frame from a child to a worker.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +47,8 @@ pub struct RequestHead<'a> {
     pub body_is_whole: bool,
     /// Whether the request does not count as activity of the worker.
     pub ignore_activity: bool,
+    /// Whether the child has reserved a place for it in the table of the group.
+    pub has_place: bool,
     /// The length of the body as the client stated it.
     pub content_length: Option<u64>,
     /// When httpd began to read the request, in microseconds since the epoch.
@@ -195,6 +198,7 @@ impl<'a> RequestHead<'a> {
             (self.body_on_demand, ON_DEMAND),
             (self.body_is_whole, WHOLE),
             (self.ignore_activity, IGNORE),
+            (self.has_place, HAS_PLACE),
         ]
         .into_iter()
         .filter_map(|(set, flag)| set.then_some(flag))
@@ -206,7 +210,7 @@ impl<'a> RequestHead<'a> {
         if version != VERSION {
             return Err(PeerError::Version(version));
         }
-        if flags & !(HTTPS | RELOAD | ON_DEMAND | WHOLE | IGNORE) != 0 {
+        if flags & !(HTTPS | RELOAD | ON_DEMAND | WHOLE | IGNORE | HAS_PLACE) != 0 {
             return Err(PeerError::Value {
                 kind: REQUEST,
                 field: "flags",
@@ -218,6 +222,7 @@ impl<'a> RequestHead<'a> {
             body_on_demand: flags & ON_DEMAND != 0,
             body_is_whole: flags & WHOLE != 0,
             ignore_activity: flags & IGNORE != 0,
+            has_place: flags & HAS_PLACE != 0,
             content_length: Some(cursor.u64()?).filter(|length| *length != u64::MAX),
             request_start: cursor.i64()?,
             queue_start: cursor.i64()?,

@@ -4,8 +4,8 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use wire::{
-    BodyError, Decoder, Direction, End, FRAME_HEAD, FileRegion, LogLine, PeerError, Rejection,
-    RequestHead, ResponseHead, ToChild, ToWorker,
+    BodyError, Decoder, Direction, End, FRAME_HEAD, FileRegion, Greeting, LogLine, PeerError,
+    Rejection, RequestHead, ResponseHead, ToChild, ToWorker,
 };
 
 type OwnedPairs = Vec<(Vec<u8>, Option<Vec<u8>>)>;
@@ -51,6 +51,7 @@ fn request_head() -> RequestHead<'static> {
         https: true,
         reload: false,
         body_on_demand: true,
+        has_place: true,
         body_is_whole: false,
         ignore_activity: true,
         content_length: Some(17),
@@ -313,7 +314,14 @@ proptest! {
     ) {
         let head = ResponseHead { status, status_line: &data, headers: None };
         let mut bytes = Vec::new();
-        ToChild::encode_hello(&mut bytes, 4711);
+        ToChild::encode_hello(
+            &mut bytes,
+            Greeting {
+                pid: 4711,
+                slot: 0,
+                incarnation: 1,
+            },
+        );
         ToChild::encode_rejected(&mut bytes, 1, Rejection::Draining);
         ToChild::encode_want_body(&mut bytes, 2);
         ToChild::encode_head(&mut bytes, 2, &head, borrowed(&headers)).unwrap();

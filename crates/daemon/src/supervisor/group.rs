@@ -43,7 +43,7 @@ struct OwnedEquipment {
     descriptor: OwnedFd,
     log: Log,
     table: Table,
-    listeners: Vec<OwnedFd>,
+    listener: OwnedFd,
 }
 
 struct Worker {
@@ -63,11 +63,8 @@ impl Group {
     /// A group whose workers are to be started.
     pub(super) fn new(spec: Box<GroupSpec>, descriptors: Vec<OwnedFd>) -> Result<Self, GroupError> {
         let equipment = OwnedEquipment::new(&spec, descriptors)?;
-        let slots = equipment
-            .listeners
-            .iter()
-            .map(|_| Slot::default())
-            .collect();
+        let slots = equipment.table.slots().iter();
+        let slots = slots.map(|_| Slot::default()).collect();
         let mut group = Self {
             spec,
             equipment,
@@ -101,14 +98,12 @@ impl Group {
         self.all(Event::End(reason));
     }
 
-    /// Takes the sockets out of the file system.
-    pub(super) fn remove_sockets(&self) {
-        for listener in &self.equipment.listeners {
-            let address = getsockname::<UnixAddr>(listener.as_raw_fd());
-            if let Some(path) = address.ok().as_ref().and_then(UnixAddr::path) {
-                // What is gone already need not be removed.
-                let _ = std::fs::remove_file(path);
-            }
+    /// Takes the socket out of the file system.
+    pub(super) fn remove_socket(&self) {
+        let address = getsockname::<UnixAddr>(self.equipment.listener.as_raw_fd());
+        if let Some(path) = address.ok().as_ref().and_then(UnixAddr::path) {
+            // What is gone already need not be removed.
+            let _ = std::fs::remove_file(path);
         }
     }
 
@@ -248,15 +243,10 @@ impl Group {
     }
 
     fn spawn(&self, slot: usize) -> Result<(Child, Channel), SpawnError> {
-        let Some(listener) = self.equipment.listeners.get(slot) else {
-            return Err(SpawnError::System(std::io::Error::other(
-                "the slot has no socket",
-            )));
-        };
         let equipment = Equipment {
             log: self.equipment.descriptor.as_fd(),
             table: self.equipment.table.as_fd(),
-            listener: listener.as_fd(),
+            listener: self.equipment.listener.as_fd(),
         };
         spawn(
             &self.spec,
@@ -393,24 +383,19 @@ impl Drop for Group {
 }
 
 impl OwnedEquipment {
-    /// What came with a group's description: its error log, its table, a socket for each slot.
+    /// What came with a group's description: its error log, its table, its socket.
     fn new(spec: &GroupSpec, descriptors: Vec<OwnedFd>) -> Result<Self, GroupError> {
         let count = descriptors.len();
         let slots = usize::try_from(spec.processes).unwrap_or(usize::MAX);
-        let mut descriptors = descriptors.into_iter();
-        let (Some(descriptor), Some(table)) = (descriptors.next(), descriptors.next()) else {
+        let Ok([descriptor, table, listener]) = <[OwnedFd; 3]>::try_from(descriptors) else {
             return Err(GroupError::Descriptors(count));
         };
-        let listeners: Vec<_> = descriptors.collect();
-        if listeners.len() != slots {
-            return Err(GroupError::Descriptors(count));
-        }
         let log = descriptor.try_clone().map_err(GroupError::Table)?;
         Ok(Self {
             descriptor,
             log: Log::new(log, spec.log_level),
             table: Table::map(table, slots).map_err(GroupError::Table)?,
-            listeners,
+            listener,
         })
     }
 }

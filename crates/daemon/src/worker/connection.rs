@@ -31,6 +31,8 @@ pub(super) struct Connection {
     stream: UnixStream,
     decoder: Decoder,
     timeout: PollTimeout,
+    /// Whether the threads' epoll knows it.
+    pub(super) is_watched: bool,
 }
 
 impl Connection {
@@ -44,6 +46,7 @@ impl Connection {
             stream,
             decoder: Decoder::new(),
             timeout,
+            is_watched: false,
         }
     }
 

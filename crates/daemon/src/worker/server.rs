@@ -1,39 +1,36 @@
-//! Serving: threads that share one epoll, each taking whatever connection has a request.
+//! Serving: threads that take whatever request comes in through the [`Door`], one after the other.
 //!
-//! Listener and connections are armed for one event at a time (`EPOLLONESHOT`), so a connection
-//! belongs to one thread from the moment its request arrives until it is armed again. A request
-//! is read whole before the application runs, and the request is never run twice: a child that
-//! sees the connection break without an answer can tell from the kind of break whether its
-//! request had been read (see `docs/protocol.md`).
+//! A request is read whole before the application runs, and the request is never run twice: a
+//! child that sees the connection break without an answer can tell from the kind of break whether
+//! its request had been read (see `docs/protocol.md`).
+//!
+//! Children see in the table how many threads of a worker have something to do: its *places*. One
+//! that sends a request over an idle connection reserves a place first. Whoever finds none waits in
+//! the queue at the door, and has the place of a thread that has become free before that is given
+//! back: nobody overtakes the queue.
 
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use control::{GroupSpec, Replacement, Slot, Table};
 use engine_abi::{LoadedEngine, Outcome, Pair, Request, Script, Slice};
-use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{getsockopt, sockopt};
-use wire::{OwnedFrame, Rejection, RequestHead, RequestNumber, ToChild, ToWorker};
+use wire::{Greeting, OwnedFrame, Rejection, RequestHead, RequestNumber, ToChild, ToWorker};
 
 use super::connection::{Broken, Connection};
 use super::courier::Courier;
+use super::door::{Caller, Door};
 use super::exchange::{Exchange, Finish};
 use super::life::Event;
-use super::lock;
 use super::monitor::{Monitor, RequestName};
 use super::outbox::{Outbox, Spool};
 use super::scripts::Scripts;
 use crate::log::{Level, Log};
-
-/// The token of the listener; connections count from one.
-const LISTENER: u64 = 0;
 
 /// What serves the requests of this process.
 pub(super) struct Server {
@@ -42,11 +39,7 @@ pub(super) struct Server {
     table: Table,
     slot: usize,
     log: Arc<Log>,
-    epoll: Epoll,
-    listener: Mutex<Option<UnixListener>>,
-    /// The connections that no thread is serving.
-    idle: Mutex<HashMap<u64, Connection>>,
-    next_token: AtomicU64,
+    door: Door,
     /// Sends what slow children have not taken yet.
     courier: Courier,
     spool: Arc<Spool>,
@@ -56,6 +49,10 @@ pub(super) struct Server {
     active: AtomicU32,
     /// How many requests were taken since the start.
     served: AtomicU64,
+    /// How many that were when the places were last counted.
+    counted: AtomicU64,
+    /// Which worker of its slot this is.
+    incarnation: AtomicU32,
     draining: AtomicBool,
     events: OnceLock<Sender<Event>>,
 }
@@ -70,8 +67,6 @@ impl Server {
         listener: OwnedFd,
         log: Arc<Log>,
     ) -> io::Result<Self> {
-        let listener = UnixListener::from(listener);
-        listener.set_nonblocking(true)?;
         let spool = Arc::new(Spool::new(group.response_buffer, group.threads));
         Ok(Self {
             monitor: Arc::new(Monitor::new(group.threads)),
@@ -80,15 +75,14 @@ impl Server {
             table,
             slot,
             log,
-            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
-            listener: Mutex::new(Some(listener)),
-            idle: Mutex::default(),
-            next_token: AtomicU64::new(LISTENER + 1),
+            door: Door::new(listener)?,
             courier: Courier::new()?,
             spool,
             scripts,
             active: AtomicU32::new(0),
             served: AtomicU64::new(0),
+            counted: AtomicU64::new(0),
+            incarnation: AtomicU32::new(0),
             draining: AtomicBool::new(false),
             events: OnceLock::new(),
         })
@@ -130,6 +124,8 @@ impl Server {
     pub(super) fn serve(self: &Arc<Self>, events: Sender<Event>) -> io::Result<()> {
         // A worker is told to serve once; a second time changes nothing.
         let _ = self.events.set(events);
+        let incarnation = self.slot().map_or(0, Slot::incarnation);
+        self.incarnation.store(incarnation, Ordering::Relaxed);
         for number in 1..=self.group.threads {
             let server = self.clone();
             let name = format!("wsgi-{number}");
@@ -143,29 +139,37 @@ impl Server {
         std::thread::Builder::new()
             .name("wsgi-courier".to_owned())
             .spawn(move || server.send_rests())?;
-        if let Some(listener) = &*lock(&self.listener) {
-            self.epoll.add(listener, once(LISTENER))?;
-        }
+        self.door.open()?;
         self.monitor.probe(self.engine)
     }
 
-    /// Takes no more requests. Connections that no request is on are closed; a request that a
-    /// child is just sending over one is safe to send elsewhere, and the child can tell.
+    /// Takes no more requests.
     pub(super) fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
-        drop(lock(&self.listener).take());
-        lock(&self.idle).clear();
+        self.door.close();
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
     }
 
     /// A thread's life.
-    fn work(&self, number: u32) {
+    fn work(&self, thread: u32) {
         loop {
-            let mut events = [EpollEvent::empty()];
-            match self.epoll.wait(&mut events, EpollTimeout::NONE) {
-                Ok(0) | Err(Errno::EINTR) => {}
-                Ok(_) if events[0].data() == LISTENER => self.accept(),
-                Ok(_) => self.take_up(events[0].data(), number),
-                Err(error) => return self.cannot_wait(&error.into()),
+            let mut turn = Turn::new(thread);
+            let caller = match self.door.wait() {
+                Ok(Caller::New) => self.admit(),
+                Ok(Caller::Known(token)) => self.door.take(token).map(|it| (token, it)),
+                Err(error) => return self.cannot_wait(&error),
+            };
+            let mut next = caller;
+            while let Some((token, connection)) = next {
+                self.take_up(token, connection, &mut turn);
+                next = turn.next.take();
+            }
+            // Whoever was given a place in advance may have had no request.
+            if turn.has_place {
+                self.vacate();
             }
         }
     }
@@ -189,48 +193,46 @@ impl Server {
         );
     }
 
-    /// Accepts all connections that wait.
-    fn accept(&self) {
-        let listener = lock(&self.listener);
-        let Some(socket) = &*listener else { return };
-        while let Ok((stream, _)) = socket.accept() {
-            if let Err(error) = self.admit(stream) {
+    /// Accepts and greets who has waited longest, if it comes from httpd's children or from root.
+    fn admit(&self) -> Option<(u64, Connection)> {
+        let (token, stream) = self.door.accept()?;
+        match self.greet(stream) {
+            // Who has gone meanwhile was told otherwise, so what they have sent may not be run.
+            Ok(connection) => connection.map(|connection| (token, connection)),
+            Err(error) => {
                 self.log.line(
                     Level::Error,
                     1215,
                     format_args!("a connection to {} is refused: {error}", self.group.name),
                 );
+                None
             }
         }
-        // This fails only if the listener was just closed for good.
-        let _ = self.epoll.modify(socket, &mut once(LISTENER));
     }
 
-    /// Greets a new connection, if it comes from httpd's children or from root.
-    fn admit(&self, stream: UnixStream) -> io::Result<()> {
+    /// Greets the other end of a new connection; `None` if it is gone.
+    fn greet(&self, stream: UnixStream) -> io::Result<Option<Connection>> {
         let peer = getsockopt(&stream, sockopt::PeerCredentials)?.uid();
         if peer != 0 && peer != self.group.identity.peer_uid {
             return Err(io::Error::other(format!("it comes from uid {peer}")));
         }
         stream.set_nonblocking(true)?;
         let mut connection = Connection::new(stream, self.group.life.socket_timeout);
+        let greeting = Greeting {
+            pid: std::process::id(),
+            slot: u32::try_from(self.slot).unwrap_or(u32::MAX),
+            incarnation: self.incarnation.load(Ordering::Relaxed),
+        };
         let mut hello = Vec::new();
-        ToChild::encode_hello(&mut hello, std::process::id());
-        // If the child has gone, its end is the first thing that is read.
-        let _ = connection.write(&hello);
-        let token = self.next_token.fetch_add(1, Ordering::Relaxed);
-        self.release(token, connection, false)
+        ToChild::encode_hello(&mut hello, greeting);
+        Ok(connection.write(&hello).is_ok().then_some(connection))
     }
 
-    /// Takes up a connection that something arrived on.
-    fn take_up(&self, token: u64, thread: u32) {
-        // Gone if the drain closed it.
-        let Some(mut connection) = lock(&self.idle).remove(&token) else {
-            return;
-        };
+    /// Serves the requests that have arrived on a connection.
+    fn take_up(&self, token: u64, mut connection: Connection, turn: &mut Turn) {
         loop {
             match connection.ready_frame() {
-                Ok(Some(frame)) => match self.answer(&mut connection, &frame, thread) {
+                Ok(Some(frame)) => match self.answer(&mut connection, &frame, turn) {
                     Next::GoOn => {}
                     Next::Close => return,
                     Next::Send(rest) => {
@@ -247,28 +249,14 @@ impl Server {
 
     /// Lets a connection that has nothing to do any more wait for its next request.
     fn go_on(&self, token: u64, mut connection: Connection) {
-        if !self.draining.load(Ordering::SeqCst) {
+        if !self.is_draining() {
             connection.rest();
-            // If it cannot be watched it is closed, which the child notices.
-            let _ = self.release(token, connection, true);
+            self.door.put(token, connection);
         }
-    }
-
-    /// Lets a connection wait for its next request.
-    fn release(&self, token: u64, connection: Connection, known: bool) -> io::Result<()> {
-        let mut idle = lock(&self.idle);
-        // The lock keeps others from looking for the connection before it is there.
-        if known {
-            self.epoll.modify(&connection, &mut once(token))?;
-        } else {
-            self.epoll.add(&connection, once(token))?;
-        }
-        idle.insert(token, connection);
-        Ok(())
     }
 
     /// Answers a frame.
-    fn answer(&self, connection: &mut Connection, frame: &OwnedFrame, thread: u32) -> Next {
+    fn answer(&self, connection: &mut Connection, frame: &OwnedFrame, turn: &mut Turn) -> Next {
         match frame.decode() {
             Ok(ToWorker::Request(head)) if !self.group.secret.is(head.secret) => {
                 self.log.line(
@@ -281,10 +269,15 @@ impl Server {
                 );
                 Next::Close
             }
-            Ok(ToWorker::Request(head)) => match self.refusal(&head) {
-                Some(why) => reject(connection, frame.request(), why),
-                None => self.run(connection, frame.request(), &head, thread),
-            },
+            Ok(ToWorker::Request(head)) => {
+                self.occupy(head.has_place, turn);
+                let next = match self.refusal(&head) {
+                    Some(why) => reject(connection, frame.request(), why),
+                    None => self.run(connection, frame.request(), &head, turn.thread),
+                };
+                self.hand_on(turn);
+                next
+            }
             // What the application left unread of the last request's body.
             Ok(ToWorker::Body(_) | ToWorker::BodyEnd | ToWorker::BodyError(_)) => Next::GoOn,
             Err(_) => Next::Close,
@@ -293,7 +286,7 @@ impl Server {
 
     /// Why a request cannot be run here, if it cannot.
     fn refusal(&self, head: &RequestHead<'_>) -> Option<Rejection> {
-        if self.draining.load(Ordering::SeqCst) {
+        if self.is_draining() {
             return Some(Rejection::Draining);
         }
         if let Some(limit) = self.group.life.queue_timeout {
@@ -386,8 +379,7 @@ impl Server {
         if !ignored {
             self.monitor.note_activity();
         }
-        let active = self.active.fetch_add(1, Ordering::SeqCst) + 1;
-        self.tell_children(active);
+        self.active.fetch_add(1, Ordering::SeqCst);
         let served = self.served.fetch_add(1, Ordering::Relaxed) + 1;
         if self.group.life.maximum_requests == Some(served) {
             self.tell(Event::Replace(Replacement::MaximumRequests));
@@ -395,23 +387,57 @@ impl Server {
     }
 
     fn end(&self) {
-        let active = self.active.fetch_sub(1, Ordering::SeqCst) - 1;
-        self.tell_children(active);
+        self.active.fetch_sub(1, Ordering::SeqCst);
         self.tell_if_idle();
     }
 
     fn tell_if_idle(&self) {
-        if self.draining.load(Ordering::SeqCst) && self.active() == 0 {
+        if self.is_draining() && self.active() == 0 {
             self.tell(Event::Idle);
         }
     }
 
-    fn tell_children(&self, active: u32) {
-        // The place in the table may be the successor's by now.
-        if self.draining.load(Ordering::SeqCst) {
-            return;
+    /// Takes a place for a request, unless its child has reserved one or the thread still has one.
+    fn occupy(&self, is_reserved: bool, turn: &mut Turn) {
+        let has_place = std::mem::take(&mut turn.has_place);
+        match self.slot() {
+            Some(slot) if !is_reserved && !has_place => slot.occupy(),
+            // One of the two is too many.
+            Some(_) if is_reserved && has_place => self.vacate(),
+            _ => {}
         }
+    }
+
+    /// Gives a place to whoever waits at the door, or else back.
+    fn hand_on(&self, turn: &mut Turn) {
+        let is_full = self
+            .slot()
+            .is_some_and(|slot| !slot.has_place(self.group.threads));
+        if is_full && turn.next.is_none() && !self.is_draining() {
+            turn.next = self.admit();
+        }
+        turn.has_place = turn.next.is_some();
+        if !turn.has_place {
+            self.vacate();
+        }
+    }
+
+    /// Gives a place back, if it is not the successor's by now.
+    fn vacate(&self) {
         if let Some(slot) = self.slot() {
+            slot.vacate(self.incarnation.load(Ordering::Relaxed));
+        }
+    }
+
+    /// Gives back the places of children that died before they could use them. To be called now and
+    /// then: what is too much for so long that no request came meanwhile is given back.
+    pub(super) fn count_places(&self) {
+        let served = self.served.load(Ordering::Relaxed);
+        let active = self.active.load(Ordering::SeqCst);
+        if self.counted.swap(served, Ordering::Relaxed) == served
+            && !self.is_draining()
+            && let Some(slot) = self.slot()
+        {
             slot.set_active(active);
         }
     }
@@ -424,6 +450,25 @@ impl Server {
         if let Some(events) = self.events.get() {
             // The main thread ends only with the process.
             let _ = events.send(event);
+        }
+    }
+}
+
+/// What a thread does between two waits.
+struct Turn {
+    thread: u32,
+    /// Who is to be served next.
+    next: Option<(u64, Connection)>,
+    /// The thread has a place for the next request already.
+    has_place: bool,
+}
+
+impl Turn {
+    fn new(thread: u32) -> Self {
+        Self {
+            thread,
+            next: None,
+            has_place: false,
         }
     }
 }
@@ -447,14 +492,6 @@ fn reject(connection: &mut Connection, number: RequestNumber, why: Rejection) ->
         Ok(()) => Next::GoOn,
         Err(_) => Next::Close,
     }
-}
-
-/// Interest in the next event only.
-fn once(token: u64) -> EpollEvent {
-    EpollEvent::new(
-        EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLONESHOT,
-        token,
-    )
 }
 
 /// Now, in microseconds since the epoch.

@@ -73,6 +73,7 @@ impl Watch {
             return None;
         }
         self.next = now + PERIOD;
+        self.server.count_places();
         let hanging = self.look_at_requests(now);
         if self.passed {
             return None;

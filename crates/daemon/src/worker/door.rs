@@ -1,0 +1,119 @@
+//! Where requests come in: the socket of the group, and the connections that wait for their next one.
+//!
+//! All workers of a group share its listening socket. A thread accepts a connection only when it is
+//! free, so whoever connects waits in the one queue of the group, in the order of arrival, for
+//! whichever worker has a thread free first. A connection stays, and is armed for one event at a
+//! time (`EPOLLONESHOT`): it belongs to one thread from the moment its request arrives until it is
+//! armed again.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+
+use super::connection::Connection;
+use super::lock;
+
+/// The token of the listener; connections count from one.
+const LISTENER: u64 = 0;
+
+/// The listening socket and the idle connections of a worker.
+#[derive(Debug)]
+pub(super) struct Door {
+    epoll: Epoll,
+    listener: Mutex<Option<UnixListener>>,
+    /// The connections that no thread is serving.
+    idle: Mutex<HashMap<u64, Connection>>,
+    next_token: AtomicU64,
+}
+
+/// Who is at the door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// Somebody who wants to connect, unless another worker was faster.
+    New,
+    /// A connection on which something arrived.
+    Known(u64),
+}
+
+impl Door {
+    /// A door that is still closed.
+    pub(super) fn new(listener: OwnedFd) -> io::Result<Self> {
+        let listener = UnixListener::from(listener);
+        listener.set_nonblocking(true)?;
+        Ok(Self {
+            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            listener: Mutex::new(Some(listener)),
+            idle: Mutex::default(),
+            next_token: AtomicU64::new(LISTENER + 1),
+        })
+    }
+
+    /// Opens it.
+    pub(super) fn open(&self) -> io::Result<()> {
+        if let Some(listener) = &*lock(&self.listener) {
+            // Of all workers that wait, one is woken.
+            let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
+            self.epoll.add(listener, EpollEvent::new(flags, LISTENER))?;
+        }
+        Ok(())
+    }
+
+    /// Closes it, and the connections that no request is on. A request that a child is just
+    /// sending over one is safe to send elsewhere, and the child can tell.
+    pub(super) fn close(&self) {
+        if let Some(listener) = lock(&self.listener).take() {
+            // Others have the socket open, so closing it here would not end the interest in it.
+            // That cannot fail for what was added.
+            let _ = self.epoll.delete(&listener);
+        }
+        lock(&self.idle).clear();
+    }
+
+    /// Waits until there is somebody.
+    pub(super) fn wait(&self) -> io::Result<Caller> {
+        loop {
+            let mut events = [EpollEvent::empty()];
+            match self.epoll.wait(&mut events, EpollTimeout::NONE) {
+                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(_) if events[0].data() == LISTENER => return Ok(Caller::New),
+                Ok(_) => return Ok(Caller::Known(events[0].data())),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Accepts whoever has waited longest, if anybody has.
+    pub(super) fn accept(&self) -> Option<(u64, UnixStream)> {
+        let (stream, _) = lock(&self.listener).as_ref()?.accept().ok()?;
+        Some((self.next_token.fetch_add(1, Ordering::Relaxed), stream))
+    }
+
+    /// Takes a connection that something arrived on, unless the door was closed meanwhile.
+    pub(super) fn take(&self, token: u64) -> Option<Connection> {
+        lock(&self.idle).remove(&token)
+    }
+
+    /// Lets a connection wait for its next request. If it cannot be watched it is closed, which
+    /// the child notices.
+    pub(super) fn put(&self, token: u64, mut connection: Connection) {
+        let mut idle = lock(&self.idle);
+        // The lock keeps others from looking for the connection before it is there.
+        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLONESHOT;
+        let mut event = EpollEvent::new(flags, token);
+        let watched = if connection.is_watched {
+            self.epoll.modify(&connection, &mut event)
+        } else {
+            self.epoll.add(&connection, event)
+        };
+        connection.is_watched = watched.is_ok();
+        if connection.is_watched {
+            idle.insert(token, connection);
+        }
+    }
+}
