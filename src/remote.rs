@@ -23,7 +23,7 @@ use httpd::{Level, Request, Status};
 use nix::errno::Errno;
 use wire::{End, Greeting, Rejection, RequestHead, ToWorker, TooLong};
 
-use crate::config::RequestConfig;
+use crate::config::{self, RequestConfig};
 use crate::environ::Environ;
 use crate::handler::Refusal;
 use crate::log::{self, Id};
@@ -81,6 +81,16 @@ fn find<'g>(
     let name = config.process_group.to_bytes();
     let shown = String::from_utf8_lossy(name);
     let refused = |id, text: String| Refusal::new(Status::INTERNAL_SERVER_ERROR, id, text);
+    if groups.find(name).is_none() && is_defined(request, config.process_group) {
+        return Err(Refusal::new(
+            Status::SERVICE_UNAVAILABLE,
+            116,
+            format!(
+                "Process group '{shown}' is not available: it could not be started, for the reason \
+                 that was logged when the server started (WSGI1232)."
+            ),
+        ));
+    }
     if groups.is_empty() {
         return Err(refused(
             150,
@@ -107,6 +117,12 @@ fn find<'g>(
         ));
     }
     Ok(group)
+}
+
+/// Whether the configuration defines a group of this name, be it one that could not be started.
+fn is_defined(request: Request<'_>, name: &CStr) -> bool {
+    let base = request.connection().base_server();
+    config::daemons(base).any(|definition| definition.name() == name)
 }
 
 /// A request on its way to whichever worker will run it.

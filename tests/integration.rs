@@ -109,6 +109,8 @@ mod log_handler; // records of logging in the error log
 mod mapping; // what the tests of aliases ask and compare
 #[path = "integration/metrics.rs"]
 mod metrics; // what requests come to, in numbers
+#[path = "integration/own_gil.rs"]
+mod own_gil; // interpreters with a GIL of their own
 #[path = "integration/process_groups.rs"]
 mod process_groups; // what configtest finds out about process groups
 #[path = "integration/project.rs"]
@@ -127,10 +129,14 @@ mod script_handlers; // the ways other than an alias to say that a file is a scr
 mod script_modules; // how script modules are loaded, kept, and loaded anew
 #[path = "integration/scripts.rs"]
 mod scripts; // the commands of apxs/
+#[path = "integration/second_python.rs"]
+mod second_python; // a Python that is not the default one
 #[path = "integration/seed.rs"]
 mod seed; // the founding document of WSGIScriptAlias, sentence by sentence
 #[path = "integration/set_env.rs"]
 mod set_env; // variables that the configuration sets
+#[path = "integration/several_pythons.rs"]
+mod several_pythons; // process groups of several Pythons, beside embedded mode
 #[path = "integration/signals.rs"]
 mod signals; // signals for applications
 #[path = "integration/splitting.rs"]

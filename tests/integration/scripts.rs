@@ -16,9 +16,14 @@ use testkit::{Connection, Mpm, Request, Response, Site, wait_until};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// A command of `apxs/` with the environment of a login, not that of `cargo test`.
-fn command(name: &str) -> Command {
-    let mut command = Command::new(Path::new(ROOT).join("apxs").join(name));
+/// A command of `apxs/`; see [`command_of`].
+pub(crate) fn command(name: &str) -> Command {
+    command_of(&Path::new(ROOT).join("apxs").join(name))
+}
+
+/// A command with the environment of a login, not that of `cargo test`.
+pub(crate) fn command_of(program: &Path) -> Command {
+    let mut command = Command::new(program);
     command.stdin(Stdio::null());
     for (variable, _) in std::env::vars_os() {
         let text = variable.to_string_lossy();

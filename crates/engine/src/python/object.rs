@@ -112,7 +112,6 @@ impl<'py> Object<'py> {
     }
 
     /// The object's type.
-    #[cfg(not(Py_3_12))]
     pub(crate) fn type_object(&self) -> &Self {
         // SAFETY: an object keeps its type alive.
         unsafe { Self::borrow(ffi::Py_TYPE(self.as_ptr()).cast()) }

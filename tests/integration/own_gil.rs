@@ -1,0 +1,235 @@
+//! `WSGIPerInterpreterGIL`: interpreters that run at the same time. They need Python 3.12, which the
+//! default Python of a test is not, so these tests use the second one.
+
+use std::thread;
+
+use testkit::{Ending, Httpd, Mark, Request, Site, ours, wait_until};
+
+use crate::apps::at_once;
+use crate::second_python::SecondPython;
+
+/// Does what the query says, in whichever interpreter it is.
+const DOING: &str = r#"
+import atexit, gc, itertools, os, sys, threading
+import mod_wsgi
+
+def note(name):
+    open(DATA + name, 'w').close()
+
+atexit.register(note, 'atexit-' + mod_wsgi.application_group)
+counter = itertools.count(1)
+
+def hold(environ):
+    '''Keeps its GIL in a call that never lets go of it.'''
+    note('holding')
+    total = sum(itertools.repeat(1, 300_000_000))
+    note('let-go')
+    return [b'%d' % total]
+
+def count(environ):
+    return [b'%d' % next(counter)]
+
+def stream(environ):
+    for number in range(5):
+        yield b'%d ' % number
+
+def echo(environ):
+    return iter(lambda: environ['wsgi.input'].read(1000), b'')
+
+def errors(environ):
+    print('printed in', mod_wsgi.application_group)
+    environ['wsgi.errors'].write('written to wsgi.errors\n')
+    return [b'done']
+
+def file(environ):
+    return environ['wsgi.file_wrapper'](open(__file__, 'rb'))
+
+def fails(environ):
+    raise ValueError('as it should')
+
+def cycles(environ):
+    class Node:
+        pass
+    for _ in range(10_000):
+        node = Node()
+        node.itself = node
+    return [b'%d' % (gc.collect() >= 0)]
+
+def threads(environ):
+    seen = []
+    many = [threading.Thread(target=lambda: seen.append(mod_wsgi.application_group))
+            for _ in range(4)]
+    for one in many:
+        one.start()
+    for one in many:
+        one.join()
+    return [' '.join(seen).encode()]
+
+def forks(environ):
+    try:
+        os.fork()
+    except RuntimeError as refused:
+        return [str(refused).encode()]
+
+def calls_back(environ):
+    '''A callback from C finds its interpreter by the simplified GIL API.'''
+    try:
+        import ctypes
+    except ImportError:
+        return [b'1 2 3']
+    numbers = (ctypes.c_int * 3)(3, 1, 2)
+    kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_int), ctypes.POINTER(ctypes.c_int))
+    compare = kind(lambda a, b: a[0] - b[0])
+    ctypes.CDLL(None).qsort(numbers, 3, ctypes.sizeof(ctypes.c_int), compare)
+    return [' '.join(map(str, numbers)).encode()]
+
+def application(environ, start_response):
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return globals()[environ['QUERY_STRING']](environ)
+"#;
+
+/// `/main`, `/one`, `/two`, `/shared` in a process group, with a GIL of their own for two of them.
+fn group() -> Option<Httpd> {
+    let second = SecondPython::with_own_gils()?;
+    let site = doing(second.site()).config(&second.group("group")).config(
+        "WSGIProcessGroup group
+             WSGIPerInterpreterGIL On
+             <WSGIInterpreterOptions process-group=group application-group=shared>
+                 WSGIPerInterpreterGIL Off
+             </WSGIInterpreterOptions>",
+    );
+    Some(site.start())
+}
+
+fn doing(site: Site) -> Site {
+    let data = format!("DATA = {:?}", site.text_path("data/"));
+    site.script("doing.wsgi", &format!("{data}\n{DOING}"))
+        .config(
+            "WSGIScriptAlias /main ${WSGI}/doing.wsgi application-group=%{GLOBAL}
+         WSGIScriptAlias /one ${WSGI}/doing.wsgi application-group=one
+         WSGIScriptAlias /two ${WSGI}/doing.wsgi application-group=two
+         WSGIScriptAlias /shared ${WSGI}/doing.wsgi application-group=shared",
+        )
+}
+
+#[test]
+fn interpreters_run_at_the_same_time() {
+    if !ours("D73") {
+        return;
+    }
+    let Some(server) = group() else { return };
+    let others = ["/main", "/two", "/shared"];
+    for url in others {
+        server.get(&format!("{url}?count"));
+    }
+    thread::scope(|scope| {
+        let holder = scope.spawn(|| server.get("/one?hold"));
+        let exists = |name: &str| server.site().path(name).exists();
+        wait_until("the GIL to be held", || {
+            exists("data/holding").then_some(())
+        });
+        for url in others {
+            assert_eq!(server.get(&format!("{url}?count")).text(), "2", "{url}");
+        }
+        assert!(!exists("data/let-go"), "answered while the GIL was held");
+        assert_eq!(holder.join().expect("an answer").text(), "300000000");
+    });
+}
+
+#[test]
+fn everything_works_that_an_application_may_do() {
+    if !ours("D73") {
+        return;
+    }
+    let Some(server) = group() else { return };
+    let source = server.site().read("wsgi/doing.wsgi");
+    for url in ["/main", "/one", "/two"] {
+        let get = |action: &str| server.get(&format!("{url}?{action}"));
+        assert_eq!(get("stream").text(), "0 1 2 3 4 ");
+        assert_eq!(get("file").text(), source);
+        assert_eq!(get("cycles").text(), "1");
+        assert_eq!(get("calls_back").text(), "1 2 3");
+        let own = url[1..].replace("main", "");
+        assert_eq!(get("threads").text(), [own.as_str(); 4].join(" "));
+        let body = vec![b'x'; 100_000];
+        let echoed = server.send(&Request::new("POST", &format!("{url}?echo")).body(&body));
+        assert_eq!(echoed.body, body);
+
+        let mark = server.log().mark();
+        assert_eq!(get("errors").text(), "done");
+        server.log().wait_for(mark, &format!("printed in {own}"));
+        server.log().wait_for(mark, "written to wsgi.errors");
+        let mark = server.log().mark();
+        assert_eq!(get("fails").status, 500);
+        server.log().wait_for(mark, "WSGI0174");
+        server.log().wait_for(mark, "ValueError: as it should");
+    }
+    let refused = server.get("/one?forks").text();
+    assert!(refused.contains("fork"), "{refused}");
+}
+
+#[test]
+fn many_threads_use_many_interpreters() {
+    if !ours("D73") {
+        return;
+    }
+    let Some(server) = group() else { return };
+    const ROUNDS: usize = 20;
+    let urls = ["/main", "/one", "/two", "/shared"];
+    at_once(16, |client| {
+        for round in 0..ROUNDS {
+            let url = urls[(client + round) % urls.len()];
+            for action in ["count", "cycles", "stream"] {
+                let response = server.get(&format!("{url}?{action}"));
+                assert_eq!(response.status, 200, "{url}");
+                assert_ne!(response.ending, Ending::Cut, "{url}");
+            }
+        }
+    });
+    // What the applications counted is theirs, and each thread of an interpreter counts the same.
+    let total: usize = urls
+        .iter()
+        .map(|url| server.get(&format!("{url}?count")).text())
+        .map(|text| text.parse::<usize>().expect("a number"))
+        .sum();
+    assert_eq!(total, 16 * ROUNDS + urls.len());
+}
+
+#[test]
+fn interpreters_are_ended_with_their_process() {
+    if !ours("D73") {
+        return;
+    }
+    let Some(mut server) = group() else { return };
+    for url in ["/main", "/one", "/two", "/shared"] {
+        server.get(&format!("{url}?threads"));
+    }
+    server.stop();
+    for group in ["", "one", "two", "shared"] {
+        let note = format!("data/atexit-{group}");
+        assert!(server.site().path(&note).exists(), "{note}");
+    }
+}
+
+#[test]
+fn embedded_interpreters_have_gils_of_their_own_too() {
+    if !ours("D73") {
+        return;
+    }
+    let Some(second) = SecondPython::with_own_gils() else {
+        return;
+    };
+    let mut server = doing(second.site())
+        .config(&format!("WSGIPythonHome {}", second.prefix))
+        .config("WSGIPerInterpreterGIL On")
+        .start();
+    for url in ["/main", "/one", "/two"] {
+        assert_eq!(server.get(&format!("{url}?count")).text(), "1");
+        assert_eq!(server.get(&format!("{url}?cycles")).text(), "1");
+    }
+    let refused = server.get("/one?forks").text();
+    assert!(refused.contains("fork"), "{refused}");
+    server.log().wait_for(Mark::START, "with a GIL of its own");
+    server.stop();
+    assert!(server.site().path("data/atexit-two").exists());
+}

@@ -1,0 +1,169 @@
+//! A second Python for the tests that need one, and a module with an engine for it.
+//!
+//! `apxs/test` provides both. Where they are not, as with a bare `cargo test`, they are made here:
+//! `apxs/second-python` finds or makes a Python, and the engine is built beside a copy of the module.
+
+use std::fs;
+use std::io::{Write, stderr};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::thread;
+
+use testkit::{Site, module_under_test};
+
+use crate::scripts;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// A Python that is not the default one.
+#[derive(Debug)]
+pub(crate) struct SecondPython {
+    /// The module, with engines for both Pythons beside it.
+    pub(crate) module: PathBuf,
+    /// The interpreter.
+    pub(crate) program: PathBuf,
+    /// Its installation.
+    pub(crate) prefix: String,
+    /// Major and minor version.
+    pub(crate) version: (u32, u32),
+}
+
+impl SecondPython {
+    /// The second Python. Without one the test is skipped, and says so past the capture of the test
+    /// runner.
+    pub(crate) fn find() -> Option<&'static Self> {
+        static FOUND: OnceLock<Result<SecondPython, String>> = OnceLock::new();
+        match FOUND.get_or_init(Self::make) {
+            Ok(found) => Some(found),
+            Err(cause) => {
+                skip(&format!("there is no second Python: {cause}"));
+                None
+            }
+        }
+    }
+
+    /// The second Python, if it is one whose interpreters can have GILs of their own.
+    pub(crate) fn with_own_gils() -> Option<&'static Self> {
+        let found = Self::find()?;
+        if found.version < (3, 12) {
+            let (major, minor) = found.version;
+            skip(&format!("the second Python is {major}.{minor}, not 3.12"));
+            return None;
+        }
+        Some(found)
+    }
+
+    /// A site with the module that knows both Pythons.
+    pub(crate) fn site(&self) -> Site {
+        Site::new().subject(&self.module)
+    }
+
+    /// A line that has a process group `name` run this Python, as it is installed.
+    pub(crate) fn group(&self, name: &str) -> String {
+        format!(
+            "WSGIDaemonProcess {name} threads=8 python-home={}",
+            self.prefix
+        )
+    }
+
+    fn make() -> Result<Self, String> {
+        let given = std::env::var_os("MOD_WSGI_TEST_SECOND_PYTHON").map(PathBuf::from);
+        let program = given.map_or_else(make_python, Ok)?;
+        let facts = output(Command::new(&program).args([
+            "-I",
+            "-c",
+            "import sys; print(sys.prefix, *sys.version_info[:2])",
+        ]))?;
+        let facts: Vec<&str> = facts.split_whitespace().collect();
+        let [prefix, major, minor] = facts.as_slice() else {
+            return Err(format!("{} says {facts:?}", program.display()));
+        };
+        let number = |text: &str| text.parse().map_err(|_| format!("no version: {text}"));
+        let version = (number(major)?, number(minor)?);
+        Ok(Self {
+            module: module_with_engine(&program, version)?,
+            program,
+            prefix: (*prefix).to_owned(),
+            version,
+        })
+    }
+}
+
+fn skip(cause: &str) {
+    let test = thread::current().name().unwrap_or("?").to_owned();
+    // If standard error is closed there is nobody to tell.
+    let _ = writeln!(stderr(), "skipped: {test}: {cause}");
+}
+
+fn make_python() -> Result<PathBuf, String> {
+    let place = Path::new(ROOT).join("target/second-python");
+    output(scripts::command("second-python").arg(place)).map(PathBuf::from)
+}
+
+/// The module under test if it has an engine for this Python, else a copy of it for which one is
+/// built.
+fn module_with_engine(program: &Path, (major, minor): (u32, u32)) -> Result<PathBuf, String> {
+    let module = module_under_test();
+    let engine = format!("wsgi-engine-cp{major}{minor}.so");
+    let engines = module.with_file_name("mod_wsgi");
+    if engines.join(&engine).exists() {
+        return Ok(module.to_owned());
+    }
+    let target = Path::new(ROOT).join(format!("target/engine-cp{major}{minor}"));
+    output(
+        scripts::command_of(Path::new(env!("CARGO")))
+            .args([
+                "build",
+                "--quiet",
+                "--release",
+                "-p",
+                "engine",
+                "--target-dir",
+            ])
+            .arg(&target)
+            .env("PYO3_PYTHON", program)
+            .current_dir(ROOT),
+    )?;
+    let place = target.join("dist");
+    let copy = place.join("mod_wsgi");
+    let copied = fs::create_dir_all(&copy)
+        .and_then(|()| copy_into(module, &place))
+        .and_then(|()| {
+            let files = fs::read_dir(&engines)?.flatten();
+            files
+                .into_iter()
+                .try_for_each(|file| copy_into(&file.path(), &copy))
+        })
+        .and_then(|()| {
+            let built = target.join("release/libwsgi_engine.so");
+            fs::copy(built, copy.join(&engine)).map(drop)
+        });
+    copied.map_err(|error| format!("{} cannot be made: {error}", place.display()))?;
+    Ok(place.join(module.file_name().unwrap_or_default()))
+}
+
+/// Copies a file, or the link that names the default engine.
+fn copy_into(file: &Path, directory: &Path) -> std::io::Result<()> {
+    let copy = directory.join(file.file_name().unwrap_or_default());
+    match fs::remove_file(&copy) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    match fs::read_link(file) {
+        Ok(target) => std::os::unix::fs::symlink(target, copy),
+        Err(_) => fs::copy(file, copy).map(drop),
+    }
+}
+
+/// What a command prints, or the last thing it says if it fails.
+fn output(command: &mut Command) -> Result<String, String> {
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.map_err(|error| format!("{command:?}: {error}"))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if output.status.success() {
+        return Ok(text(&output.stdout));
+    }
+    let said = text(&output.stderr);
+    Err(said.lines().last().unwrap_or("it failed").to_owned())
+}
