@@ -1,54 +1,58 @@
-//! The scoreboard of httpd, as `mod_wsgi.server_metrics()` tells it: lent to an engine.
+//! httpd's scoreboard, as `mod_wsgi.server_metrics()` tells it: copied in a child, for an application
+//! there or for one in a worker, which has none to copy.
 
-use engine_abi::{self as abi, Bytes, Slice};
+use control::{ScoreboardProcess, ScoreboardSource, ScoreboardWorker};
 use httpd::scoreboard::{Child, Scoreboard, Worker};
+use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 
-/// Lends the scoreboard, in the form of the engine's ABI; nothing happens if there is none.
-pub(crate) fn lend(scoreboard: &Scoreboard, take: impl FnOnce(&abi::Scoreboard<'_>)) {
-    let workers: Vec<Vec<_>> = scoreboard.children.iter().map(workers).collect();
-    let processes: Vec<_> = scoreboard
-        .children
-        .iter()
-        .zip(&workers)
-        .map(|(child, workers)| process(child, workers))
-        .collect();
-    take(&abi::Scoreboard {
+/// A copy of it; `None` if there is none.
+pub(crate) fn copy() -> Option<control::Scoreboard> {
+    let scoreboard = Scoreboard::read()?;
+    Some(control::Scoreboard {
         server_limit: scoreboard.server_limit,
         thread_limit: scoreboard.thread_limit,
         generation: scoreboard.generation,
         restart_time: scoreboard.restart_time,
-        processes: Slice::new(&processes),
-    });
+        processes: scoreboard.children.into_iter().map(process).collect(),
+    })
 }
 
-fn process<'a>(
-    child: &Child,
-    workers: &'a [abi::ScoreboardWorker<'a>],
-) -> abi::ScoreboardProcess<'a> {
-    abi::ScoreboardProcess {
+fn process(child: Child) -> ScoreboardProcess {
+    ScoreboardProcess {
         pid: child.pid,
         generation: child.generation,
         quiescing: child.quiescing,
-        workers: Slice::new(workers),
+        workers: child.workers.into_iter().map(worker).collect(),
     }
 }
 
-fn workers(child: &Child) -> Vec<abi::ScoreboardWorker<'_>> {
-    child.workers.iter().map(worker).collect()
-}
-
-fn worker(worker: &Worker) -> abi::ScoreboardWorker<'_> {
-    abi::ScoreboardWorker {
+fn worker(worker: Worker) -> ScoreboardWorker {
+    ScoreboardWorker {
         number: worker.number,
         generation: worker.generation,
-        status: worker.status as u8,
+        status: u8::try_from(worker.status).unwrap_or(b'?'),
         access_count: worker.access_count,
         bytes_served: worker.bytes_served,
         start_time: worker.start_time,
         stop_time: worker.stop_time,
         last_used: worker.last_used,
-        client: Bytes::new(&worker.client),
-        request: Bytes::new(&worker.request),
-        vhost: Bytes::new(&worker.vhost),
+        client: worker.client,
+        request: worker.request,
+        vhost: worker.vhost,
     }
+}
+
+/// Answers workers that ask, on a thread of its own, for as long as this child lives.
+pub(crate) fn serve(source: ScoreboardSource) -> std::io::Result<()> {
+    // A new thread has the mask of the one that makes it, and signals are for httpd's own threads.
+    let mut before = SigSet::empty();
+    pthread_sigmask(
+        SigmaskHow::SIG_SETMASK,
+        Some(&SigSet::all()),
+        Some(&mut before),
+    )?;
+    let thread = std::thread::Builder::new().name("wsgi-scoreboard".to_owned());
+    let started = thread.spawn(move || while source.answer(copy).is_ok() {});
+    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
+    started.map(drop)
 }

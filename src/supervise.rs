@@ -30,8 +30,9 @@ use crate::config::{self, DaemonDefinition};
 use crate::engines;
 use crate::log::{self, Id};
 use crate::remote::groups::{Group, Groups};
-use kept::Kept;
+use crate::scoreboard;
 pub(crate) use kept::KeptGroup;
+use kept::{Kept, ScoreboardLink};
 pub(crate) use spec::engine;
 
 /// Where the supervisor finds its end of the link.
@@ -61,6 +62,9 @@ pub(crate) enum SuperviseError {
     /// A table cannot be mapped for the children.
     #[error("the tables of the process groups cannot be mapped: {0}")]
     Table(io::Error),
+    /// Workers cannot be told what httpd's processes are doing.
+    #[error("the scoreboard cannot be made known to process groups: {0}")]
+    Scoreboard(io::Error),
     /// The program is not there.
     #[error("{0}")]
     Engines(#[from] EnginesError),
@@ -97,6 +101,7 @@ pub(crate) fn start(configured: &Configured<'_>) -> Result<(), SuperviseError> {
         .map(Group::new)
         .collect::<io::Result<_>>();
     Groups::new(groups.map_err(SuperviseError::Table)?).set_current();
+    connect_scoreboard(&mut kept).map_err(SuperviseError::Scoreboard)?;
     ensure_supervisor(&mut kept)?;
     watch(configured.pool, &kept);
     kept.store(process_pool);
@@ -104,14 +109,30 @@ pub(crate) fn start(configured: &Configured<'_>) -> Result<(), SuperviseError> {
     Ok(())
 }
 
-/// Forgets what is the parent's, in a child: its copies of the sockets.
-pub(crate) fn child_init() {
-    drop(
-        RUNNING
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take(),
-    );
+/// Makes a way from workers to the scoreboard, if there are any that may use it. It stays as long as
+/// httpd runs, whatever the configuration: its ends are with processes of several generations.
+fn connect_scoreboard(kept: &mut Kept) -> io::Result<()> {
+    let is_wanted = kept.groups.iter().any(KeptGroup::has_server_metrics);
+    if is_wanted && kept.scoreboard.is_none() {
+        let (reader, source) = control::scoreboard_link()?;
+        kept.scoreboard = Some(ScoreboardLink { reader, source });
+    }
+    Ok(())
+}
+
+/// Forgets what is the parent's, in a child: its copies of the sockets. Of the way to the scoreboard
+/// it keeps the end that is a child's.
+pub(crate) fn child_init(base: Server<'_>) {
+    let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    let kept = running.take().unwrap_or_default();
+    let is_wanted = kept.groups.iter().any(KeptGroup::has_server_metrics);
+    let Some(link) = kept.scoreboard.filter(|_| is_wanted) else {
+        return;
+    };
+    if let Err(error) = scoreboard::serve(link.source) {
+        let text = format!("server_metrics() tells nothing in process groups: {error}");
+        log::server(base, Level::WARN, Id(1340), text);
+    }
 }
 
 /// The groups of a configuration, with the sockets of the last one where they are the same.
@@ -154,25 +175,22 @@ fn groups_of(
 
 /// Tells the supervisor about the groups; starts one if there is none that listens.
 fn ensure_supervisor(kept: &mut Kept) -> Result<(), SuperviseError> {
-    let told = kept
-        .supervisor
-        .as_ref()
-        .map(|it| tell(&it.control, &kept.groups));
+    let told = kept.supervisor.as_ref().map(|it| tell(&it.control, kept));
     if matches!(told, Some(Ok(()))) {
         return Ok(());
     }
     let supervisor = spawn()?;
-    tell(&supervisor.control, &kept.groups)?;
+    tell(&supervisor.control, kept)?;
     kept.supervisor = Some(supervisor);
     Ok(())
 }
 
-fn tell(control: &Channel, groups: &[KeptGroup]) -> Result<(), ChannelError> {
-    let count = u32::try_from(groups.len()).unwrap_or(u32::MAX);
+fn tell(control: &Channel, kept: &Kept) -> Result<(), ChannelError> {
+    let count = u32::try_from(kept.groups.len()).unwrap_or(u32::MAX);
     control.send_waiting(&ToSupervisor::Begin { groups: count }, &[])?;
-    for group in groups {
+    for group in &kept.groups {
         let message = ToSupervisor::Group(Box::new(group.spec.clone()));
-        control.send_waiting(&message, &group.descriptors())?;
+        control.send_waiting(&message, &group.descriptors(kept.scoreboard.as_ref()))?;
     }
     control.send_waiting(&ToSupervisor::Commit, &[])
 }

@@ -10,7 +10,6 @@ use engine_abi::{
     ABI_VERSION, Host, LogLine, Part, ReadError, RequestHandle, Sent, TakeScoreboard,
 };
 use httpd::log::Origin;
-use httpd::scoreboard::Scoreboard;
 use httpd::{InputError, Level, Log, panic, process};
 
 use super::{InFlight, response};
@@ -139,9 +138,9 @@ unsafe extern "C" fn send(handle: RequestHandle, part: *const Part<'_>) -> Sent 
 
 unsafe extern "C" fn lend_scoreboard(take: TakeScoreboard, taker: *mut c_void) {
     panic::guard((), || {
-        if let Some(read) = Scoreboard::read() {
+        if let Some(copy) = scoreboard::copy() {
             // SAFETY: the engine has given the two together, and what is lent lives for the call.
-            scoreboard::lend(&read, |lent| unsafe { take(taker, lent) });
+            copy.lend(|lent| unsafe { take(taker, lent) });
         }
     });
 }

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use control::{Channel, GroupSpec, Secret, Table};
+use control::{Channel, GroupSpec, ScoreboardReader, ScoreboardSource, Secret, Table};
 use httpd::Pool;
 use serde::{Deserialize, Serialize};
 
@@ -18,13 +18,21 @@ use super::sockets::{self, Shape, SocketError};
 use crate::config::{DaemonDefinition, ScriptOwner};
 
 /// The name of the bytes. It changes whenever [`Stored`] does.
-const KEY: &CStr = c"mod_wsgi:supervision:3";
+const KEY: &CStr = c"mod_wsgi:supervision:4";
 
 /// All that is kept.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     pub(super) supervisor: Option<Supervisor>,
     pub(super) groups: Vec<KeptGroup>,
+    pub(super) scoreboard: Option<ScoreboardLink>,
+}
+
+/// Both ends of the way from workers to httpd's scoreboard.
+#[derive(Debug)]
+pub(super) struct ScoreboardLink {
+    pub(super) reader: ScoreboardReader,
+    pub(super) source: ScoreboardSource,
 }
 
 /// The supervisor.
@@ -57,6 +65,7 @@ pub(crate) struct KeptGroup {
 struct Stored {
     supervisor: Option<(u32, RawFd)>,
     groups: Vec<StoredGroup>,
+    scoreboard: Option<(RawFd, RawFd)>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -92,6 +101,12 @@ impl Kept {
                 .as_ref()
                 .map(|supervisor| (supervisor.pid, supervisor.control.as_fd().as_raw_fd())),
             groups: self.groups.iter().map(KeptGroup::stored).collect(),
+            scoreboard: self.scoreboard.as_ref().map(|link| {
+                (
+                    link.reader.as_fd().as_raw_fd(),
+                    link.source.as_fd().as_raw_fd(),
+                )
+            }),
         };
         // What cannot be written down is started anew after the next restart.
         let bytes = postcard::to_stdvec(&stored).unwrap_or_default();
@@ -129,6 +144,10 @@ impl Stored {
         Ok(Kept {
             supervisor,
             groups: groups.collect::<io::Result<_>>()?,
+            scoreboard: self.scoreboard.map(|(reader, source)| ScoreboardLink {
+                reader: ScoreboardReader::from_socket(own(reader)),
+                source: ScoreboardSource::from_socket(own(source)),
+            }),
         })
     }
 }
@@ -186,9 +205,22 @@ impl KeptGroup {
         self.spec.name == name && self.shape == *shape
     }
 
-    /// What the supervisor needs: the log, the table, the socket.
-    pub(super) fn descriptors(&self) -> [BorrowedFd<'_>; 3] {
+    /// What the supervisor needs: the log, the table, the socket, and the way to the scoreboard if the
+    /// group may use it.
+    pub(super) fn descriptors<'a>(
+        &'a self,
+        scoreboard: Option<&'a ScoreboardLink>,
+    ) -> Vec<BorrowedFd<'a>> {
+        let scoreboard = scoreboard.filter(|_| self.has_server_metrics());
         [self.log.as_fd(), self.table.as_fd(), self.socket.as_fd()]
+            .into_iter()
+            .chain(scoreboard.map(|link| link.reader.as_fd()))
+            .collect()
+    }
+
+    /// `server-metrics`: whether its workers may know what httpd's processes are doing.
+    pub(super) fn has_server_metrics(&self) -> bool {
+        self.spec.python.server_metrics
     }
 
     /// Its name.

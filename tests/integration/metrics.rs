@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 use serde_json::{Value, json};
-use testkit::{Httpd, Request, Site, ours};
+use testkit::{Httpd, Mpm, Request, Site, ours, wait_until};
 
 use crate::wsgi_site::Mode;
 
@@ -328,7 +328,9 @@ fn open_site(mode: Mode) -> Site {
 }
 
 #[rstest]
-fn what_the_server_does_is_told_where_that_is_allowed(#[values(Mode::Embedded)] mode: Mode) {
+fn what_the_server_does_is_told_where_that_is_allowed(
+    #[values(Mode::Embedded, Mode::Daemon)] mode: Mode,
+) {
     let server = open_site(mode).start();
     let before = told(&server, "server_metrics");
     let metrics = told(&server, "server_metrics");
@@ -413,4 +415,18 @@ fn check_workers(workers: &[Value]) {
 #[rstest]
 fn what_the_server_does_is_a_secret_by_default(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) {
     assert_eq!(told(&server(mode), "server_metrics"), Value::Null);
+}
+
+#[rstest]
+fn a_process_group_learns_of_it_under_every_mpm_and_after_a_restart(
+    #[values(Mpm::Event, Mpm::Worker, Mpm::Prefork)] mpm: Mpm,
+) {
+    let server = open_site(Mode::Daemon).mpm(mpm).start();
+    let metrics = told(&server, "server_metrics");
+    assert_eq!(metrics["running_generation"], 0, "{metrics:#}");
+    server.restart_gracefully();
+    wait_until("the next generation", || {
+        let metrics = told(&server, "server_metrics");
+        (metrics["running_generation"] == 1).then_some(())
+    });
 }

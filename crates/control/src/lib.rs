@@ -6,11 +6,14 @@
 //! every request, which workers are up and how busy, lies in memory they all map: a [`Table`] for
 //! each group.
 //!
+//! A worker that may know what httpd's processes are doing asks them over a [`scoreboard_link`].
+//!
 //! Requests themselves travel otherwise: in the frames of the crate `wire`.
 
 mod channel;
 mod exit;
 mod messages;
+mod scoreboard;
 mod secret;
 mod spec;
 mod table;
@@ -18,6 +21,10 @@ mod table;
 pub use channel::{Channel, ChannelError, MAX_DESCRIPTORS, MAX_MESSAGE};
 pub use exit::describe_exit;
 pub use messages::{FromSupervisor, FromWorker, Replacement, ToSupervisor, ToWorker};
+pub use scoreboard::{
+    Scoreboard, ScoreboardProcess, ScoreboardReader, ScoreboardSource, ScoreboardWorker,
+    scoreboard_link,
+};
 pub use secret::Secret;
 pub use spec::{
     GroupSpec, Identity, InterpreterSection, Life, Limits, PreloadScript, PythonSpec, ServerSpec,

@@ -24,7 +24,7 @@ use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use control::{Channel, FromWorker, GroupSpec, Table, ToWorker};
+use control::{Channel, FromWorker, GroupSpec, ScoreboardReader, Table, ToWorker};
 
 use crate::log::Log;
 use nix::sys::signal::Signal;
@@ -65,6 +65,8 @@ struct Assignment {
     log: Log,
     table: Table,
     listener: OwnedFd,
+    /// The way to httpd's scoreboard, if the group may use it.
+    scoreboard: Option<ScoreboardReader>,
 }
 
 /// Runs a worker until it ends.
@@ -87,6 +89,7 @@ fn start(control: &Channel) -> Result<(Arc<Log>, Arc<Server>), StartError> {
         log,
         table,
         listener,
+        scoreboard,
     } = assignment(control)?;
     let log = Arc::new(log);
     // The engine may lie where the group's user or root directory does not reach.
@@ -96,7 +99,7 @@ fn start(control: &Channel) -> Result<(Arc<Log>, Arc<Server>), StartError> {
     // While scripts are loaded nobody here listens for the supervisor's end. Set after the change
     // of user, which clears it.
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(std::io::Error::from)?;
-    python::start(engine, &group, &log)?;
+    python::start(engine, &group, &log, scoreboard)?;
     let scripts = Scripts::default();
     python::preload(engine, &group.preload, &scripts);
     python::set_switch_interval(engine, &group);
@@ -110,8 +113,9 @@ fn assignment(control: &Channel) -> Result<Assignment, StartError> {
     let ToWorker::Start { group, slot } = message else {
         return Err(StartError::Protocol);
     };
-    let [log, table, listener] =
-        <[OwnedFd; 3]>::try_from(descriptors).map_err(|_| StartError::Protocol)?;
+    let mut descriptors = descriptors.into_iter();
+    let mut next = || descriptors.next().ok_or(StartError::Protocol);
+    let (log, table, listener) = (next()?, next()?, next()?);
     let processes = usize::try_from(group.processes).map_err(|_| StartError::Protocol)?;
     let slot = usize::try_from(slot).map_err(|_| StartError::Protocol)?;
     let table = Table::map(table, processes).map_err(StartError::Descriptors)?;
@@ -124,6 +128,7 @@ fn assignment(control: &Channel) -> Result<Assignment, StartError> {
         slot,
         table,
         listener,
+        scoreboard: descriptors.next().map(ScoreboardReader::from_socket),
     })
 }
 

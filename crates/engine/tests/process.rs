@@ -9,6 +9,8 @@
 #[expect(dead_code, unreachable_pub, reason = "shared by test binaries")]
 mod memory;
 
+#[path = "process/api.rs"]
+mod api;
 #[path = "process/end.rs"]
 mod end;
 #[path = "process/start.rs"]

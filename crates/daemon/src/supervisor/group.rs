@@ -44,6 +44,8 @@ struct OwnedEquipment {
     log: Log,
     table: Table,
     listener: OwnedFd,
+    /// The way to httpd's scoreboard, if the group may use it.
+    scoreboard: Option<OwnedFd>,
 }
 
 struct Worker {
@@ -247,6 +249,7 @@ impl Group {
             log: self.equipment.descriptor.as_fd(),
             table: self.equipment.table.as_fd(),
             listener: self.equipment.listener.as_fd(),
+            scoreboard: self.equipment.scoreboard.as_ref().map(OwnedFd::as_fd),
         };
         spawn(
             &self.spec,
@@ -383,19 +386,22 @@ impl Drop for Group {
 }
 
 impl OwnedEquipment {
-    /// What came with a group's description: its error log, its table, its socket.
+    /// What came with a group's description: its error log, its table, its socket, perhaps the way to
+    /// httpd's scoreboard.
     fn new(spec: &GroupSpec, descriptors: Vec<OwnedFd>) -> Result<Self, GroupError> {
         let count = descriptors.len();
         let slots = usize::try_from(spec.processes).unwrap_or(usize::MAX);
-        let Ok([descriptor, table, listener]) = <[OwnedFd; 3]>::try_from(descriptors) else {
-            return Err(GroupError::Descriptors(count));
-        };
+        let mut descriptors = descriptors.into_iter();
+        let mut next = || descriptors.next().ok_or(GroupError::Descriptors(count));
+        let (descriptor, table, listener) = (next()?, next()?, next()?);
+        let scoreboard = descriptors.next();
         let log = descriptor.try_clone().map_err(GroupError::Table)?;
         Ok(Self {
             descriptor,
             log: Log::new(log, spec.log_level),
             table: Table::map(table, slots).map_err(GroupError::Table)?,
             listener,
+            scoreboard,
         })
     }
 }

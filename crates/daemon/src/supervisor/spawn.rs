@@ -29,6 +29,8 @@ pub(super) struct Equipment<'s> {
     pub(super) log: BorrowedFd<'s>,
     pub(super) table: BorrowedFd<'s>,
     pub(super) listener: BorrowedFd<'s>,
+    /// The way to httpd's scoreboard, if the group may use it.
+    pub(super) scoreboard: Option<BorrowedFd<'s>>,
 }
 
 /// Starts this same program as a worker. Of the descriptors of this process it inherits none but
@@ -55,10 +57,11 @@ pub(super) fn spawn(
         group: Box::new(group.clone()),
         slot,
     };
-    ours.send(
-        &start,
-        &[equipment.log, equipment.table, equipment.listener],
-    )?;
+    let descriptors: Vec<_> = [equipment.log, equipment.table, equipment.listener]
+        .into_iter()
+        .chain(equipment.scoreboard)
+        .collect();
+    ours.send(&start, &descriptors)?;
     Ok((child, ours))
 }
 

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use control::{GroupSpec, InterpreterSection, PreloadScript};
+use control::{GroupSpec, InterpreterSection, PreloadScript, ScoreboardReader};
 use engine_abi::{
     ABI_VERSION, Bytes, Host, LoadedEngine, LogLine, ProcessConfig, RequestHandle, Script,
     ServerInfo, Slice, TakeScoreboard,
@@ -19,6 +19,9 @@ use crate::log::Log;
 
 /// Where lines outside a request go. Set before the engine starts, for the life of the process.
 static PROCESS_LOG: OnceLock<Arc<Log>> = OnceLock::new();
+
+/// The way to httpd's scoreboard, if the group may use it.
+static SCOREBOARD: OnceLock<ScoreboardReader> = OnceLock::new();
 
 /// What this process offers the engine.
 static HOST: Host = Host {
@@ -35,9 +38,13 @@ pub(super) fn start(
     engine: LoadedEngine,
     group: &GroupSpec,
     log: &Arc<Log>,
+    scoreboard: Option<ScoreboardReader>,
 ) -> Result<(), StartError> {
     // A worker has one log for its whole life, so a second value cannot come.
     let _ = PROCESS_LOG.set(log.clone());
+    if let Some(scoreboard) = scoreboard {
+        let _ = SCOREBOARD.set(scoreboard);
+    }
     let python = &group.python;
     let path = module_search_path(group);
     let warnings: Vec<_> = python
@@ -170,8 +177,17 @@ unsafe extern "C" fn log(request: RequestHandle, line: *const LogLine<'_>) {
     }));
 }
 
-/// A worker does not see the scoreboard of httpd.
-unsafe extern "C" fn scoreboard(_: TakeScoreboard, _: *mut c_void) {}
+/// A worker does not map the scoreboard of httpd, but may have a way to ask for a copy.
+unsafe extern "C" fn scoreboard(take: TakeScoreboard, taker: *mut c_void) {
+    // A panic may not go on into the engine, and then there is nothing to lend.
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        let copy = SCOREBOARD.get().map(ScoreboardReader::read);
+        if let Some(Ok(copy)) = copy {
+            // SAFETY: the engine has given the two together, and what is lent lives for the call.
+            copy.lend(|lent| unsafe { take(taker, lent) });
+        }
+    }));
+}
 
 unsafe extern "C" fn log_level(request: RequestHandle) -> c_int {
     if request.is_null() {
