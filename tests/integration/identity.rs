@@ -192,3 +192,33 @@ fn output(program: &str, arguments: &[&str], file: &Path) -> String {
     assert!(output.status.success(), "{program}: {output:?}");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
+
+#[test]
+fn a_process_of_a_group_shows_under_its_own_name() {
+    if !ours("D82") {
+        return;
+    }
+    let server = Site::new()
+        .script(
+            "names.wsgi",
+            r#"
+def application(environ, start_response):
+    start_response('200 OK', [])
+    command = open('/proc/self/cmdline', 'rb').read().split(b'\0')[0]
+    return [command, b' ', open('/proc/self/comm', 'rb').read().rstrip()]
+"#,
+        )
+        .config(
+            "WSGIDaemonProcess plain
+             WSGIDaemonProcess shown display-name=a-name-that-is-long
+             WSGIScriptAlias /plain ${WSGI}/names.wsgi process-group=plain
+             WSGIScriptAlias /shown ${WSGI}/names.wsgi process-group=shown",
+        )
+        .start();
+
+    assert_eq!(server.get("/plain").text(), "(wsgi:plain) (wsgi:plain)");
+    assert_eq!(
+        server.get("/shown").text(),
+        "a-name-that-is-long a-name-that-is-"
+    );
+}

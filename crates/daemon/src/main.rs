@@ -11,6 +11,7 @@ mod log;
 mod supervisor;
 mod worker;
 
+use std::ffi::CString;
 use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
 use std::process::ExitCode;
 
@@ -22,6 +23,7 @@ const CONTROL: RawFd = 3;
 
 fn main() -> ExitCode {
     close_inherited();
+    take_name();
     let role = std::env::args_os().nth(1);
     match role.as_deref().and_then(|role| role.to_str()) {
         Some("supervise") => supervisor::run(control_channel()),
@@ -38,6 +40,16 @@ fn close_inherited() {
     let first = libc::c_uint::try_from(CONTROL + 1).unwrap_or(libc::c_uint::MAX);
     // SAFETY: nothing in this process has opened a descriptor yet, so none of these is in use.
     unsafe { libc::close_range(first, libc::c_uint::MAX, 0) };
+}
+
+/// Shows under the name it was started by in `top`, `pgrep` and the like too, which see the name of
+/// the file that was executed otherwise: `exe`. The kernel keeps the first 15 bytes.
+fn take_name() {
+    let name = std::env::args_os().next().unwrap_or_default();
+    if let Ok(name) = CString::new(name.into_encoded_bytes()) {
+        // A name that is not taken is no reason not to start.
+        let _ = nix::sys::prctl::set_name(&name);
+    }
 }
 
 /// Allows this process as many open files as it may allow itself.
