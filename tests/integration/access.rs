@@ -1,6 +1,6 @@
 //! `WSGIAccessScript`: who may enter, by what a request is and where it comes from.
 
-use testkit::{Curl, Httpd, Request, Site};
+use testkit::{Curl, Httpd, Request, Site, ours};
 
 use crate::apps::environ;
 use crate::hook_site::{ask_as, check_logged, hook_site, with_values};
@@ -252,6 +252,37 @@ fn the_environ_is_what_the_server_knows() {
     ] {
         assert_eq!(seen[key], value, "{key}");
     }
+}
+
+#[test]
+fn the_host_is_the_client_and_not_its_proxy() {
+    let server = witness_site()
+        .module("remoteip")
+        .config(
+            "
+            HostnameLookups On
+            RemoteIPHeader X-Client
+            RemoteIPInternalProxy 127.0.0.1
+            <Location /app>
+                WSGIAccessScript ${WSGI}/witness.py
+            </Location>
+            ",
+        )
+        .start();
+    let request = Request::get("/app?proxied").header("X-Client", "192.0.2.7");
+    assert_eq!(server.send(&request).status, 200);
+    let proxied = seen(&server, "proxied");
+    assert_eq!(proxied["REMOTE_ADDR"], "192.0.2.7");
+    assert_ne!(proxied["REMOTE_PORT"], "0");
+    if ours("D87") {
+        assert_eq!(proxied["host"], "192.0.2.7");
+        assert!(proxied.get("REMOTE_HOST").is_none(), "{proxied:?}");
+    }
+    // Without a proxy, both are whatever the system calls the client.
+    assert_eq!(server.get("/app?direct").status, 200);
+    let direct = seen(&server, "direct");
+    let name = direct.get("REMOTE_HOST").unwrap_or(&direct["REMOTE_ADDR"]);
+    assert_eq!(direct["host"], *name);
 }
 
 #[test]

@@ -82,27 +82,82 @@ fn no_ending_of_a_request_leaves_objects_or_files_behind() {
         "cleared",
         "hang-up",
     ] {
-        let grows = (0..ROUNDS).all(|_| grows_with(&server, way));
+        let url = format!("/endings.wsgi?{way}");
+        let grows = (0..ROUNDS).all(|_| grows_with(&server, &url));
+        assert!(!grows, "{way}");
+    }
+}
+
+const HOOKS: &str = r#"
+def allow_access(environ, host):
+    way = environ['QUERY_STRING']
+    if way == 'raises':
+        raise ValueError('at once')
+    if way == 'asks':
+        environ['mod_ssl.is_https']()
+        environ['mod_ssl.var_lookup']('HTTPS')
+    if way == 'prints':
+        print('printed', file=environ['wsgi.errors'])
+        environ['wsgi.errors'].write('pending')
+    if way == 'cycle':
+        environ['itself'] = environ
+    if way == 'cleared':
+        environ.clear()
+    return {'other': [environ], 'denied': False}.get(way, True)
+
+def process_group(environ):
+    environ['seen'] = [environ]
+
+def callable_object(environ):
+    return {'text': 'application', 'bytes': b'application',
+            'number': 1}.get(environ['QUERY_STRING'])
+"#;
+
+#[test]
+fn no_answer_of_a_hook_leaves_objects_or_files_behind() {
+    let server = wsgi_site()
+        .mpm(threaded())
+        .script("endings.wsgi", ENDINGS)
+        .script("hooks.py", HOOKS)
+        .config(
+            "
+            LogLevel crit
+            ServerLimit 1
+            ThreadsPerChild 2
+            MaxRequestWorkers 2
+            <Location /endings.wsgi/hook>
+                WSGIAccessScript ${WSGI}/hooks.py
+                WSGIDispatchScript ${WSGI}/hooks.py
+            </Location>
+            ",
+        )
+        .start();
+    for way in [
+        "allowed", "denied", "other", "raises", "asks", "prints", "cycle", "cleared", "text",
+        "bytes", "number",
+    ] {
+        let url = format!("/endings.wsgi/hook?{way}");
+        let grows = (0..ROUNDS).all(|_| grows_with(&server, &url));
         assert!(!grows, "{way}");
     }
 }
 
 /// Whether what the server holds grows by something like an object or a file for each request.
-fn grows_with(server: &Httpd, way: &str) -> bool {
+fn grows_with(server: &Httpd, url: &str) -> bool {
     let (blocks, files) = (allocated(server), open_files(server));
-    repeat(server, way);
+    repeat(server, url);
     allocated(server) > blocks + REPETITIONS / 4 || open_files(server) > files + REPETITIONS / 4
 }
 
-fn repeat(server: &Httpd, way: &str) {
-    let request = Request::post(&format!("/endings.wsgi?{way}"), "a line\nand more")
-        .header("Connection", "close");
+fn repeat(server: &Httpd, url: &str) {
+    let request = Request::post(url, "a line\nand more").header("Connection", "close");
     for _ in 0..REPETITIONS {
         let mut connection = server.connect();
         connection.send(&request.to_bytes());
-        match way {
-            "hang-up" => drop(connection.read_exactly(1000)),
-            _ => drop(connection.read_to_end()),
+        if url.ends_with("hang-up") {
+            drop(connection.read_exactly(1000));
+        } else {
+            drop(connection.read_to_end());
         }
     }
 }

@@ -57,10 +57,11 @@ impl<'r> Request<'r> {
         unsafe { text::borrow((*self.as_ptr()).useragent_ip) }
     }
 
-    /// `REMOTE_PORT`
+    /// `REMOTE_PORT`: that of the connection, for nobody knows the port of a client behind a proxy.
     pub fn client_port(self) -> u16 {
-        // SAFETY: null, or an address that lives as long as the request.
-        unsafe { (*self.as_ptr()).useragent_addr.as_ref() }.map_or(0, |address| address.port)
+        // SAFETY: a request has a connection, whose address lives longer, if it has one.
+        let address = unsafe { (*(*self.as_ptr()).connection).client_addr.as_ref() };
+        address.map_or(0, |address| address.port)
     }
 
     /// `REMOTE_HOST`: the name of the client, if `HostnameLookups` has it looked up.
