@@ -117,6 +117,8 @@ mod process_groups; // what configtest finds out about process groups
 mod project; // which crate may depend on which, and that differences are documented
 #[path = "integration/proxies.rs"]
 mod proxies; // what a trusted proxy may say
+#[path = "integration/python_api.rs"]
+mod python_api; // the names of the module mod_wsgi
 #[path = "integration/python_settings.rs"]
 mod python_settings; // Python's home, path, flags, streams and signals
 #[path = "integration/request_rec.rs"]
