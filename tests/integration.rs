@@ -55,6 +55,10 @@ mod directives; // where directives may stand and how they merge
 mod dispatch; // WSGIDispatchScript
 #[path = "integration/documented.rs"]
 mod documented; // docs/directives.md says what the module knows
+#[path = "integration/drop_in.rs"]
+mod drop_in; // mod_wsgi's own package with this module in it
+#[path = "integration/drop_in_access.rs"]
+mod drop_in_access; // the same, for access control and services
 #[path = "integration/environ.rs"]
 mod environ; // the CGI variables of the environ
 #[path = "integration/errors_log.rs"]
@@ -67,6 +71,8 @@ mod exc_info; // start_response with exc_info
 mod exceptions; // applications that fail
 #[path = "integration/expect.rs"]
 mod expect; // Expect: 100-continue
+#[path = "integration/express.rs"]
+mod express; // that package, and the servers that it starts
 #[path = "integration/file_wrapper.rs"]
 mod file_wrapper; // wsgi.file_wrapper
 #[path = "integration/frameworks.rs"]

@@ -29,7 +29,8 @@ impl Curl {
         curl
     }
 
-    fn new(url: &str) -> Self {
+    /// A request for a URL of any server.
+    pub fn new(url: &str) -> Self {
         let mut command = Command::new("curl");
         command.args([
             "--silent",
