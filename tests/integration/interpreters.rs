@@ -281,3 +281,42 @@ fn a_process_that_an_application_forked_can_exit() {
         .start();
     assert_eq!(server.get("/fork").text(), "7");
 }
+
+/// Raises as an extension module of Cython does that was loaded in another interpreter first, the
+/// way a framework passes it on.
+const REFUSING: &str = r#"
+def load():
+    raise ImportError('Interpreter change detected - this module can only be loaded into one '
+                      'interpreter per process.')
+
+def application(environ, start_response):
+    try:
+        load()
+    except ImportError as error:
+        raise RuntimeError('no database') from error
+"#;
+
+#[test]
+fn a_module_that_refuses_a_sub_interpreter_is_told_with_the_directive_that_mends_it() {
+    if !ours("D74") {
+        return;
+    }
+    let server = Site::new()
+        .script("refusing.wsgi", REFUSING)
+        .config(
+            "WSGIScriptAlias /sub ${WSGI}/refusing.wsgi
+             WSGIScriptAlias /main ${WSGI}/refusing.wsgi application-group=%{GLOBAL}",
+        )
+        .start();
+    assert_eq!(server.get("/sub").status, 500);
+    let line = server.log().wait_for(Mark::START, "WSGI1403");
+    assert!(line.contains("WSGIApplicationGroup %{GLOBAL}"), "{line}");
+    assert!(line.contains("Interpreter change detected"), "{line}");
+    // Where it has no GIL of its own, that is not what to turn off.
+    assert!(!line.contains("WSGIPerInterpreterGIL"), "{line}");
+    let mark = server.log().mark();
+    assert_eq!(server.get("/main").status, 500);
+    server.log().wait_for(mark, "RuntimeError: no database");
+    let lines = server.log().since(mark);
+    assert!(!lines.iter().any(|line| line.contains("WSGI1403")));
+}

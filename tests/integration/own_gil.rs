@@ -88,6 +88,47 @@ def application(environ, start_response):
     return globals()[environ['QUERY_STRING']](environ)
 "#;
 
+/// The words of an extension module that refuses, from such a module where there is one.
+const REFUSING: &str = r#"
+try:
+    import _testsinglephase
+except ModuleNotFoundError:
+    raise ImportError('module x does not support loading in subinterpreters') from None
+
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return [b'loaded']
+"#;
+
+#[test]
+fn a_module_that_refuses_to_be_loaded_is_told_with_the_directive_that_mends_it() {
+    if !ours("D74") {
+        return;
+    }
+    let Some(second) = SecondPython::with_own_gils() else {
+        return;
+    };
+    let server = second
+        .site()
+        .script("refusing.wsgi", REFUSING)
+        .config(&second.group("group"))
+        .config(
+            "WSGIPerInterpreterGIL On
+             WSGIScriptAlias / ${WSGI}/refusing.wsgi process-group=group",
+        )
+        .start();
+    assert_eq!(server.get("/").status, 500);
+    let line = server.log().wait_for(Mark::START, "WSGI1403");
+    for named in [
+        "does not support loading in subinterpreters",
+        "WSGIApplicationGroup %{GLOBAL}",
+        "WSGIPerInterpreterGIL Off",
+        "refusing.wsgi",
+    ] {
+        assert!(line.contains(named), "{named}: {line}");
+    }
+}
+
 /// `/main`, `/one`, `/two`, `/shared` in a process group, with a GIL of their own for two of them.
 fn group() -> Option<Httpd> {
     let second = SecondPython::with_own_gils()?;

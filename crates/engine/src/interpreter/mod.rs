@@ -43,6 +43,7 @@ pub(crate) fn watch_gil_state(_py: Attached<'_>) {
 /// An interpreter and what the engine keeps for it. Never dropped.
 pub(crate) struct Interpreter {
     group: Box<[u8]>,
+    own_gil: bool,
     state: State,
     contents: Contents,
     scripts: Scripts,
@@ -77,6 +78,11 @@ impl Interpreter {
     /// The application group; empty for the main interpreter.
     pub(crate) fn group(&self) -> &[u8] {
         &self.group
+    }
+
+    /// Whether it has a GIL of its own.
+    pub(crate) fn has_own_gil(&self) -> bool {
+        self.own_gil
     }
 
     /// The state of the WSGI layer.

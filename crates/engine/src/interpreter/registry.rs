@@ -181,6 +181,7 @@ unsafe fn adopt(
     let interpreter_state = State(unsafe { ffi::PyThreadState_GetInterpreter(state) });
     let interpreter: &'static Interpreter = Box::leak(Box::new(Interpreter {
         group: group.into(),
+        own_gil: options.own_gil,
         state: interpreter_state,
         contents,
         scripts: Scripts::default(),

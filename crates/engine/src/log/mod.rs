@@ -3,12 +3,14 @@
 //! - [`streams`]: `wsgi.errors`, `sys.stdout` and `sys.stderr`
 //! - [`lines`]: cutting what they write into lines
 //! - [`context`]: which request a thread writes for
+//! - [`remedy`]: what mends an exception, where we know
 //! - this file: the engine's own lines, and Python exceptions
 //!
 //! Lines leave through the host, always without the GIL.
 
 mod context;
 mod lines;
+mod remedy;
 mod streams;
 
 use engine_abi::{Bytes, Level, LogLine};
@@ -52,6 +54,10 @@ pub(crate) fn exception(py: Attached<'_>, exchange: &Exchange, script: &[u8], ra
         );
         for line in &report.traceback {
             exchange.log(detached, &log_line(Level::Error, 0, false, line.as_bytes()));
+        }
+        if let Some(remedy) = &report.remedy {
+            let line = log_line(Level::Error, REMEDY, true, remedy.as_bytes());
+            exchange.log(detached, &line);
         }
     });
 }
@@ -126,13 +132,21 @@ pub(crate) fn callback_exception(py: Attached<'_>, id: u16, head: &str, raised: 
 pub(crate) fn script_exception(py: Attached<'_>, script: &[u8], raised: &Raised<'_>) {
     let report = Report::new(py, script, raised);
     server_exception(py, report.id, &report.head, raised);
+    if let Some(remedy) = &report.remedy {
+        notice(py, Level::Error, REMEDY, remedy);
+    }
 }
+
+/// The id of the line that says what mends an exception.
+const REMEDY: u16 = 1403;
 
 /// An exception of an application, as it is reported.
 struct Report {
     id: u16,
     head: String,
     traceback: Vec<String>,
+    /// What mends it, if that is known.
+    remedy: Option<String>,
 }
 
 impl Report {
@@ -153,6 +167,7 @@ impl Report {
             id,
             head,
             traceback: raised.traceback(),
+            remedy: remedy::of(py, raised),
         }
     }
 }
