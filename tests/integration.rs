@@ -123,6 +123,8 @@ mod process_groups; // what configtest finds out about process groups
 mod project; // which crate may depend on which, and that differences are documented
 #[path = "integration/proxies.rs"]
 mod proxies; // what a trusted proxy may say
+#[path = "integration/proxy_headers.rs"]
+mod proxy_headers; // each header a proxy may be trusted with, and each way to name a proxy
 #[path = "integration/python_api.rs"]
 mod python_api; // the names of the module mod_wsgi
 #[path = "integration/python_settings.rs"]
