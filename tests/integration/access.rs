@@ -187,6 +187,7 @@ fn the_environ_is_what_the_server_knows() {
         .header("Proxy-Authorization", "Basic ZXZlOmFwcGxl")
         .header("Proxy", "evil")
         .header("X-Ok", b"b\xe9b")
+        .header("X_Under", "smuggled")
         .header("X-Forwarded-For", "1.2.3.4");
     assert_eq!(server.send(&request).status, 200);
     let seen = seen(&server, "seen");

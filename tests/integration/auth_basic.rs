@@ -238,6 +238,34 @@ fn child_of(server: &Httpd) -> i32 {
 }
 
 #[test]
+fn a_script_that_changes_under_load_answers_every_request() {
+    let version = |number: u32| format!("def check_password(e, u, p): return 'version{number}'\n");
+    let server = hook_site()
+        .script("passwords.py", &version(0))
+        .config(&format!(
+            "<Location /app>\n{BASIC}\nWSGIAuthUserScript ${{WSGI}}/passwords.py\n</Location>"
+        ))
+        .start();
+    let request = || {
+        let request = testkit::Request::get("/app").header("Authorization", "Basic ZXZlOng=");
+        let seen = crate::apps::environ(&server.send(&request));
+        let version = seen.value("REMOTE_USER").strip_prefix("version");
+        version.and_then(|number| number.parse::<u32>().ok())
+    };
+    crate::apps::at_once(6, |client| {
+        for number in 1..=20 {
+            match client {
+                0 => {
+                    server.site().write("wsgi/passwords.py", version(number));
+                    assert_eq!(request(), Some(number), "it is not seen at once");
+                }
+                _ => assert!(request().is_some_and(|seen| seen <= 20)),
+            }
+        }
+    });
+}
+
+#[test]
 fn a_script_stays_as_it_is_where_reloading_is_off() {
     let always = |name: &str| format!("def check_password(e, u, p): return {name:?}");
     let server = hook_site()
