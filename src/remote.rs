@@ -52,6 +52,9 @@ pub(crate) fn serve<'r>(
 ) -> Result<Status, Refusal> {
     let groups = Groups::current();
     let group = find(request, &groups, config)?;
+    if group.is_service {
+        return Err(unavailable(request, &show(group), RUNS_SCRIPTS));
+    }
     if let Some(owner) = group.script_owner {
         let script = OsStr::from_bytes(config.script.to_bytes());
         owner::check(owner, Path::new(script))?;
@@ -99,6 +102,9 @@ fn find<'g>(
              WSGIDaemonProcess at all."
             ),
         ));
+    }
+    if groups.lacks_engine(name) {
+        return Err(unavailable(request, &shown, NO_ENGINE));
     }
     let group = groups.find(name).ok_or_else(|| {
         refused(
@@ -316,7 +322,7 @@ impl<'c, 'r> Call<'c, 'r> {
                     "The request waited longer than the queue-timeout of process group '{}'.",
                     show(group)
                 );
-                Err(self.busy(84, text))
+                Err(busy(self.request, 84, text))
             }
             Ended::Rejected(Rejection::Draining) => self.retry(group, Reason::Leaving),
             Ended::Rejected(Rejection::ScriptChanged) => {
@@ -377,8 +383,7 @@ impl<'c, 'r> Call<'c, 'r> {
 
     /// No worker can take the request now.
     fn unavailable(&self, group: &Group, why: &str) -> Refusal {
-        let text = format!("Process group '{}' is not available: {why}.", show(group));
-        self.busy(116, text)
+        unavailable(self.request, &show(group), why)
     }
 
     /// The script changes faster than workers can be replaced.
@@ -389,15 +394,7 @@ impl<'c, 'r> Call<'c, 'r> {
              return true?",
             show(group)
         );
-        self.busy(124, text)
-    }
-
-    /// The client is told to come back later.
-    fn busy(&self, id: u16, text: String) -> Refusal {
-        self.request
-            .err_headers_out()
-            .set(c"Retry-After", RETRY_AFTER);
-        Refusal::new(Status::SERVICE_UNAVAILABLE, id, text)
+        busy(self.request, 124, text)
     }
 
     /// The connection broke before the worker said how the request ended.
@@ -442,6 +439,25 @@ impl<'c, 'r> Call<'c, 'r> {
         Err(Refusal::new(status, id, text))
     }
 }
+
+/// A group cannot take the request now.
+fn unavailable(request: Request<'_>, group: &str, why: &str) -> Refusal {
+    let text = format!("Process group '{group}' is not available: {why}.");
+    busy(request, 116, text)
+}
+
+/// The client is told to come back later.
+fn busy(request: Request<'_>, id: u16, text: String) -> Refusal {
+    request.err_headers_out().set(c"Retry-After", RETRY_AFTER);
+    Refusal::new(Status::SERVICE_UNAVAILABLE, id, text)
+}
+
+/// Why a group is not available: it is not there for requests.
+const RUNS_SCRIPTS: &str = "it has threads=0, so it runs a script and serves no requests";
+
+/// Why a group is not available: it could not be started.
+const NO_ENGINE: &str =
+    "there is no engine for its Python; the message when httpd started says which";
 
 /// Why a group is not available: every slot is down.
 const NONE_STARTS: &str = "none of its workers starts; see the earlier messages of its supervisor";

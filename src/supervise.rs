@@ -13,6 +13,7 @@ mod kept;
 mod sockets;
 mod spec;
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
@@ -25,6 +26,7 @@ use control::{Channel, ChannelError, GroupSpec, Secret, ToSupervisor};
 use engine_abi::EnginesError;
 use httpd::hook::Configured;
 use httpd::{Level, Pool, Server};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::config::{self, DaemonDefinition};
 use crate::engines;
@@ -94,19 +96,53 @@ pub(crate) fn start(configured: &Configured<'_>) -> Result<(), SuperviseError> {
         Groups::default().set_current();
         return Ok(());
     }
+    allow_open_files(&definitions);
     kept.groups = groups_of(&definitions, std::mem::take(&mut kept.groups))?;
     let groups = kept
         .groups
         .iter()
         .map(Group::new)
         .collect::<io::Result<_>>();
-    Groups::new(groups.map_err(SuperviseError::Table)?).set_current();
+    let groups = groups.map_err(SuperviseError::Table)?;
+    let without_engine = names_without_group(&definitions, &kept.groups);
+    Groups::new(groups, without_engine).set_current();
     connect_scoreboard(&mut kept).map_err(SuperviseError::Scoreboard)?;
     ensure_supervisor(&mut kept)?;
     watch(configured.pool, &kept);
     kept.store(process_pool);
     *running = Some(kept);
     Ok(())
+}
+
+/// The names of the definitions that no group has come of, for want of an engine.
+fn names_without_group(definitions: &[DaemonDefinition<'_>], groups: &[KeptGroup]) -> Vec<Vec<u8>> {
+    let has_group = |name: &CStr| {
+        let mut names = groups.iter().map(KeptGroup::name);
+        names.any(|group| *group == name.to_string_lossy())
+    };
+    let names = definitions.iter().map(|definition| definition.name());
+    names
+        .filter(|name| !has_group(name))
+        .map(|name| name.to_bytes().to_vec())
+        .collect()
+}
+
+/// Raises the soft limit of open files where so many groups need it: the parent holds what outlives
+/// the workers of all of them. What cannot be had is missed, and told of, when it is needed.
+fn allow_open_files(definitions: &[DaemonDefinition<'_>]) {
+    /// What httpd itself and everything else in it may need.
+    const OTHERS: u64 = 512;
+    /// A log, a socket and a table, and a copy of that for the children.
+    const PER_GROUP: u64 = 4;
+
+    // While the next set of groups is made the last one is still there.
+    let groups = u64::try_from(definitions.len()).unwrap_or(u64::MAX);
+    let needed = OTHERS.saturating_add(groups.saturating_mul(2 * PER_GROUP));
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < needed.min(hard)
+    {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, needed.min(hard), hard);
+    }
 }
 
 /// Makes a way from workers to the scoreboard, if there are any that may use it. It stays as long as

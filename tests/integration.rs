@@ -33,16 +33,24 @@ mod daemon_activity; // requests that keep no process alive
 mod daemon_changes; // changed scripts and workers that are asked to go
 #[path = "integration/daemon_clients.rs"]
 mod daemon_clients; // clients that are silent or leave
+#[path = "integration/daemon_deaths.rs"]
+mod daemon_deaths; // applications that misbehave
 #[path = "integration/daemon_head.rs"]
 mod daemon_head; // what becomes of the head of a response from a process group
+#[path = "integration/daemon_life.rs"]
+mod daemon_life; // why processes of a group are replaced
 #[path = "integration/daemon_once.rs"]
 mod daemon_once; // a request that a worker took is run once
+#[path = "integration/daemon_options.rs"]
+mod daemon_options; // as whom, where and how processes of a group run
 #[path = "integration/daemon_owner.rs"]
 mod daemon_owner; // whose scripts a process group runs
 #[path = "integration/daemon_queue.rs"]
 mod daemon_queue; // more requests than threads
 #[path = "integration/daemon_reload.rs"]
 mod daemon_reload; // scripts that say themselves that they are out of date
+#[path = "integration/daemon_service.rs"]
+mod daemon_service; // scripts of groups without threads
 #[path = "integration/daemon_slow.rs"]
 mod daemon_slow; // slow clients hold no thread
 #[path = "integration/daemon_sockets.rs"]

@@ -24,6 +24,8 @@ static GROUPS: RwLock<Option<Arc<Groups>>> = RwLock::new(None);
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     groups: Vec<Group>,
+    /// The names of those for whose Python there is no engine.
+    without_engine: Vec<Vec<u8>>,
 }
 
 /// A group.
@@ -37,6 +39,8 @@ pub(crate) struct Group {
     pub(super) script_owner: Option<ScriptOwner>,
     /// What its workers know us by.
     pub(super) secret: Secret,
+    /// Whether it serves no requests, but runs scripts.
+    pub(super) is_service: bool,
     /// Where it listens.
     pub(super) socket: PathBuf,
     /// What its supervisor and its workers say of themselves.
@@ -62,9 +66,12 @@ pub(crate) struct Group {
 }
 
 impl Groups {
-    /// These groups.
-    pub(crate) fn new(groups: Vec<Group>) -> Self {
-        Self { groups }
+    /// These groups, and the names of those for whose Python there is no engine.
+    pub(crate) fn new(groups: Vec<Group>, without_engine: Vec<Vec<u8>>) -> Self {
+        Self {
+            groups,
+            without_engine,
+        }
     }
 
     /// Puts these groups in force. In the parent, once per configuration.
@@ -80,7 +87,12 @@ impl Groups {
 
     /// Whether there are none at all.
     pub(crate) fn is_empty(&self) -> bool {
-        self.groups.is_empty()
+        self.groups.is_empty() && self.without_engine.is_empty()
+    }
+
+    /// Whether the group of this name could not be started for want of an engine.
+    pub(crate) fn lacks_engine(&self, name: &[u8]) -> bool {
+        self.without_engine.iter().any(|other| other == name)
     }
 
     /// The group of this name.
@@ -98,6 +110,7 @@ impl Group {
             host: kept.host(),
             script_owner: kept.script_owner(),
             secret: kept.secret().clone(),
+            is_service: kept.is_service(),
             idle: table.slots().iter().map(|_| Mutex::default()).collect(),
             table,
             socket: kept.socket().to_owned(),

@@ -234,6 +234,11 @@ impl KeptGroup {
         &self.spec.secret
     }
 
+    /// Whether it serves no requests, but runs scripts.
+    pub(crate) fn is_service(&self) -> bool {
+        self.spec.is_service()
+    }
+
     /// If it was defined in a virtual host: that host's `ServerName`.
     pub(crate) fn host(&self) -> Option<Option<Vec<u8>>> {
         self.host.clone()

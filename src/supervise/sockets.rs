@@ -4,10 +4,10 @@
 //! socket: its mode is 0600, and it belongs to that user.
 
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use control::GroupSpec;
+use control::{GroupSpec, SocketBuffers};
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen as start_listening, socket,
@@ -48,6 +48,7 @@ pub(crate) struct Shape {
     processes: u32,
     backlog: u32,
     owner: Option<u32>,
+    buffers: SocketBuffers,
 }
 
 impl Shape {
@@ -60,6 +61,7 @@ impl Shape {
             owner: Uid::effective()
                 .is_root()
                 .then(|| definition.socket_owner()),
+            buffers: spec.buffers,
         }
     }
 
@@ -106,6 +108,8 @@ pub(super) fn listen(path: &Path, shape: &Shape) -> Result<OwnedFd, SocketError>
     if let Some(owner) = shape.owner {
         chown(path, Some(Uid::from_raw(owner)), None).map_err(failed("given to its user"))?;
     }
+    let buffers = shape.buffers.apply(socket.as_fd());
+    buffers.map_err(failed("given buffers of that size"))?;
     let backlog = i32::try_from(shape.backlog).unwrap_or(i32::MAX);
     let backlog = Backlog::new(backlog).unwrap_or(Backlog::MAXCONN);
     start_listening(&socket, backlog).map_err(failed("listened on"))?;

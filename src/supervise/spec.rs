@@ -6,7 +6,7 @@ use std::path::Path;
 
 use control::{
     GroupSpec, Identity, InterpreterSection, Life, Limits, PreloadScript, PythonSpec, Secret,
-    ServerSpec,
+    ServerSpec, SocketBuffers,
 };
 use engine_abi::{EngineFile, EnginesError};
 use httpd::child_user::ChildUser;
@@ -49,6 +49,7 @@ pub(super) fn of(definition: &DaemonDefinition<'_>, secret: Secret) -> Option<Gr
         display_name: options.display_name.clone().map(os),
         identity: identity(definition),
         limits: limits(options),
+        buffers: buffers(options),
         life: life(definition),
         python: python(definition, engine.into_os_string()),
         preload: preload(definition),
@@ -95,6 +96,14 @@ fn limits(options: &DaemonOptions) -> Limits {
         cpu_time: options.cpu_time_limit,
         memory: options.memory_limit,
         virtual_memory: options.virtual_memory_limit,
+    }
+}
+
+fn buffers(options: &DaemonOptions) -> SocketBuffers {
+    let size = |size: Option<u64>| size.and_then(|size| usize::try_from(size).ok());
+    SocketBuffers {
+        send: size(options.send_buffer_size),
+        receive: size(options.receive_buffer_size),
     }
 }
 

@@ -28,5 +28,6 @@ pub use scoreboard::{
 pub use secret::Secret;
 pub use spec::{
     GroupSpec, Identity, InterpreterSection, Life, Limits, PreloadScript, PythonSpec, ServerSpec,
+    SocketBuffers,
 };
 pub use table::{Slot, SlotState, Table};

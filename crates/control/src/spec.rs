@@ -4,8 +4,10 @@
 //! value checked; durations are `None` where a limit is off.
 
 use std::ffi::OsString;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
+use nix::sys::socket::{setsockopt, sockopt};
 use serde::{Deserialize, Serialize};
 
 use crate::messages::Replacement;
@@ -37,6 +39,8 @@ pub struct GroupSpec {
     pub identity: Identity,
     /// What they may use.
     pub limits: Limits,
+    /// How large the buffers of their sockets are.
+    pub buffers: SocketBuffers,
     /// When they are replaced.
     pub life: Life,
     /// Their Python.
@@ -87,6 +91,32 @@ pub struct Limits {
     pub virtual_memory: Option<u64>,
 }
 
+/// The sizes of a socket's buffers, in bytes, where they are not the system's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SocketBuffers {
+    /// `SO_SNDBUF`
+    pub send: Option<usize>,
+    /// `SO_RCVBUF`
+    pub receive: Option<usize>,
+}
+
+impl SocketBuffers {
+    /// Sets them.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses.
+    pub fn apply(self, socket: BorrowedFd<'_>) -> nix::Result<()> {
+        if let Some(size) = self.send {
+            setsockopt(&socket, sockopt::SndBuf, &size)?;
+        }
+        if let Some(size) = self.receive {
+            setsockopt(&socket, sockopt::RcvBuf, &size)?;
+        }
+        Ok(())
+    }
+}
+
 /// When a worker is replaced, and how long things may take.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Life {
@@ -114,6 +144,20 @@ pub struct Life {
     pub queue_timeout: Option<Duration>,
     /// How long one read or write on a child's connection may take.
     pub socket_timeout: Option<Duration>,
+}
+
+impl GroupSpec {
+    /// The name under which its processes show.
+    pub fn shown_name(&self) -> OsString {
+        self.display_name
+            .clone()
+            .unwrap_or_else(|| format!("(wsgi:{})", self.name).into())
+    }
+
+    /// Whether its processes serve no requests, but run scripts.
+    pub const fn is_service(&self) -> bool {
+        self.threads == 0
+    }
 }
 
 impl Life {

@@ -11,7 +11,7 @@ mod log;
 mod supervisor;
 mod worker;
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
 use std::process::ExitCode;
 
@@ -25,14 +25,21 @@ fn main() -> ExitCode {
     close_inherited();
     take_name();
     let role = std::env::args_os().nth(1);
-    match role.as_deref().and_then(|role| role.to_str()) {
-        Some("supervise") => supervisor::run(control_channel()),
-        Some("work") => worker::run(control_channel()),
+    match role.as_deref().map(OsStr::to_str) {
+        Some(Some("supervise")) => supervisor::run(control_channel()),
+        // What shows of a worker in a list of processes is up to its group.
+        None if is_started_by_us() => worker::run(control_channel()),
         _ => {
             log::to_stderr("mod_wsgi-daemon is started by httpd's mod_wsgi, not by hand");
             ExitCode::from(2)
         }
     }
+}
+
+/// Whether somebody left a link.
+fn is_started_by_us() -> bool {
+    // SAFETY: asks about a descriptor, whoever's it is.
+    unsafe { libc::fcntl(CONTROL, libc::F_GETFD) != -1 }
 }
 
 /// Closes what httpd left open for itself and did not mean for others.

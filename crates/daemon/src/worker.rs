@@ -10,14 +10,18 @@ mod courier;
 mod dispatcher;
 mod door;
 mod exchange;
+mod fork;
+mod home;
 mod identity;
 mod life;
 mod limits;
 mod monitor;
 mod outbox;
 mod python;
+mod root;
 mod scripts;
 mod server;
+mod service;
 mod watch;
 
 use std::os::fd::OwnedFd;
@@ -27,9 +31,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use control::{Channel, FromWorker, GroupSpec, ScoreboardReader, Table, ToWorker};
 
 use crate::log::Log;
+use nix::libc::{SIGHUP, SIGINT, SIGUSR1, SIGUSR2, SIGXCPU};
 use nix::sys::signal::Signal;
+use root::Root;
 use scripts::Scripts;
 use server::Server;
+use service::Service;
 
 /// Why a worker cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +57,9 @@ enum StartError {
     /// The engine cannot be loaded.
     #[error(transparent)]
     Engine(#[from] engine_abi::LoadError),
+    /// Python cannot start where it is told to.
+    #[error(transparent)]
+    Home(#[from] home::HomeError),
     /// Python does not start; the log says why.
     #[error("Python does not start; the lines before this one say why")]
     Python,
@@ -69,10 +79,17 @@ struct Assignment {
     scoreboard: Option<ScoreboardReader>,
 }
 
+/// What a worker is, once it is ready.
+enum Role {
+    Server(Arc<Log>, Arc<Server>),
+    Service(Service),
+}
+
 /// Runs a worker until it ends.
 pub(crate) fn run(control: Channel) -> ExitCode {
     match start(&control) {
-        Ok((log, server)) => life::run(control, &log, &server),
+        Ok(Role::Server(log, server)) => life::run(control, &log, &server),
+        Ok(Role::Service(service)) => service.run(control),
         Err(error) => {
             // If the supervisor is gone there is nobody left to tell.
             let _ = control.send(&FromWorker::Failed(error.to_string()), &[]);
@@ -82,7 +99,7 @@ pub(crate) fn run(control: Channel) -> ExitCode {
 }
 
 /// Everything up to the point where requests could be served.
-fn start(control: &Channel) -> Result<(Arc<Log>, Arc<Server>), StartError> {
+fn start(control: &Channel) -> Result<Role, StartError> {
     let Assignment {
         group,
         slot,
@@ -99,13 +116,29 @@ fn start(control: &Channel) -> Result<(Arc<Log>, Arc<Server>), StartError> {
     // While scripts are loaded nobody here listens for the supervisor's end. Set after the change
     // of user, which clears it.
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(std::io::Error::from)?;
+    home::check(&group.python, engine)?;
+    fork::prepare()?;
+    // From here on no signal but SIGTERM ends the process by itself. Python, which would take
+    // SIGINT for a user at its terminal, leaves one alone that has a handler.
+    for signal in [SIGINT, SIGUSR1, SIGXCPU, SIGHUP, SIGUSR2] {
+        signal_hook::flag::register(signal, Arc::default())?;
+    }
+    if group.is_service() {
+        service::leave_signals()?;
+    }
     python::start(engine, &group, &log, scoreboard)?;
-    let scripts = Scripts::default();
-    python::preload(engine, &group.preload, &scripts);
-    python::set_switch_interval(engine, &group);
-    let server = Server::new(engine, group, scripts, (table, slot), listener, log.clone())?;
+    let role = if group.is_service() {
+        python::set_switch_interval(engine, &group);
+        Role::Service(Service { engine, group, log })
+    } else {
+        let scripts = Scripts::default();
+        python::preload(engine, &group.preload, &scripts);
+        python::set_switch_interval(engine, &group);
+        let server = Server::new(engine, group, scripts, (table, slot), listener, log.clone())?;
+        Role::Server(log, Arc::new(server))
+    };
     nix::sys::prctl::set_pdeathsig(None).map_err(std::io::Error::from)?;
-    Ok((log, Arc::new(server)))
+    Ok(role)
 }
 
 fn assignment(control: &Channel) -> Result<Assignment, StartError> {
@@ -122,9 +155,10 @@ fn assignment(control: &Channel) -> Result<Assignment, StartError> {
     if slot >= table.slots().len() {
         return Err(StartError::Protocol);
     }
+    let preload = Root::of(&group.identity).scripts_inside(group.preload.clone());
     Ok(Assignment {
         log: Log::new(log, group.log_level),
-        group,
+        group: Box::new(GroupSpec { preload, ..*group }),
         slot,
         table,
         listener,

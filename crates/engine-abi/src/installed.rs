@@ -69,6 +69,14 @@ impl PythonVersion {
         })
     }
 
+    /// From a number like `PY_VERSION_HEX`.
+    pub const fn from_hex(hex: u32) -> Self {
+        Self {
+            major: hex >> 24,
+            minor: hex >> 16 & 0xff,
+        }
+    }
+
     /// From the start of a version number: `3.11.2` is 3.11.
     fn from_number(text: &str) -> Option<Self> {
         let mut parts = text.trim().split('.');

@@ -428,7 +428,8 @@ pub struct ProcessConfig<'a> {
     pub run_once: bool,
     /// `mod_wsgi.maximum_processes`.
     pub maximum_processes: u32,
-    /// `mod_wsgi.threads_per_process`.
+    /// `mod_wsgi.threads_per_process`. With 0 the process serves no requests but runs scripts, by
+    /// [`Engine::run`].
     pub threads_per_process: u32,
     /// What the `apache` module tells.
     pub server: ServerInfo<'a>,
@@ -625,6 +626,10 @@ pub struct Engine {
     pub start: unsafe extern "C" fn(host: *const Host, config: *const ProcessConfig<'_>) -> c_int,
     /// Loads a script before its first request.
     pub preload: unsafe extern "C" fn(script: *const Script<'_>) -> c_int,
+    /// Runs a script on Python's main thread, where it may handle signals: this thread blocks none,
+    /// and the host's should block all. Returns when the script has ended, with 0 if it came to its
+    /// end or called `sys.exit`.
+    pub run: unsafe extern "C" fn(script: *const Script<'_>) -> c_int,
     /// Serves a request on the calling thread.
     pub handle: unsafe extern "C" fn(request: *const Request<'_>, handle: RequestHandle) -> Outcome,
     /// Calls functions of a script on the calling thread.

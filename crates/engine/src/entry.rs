@@ -21,7 +21,7 @@ use crate::modules::{self, Serving};
 use crate::process::{self, Process};
 use crate::python::{Detached, Panicked, catch};
 use crate::runtime;
-use crate::script;
+use crate::script::{self, ScriptError};
 use crate::wsgi::{self, Ending};
 
 static ENGINE: Engine = Engine {
@@ -30,6 +30,7 @@ static ENGINE: Engine = Engine {
     tag: TAG.as_ptr().cast::<c_char>(),
     start,
     preload,
+    run: run_script,
     handle,
     call,
     set_switch_interval,
@@ -85,6 +86,33 @@ unsafe extern "C" fn preload(script: *const Script<'_>) -> c_int {
         })?;
         let loaded = interpreter.attach(detached, |py| script::preload(py, interpreter, script));
         loaded.map_err(drop)
+    })
+}
+
+unsafe extern "C" fn run_script(script: *const Script<'_>) -> c_int {
+    // SAFETY: the script lives until we return.
+    let script = unsafe { &*script };
+    let (path, group) = (script.path.or_empty(), script.application_group.or_empty());
+    let (path, mtime) = (path.to_vec(), script.mtime);
+    status(|detached| {
+        let _inside = activity::enter().ok_or(())?;
+        let interpreter = interpreter::find(detached, group);
+        let interpreter = interpreter.map_err(|error| {
+            report_no_interpreter(detached, None, group, &error);
+        })?;
+        let ended = runtime::on_owner(detached, move |detached| {
+            let script = Script {
+                path: Bytes::new(&path),
+                application_group: Bytes::new(interpreter.group()),
+                mtime,
+                reload: false,
+            };
+            interpreter.attach(detached, |py| script::preload(py, interpreter, &script))
+        });
+        match ended {
+            Some(Ok(()) | Err(ScriptError::Exited)) => Ok(()),
+            Some(Err(_)) | None => Err(()),
+        }
     })
 }
 

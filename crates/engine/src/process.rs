@@ -105,6 +105,11 @@ impl Process {
         }
     }
 
+    /// Whether the process serves no requests, but runs a script on Python's main thread.
+    pub(crate) fn is_service(&self) -> bool {
+        !self.is_embedded() && self.threads_per_process == 0
+    }
+
     /// Whether the process is a child of httpd, rather than a worker of the daemon.
     pub(crate) fn is_embedded(&self) -> bool {
         self.process_group.is_empty()

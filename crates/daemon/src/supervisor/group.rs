@@ -187,6 +187,9 @@ impl Group {
     }
 
     fn reload(&mut self) {
+        for slot in &mut self.slots {
+            slot.set_alone(self.spec.is_service());
+        }
         self.all(Event::Reload);
     }
 
@@ -261,8 +264,8 @@ impl Group {
     fn serve(&mut self, slot: usize, number: WorkerNumber) {
         if let Some(place) = self.equipment.table.slots().get(slot) {
             place.succeed();
-            place.set_state(SlotState::Ready);
         }
+        self.set_state(slot, SlotState::Ready);
         self.tell(number, &ToWorker::Serve);
     }
 
@@ -270,9 +273,12 @@ impl Group {
         self.tell(number, &ToWorker::Drain { reason });
         self.terminate_unready(number);
         let life = &self.spec.life;
-        let patience = life
-            .patience(reason)
-            .map(|time| time + life.stop_limit() + MARGIN);
+        let patience = match self.spec.is_service() {
+            true => Some(life.stop_limit() + MARGIN),
+            false => life
+                .patience(reason)
+                .map(|time| time + life.stop_limit() + MARGIN),
+        };
         let Some(worker) = self
             .workers
             .iter_mut()
@@ -320,7 +326,9 @@ impl Group {
             slot.is_starting(worker.number),
         );
         let failures = slot.failures();
+        let mut was_busy = false;
         if let Some(place) = self.equipment.table.slots().get(worker.slot) {
+            was_busy = place.active() > 0;
             place.set_exit(
                 worker.child.id(),
                 u32::from_ne_bytes(status.into_raw().to_ne_bytes()),
@@ -354,7 +362,14 @@ impl Group {
                 format_args!("Worker {pid} of process group '{name}' ended."),
             );
         }
-        self.step(worker.slot, Event::Exited(worker.number));
+        let event = if self.spec.is_service() && status.success() {
+            Event::Finished(worker.number)
+        } else if was_busy {
+            Event::Crashed(worker.number)
+        } else {
+            Event::Exited(worker.number)
+        };
+        self.step(worker.slot, event);
     }
 }
 

@@ -17,7 +17,8 @@ use control::Replacement;
 /// The longest time between two attempts to start a worker.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// A worker that dies sooner than this after it was ready did not really start.
+/// A worker that dies sooner than this after it was ready, and not of a request, did not really
+/// start.
 const STABLE: Duration = Duration::from_secs(1);
 
 /// The supervisor's number of a worker; never used twice.
@@ -38,6 +39,10 @@ pub(super) enum Event {
     Reload,
     /// A worker is gone.
     Exited(WorkerNumber),
+    /// A worker is gone that was serving: whatever ended it, it had started.
+    Crashed(WorkerNumber),
+    /// A worker is gone because the script that it ran has ended as it should.
+    Finished(WorkerNumber),
     /// The slot is given up.
     End(Replacement),
     /// Time has passed.
@@ -71,9 +76,18 @@ pub(super) struct Slot {
     failures: u32,
     retry: Option<Instant>,
     ended: bool,
+    /// Its workers run scripts, of which no two may run at a time: the old one goes first.
+    alone: bool,
+    /// A worker is to be started once those that leave are gone.
+    wanted: bool,
 }
 
 impl Slot {
+    /// Says whether its workers run scripts rather than serve.
+    pub(super) fn set_alone(&mut self, alone: bool) {
+        self.alone = alone;
+    }
+
     /// Whether the slot was given up and all its workers are gone.
     pub(super) fn is_over(&self) -> bool {
         self.ended && self.starting.is_none() && self.serving.is_none() && self.leaving.is_empty()
@@ -110,7 +124,9 @@ impl Slot {
             Event::Ready(worker) => self.ready(worker, now),
             Event::WantsSuccessor(worker, cause) => self.replace(worker, cause),
             Event::Reload => self.reload(),
-            Event::Exited(worker) => self.exited(worker, now),
+            Event::Exited(worker) => self.exited(worker, now, STABLE),
+            Event::Crashed(worker) => self.exited(worker, now, Duration::ZERO),
+            Event::Finished(worker) => self.finished(worker, now),
             Event::End(reason) => self.end(reason),
             Event::Tick => self.tick(now),
         }
@@ -149,7 +165,12 @@ impl Slot {
     /// A worker that is just starting was told the old configuration, so it goes too.
     fn reload(&mut self) -> Vec<Action> {
         let mut actions = Vec::new();
-        if let Some(worker) = self.starting.take() {
+        let serving = self.serving.take_if(|_| self.alone);
+        let starting = self.starting.take();
+        for worker in starting
+            .into_iter()
+            .chain(serving.map(|(worker, _)| worker))
+        {
             self.leaving.push(worker);
             actions.push(Action::Drain(worker, Replacement::GracefulSignal));
         }
@@ -160,7 +181,8 @@ impl Slot {
         actions
     }
 
-    fn exited(&mut self, worker: WorkerNumber, now: Instant) -> Vec<Action> {
+    /// A worker that is gone sooner than `stable` after it was ready did not really start.
+    fn exited(&mut self, worker: WorkerNumber, now: Instant, stable: Duration) -> Vec<Action> {
         if self.starting == Some(worker) {
             self.starting = None;
             return self.failed(now);
@@ -169,7 +191,7 @@ impl Slot {
             Some((serving, since)) if serving == worker => {
                 self.serving = None;
                 self.cause = None;
-                if now.saturating_duration_since(since) < STABLE {
+                if now.saturating_duration_since(since) < stable {
                     return self.failed(now);
                 }
                 self.failures = 0;
@@ -179,9 +201,26 @@ impl Slot {
             }
             _ => {
                 self.leaving.retain(|leaving| *leaving != worker);
-                Vec::new()
+                if std::mem::take(&mut self.wanted) {
+                    self.start()
+                } else {
+                    Vec::new()
+                }
             }
         }
+    }
+
+    /// Whose script has ended is started again: at once, but not over and over in a second.
+    fn finished(&mut self, worker: WorkerNumber, now: Instant) -> Vec<Action> {
+        let Some((_, since)) = self.serving.take_if(|(serving, _)| *serving == worker) else {
+            return self.exited(worker, now, STABLE);
+        };
+        self.failures = 0;
+        if now.saturating_duration_since(since) < STABLE && !self.ended {
+            self.retry = Some(since + STABLE);
+            return Vec::new();
+        }
+        self.start()
     }
 
     fn failed(&mut self, now: Instant) -> Vec<Action> {
@@ -229,8 +268,12 @@ impl Slot {
         self.start()
     }
 
-    /// Starts a worker, unless one is starting or a pause has to be kept.
+    /// Starts a worker, unless one is starting or a pause has to be kept, or another has to go first.
     fn start(&mut self) -> Vec<Action> {
+        if self.alone && !self.leaving.is_empty() {
+            self.wanted = true;
+            return Vec::new();
+        }
         let idle = self.starting.is_none() && self.retry.is_none() && !self.ended;
         if idle {
             vec![Action::Start]
@@ -333,6 +376,15 @@ mod tests {
     }
 
     #[test]
+    fn one_that_dies_of_a_request_is_replaced_at_once_however_young_it_is() {
+        let (mut slot, now) = serving();
+        assert_eq!(
+            slot.step(Event::Crashed(1), now - STABLE),
+            [Action::Starting, Action::Start]
+        );
+    }
+
+    #[test]
     fn a_failing_successor_leaves_the_old_one_serving() {
         let (mut slot, now) = serving();
         slot.step(Event::Reload, now);
@@ -350,6 +402,28 @@ mod tests {
         slot.step(Event::Started(1), now);
         slot.step(Event::Exited(1), now);
         assert_eq!(slot.step(Event::Reload, now), [Action::Start]);
+    }
+
+    #[test]
+    fn of_two_that_run_scripts_the_old_one_goes_first() {
+        let (mut slot, now) = serving();
+        slot.set_alone(true);
+        let cause = Replacement::GracefulSignal;
+        assert_eq!(slot.step(Event::Reload, now), [Action::Drain(1, cause)]);
+        assert_eq!(slot.step(Event::Tick, now), []);
+        assert_eq!(slot.step(Event::Finished(1), now), [Action::Start]);
+    }
+
+    #[test]
+    fn one_whose_script_has_ended_is_started_again() {
+        let (mut slot, now) = serving();
+        slot.set_alone(true);
+        assert_eq!(slot.step(Event::Finished(1), now), [Action::Start]);
+        slot.step(Event::Started(2), now);
+        slot.step(Event::Ready(2), now);
+        assert_eq!(slot.step(Event::Finished(2), now), [], "not so soon");
+        assert_eq!(slot.step(Event::Tick, now + STABLE), [Action::Start]);
+        assert_eq!(slot.failures(), 0);
     }
 
     #[test]

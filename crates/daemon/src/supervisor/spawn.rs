@@ -1,6 +1,5 @@
 //! Starting a worker.
 
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
@@ -33,7 +32,8 @@ pub(super) struct Equipment<'s> {
     pub(super) scoreboard: Option<BorrowedFd<'s>>,
 }
 
-/// Starts this same program as a worker. Of the descriptors of this process it inherits none but
+/// Starts this same program as a worker, which it is without arguments: its name is all that shows
+/// in a list of processes. Of the descriptors of this process it inherits none but
 /// its end of the link and, as standard output and error, its group's error log.
 pub(super) fn spawn(
     group: &GroupSpec,
@@ -42,8 +42,7 @@ pub(super) fn spawn(
 ) -> Result<(Child, Channel), SpawnError> {
     let (ours, theirs) = Channel::pair()?;
     let child = Command::new("/proc/self/exe")
-        .arg0(name(group))
-        .arg("work")
+        .arg0(group.shown_name())
         .stdin(Stdio::null())
         .stdout(equipment.log.try_clone_to_owned()?)
         .stderr(equipment.log.try_clone_to_owned()?)
@@ -63,14 +62,6 @@ pub(super) fn spawn(
         .collect();
     ours.send(&start, &descriptors)?;
     Ok((child, ours))
-}
-
-/// The name under which the process shows.
-fn name(group: &GroupSpec) -> OsString {
-    group
-        .display_name
-        .clone()
-        .unwrap_or_else(|| format!("(wsgi:{})", group.name).into())
 }
 
 fn duplicate(channel: &Channel) -> io::Result<OwnedFd> {

@@ -12,6 +12,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use wire::{Decoder, OwnedFrame, ToWorker};
 
+use super::fork::Unshared;
+
 /// How much longer than `socket-timeout` is waited here. The child waits as long for its client and
 /// then says so, which must find this end still listening.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -28,6 +30,8 @@ pub(super) enum Broken {
 /// A connection that was accepted from a child.
 #[derive(Debug)]
 pub(super) struct Connection {
+    /// Before the stream, which it must not outlive.
+    _unshared: Unshared,
     stream: UnixStream,
     decoder: Decoder,
     timeout: PollTimeout,
@@ -43,6 +47,7 @@ impl Connection {
             time.try_into().unwrap_or(PollTimeout::MAX)
         });
         Self {
+            _unshared: Unshared::mark(stream.as_fd()),
             stream,
             decoder: Decoder::new(),
             timeout,

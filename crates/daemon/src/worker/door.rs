@@ -8,15 +8,16 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::connection::Connection;
+use super::fork::Unshared;
 use super::lock;
 
 /// The token of the listener; connections count from one.
@@ -25,8 +26,14 @@ const LISTENER: u64 = 0;
 /// The listening socket and the idle connections of a worker.
 #[derive(Debug)]
 pub(super) struct Door {
+    /// Before what must not be shared, like all of its kind.
+    _unshared: Unshared,
     epoll: Epoll,
-    listener: Mutex<Option<UnixListener>>,
+    listener: Mutex<Option<(Unshared, UnixListener)>>,
+    /// Nobody is let in, as there is not enough of something.
+    starved: AtomicBool,
+    /// That was said.
+    told: AtomicBool,
     /// The connections that no thread is serving.
     idle: Mutex<HashMap<u64, Connection>>,
     next_token: AtomicU64,
@@ -46,9 +53,13 @@ impl Door {
     pub(super) fn new(listener: OwnedFd) -> io::Result<Self> {
         let listener = UnixListener::from(listener);
         listener.set_nonblocking(true)?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         Ok(Self {
-            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
-            listener: Mutex::new(Some(listener)),
+            _unshared: Unshared::mark(epoll.0.as_fd()),
+            epoll,
+            listener: Mutex::new(Some((Unshared::mark(listener.as_fd()), listener))),
+            starved: AtomicBool::new(false),
+            told: AtomicBool::new(false),
             idle: Mutex::default(),
             next_token: AtomicU64::new(LISTENER + 1),
         })
@@ -56,7 +67,7 @@ impl Door {
 
     /// Opens it.
     pub(super) fn open(&self) -> io::Result<()> {
-        if let Some(listener) = &*lock(&self.listener) {
+        if let Some((_, listener)) = &*lock(&self.listener) {
             // Of all workers that wait, one is woken.
             let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
             self.epoll.add(listener, EpollEvent::new(flags, LISTENER))?;
@@ -67,10 +78,11 @@ impl Door {
     /// Closes it, and the connections that no request is on. A request that a child is just
     /// sending over one is safe to send elsewhere, and the child can tell.
     pub(super) fn close(&self) {
-        if let Some(listener) = lock(&self.listener).take() {
+        let listener = lock(&self.listener).take();
+        if let Some((_, listener)) = &listener {
             // Others have the socket open, so closing it here would not end the interest in it.
             // That cannot fail for what was added.
-            let _ = self.epoll.delete(&listener);
+            let _ = self.epoll.delete(listener);
         }
         lock(&self.idle).clear();
     }
@@ -88,10 +100,37 @@ impl Door {
         }
     }
 
-    /// Accepts whoever has waited longest, if anybody has.
-    pub(super) fn accept(&self) -> Option<(u64, UnixStream)> {
-        let (stream, _) = lock(&self.listener).as_ref()?.accept().ok()?;
-        Some((self.next_token.fetch_add(1, Ordering::Relaxed), stream))
+    /// Accepts whoever has waited longest, if anybody has. Where there is not enough of something
+    /// for one more, that is reported once, and the door stays closed until it is opened again:
+    /// whoever tried at once would try in vain without end.
+    pub(super) fn accept(&self, report: impl Fn(&io::Error)) -> Option<(u64, UnixStream)> {
+        let listener = lock(&self.listener);
+        let (_, socket) = listener.as_ref()?;
+        match socket.accept() {
+            Ok((stream, _)) => {
+                self.told.store(false, Ordering::Relaxed);
+                Some((self.next_token.fetch_add(1, Ordering::Relaxed), stream))
+            }
+            Err(error) => {
+                if is_want(&error) {
+                    // That it was closed already is as good.
+                    let _ = self.epoll.delete(socket);
+                    self.starved.store(true, Ordering::Relaxed);
+                    if !self.told.swap(true, Ordering::Relaxed) {
+                        report(&error);
+                    }
+                }
+                None
+            }
+        }
+    }
+
+    /// Opens it again, if there was not enough of something.
+    pub(super) fn reopen(&self) -> io::Result<()> {
+        if self.starved.swap(false, Ordering::Relaxed) {
+            self.open()?;
+        }
+        Ok(())
     }
 
     /// Takes a connection that something arrived on, unless the door was closed meanwhile.
@@ -116,4 +155,13 @@ impl Door {
             idle.insert(token, connection);
         }
     }
+}
+
+/// Whether there is not enough of something that may come back.
+fn is_want(error: &io::Error) -> bool {
+    let error = error.raw_os_error().map(Errno::from_raw);
+    matches!(
+        error,
+        Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
+    )
 }

@@ -239,7 +239,7 @@ impl<'c> Exchange<'c> {
 
     /// Sends a line for the log, unless it is too verbose for it. Returns whether it could be sent: a
     /// child whose client is gone listens no more.
-    fn log(&mut self, line: &LogLine<'_>) -> bool {
+    pub(super) fn log(&mut self, line: &LogLine<'_>) -> bool {
         if line.level > Level::Notice && line.level as u8 > self.log_level {
             return true;
         }

@@ -12,6 +12,7 @@
 //!                                                                       stopping ── exit
 //! ```
 
+use std::os::fd::AsFd as _;
 use std::os::raw::c_int;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use nix::libc::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU};
 use signal_hook::iterator::Signals;
 
 use super::dispatcher::Dispatcher;
+use super::fork::Unshared;
 use super::{describe, python, server::Server, watch::Watch};
 use crate::log::{Level, Log};
 
@@ -62,6 +64,7 @@ impl Drain {
 pub(super) fn run(control: Channel, log: &Arc<Log>, server: &Arc<Server>) -> ExitCode {
     let (sender, events) = channel();
     let control = Arc::new(control);
+    let _unshared = Unshared::mark(control.as_fd());
     let watching = Dispatcher::start(server.engine())
         .and_then(|dispatcher| watch_signals(sender.clone(), dispatcher))
         .and_then(|()| watch_control(&control, &sender))
@@ -238,14 +241,14 @@ fn stop(reason: Replacement, log: &Log, server: &Server) -> ExitCode {
             ),
         );
     }
-    exit_now()
+    exit_now(0)
 }
 
 /// Ends the process without running what is registered to run at exit: threads of the
 /// application may still be running.
-fn exit_now() -> ! {
+pub(super) fn exit_now(status: c_int) -> ! {
     // SAFETY: ends the process; nothing of it is used afterwards.
-    unsafe { libc::_exit(0) }
+    unsafe { libc::_exit(status) }
 }
 
 /// Watches for signals. Two of them are the applications', the others this process's.

@@ -131,6 +131,19 @@ pub(super) fn preload(engine: LoadedEngine, scripts: &[PreloadScript], loaded: &
     }
 }
 
+/// Runs a script to its end, on Python's main thread. Returns whether it came to one that is not a
+/// failure; what went wrong is in the log.
+pub(super) fn run(engine: LoadedEngine, script: &PreloadScript) -> bool {
+    let script = Script {
+        path: bytes(Some(&script.path)),
+        application_group: Bytes::from(script.application_group.as_str()),
+        mtime: -1,
+        reload: false,
+    };
+    // SAFETY: the script lives until the call returns, and Python was started.
+    unsafe { (engine.functions().run)(&raw const script) == 0 }
+}
+
 /// Ends Python within a deadline, if it can be.
 pub(super) fn stop(engine: LoadedEngine, reason: &str, deadline: Duration) -> bool {
     let milliseconds = u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX);

@@ -10,7 +10,7 @@
 //! back: nobody overtakes the queue.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
@@ -18,7 +18,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use control::{GroupSpec, Replacement, Slot, Table};
-use engine_abi::{LoadedEngine, Outcome, Pair, Request, Script, Slice};
+use engine_abi::{Bytes, LoadedEngine, LogLine, Outcome, Pair, Request, Script, Slice};
 use nix::sys::socket::{getsockopt, sockopt};
 use wire::{Greeting, OwnedFrame, Rejection, RequestHead, RequestNumber, ToChild, ToWorker};
 
@@ -26,9 +26,11 @@ use super::connection::{Broken, Connection};
 use super::courier::Courier;
 use super::door::{Caller, Door};
 use super::exchange::{Exchange, Finish};
-use super::life::Event;
+use super::fork;
+use super::life::{Event, exit_now};
 use super::monitor::{Monitor, RequestName};
 use super::outbox::{Outbox, Spool};
+use super::root::Root;
 use super::scripts::Scripts;
 use crate::log::{Level, Log};
 
@@ -36,6 +38,7 @@ use crate::log::{Level, Log};
 pub(super) struct Server {
     engine: LoadedEngine,
     group: Box<GroupSpec>,
+    root: Root,
     table: Table,
     slot: usize,
     log: Arc<Log>,
@@ -71,6 +74,7 @@ impl Server {
         Ok(Self {
             monitor: Arc::new(Monitor::new(group.threads)),
             engine,
+            root: Root::of(&group.identity),
             group,
             table,
             slot,
@@ -195,7 +199,7 @@ impl Server {
 
     /// Accepts and greets who has waited longest, if it comes from httpd's children or from root.
     fn admit(&self) -> Option<(u64, Connection)> {
-        let (token, stream) = self.door.accept()?;
+        let (token, stream) = self.door.accept(|error| self.report_want(error))?;
         match self.greet(stream) {
             // Who has gone meanwhile was told otherwise, so what they have sent may not be run.
             Ok(connection) => connection.map(|connection| (token, connection)),
@@ -210,6 +214,23 @@ impl Server {
         }
     }
 
+    /// Says that there is not enough of something to accept a connection.
+    fn report_want(&self, error: &io::Error) {
+        let text = format_args!(
+            "Process group '{}' cannot accept connections: {error}. It is tried again every second; \
+             httpd may need a higher limit of open files.",
+            self.group.name
+        );
+        self.log.line(Level::Error, 1360, text);
+    }
+
+    /// Tries again to accept connections, if there was not enough of something. To be called now and
+    /// then.
+    pub(super) fn reopen(&self) {
+        // If there is still not enough, that was said.
+        let _ = self.door.reopen();
+    }
+
     /// Greets the other end of a new connection; `None` if it is gone.
     fn greet(&self, stream: UnixStream) -> io::Result<Option<Connection>> {
         let peer = getsockopt(&stream, sockopt::PeerCredentials)?.uid();
@@ -217,6 +238,8 @@ impl Server {
             return Err(io::Error::other(format!("it comes from uid {peer}")));
         }
         stream.set_nonblocking(true)?;
+        // On Linux a socket has not the sizes of the one that it was accepted from.
+        self.group.buffers.apply(stream.as_fd())?;
         let mut connection = Connection::new(stream, self.group.life.socket_timeout);
         let greeting = Greeting {
             pid: std::process::id(),
@@ -271,16 +294,60 @@ impl Server {
             }
             Ok(ToWorker::Request(head)) => {
                 self.occupy(head.has_place, turn);
-                let next = match self.refusal(&head) {
-                    Some(why) => reject(connection, frame.request(), why),
-                    None => self.run(connection, frame.request(), &head, turn.thread),
-                };
+                let next = self.take(connection, frame.request(), head, turn.thread);
                 self.hand_on(turn);
                 next
             }
             // What the application left unread of the last request's body.
             Ok(ToWorker::Body(_) | ToWorker::BodyEnd | ToWorker::BodyError(_)) => Next::GoOn,
             Err(_) => Next::Close,
+        }
+    }
+
+    /// Runs a request, or says why not.
+    fn take(
+        &self,
+        connection: &mut Connection,
+        number: RequestNumber,
+        mut head: RequestHead<'_>,
+        thread: u32,
+    ) -> Next {
+        let Some(script) = self.root.inside(head.script) else {
+            return self.miss(connection, number, &head);
+        };
+        head.script = script;
+        head.resource = self.root.inside(head.resource).unwrap_or(head.resource);
+        match self.refusal(&head) {
+            Some(why) => reject(connection, number, why),
+            None => self.run(connection, number, &head, thread),
+        }
+    }
+
+    /// Answers a request for a script that the root directory of the group hides.
+    fn miss(
+        &self,
+        connection: &mut Connection,
+        number: RequestNumber,
+        head: &RequestHead<'_>,
+    ) -> Next {
+        let text = format!(
+            "The script {} lies outside the chroot of process group '{}'.",
+            String::from_utf8_lossy(head.script),
+            self.group.name
+        );
+        let mut exchange = Exchange::new(connection, number, head, &self.spool);
+        exchange.log(&LogLine {
+            level: Level::Error,
+            id: 81,
+            names_script: true,
+            text: Bytes::from(text.as_str()),
+            file: Bytes::NONE,
+            line: 0,
+        });
+        match exchange.finish(Outcome::refused(502)) {
+            Finish::Sent => Next::GoOn,
+            // So little is sent at once, or never.
+            Finish::Unsent(_) | Finish::Broken => Next::Close,
         }
     }
 
@@ -314,6 +381,7 @@ impl Server {
             .environ
             .iter()
             .flat_map(|pairs| pairs.iter())
+            .filter_map(|variable| self.root.variable(variable))
             .map(|(name, value)| Pair {
                 name: name.into(),
                 value: value.into(),
@@ -355,6 +423,10 @@ impl Server {
         // SAFETY: Python was started; request and exchange live until the call returns, and the
         // exchange is not touched here meanwhile.
         let outcome = unsafe { (self.engine.functions().handle)(&raw const request, handle) };
+        if fork::is_forked() {
+            // The application has forked here and let both return. The answer is the other's.
+            exit_now(0);
+        }
         if outcome.kind == Outcome::STALE {
             self.scripts.expire(head.script);
             self.tell(Event::Replace(Replacement::ScriptReload));

@@ -74,6 +74,7 @@ impl Watch {
         }
         self.next = now + PERIOD;
         self.server.count_places();
+        self.server.reopen();
         let hanging = self.look_at_requests(now);
         if self.passed {
             return None;

@@ -33,7 +33,11 @@ pub(super) fn furnish<'py>(
     let module = modules.mod_wsgi(py);
     let log = Streams::create(module)?;
     replace_streams(module, &log, options)?;
-    if options.restrict_signal {
+    if process.is_service() {
+        if group.is_empty() {
+            modules::exit_on_sigterm(py)?;
+        }
+    } else if options.restrict_signal {
         modules::intercept_signals(module)?;
     }
     Ok(Contents {

@@ -26,7 +26,7 @@ pub(crate) use events::{
 };
 pub(crate) use requests::{Served, Serving};
 pub(crate) use restricted::restrict;
-pub(crate) use signals::intercept_signals;
+pub(crate) use signals::{exit_on_sigterm, intercept_signals};
 
 /// The version of mod_wsgi that we are compatible with: `mod_wsgi.version`.
 pub(crate) const COMPATIBLE_VERSION: [u32; 3] = [6, 1, 1];
@@ -92,9 +92,14 @@ fn describe<'py>(module: &Object<'py>, group: &[u8]) -> Result<'py, ()> {
     module.set_attribute(c"implementation_version", &own)?;
     module.set_attribute(c"process_group", &*py.latin1(&process.process_group)?)?;
     module.set_attribute(c"application_group", &*py.latin1(group)?)?;
-    let (processes, threads) = (process.maximum_processes, process.threads_per_process);
+    let processes = process.maximum_processes;
+    let threads = match process.threads_per_process {
+        // An MPM without threads has one, in effect.
+        0 if process.is_embedded() => 1,
+        threads => threads,
+    };
     module.set_attribute(c"maximum_processes", &*py.int(processes.max(1).into())?)?;
-    module.set_attribute(c"threads_per_process", &*py.int(threads.max(1).into())?)
+    module.set_attribute(c"threads_per_process", &*py.int(threads.into())?)
 }
 
 /// Puts the module in the place of a package of that name: mod_wsgi's distribution on PyPI is one.

@@ -1,4 +1,4 @@
-//! `signal.signal` in a process whose signals are the server's.
+//! `signal.signal` in a process whose signals are the server's, and in one whose are not.
 
 use std::ffi::CStr;
 
@@ -6,7 +6,8 @@ use engine_abi::Level;
 
 use crate::log;
 use crate::python::{
-    Attached, Class, Definition, Instance, Object, Owned, Raised, Result, Stored, Type, Visit,
+    Attached, Class, Definition, Exception, Instance, Object, Owned, Raised, Result, Stored, Type,
+    Visit,
 };
 
 /// `mod_wsgi.SignalIntercept`: stands in for `signal.signal`.
@@ -59,6 +60,22 @@ pub(crate) fn intercept_signals<'py>(module: &Object<'py>) -> Result<'py, ()> {
     };
     let intercept = Type::create(module)?.instantiate(py, intercept)?;
     signal.set_attribute(c"signal", &intercept)
+}
+
+/// Has SIGTERM raise `SystemExit` on the main thread, which is the calling one: in a process whose
+/// signals are the application's.
+pub(crate) fn exit_on_sigterm(py: Attached<'_>) -> Result<'_, ()> {
+    let doc = c"Ends the script, as the server wishes.";
+    let exit = py.function(c"exit_on_sigterm", doc, exit)?;
+    let signal = py.import(c"signal")?;
+    let number = signal.attribute_named(c"SIGTERM")?;
+    signal
+        .call_method_named(c"signal", [&*number, &*exit])
+        .map(drop)
+}
+
+fn exit<'py>(py: Attached<'py>, _: &[&Object<'py>]) -> Result<'py, Owned<'py>> {
+    Err(Raised::new(py, Exception::SystemExit, ""))
 }
 
 /// Says which registration was ignored, and where in the application it is.

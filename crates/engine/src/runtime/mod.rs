@@ -112,7 +112,11 @@ fn owner_slot() -> MutexGuard<'static, Option<Sender<Job>>> {
 
 /// The owner's life.
 fn own_python(ready: &Sender<Result<(), StartError>>, jobs: &Receiver<Job>) {
-    block_signals();
+    if process::config().is_service() {
+        set_signal_mask(libc::sigemptyset);
+    } else {
+        set_signal_mask(libc::sigfillset);
+    }
     // SAFETY: the thread is new; it is attached only inside the functions that take this.
     let mut detached = unsafe { Detached::assume() };
     let started = catch(|| init::initialise(&mut detached));
@@ -131,12 +135,14 @@ fn own_python(ready: &Sender<Result<(), StartError>>, jobs: &Receiver<Job>) {
     }
 }
 
-/// The host's signals are for the host's threads.
-fn block_signals() {
-    // SAFETY: the set is initialised before it is used; only this thread's mask is changed.
+/// Says which signals the calling thread blocks: all, as the host's signals are for the host's
+/// threads, or none, where they are for the script that runs here.
+fn set_signal_mask(fill: unsafe extern "C" fn(*mut libc::sigset_t) -> libc::c_int) {
+    // SAFETY: the set is initialised, by one of libc's two functions for that, before it is used;
+    // only this thread's mask is changed.
     unsafe {
-        let mut all = std::mem::MaybeUninit::uninit();
-        libc::sigfillset(all.as_mut_ptr());
-        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), std::ptr::null_mut());
+        let mut blocked = std::mem::MaybeUninit::uninit();
+        fill(blocked.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, blocked.as_ptr(), std::ptr::null_mut());
     }
 }

@@ -8,6 +8,7 @@ use engine_abi::Level;
 use pyo3_ffi as ffi;
 
 use super::{ScriptError, Visit, c_source, lossy, stat};
+use crate::process;
 use crate::python::{Exception, Object, Owned, Result};
 use crate::script::slot::Slot;
 
@@ -72,6 +73,9 @@ impl<'py> Visit<'_, 'py> {
         module.map_err(|raised| {
             if self.is_timeout(&raised) {
                 return self.report(&raised);
+            }
+            if raised.is(Exception::SystemExit) && process::config().is_service() {
+                return ScriptError::Exited;
             }
             let path = lossy(self.path());
             let (id, text) = if raised.is(Exception::SystemExit) {

@@ -52,6 +52,9 @@ pub(crate) enum ScriptError {
     /// It must be loaded anew, and not in this process: so what it imports is new as well.
     #[error("the script must be loaded anew")]
     Stale,
+    /// It has called `sys.exit()` in a process that runs nothing else.
+    #[error("the script has ended the process")]
+    Exited,
 }
 
 impl ScriptError {
@@ -61,7 +64,7 @@ impl ScriptError {
             Self::TimedOut => Outcome::refused(504),
             // As the reference does: in a child of httpd, as if the script were not there.
             Self::Callable if process::config().is_embedded() => Outcome::refused(404),
-            Self::Load | Self::Callable => Outcome::refused(500),
+            Self::Load | Self::Callable | Self::Exited => Outcome::refused(500),
             Self::Stale => Outcome::stale(),
         }
     }

@@ -1,0 +1,113 @@
+//! A worker that serves no requests but runs scripts: that of a group with `threads=0`.
+//!
+//! The scripts, those of `WSGIImportScript`, run one after the other on Python's main thread, and the
+//! process ends with the last of them; the supervisor then starts another. All signals go to that
+//! thread: the others block them. SIGTERM raises `SystemExit` there, unless the script wants it
+//! otherwise, and that is also what a word from the supervisor becomes. A script that does not mind
+//! is killed by the supervisor when its time is over.
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use control::{Channel, FromWorker, GroupSpec, ToWorker};
+use engine_abi::LoadedEngine;
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::unistd::Pid;
+
+use super::life::exit_now;
+use super::{describe, python};
+use crate::log::{Level, Log};
+
+/// What runs the scripts of this process.
+pub(super) struct Service {
+    pub(super) engine: LoadedEngine,
+    pub(super) group: Box<GroupSpec>,
+    pub(super) log: Arc<Log>,
+}
+
+/// Leaves the signals to the thread that will be Python's. To be called before there is one.
+pub(super) fn leave_signals() -> io::Result<()> {
+    SigSet::all().thread_block()?;
+    Ok(())
+}
+
+impl Service {
+    /// Runs the scripts, and ends the process.
+    pub(super) fn run(&self, control: Channel) -> ExitCode {
+        let control = Arc::new(control);
+        if let Err(error) = self.watch(control.clone()) {
+            let _ = control.send(&FromWorker::Failed(error.to_string()), &[]);
+            return ExitCode::from(1);
+        }
+        // If the supervisor is gone, whoever watches notices.
+        let _ = control.send(&FromWorker::Ready, &[]);
+        let scripts = &self.group.preload;
+        let failed = scripts
+            .iter()
+            .filter(|script| !python::run(self.engine, script))
+            .count();
+        let group = describe(&self.group);
+        while scripts.is_empty() {
+            // There is nothing to do until the configuration is another.
+            thread::park();
+        }
+        let text = format_args!("The service script of {group} has ended; the process ends too.");
+        self.log.line(Level::Info, 0, text);
+        let limit = self.group.life.stop_limit();
+        if !python::stop(self.engine, "", limit) {
+            let text = format_args!(
+                "Python did not end within {limit:?} in a worker of {group}; the worker ends \
+                 without it."
+            );
+            self.log.line(Level::Warn, 1217, text);
+        }
+        exit_now(i32::from(failed > 0))
+    }
+
+    /// Listens to the supervisor.
+    fn watch(&self, control: Arc<Channel>) -> io::Result<()> {
+        let has_scripts = !self.group.preload.is_empty();
+        let limit = self.group.life.stop_limit();
+        let watch = move || {
+            let mut told = false;
+            loop {
+                match control.receive() {
+                    // A second time would meet the script while it ends.
+                    Ok((ToWorker::Drain { .. }, _)) if told => {}
+                    Ok((ToWorker::Drain { .. }, _)) => {
+                        told = true;
+                        terminate(has_scripts);
+                    }
+                    Ok((ToWorker::Start { .. } | ToWorker::Serve, _)) => {}
+                    Err(_) => return end_orphaned(told, has_scripts, limit),
+                }
+            }
+        };
+        thread::Builder::new()
+            .name("wsgi-control".to_owned())
+            .spawn(watch)
+            .map(drop)
+    }
+}
+
+/// Asks the script to end.
+fn terminate(has_scripts: bool) {
+    if has_scripts {
+        // This very process exists.
+        let _ = kill(Pid::this(), Signal::SIGTERM);
+    } else {
+        exit_now(0);
+    }
+}
+
+/// The supervisor is gone, so nobody else sees to it that this process ends in time.
+fn end_orphaned(is_told: bool, has_scripts: bool, limit: Duration) {
+    if !is_told {
+        terminate(has_scripts);
+    }
+    thread::sleep(limit);
+    exit_now(1);
+}

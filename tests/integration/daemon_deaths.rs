@@ -1,0 +1,171 @@
+//! Applications that misbehave: they cost the process they are in, and the others go on.
+
+use testkit::{Connection, Httpd, Mark, Process, Site, ours, wait_until};
+
+/// Ends, hangs or grows in the way it is told to; answers with its process.
+const WAYS: &str = r#"
+import ctypes, os, sys, time
+
+kept = []
+
+def fork():
+    if os.fork() == 0:
+        time.sleep(30)
+        os._exit(0)
+    os.kill(os.getpid(), 9)
+
+def fork_and_return():
+    # Both the process and its child return to the server.
+    if os.fork() == 0:
+        return
+
+WAYS = {
+    'exit-7': lambda: os._exit(7),
+    'exit-0': lambda: os._exit(0),
+    'abort': os.abort,
+    'segv': lambda: ctypes.string_at(8),
+    'sys.exit': sys.exit,
+    'hold-the-gil': lambda: ctypes.PyDLL(None).sleep(60),
+    'grow': lambda: kept.append(bytearray(1 << 31)),
+    'fork-and-die': fork,
+    'fork-and-return': fork_and_return,
+    '': lambda: None,
+}
+
+def application(environ, start_response):
+    WAYS[environ['QUERY_STRING']]()
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return [str(os.getpid()).encode()]
+"#;
+
+fn group(options: &str) -> Httpd {
+    let server = Site::new()
+        .script("a.wsgi", WAYS)
+        .config(&format!(
+            "CoreDumpDirectory /tmp
+             WSGISocketPrefix ${{ROOT}}/logs/wsgi
+             WSGIDaemonProcess one threads=3 {options}
+             WSGIDaemonProcess other
+             WSGIApplicationGroup %{{GLOBAL}}
+             WSGIScriptAlias /one ${{WSGI}}/a.wsgi process-group=one
+             WSGIScriptAlias /other ${{WSGI}}/a.wsgi process-group=other"
+        ))
+        .start();
+    // How httpd reports what mod_wsgi's processes die of.
+    server.log().expect_alarm("exit signal");
+    server
+}
+
+fn worker(server: &Httpd) -> Process {
+    let response = server.get("/one");
+    assert_eq!(response.head.status, 200);
+    let pid = response.text().parse().expect("a process id");
+    Process { pid }
+}
+
+fn ask(server: &Httpd, way: &str) -> Connection {
+    let mut connection = server.connect();
+    let request = format!("GET /one?{way} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    connection.send(request.as_bytes());
+    connection
+}
+
+#[test]
+fn one_that_dies_is_replaced_and_named() {
+    let server = group("");
+    for (way, fate) in [
+        ("exit-7", "ended with exit status 7"),
+        ("exit-0", "ended with exit status 0"),
+        ("abort", "died of signal 6 (SIGABRT"),
+        ("segv", "died of signal 11 (SIGSEGV"),
+    ] {
+        let old = worker(&server);
+        let mark = server.log().mark();
+        let status = server.get(&format!("/one?{way}")).head.status;
+        assert_eq!(status, 502, "{way}");
+        assert_eq!(server.get("/other").head.status, 200, "{way}");
+        assert_ne!(worker(&server), old, "{way}");
+        if ours("D65") {
+            let line = server.log().wait_for(mark, "No complete answer");
+            for part in ["GET /one", "'one'", fate, &format!("worker {}", old.pid)] {
+                assert!(line.contains(part), "{way}: {part}: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn one_that_calls_sys_exit_lives_on() {
+    let server = group("");
+    let old = worker(&server);
+    assert_eq!(server.get("/one?sys.exit").head.status, 500);
+    server.log().wait_for(Mark::START, "WSGI0175");
+    assert_eq!(worker(&server), old);
+}
+
+#[test]
+fn one_that_holds_the_gil_for_ever_is_replaced() {
+    let server = group("deadlock-timeout=1 shutdown-timeout=1");
+    let old = worker(&server);
+    let mut hanging = ask(&server, "hold-the-gil");
+    assert_eq!(hanging.read_response().head.status, 502);
+    assert_ne!(worker(&server), old);
+    wait_until("the end of the old process", || {
+        (!old.is_running()).then_some(())
+    });
+}
+
+#[test]
+fn while_one_holds_the_gil_other_processes_serve() {
+    let server = group("processes=2 deadlock-timeout=2 shutdown-timeout=1");
+    worker(&server);
+    let mut hanging = ask(&server, "hold-the-gil");
+    assert_eq!(server.get("/other").head.status, 200);
+    assert_eq!(hanging.read_response().head.status, 502);
+    for _ in 0..10 {
+        worker(&server);
+    }
+}
+
+#[test]
+fn one_that_grows_beyond_its_limit_gets_no_more() {
+    for limit in ["memory-limit=800000000", "virtual-memory-limit=1500000000"] {
+        let server = group(limit);
+        let old = worker(&server);
+        let status = server.get("/one?grow").head.status;
+        assert_eq!(status, 500, "{limit}");
+        server.log().wait_for(Mark::START, "MemoryError");
+        assert_eq!(worker(&server), old, "{limit}");
+    }
+}
+
+#[test]
+fn what_it_has_forked_keeps_no_client_waiting() {
+    let server = group("socket-timeout=20");
+    if !ours("D66") {
+        return;
+    }
+    let old = worker(&server);
+    let begin = std::time::Instant::now();
+    assert_eq!(server.get("/one?fork-and-die").head.status, 502);
+    let took = begin.elapsed();
+    assert!(took < std::time::Duration::from_secs(10), "{took:?}");
+    assert_ne!(worker(&server), old);
+}
+
+#[test]
+fn what_it_has_forked_serves_nobody() {
+    let server = group("");
+    if !ours("D66") {
+        return;
+    }
+    let old = worker(&server);
+    for _ in 0..10 {
+        let response = server.get("/one?fork-and-return");
+        assert_eq!(response.text(), old.pid.to_string());
+    }
+    wait_until("the forked processes to end", || {
+        old.children().is_empty().then_some(())
+    });
+    assert_eq!(worker(&server), old);
+}

@@ -1,0 +1,247 @@
+//! As whom, where and how the processes of a group run: what `WSGIDaemonProcess` says is so.
+
+use std::path::Path;
+use std::process::Command;
+
+use testkit::{Httpd, Mark, Site, ours};
+
+use crate::apps::{ENVIRON, Environ, environ};
+
+/// Answers with what its process is like, as JSON.
+const SELF: &str = r#"
+import json, locale, os, resource, socket, stat, sys, threading
+
+def sizes(option):
+    found = set()
+    for name in os.listdir('/proc/self/fd'):
+        try:
+            if stat.S_ISSOCK(os.stat(int(name)).st_mode):
+                with socket.socket(fileno=os.dup(int(name))) as it:
+                    found.add(it.getsockopt(socket.SOL_SOCKET, option))
+        except OSError:
+            pass
+    return sorted(found)
+
+def application(environ, start_response):
+    umask = os.umask(0)
+    os.umask(umask)
+    answer = {
+        'uid': os.getuid(), 'gid': os.getgid(), 'groups': sorted(os.getgroups()),
+        'umask': oct(umask), 'cwd': os.getcwd(), 'path': sys.path[0],
+        'LANG': os.environ.get('LANG'), 'LC_ALL': os.environ.get('LC_ALL'),
+        'locale': locale.setlocale(locale.LC_ALL),
+        'HOME': os.environ.get('HOME'), 'eggs': os.environ.get('PYTHON_EGG_CACHE'),
+        'nice': os.getpriority(os.PRIO_PROCESS, 0),
+        'shown': open('/proc/self/cmdline').read().split('\0')[0].strip(),
+        'switch': sys.getswitchinterval(),
+        'sent': sizes(socket.SO_SNDBUF), 'received': sizes(socket.SO_RCVBUF),
+        'cpu': resource.getrlimit(resource.RLIMIT_CPU),
+        'data': resource.getrlimit(resource.RLIMIT_DATA),
+        'space': resource.getrlimit(resource.RLIMIT_AS),
+        'multithread': environ['wsgi.multithread'], 'multiprocess': environ['wsgi.multiprocess'],
+    }
+    start_response('200 OK', [('Content-Type', 'application/json')])
+    return [json.dumps({key: str(value) for key, value in answer.items()}).encode()]
+"#;
+
+fn with_options(options: &str) -> Httpd {
+    Site::new()
+        .script("self.wsgi", SELF)
+        .config(&format!(
+            "WSGISocketPrefix ${{ROOT}}/logs/wsgi
+             WSGIDaemonProcess own {options}
+             WSGIScriptAlias / ${{WSGI}}/self.wsgi process-group=own application-group=%{{GLOBAL}}"
+        ))
+        .start()
+}
+
+fn told(options: &str) -> Environ {
+    environ(&with_options(options).get("/"))
+}
+
+fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+#[test]
+fn user_groups_umask_and_directory() {
+    if !is_root() {
+        return;
+    }
+    let server = with_options(
+        "user=nobody group=nogroup supplementary-groups=www-data,#4 umask=0027 home=/usr/share",
+    );
+    let own = environ(&server.get("/"));
+    let nobody = nix::unistd::User::from_name("nobody").ok().flatten();
+    let nobody = nobody.expect("a user that every system has");
+    let group = |name: &str| {
+        let group = nix::unistd::Group::from_name(name).ok().flatten();
+        group.expect("a group that every Debian has").gid
+    };
+    let nogroup = group("nogroup");
+    let mut groups = [4, nogroup.as_raw(), group("www-data").as_raw()];
+    groups.sort_unstable();
+    assert_eq!(own.value("uid"), nobody.uid.to_string());
+    assert_eq!(own.value("gid"), nogroup.to_string());
+    assert_eq!(own.value("groups"), format!("{groups:?}"));
+    assert_eq!(own.value("HOME"), nobody.dir.display().to_string());
+    assert_eq!(own.value("umask"), "0o27");
+    assert_eq!(own.value("cwd"), "/usr/share");
+    assert_eq!(own.value("path"), "/usr/share");
+}
+
+#[test]
+fn language_and_name() {
+    let own = told("lang=C.UTF-8 locale=C.UTF-8 display-name=%{GROUP}");
+    assert_eq!(own.value("LANG"), "C.UTF-8");
+    assert_eq!(own.value("LC_ALL"), "C.UTF-8");
+    assert_eq!(own.value("locale"), "C.UTF-8");
+    assert_eq!(own.value("shown"), "(wsgi:own)");
+    // mod_wsgi has only as much room as httpd's own name took.
+    assert_eq!(told("display-name=wsgi").value("shown"), "wsgi");
+}
+
+#[test]
+fn a_locale_that_the_system_lacks_is_told_of() {
+    let server = with_options("locale=xx_XX.NONE");
+    server.get("/");
+    let line = server.log().wait_for(Mark::START, "WSGI0079");
+    assert!(
+        line.contains(":warn]") && line.contains("xx_XX.NONE"),
+        "{line}"
+    );
+}
+
+#[test]
+fn priority_and_limits() {
+    let own = told(
+        "cpu-priority=7 cpu-time-limit=3600 shutdown-timeout=9 memory-limit=2000000000 \
+         virtual-memory-limit=8000000000",
+    );
+    assert_eq!(own.value("nice"), "7");
+    assert_eq!(own.value("cpu"), "(3600, 3610)");
+    assert_eq!(own.value("data"), "(2000000000, 2000000000)");
+    assert_eq!(own.value("space"), "(8000000000, 8000000000)");
+}
+
+#[test]
+fn python() {
+    let own = told("switch-interval=0.25 python-eggs=/var/cache/eggs python-path=/usr/share");
+    assert_eq!(own.value("switch"), "0.25");
+    assert_eq!(own.value("eggs"), "/var/cache/eggs");
+    assert_eq!(own.value("path"), "/usr/share");
+}
+
+#[test]
+fn home_comes_before_the_python_path() {
+    let own = told("home=/usr/lib python-path=/usr/share");
+    let first = own.value("path");
+    // mod_wsgi puts it before as well, whatever its manual says.
+    assert_eq!(first, "/usr/lib");
+}
+
+#[test]
+fn buffers_of_sockets() {
+    let own = told("send-buffer-size=20480 receive-buffer-size=10240");
+    // Linux doubles them, for its own needs.
+    assert!(own.value("sent").contains("40960"), "{}", own.value("sent"));
+    let received = own.value("received");
+    assert!(received.contains("20480"), "{received}");
+}
+
+#[test]
+fn processes_and_threads() {
+    let shape = |options| {
+        let own = told(options);
+        [own.value("multiprocess"), own.value("multithread")].map(str::to_owned)
+    };
+    assert_eq!(shape(""), ["False", "True"]);
+    assert_eq!(shape("processes=1 threads=1"), ["True", "False"]);
+    assert_eq!(shape("processes=2 threads=2"), ["True", "True"]);
+}
+
+/// Makes a root directory with a Python in it, below the site's own.
+fn jail(site: &Site) {
+    let lib = site.path("jail/usr/lib");
+    std::fs::create_dir_all(&lib).expect("a directory");
+    let python = Command::new("/usr/bin/python3")
+        .args(["-c", "import os; print(os.path.dirname(os.__file__))"])
+        .output()
+        .expect("python3");
+    let library = String::from_utf8_lossy(&python.stdout).trim().to_owned();
+    copy(Path::new(&library), &lib);
+    let bin = site.path("jail/usr/bin");
+    std::fs::create_dir_all(&bin).expect("a directory");
+    std::fs::copy("/usr/bin/python3", bin.join("python3")).expect("a program");
+}
+
+fn copy(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-a").args([from, to]).status();
+    assert!(status.expect("cp").success(), "cp {from:?} {to:?}");
+}
+
+#[test]
+fn below_another_root_paths_are_as_they_are_there() {
+    if !is_root() {
+        return;
+    }
+    let site = Site::new()
+        .file("jail/srv/a.wsgi", ENVIRON)
+        .script("outside.wsgi", ENVIRON);
+    jail(&site);
+    let server = site
+        .config(
+            "WSGISocketPrefix ${ROOT}/logs/wsgi
+             WSGIDaemonProcess jailed chroot=${ROOT}/jail
+             <Directory ${ROOT}/jail>
+                 Require all granted
+             </Directory>
+             WSGIProcessGroup jailed
+             WSGIApplicationGroup %{GLOBAL}
+             WSGIScriptAlias /in ${ROOT}/jail/srv/a.wsgi
+             WSGIScriptAlias /out ${WSGI}/outside.wsgi",
+        )
+        .start();
+    let own = environ(&server.get("/in"));
+    assert_eq!(own.value("SCRIPT_FILENAME"), "/srv/a.wsgi");
+    assert!(!own.has("DOCUMENT_ROOT"), "it lies outside");
+    assert_eq!(server.get("/out").head.status, 502);
+    server.log().wait_for(Mark::START, "WSGI0081");
+}
+
+#[test]
+fn a_python_home_that_is_none_costs_its_group_only() {
+    // mod_wsgi starts its processes without a Python, and answers 500.
+    if !ours("D64") {
+        return;
+    }
+    let site = Site::new()
+        .script("self.wsgi", SELF)
+        .file("empty/README", "no Python here");
+    let server = site
+        .config(
+            "WSGIDaemonProcess own
+             WSGIDaemonProcess missing python-home=${ROOT}/nowhere
+             WSGIDaemonProcess empty python-home=${ROOT}/empty
+             WSGIApplicationGroup %{GLOBAL}
+             WSGIScriptAlias /own ${WSGI}/self.wsgi process-group=own
+             WSGIScriptAlias /missing ${WSGI}/self.wsgi process-group=missing
+             WSGIScriptAlias /empty ${WSGI}/self.wsgi process-group=empty",
+        )
+        .start();
+    for (group, cause) in [("missing", "nowhere"), ("empty", "pyvenv.cfg")] {
+        let said = server.log().wait_for(
+            Mark::START,
+            &format!("process group '{group}' did not start"),
+        );
+        assert!(said.contains("WSGI1206") && said.contains(cause), "{said}");
+        let response = server.get(&format!("/{group}"));
+        assert_eq!(response.head.status, 503, "{group}");
+        assert!(response.header("Retry-After").is_some(), "{group}");
+    }
+    assert_eq!(server.get("/own").head.status, 200);
+    let dump = server
+        .log()
+        .matching(Mark::START, "Could not find platform");
+    assert!(dump.is_empty(), "{dump:?}");
+}
