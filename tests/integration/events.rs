@@ -283,6 +283,48 @@ fn an_exception_is_an_event_wherever_it_is_raised(
 }
 
 #[rstest]
+fn what_an_application_offers_is_counted(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) {
+    let server = mode.server();
+    let url = watched(
+        &server,
+        "offers",
+        "import io, tempfile
+
+def watched(environ, start_response):
+            query = environ['QUERY_STRING']
+            length = [('Content-Length', '3')] if query == 'stated' else []
+            write = start_response('200 OK', length)
+            if query == 'write':
+                write(b'abc')
+                write(b'')
+                write(b'defg')
+                return [b'h']
+            if query == 'file':
+                file = tempfile.TemporaryFile()
+                file.write(b'x' * 1000)
+                file.seek(100)
+                return environ['wsgi.file_wrapper'](file)
+            if query == 'blocks':
+                return environ['wsgi.file_wrapper'](io.BytesIO(b'x' * 10000), 4096)
+            return (item for item in [b'ab', b'', b'cdef', b'ghi'])",
+    );
+    let cases = [
+        ("write", 8, 4),
+        ("file", 900, 0),
+        ("blocks", 10_000, 3),
+        // What goes beyond the length that was stated is not sent, but it is offered.
+        ("stated", 9, 3),
+    ];
+    for (number, (query, length, writes)) in cases.into_iter().enumerate() {
+        assert_eq!(server.get(&format!("{url}?{query}")).status, 200);
+        let events = events(&server, &url, number + 1);
+        let (_, finished) = events.last().expect("an event");
+        assert_eq!(finished["output_length"], length, "{query}: {finished:#}");
+        assert_eq!(finished["output_writes"], writes, "{query}: {finished:#}");
+    }
+}
+
+#[rstest]
 fn a_request_that_timed_out_is_no_exception(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) {
     let server = mode.server();
     let url = watched(

@@ -19,6 +19,7 @@ mod call;
 mod class;
 mod collections;
 mod frames;
+mod function;
 mod object;
 mod panic;
 mod raised;

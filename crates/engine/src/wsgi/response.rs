@@ -153,7 +153,8 @@ impl Response {
         {
             head.set_content_length(region.length);
         }
-        self.offer(1, region.length);
+        // The server writes it, not the application.
+        self.offer(0, region.length);
         let sent = self.deliver(detached, Content::File(region), Then::End);
         self.outcome(detached, sent)
     }

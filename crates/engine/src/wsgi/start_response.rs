@@ -102,7 +102,9 @@ impl Write {
             let kind = data.type_name();
             Raised::type_error(py, &format!("write() argument must be bytes, not {kind}"))
         })?;
-        if !bytes.is_empty() {
+        if bytes.is_empty() {
+            response.offer(1, 0);
+        } else {
             py.detach(|detached| response.send(detached, bytes))
                 .map_err(|unsent| raise(py, unsent))?;
         }
