@@ -23,6 +23,8 @@ mod body; // request bodies on their way
 mod callables; // which object of a script is called
 #[path = "integration/close.rs"]
 mod close; // close() of the iterable, in every ending
+#[path = "integration/compatible.rs"]
+mod compatible; // docs/compatibility.md names everything
 #[path = "integration/configtest.rs"]
 mod configtest; // what apachectl configtest refuses, warns of, and leaves alone
 #[path = "integration/content_length.rs"]

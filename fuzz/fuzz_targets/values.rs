@@ -4,6 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use wsgi_config::daemon_process::DaemonProcess;
+use wsgi_config::handler_script::HandlerScript;
 use wsgi_config::header;
 use wsgi_config::hook_script::HookScript;
 use wsgi_config::import_script::ImportScript;
@@ -22,6 +23,7 @@ fuzz_target!(|word: &[u8]| {
     let _ = header::content_length(word);
     let _ = DaemonProcess::parse(word).map_err(|error| error.to_string());
     let _ = ImportScript::parse(word).map_err(|error| error.to_string());
+    let _ = HandlerScript::parse(word).map_err(|error| error.to_string());
     let _ = HookScript::parse(word).map_err(|error| error.to_string());
     check_membership(word);
 });

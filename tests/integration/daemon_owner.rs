@@ -87,3 +87,35 @@ fn with_a_group_its_members_may_write() {
     let_write(&server, "wsgi/a.wsgi", 0o002);
     assert_eq!(server.get("/right").status, 403);
 }
+
+#[test]
+fn of_a_handler_the_script_is_judged_not_the_resource() {
+    let site = Site::new()
+        .script(
+            "h.py",
+            &answering("ran").replace("application", "handle_request"),
+        )
+        .file("www/page.own", "a page");
+    let owner = user(&site.path("wsgi/h.py"));
+    let server = site
+        .config(&format!(
+            "WSGISocketPrefix ${{ROOT}}/logs/wsgi
+             WSGIDaemonProcess right script-user={owner}
+             WSGIDaemonProcess wrong script-user=nobody
+             WSGIHandlerScript right ${{WSGI}}/h.py process-group=right
+             WSGIHandlerScript wrong ${{WSGI}}/h.py process-group=wrong
+             <Location /right>
+                 SetHandler right
+             </Location>
+             <Location /page.own>
+                 SetHandler right
+             </Location>
+             <Location /wrong>
+                 SetHandler wrong
+             </Location>"
+        ))
+        .start();
+    for (url, status) in [("/right", 200), ("/page.own", 200), ("/wrong", 403)] {
+        assert_eq!(server.get(url).status, status, "{url}");
+    }
+}

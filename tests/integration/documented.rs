@@ -88,7 +88,7 @@ fn site() -> Site {
 }
 
 /// Where each directive of the module may stand, as `httpd -L` tells it.
-fn known_directives() -> BTreeMap<String, String> {
+pub(crate) fn known_directives() -> BTreeMap<String, String> {
     let listing = site().run(&["-L"]);
     assert!(listing.success, "{}", listing.text);
     let mut known = BTreeMap::new();
