@@ -157,6 +157,8 @@ enum Attempt {
 enum Reason {
     Connect(Errno),
     Reset,
+    /// Its new connection ended before it was read.
+    NotAccepted,
     /// Its worker is being replaced.
     Leaving,
     /// Its worker, which has this process id, is being replaced because the script changed.
@@ -201,6 +203,7 @@ impl<'c, 'r> Call<'c, 'r> {
                     std::thread::sleep(PAUSE);
                 }
                 Attempt::NotRun(Reason::Reset) => {}
+                Attempt::NotRun(Reason::NotAccepted) => std::thread::sleep(PAUSE),
                 Attempt::NotRun(reason @ (Reason::Leaving | Reason::Changed(_))) => {
                     if let Reason::Changed(Some(worker)) = reason {
                         outdated.insert(worker);
@@ -413,7 +416,10 @@ impl<'c, 'r> Call<'c, 'r> {
         }
         let is_silent = !self.response.has_begun() && self.response.replacement().is_none();
         if unread && is_silent && self.upload.is_repeatable() {
-            return Ok(Attempt::NotRun(Reason::Reset));
+            return Ok(Attempt::NotRun(match connection.is_new() {
+                true => Reason::NotAccepted,
+                false => Reason::Reset,
+            }));
         }
         let fate = fate(group, connection.worker, broken);
         let (status, id) = match broken {

@@ -39,6 +39,8 @@ mod daemon_clients; // clients that are silent or leave
 mod daemon_deaths; // applications that misbehave
 #[path = "integration/daemon_head.rs"]
 mod daemon_head; // what becomes of the head of a response from a process group
+#[path = "integration/daemon_hostile.rs"]
+mod daemon_hostile; // workers that break the protocol
 #[path = "integration/daemon_life.rs"]
 mod daemon_life; // why processes of a group are replaced
 #[path = "integration/daemon_once.rs"]

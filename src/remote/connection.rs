@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -38,6 +38,9 @@ pub(super) enum Broken {
     /// The worker broke the protocol.
     #[error("the worker does not keep to the protocol: {0}")]
     Protocol(#[from] PeerError),
+    /// The worker said what it may not say, or not at this time.
+    #[error("the worker does not keep to the protocol: {0}")]
+    OutOfPlace(&'static str),
     /// The system failed.
     #[error("the connection failed: {0}")]
     System(Errno),
@@ -62,6 +65,8 @@ pub(super) struct Connection {
     timeout: Duration,
     /// The worker, once it has greeted.
     pub(super) worker: Option<Greeting>,
+    /// Since when the frame is incomplete that is being received.
+    incomplete: Option<Instant>,
     /// A place in the table is reserved for the request on it.
     pub(super) has_place: bool,
     /// The number of the last request.
@@ -72,6 +77,7 @@ impl Connection {
     /// Connects to the socket of a group; waits where its backlog is full, up to `patience`.
     pub(super) fn open(
         path: &Path,
+        owner: u32,
         patience: Option<Duration>,
         timeout: Duration,
     ) -> Result<Self, Errno> {
@@ -88,9 +94,9 @@ impl Connection {
         )?;
         connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
         let listener = getsockopt(&socket, sockopt::PeerCredentials)?.uid();
-        // The credentials are those of whoever made the socket listen: httpd's parent. Anybody
-        // else has put a socket of their own in its place.
-        if listener != 0 && listener != nix::unistd::geteuid().as_raw() {
+        // The credentials are those of whoever made the socket listen. Anybody but `owner` has put a
+        // socket of their own in its place.
+        if listener != owner {
             return Err(Errno::EACCES);
         }
         setsockopt(&socket, sockopt::SendTimeout, &time_value(timeout))?;
@@ -101,6 +107,7 @@ impl Connection {
             descriptors: VecDeque::new(),
             timeout,
             worker: None,
+            incomplete: None,
             has_place: false,
             number: 0,
         })
@@ -139,6 +146,27 @@ impl Connection {
     /// The next frame and the number of its request, if it was received already.
     pub(super) fn buffered(&mut self) -> Result<Option<(RequestNumber, ToChild<'_>)>, Broken> {
         Ok(self.decoder.next()?)
+    }
+
+    /// Takes note that all complete frames were taken. A frame that takes longer to arrive than a
+    /// worker may be silent never comes.
+    pub(super) fn check_progress(&mut self, frames: usize) -> Result<(), Broken> {
+        if frames > 0 || !self.decoder.has_bytes() {
+            self.incomplete = None;
+        }
+        if !self.decoder.has_bytes() {
+            return Ok(());
+        }
+        let since = *self.incomplete.get_or_insert_with(Instant::now);
+        if since.elapsed() > self.timeout {
+            return Err(Broken::TimedOut);
+        }
+        Ok(())
+    }
+
+    /// Whether it has carried no request but the present one.
+    pub(super) fn is_new(&self) -> bool {
+        self.number <= 1
     }
 
     /// Receives more; waits for it if `wait`. Returns whether anything came.

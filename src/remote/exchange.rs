@@ -22,6 +22,9 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// How often a request that waits in the queue looks whether there is anybody to wait for.
 const GLANCE: Duration = Duration::from_millis(500);
 
+/// How much may be logged for one request, in bytes: a worker that does nothing else must end some time.
+const MOST_LOGGED: usize = 64 << 20;
+
 /// How an exchange ended.
 #[derive(Debug)]
 pub(super) enum Ended {
@@ -60,6 +63,8 @@ pub(super) struct Exchange<'e, 'r> {
     body: Body,
     /// When the client last sent something, or was asked to.
     heard: Instant,
+    /// How much the worker has logged, in bytes.
+    logged: usize,
     response: &'e mut Response<'r>,
 }
 
@@ -93,6 +98,7 @@ impl<'e, 'r> Exchange<'e, 'r> {
             sent: 0,
             body,
             heard: Instant::now(),
+            logged: 0,
             response,
         }
     }
@@ -239,49 +245,72 @@ impl<'e, 'r> Exchange<'e, 'r> {
 
     /// Passes on what the worker has said so far, in as few brigades as it allows.
     fn relay(&mut self) -> Result<Step, Broken> {
+        let mut frames = 0;
+        let mut is_greeted = self.connection.worker.is_some();
         while let Some((number, frame)) = self.connection.buffered()? {
+            frames += 1;
             if let ToChild::Hello(worker) = frame {
                 self.connection.worker = Some(worker);
+                if std::mem::replace(&mut is_greeted, true) {
+                    return Err(Broken::OutOfPlace("a second greeting"));
+                }
                 continue;
             }
-            if number != self.number {
-                return Err(Broken::Closed);
+            if number != self.number || !is_greeted {
+                return Err(Broken::OutOfPlace("a frame of another request"));
             }
             match frame {
                 ToChild::Hello(_) => {}
-                ToChild::Rejected(why) => return Ok(Step::End(Ended::Rejected(why))),
-                ToChild::WantBody => {
-                    if self.body == Body::Withheld {
-                        self.body = Body::Sending;
-                        self.heard = Instant::now();
-                        // Reading without waiting does not ask for the body.
-                        self.upload.invite();
-                    }
+                ToChild::Rejected(why) => {
+                    self.response.check_waiting()?;
+                    return Ok(Step::End(Ended::Rejected(why)));
                 }
-                ToChild::Log(line) => log::worker_line(self.request, &line),
-                ToChild::Head(head) => {
-                    if !self.response.head(&head) {
-                        return Err(Broken::Closed);
+                ToChild::WantBody => self.invite(),
+                ToChild::Log(line) => {
+                    self.logged += line.text.len();
+                    if self.logged > MOST_LOGGED {
+                        return Err(Broken::OutOfPlace(
+                            "more lines for the log than can be of use",
+                        ));
                     }
+                    log::worker_line(self.request, &line);
                 }
+                ToChild::Head(head) => self.response.head(&head)?,
                 ToChild::Data { data, flush } => {
-                    self.response.data(data, flush);
+                    self.response.data(data, flush)?;
                     if self.response.is_dropped() {
                         return Ok(Step::End(Ended::ClientGone));
                     }
                 }
                 ToChild::File(region) => {
-                    let Some(file) = self.connection.take_descriptor() else {
-                        return Err(Broken::Closed);
-                    };
-                    self.response.file(file, region);
+                    let file = self.connection.take_descriptor();
+                    let file = file.ok_or(Broken::OutOfPlace("a file without a descriptor"))?;
+                    self.response.file(file, region)?;
                 }
                 ToChild::End(end) => {
+                    if end == End::Complete {
+                        self.response.check_head()?;
+                    }
                     let reusable = self.body == Body::Over && self.sent == self.out.len();
                     return Ok(Step::End(Ended::Done(end, reusable)));
                 }
             }
         }
+        self.response.catch_up();
+        if self.response.is_dropped() {
+            return Ok(Step::End(Ended::ClientGone));
+        }
+        self.connection.check_progress(frames)?;
         Ok(Step::GoOn)
+    }
+
+    /// Begins to send the body that was kept back.
+    fn invite(&mut self) {
+        if self.body == Body::Withheld {
+            self.body = Body::Sending;
+            self.heard = Instant::now();
+            // Reading without waiting does not ask for the body.
+            self.upload.invite();
+        }
     }
 }

@@ -43,6 +43,8 @@ pub(crate) struct Group {
     pub(super) is_service: bool,
     /// Where it listens.
     pub(super) socket: PathBuf,
+    /// Who made it listen there: the user that httpd's parent runs as.
+    socket_owner: u32,
     /// What its supervisor and its workers say of themselves.
     pub(super) table: Table,
     /// How many threads each worker has.
@@ -114,6 +116,7 @@ impl Group {
             idle: table.slots().iter().map(|_| Mutex::default()).collect(),
             table,
             socket: kept.socket().to_owned(),
+            socket_owner: nix::unistd::geteuid().as_raw(),
             threads: kept.threads(),
             longest_line: kept.longest_line(),
             connect_timeout: kept.connect_timeout(),
@@ -164,7 +167,8 @@ impl Group {
 
     /// A new connection, which waits in the group's queue until a thread is free.
     pub(super) fn connect(&self) -> Result<Connection, Errno> {
-        Connection::open(&self.socket, self.connect_timeout, self.socket_timeout)
+        let (path, owner) = (&self.socket, self.socket_owner);
+        Connection::open(path, owner, self.connect_timeout, self.socket_timeout)
     }
 
     /// Gives back the place of a request that its worker did not read.

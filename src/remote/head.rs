@@ -109,7 +109,8 @@ fn check(head: &ResponseHead<'_>, longest_line: usize) -> Result<(), Unfit> {
             || has_line_break(value)
             || is(name, b"Status") && has_control(value)
     });
-    if splits || has_control(head.status_line) {
+    // Below 200 the response would go on.
+    if splits || head.status < 200 || has_control(head.status_line) {
         return Err(Unfit::Splits);
     }
     // Between name and value and behind both there are two characters each.

@@ -6,8 +6,10 @@ use std::os::fd::OwnedFd;
 
 use httpd::brigade::FilePart;
 use httpd::{AprStatus, Brigade, Request};
+use nix::sys::stat::{SFlag, fstat};
 use wire::{FileRegion, ResponseHead};
 
+use super::connection::Broken;
 use super::head::{self, Replacement, Rules, Verdict};
 use crate::response;
 
@@ -22,6 +24,10 @@ pub(super) struct Response<'r> {
     held: Vec<u8>,
     /// A file that comes behind that data.
     held_file: Option<FilePart>,
+    /// The client must see that data as soon as nothing more is here.
+    must_flush: bool,
+    /// Some of it was passed on.
+    is_parted: bool,
 }
 
 /// How much data is held back for what may follow, in bytes.
@@ -50,6 +56,8 @@ impl<'r> Response<'r> {
             state: State::Waiting,
             held: Vec::new(),
             held_file: None,
+            must_flush: false,
+            is_parted: false,
         }
     }
 
@@ -71,35 +79,73 @@ impl<'r> Response<'r> {
         }
     }
 
-    /// Takes over the head. Returns false if there was one already.
-    pub(super) fn head(&mut self, head: &ResponseHead<'_>) -> bool {
+    /// Whether nothing of it came yet, as must be.
+    pub(super) fn check_waiting(&self) -> Result<(), Broken> {
         match self.state {
-            State::Dropped => true,
-            State::Begun | State::Replaced(_) => false,
+            State::Waiting | State::Dropped => Ok(()),
+            State::Begun | State::Replaced(_) => {
+                Err(Broken::OutOfPlace("a response that begins twice"))
+            }
+        }
+    }
+
+    /// Whether its head came, as must be.
+    pub(super) fn check_head(&self) -> Result<(), Broken> {
+        match self.state {
+            State::Waiting => Err(Broken::OutOfPlace("a response without a head")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes over the head.
+    pub(super) fn head(&mut self, head: &ResponseHead<'_>) -> Result<(), Broken> {
+        self.check_waiting()?;
+        match self.state {
+            State::Dropped | State::Begun | State::Replaced(_) => {}
             State::Waiting => {
                 self.state = match head::take_over(self.request, head, self.rules) {
                     Verdict::Relay => State::Begun,
                     Verdict::Replace(replacement) => State::Replaced(replacement),
                 };
-                true
             }
         }
+        Ok(())
     }
 
-    /// Passes data on, at the latest when it is to be flushed. A small response leaves in one
-    /// brigade with its end.
-    pub(super) fn data(&mut self, data: &[u8], flush: bool) {
+    /// Takes data over, to be passed on when there is enough of it, or nothing more has arrived
+    /// and it is to be flushed. A small response leaves in one brigade with its end.
+    pub(super) fn data(&mut self, data: &[u8], flush: bool) -> Result<(), Broken> {
+        self.check_head()?;
         let fits = self.held.len() + data.len() <= HOLD;
-        if !flush && fits && self.held_file.is_none() {
+        self.must_flush |= flush;
+        if fits && self.held_file.is_none() {
             self.held.extend_from_slice(data);
         } else {
+            let flush = self.must_flush;
             self.pass(Tail::Data { data, flush });
+        }
+        Ok(())
+    }
+
+    /// Nothing more has arrived: passes on what the client must see.
+    pub(super) fn catch_up(&mut self) {
+        if self.must_flush {
+            self.pass(Tail::Data {
+                data: &[],
+                flush: true,
+            });
         }
     }
 
     /// Passes a region of a file on, which httpd then sends itself: together with the end, if that
     /// follows, so that httpd can serve ranges of it.
-    pub(super) fn file(&mut self, file: OwnedFd, region: FileRegion) {
+    pub(super) fn file(&mut self, file: OwnedFd, region: FileRegion) -> Result<(), Broken> {
+        self.check_head()?;
+        let status = fstat(&file).map_err(Broken::System)?;
+        if SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
+            // Reading from a pipe could take for ever.
+            return Err(Broken::OutOfPlace("what is no regular file"));
+        }
         if self.held_file.is_some() {
             self.pass(Tail::Nothing);
         }
@@ -110,11 +156,16 @@ impl<'r> Response<'r> {
             length: i64::try_from(region.length).unwrap_or(0),
             sendfile: self.sendfile,
         });
+        Ok(())
     }
 
     /// Marks the end of a complete response. Behind it httpd reads what is left of the request's
     /// body; a client that is still to send that is not to wait for the response until it has.
     pub(super) fn end(&mut self, body_may_go_on: bool) {
+        // httpd works out the length of what comes with the end, but a response of parts has none.
+        if !self.is_parted {
+            self.catch_up();
+        }
         self.pass(Tail::End {
             flush: body_may_go_on,
         });
@@ -127,7 +178,8 @@ impl<'r> Response<'r> {
     }
 
     /// Lets the client see that the response is cut short.
-    pub(super) fn abort(&self) {
+    pub(super) fn abort(&mut self) {
+        self.catch_up();
         response::abort(self.request);
     }
 
@@ -135,6 +187,8 @@ impl<'r> Response<'r> {
     fn pass(&mut self, tail: Tail<'_>) {
         let held = std::mem::take(&mut self.held);
         let file = self.held_file.take();
+        self.must_flush = false;
+        self.is_parted = true;
         if !matches!(self.state, State::Begun) {
             return;
         }

@@ -1,11 +1,14 @@
 //! The sockets of process groups: private while they are used, and gone afterwards.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
+use nix::unistd::{Uid, chown};
 use testkit::{Httpd, Mark, Site, ours, wait_until};
 use wire::{Decoder, RequestHead, ToChild, ToWorker};
 
@@ -133,4 +136,90 @@ fn a_group_that_is_no_more_has_none() {
         (sockets(&server).len() < before).then_some(())
     });
     assert_eq!(server.get("/two").text(), "ran");
+}
+
+/// A program in Python, run by a user who has nothing to do with the server.
+fn as_nobody(program: &str, argument: &Path) -> Command {
+    const NOBODY: u32 = 65534;
+    let mut command = Command::new("python3");
+    command.args(["-c", program]).arg(argument);
+    command.uid(NOBODY).gid(NOBODY);
+    command
+}
+
+/// A server whose sockets are in a directory that only root may write to.
+fn private() -> (Httpd, PathBuf) {
+    let server = Site::new()
+        .script("a.wsgi", &answering("ran"))
+        .file("run/empty", "")
+        .config(
+            "WSGISocketPrefix ${ROOT}/run/socket
+             WSGIDaemonProcess one
+             WSGIScriptAlias / ${WSGI}/a.wsgi process-group=one",
+        )
+        .start();
+    assert_eq!(server.get("/").text(), "ran");
+    let entries = fs::read_dir(server.site().path("run")).expect("a directory");
+    let mut paths = entries.map(|entry| entry.expect("an entry").path());
+    let socket = paths.find(|path| fs::metadata(path).is_ok_and(|it| it.file_type().is_socket()));
+    (server, socket.expect("a socket"))
+}
+
+#[test]
+fn another_user_can_neither_connect_to_one_nor_replace_it() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let attempts = "
+import os, socket, sys
+path = sys.argv[1]
+new = lambda: socket.socket(socket.AF_UNIX)
+for attempt in (lambda: new().connect(path), lambda: os.unlink(path),
+                lambda: os.rename(path, path + '.old'), lambda: os.chmod(path, 0o777),
+                lambda: new().bind(path + '.new')):
+    try:
+        attempt()
+        print('done')
+    except PermissionError:
+        print('refused')
+";
+    let (server, socket) = private();
+    let output = as_nobody(attempts, &socket).output().expect("Python runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(said, "refused\n".repeat(5), "{output:?}");
+    assert_eq!(server.get("/").text(), "ran");
+}
+
+#[test]
+fn a_socket_that_somebody_else_listens_on_gets_no_request() {
+    if !ours("D93") || !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let listener = "
+import socket, sys
+listening = socket.socket(socket.AF_UNIX)
+listening.bind(sys.argv[1])
+listening.listen()
+print('listening', flush=True)
+print(listening.accept()[0].recv(1000), flush=True)
+";
+    let (server, socket) = private();
+    // Fresh children have no connection yet that they could use instead.
+    server.restart_gracefully();
+    let theirs = server.site().path("run/open/theirs");
+    fs::create_dir(theirs.with_file_name("")).expect("a directory");
+    server.site().set_mode("run/open", 0o777);
+    let mut program = as_nobody(listener, &theirs);
+    let mut spoof = program.stdout(Stdio::piped()).spawn().expect("Python runs");
+    let said = BufReader::new(spoof.stdout.take().expect("its output"));
+    let mut said = said.lines().map(|line| line.expect("a line"));
+    assert_eq!(said.next().as_deref(), Some("listening"));
+    let owner = fs::metadata(&socket).expect("a socket").uid();
+    // As if the directory let anybody do that.
+    fs::rename(&theirs, &socket).expect("it is replaced");
+    chown(&socket, Some(Uid::from_raw(owner)), None).expect("an owner");
+
+    assert_eq!(server.get("/").status, 503);
+    assert_eq!(said.next().as_deref(), Some("b''"), "nothing was sent");
+    spoof.wait().expect("it ends");
 }

@@ -3,7 +3,7 @@
 use rstest::rstest;
 use testkit::{Ending, Httpd, Mark, Mpm, Request, Response, SharedHttpd, ours};
 
-use crate::wsgi_site::{CALCULATOR, app, calculate, quoted, wsgi_site};
+use crate::wsgi_site::{CALCULATOR, app, calculate, is_daemon_mode, quoted, wsgi_site};
 
 static SERVER: SharedHttpd = SharedHttpd::new(site);
 
@@ -158,7 +158,13 @@ fn what_is_no_regular_file_is_iterated() {
         let response = wraps(&server, code);
         assert_eq!(response.text(), body, "{code}");
         assert_eq!(response.header("Content-Length"), None, "{code}");
-        assert_eq!(response.chunks.len(), pieces, "{code}");
+        let received = response.chunks.len();
+        // Between a process group and httpd, pieces that follow each other closely may catch up.
+        if is_daemon_mode() {
+            assert!(received <= pieces, "{code}");
+        } else {
+            assert_eq!(received, pieces, "{code}");
+        }
     }
 }
 

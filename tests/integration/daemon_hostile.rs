@@ -1,0 +1,298 @@
+//! A worker that does not keep to the protocol hurts no child of httpd, and nobody else's requests.
+
+use std::fs::{self, File};
+use std::io::{IoSlice, Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use nix::unistd::{Uid, chown};
+use rstest::rstest;
+use testkit::{Httpd, Mark, Request, Site, ours};
+use wire::{End, FileRegion, Greeting, LogLine, Rejection, ResponseHead, ToChild};
+
+use crate::apps::answering;
+
+/// What a hostile worker does with a connection.
+type Conduct = fn(UnixStream) -> std::io::Result<()>;
+
+fn site() -> Site {
+    Site::new().script("a.wsgi", &answering("ran")).config(
+        "WSGISocketPrefix ${DATA}/socket
+         WSGIDaemonProcess bad connect-timeout=1 socket-timeout=1
+         WSGIDaemonProcess good
+         WSGIScriptAlias /bad ${WSGI}/a.wsgi process-group=bad
+         WSGIScriptAlias /good ${WSGI}/a.wsgi process-group=good",
+    )
+}
+
+/// Where the group `bad` listens: it was defined first.
+fn socket(server: &Httpd) -> PathBuf {
+    let name = format!("data/socket.{}.1.sock", server.process().pid);
+    server.site().path(&name)
+}
+
+/// Takes the place of the group's workers. Only the user of httpd's parent can do that.
+fn usurp(server: &Httpd, conduct: Conduct) {
+    let path = socket(server);
+    let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(&path).expect("a socket"));
+    fs::remove_file(&path).expect("it was there");
+    let listener = UnixListener::bind(&path).expect("a place for another");
+    chown(&path, Some(Uid::from_raw(owner)), None).expect("an owner");
+    // Ends with the process of the tests.
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            // A child that hangs up is what is wanted.
+            thread::spawn(move || drop(conduct(stream)));
+        }
+    });
+}
+
+/// A greeting and what `encode` appends.
+fn greeted(encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    let greeting = Greeting {
+        pid: 1,
+        slot: 77,
+        incarnation: 77,
+    };
+    ToChild::encode_hello(&mut out, greeting);
+    encode(&mut out);
+    out
+}
+
+fn head(out: &mut Vec<u8>, status: u16, headers: &[(&[u8], &[u8])]) {
+    let head = ResponseHead {
+        status,
+        status_line: b"200 OK",
+        headers: None,
+    };
+    let headers = headers.iter().map(|(name, value)| (*name, Some(*value)));
+    ToChild::encode_head(out, 1, &head, headers).expect("it fits");
+}
+
+/// Sends this, reads what the child sends, and waits for its end.
+fn say(mut stream: UnixStream, bytes: &[u8]) -> std::io::Result<()> {
+    stream.write_all(bytes)?;
+    std::io::copy(&mut stream, &mut std::io::sink()).map(drop)
+}
+
+/// Reads the request first, so that the end is not one that lost it.
+fn listen(stream: &mut UnixStream) -> std::io::Result<()> {
+    stream.read(&mut [0; 65536]).map(drop)
+}
+
+fn truncated(mut stream: UnixStream) -> std::io::Result<()> {
+    let whole = greeted(|out| head(out, 200, &[]));
+    listen(&mut stream)?;
+    stream.write_all(&whole[..whole.len() - 3])
+}
+
+fn oversized(stream: UnixStream) -> std::io::Result<()> {
+    say(
+        stream,
+        &greeted(|out| out.extend([0xff, 0xff, 0xff, 0xff, 0x84, 0, 0, 0, 0, 0, 0, 1])),
+    )
+}
+
+fn other_direction(stream: UnixStream) -> std::io::Result<()> {
+    say(
+        stream,
+        &greeted(|out| out.extend([0, 0, 0, 0, 0x03, 0, 0, 0, 0, 0, 0, 1])),
+    )
+}
+
+fn data_first(stream: UnixStream) -> std::io::Result<()> {
+    say(
+        stream,
+        &greeted(|out| ToChild::encode_data(out, 1, b"data", true)),
+    )
+}
+
+fn end_first(stream: UnixStream) -> std::io::Result<()> {
+    say(
+        stream,
+        &greeted(|out| ToChild::encode_end(out, 1, End::Complete)),
+    )
+}
+
+fn two_heads(stream: UnixStream) -> std::io::Result<()> {
+    let heads = |out: &mut Vec<u8>| {
+        head(out, 404, &[(b"Status", b"404")]);
+        head(out, 200, &[]);
+    };
+    say(stream, &greeted(heads))
+}
+
+fn two_greetings(stream: UnixStream) -> std::io::Result<()> {
+    say(stream, &greeted(|out| out.extend(greeted(|_| ()))))
+}
+
+fn another_request(stream: UnixStream) -> std::io::Result<()> {
+    say(
+        stream,
+        &greeted(|out| ToChild::encode_end(out, 2, End::Complete)),
+    )
+}
+
+fn splitting(stream: UnixStream) -> std::io::Result<()> {
+    let split = |out: &mut Vec<u8>| {
+        head(out, 200, &[(b"X", b"a\r\nSet-Cookie: b")]);
+        ToChild::encode_end(out, 1, End::Complete);
+    };
+    say(stream, &greeted(split))
+}
+
+fn interim(stream: UnixStream) -> std::io::Result<()> {
+    let interim = |out: &mut Vec<u8>| {
+        head(out, 101, &[]);
+        ToChild::encode_end(out, 1, End::Complete);
+    };
+    say(stream, &greeted(interim))
+}
+
+fn random(stream: UnixStream) -> std::io::Result<()> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let bytes = std::iter::from_fn(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_be_bytes().first().copied()
+    });
+    say(stream, &greeted(|out| out.extend(bytes.take(100_000))))
+}
+
+fn file_without_descriptor(stream: UnixStream) -> std::io::Result<()> {
+    let file = |out: &mut Vec<u8>| {
+        head(out, 200, &[]);
+        ToChild::encode_file(
+            out,
+            1,
+            FileRegion {
+                offset: 0,
+                length: 9,
+            },
+        );
+    };
+    say(stream, &greeted(file))
+}
+
+/// A device without an end, and nothing that a file has.
+fn endless_file(stream: UnixStream) -> std::io::Result<()> {
+    let bytes = greeted(|out| {
+        head(out, 200, &[]);
+        let length = u64::MAX >> 1;
+        ToChild::encode_file(out, 1, FileRegion { offset: 0, length });
+    });
+    let device = File::open("/dev/zero")?;
+    let rights = [device.as_raw_fd()];
+    let control = [ControlMessage::ScmRights(&rights)];
+    let parts = [IoSlice::new(&bytes)];
+    sendmsg::<()>(
+        stream.as_raw_fd(),
+        &parts,
+        &control,
+        MsgFlags::MSG_NOSIGNAL,
+        None,
+    )?;
+    say(stream, &[])
+}
+
+fn endless_log(mut stream: UnixStream) -> std::io::Result<()> {
+    let line = LogLine {
+        level: 7,
+        id: 0,
+        names_script: false,
+        file: b"",
+        line: 0,
+        text: &[b'x'; 30_000],
+    };
+    stream.write_all(&greeted(|_| ()))?;
+    loop {
+        let mut out = Vec::new();
+        ToChild::encode_log(&mut out, 1, &line);
+        stream.write_all(&out)?;
+    }
+}
+
+fn always_leaving(stream: UnixStream) -> std::io::Result<()> {
+    say(
+        stream,
+        &greeted(|out| ToChild::encode_rejected(out, 1, Rejection::Draining)),
+    )
+}
+
+fn hanging_up(stream: UnixStream) -> std::io::Result<()> {
+    drop(stream);
+    Ok(())
+}
+
+fn mute(stream: UnixStream) -> std::io::Result<()> {
+    say(stream, &[])
+}
+
+fn never_reading(mut stream: UnixStream) -> std::io::Result<()> {
+    stream.write_all(&greeted(|out| ToChild::encode_want_body(out, 1)))?;
+    thread::sleep(Duration::from_secs(60));
+    Ok(())
+}
+
+/// Says something all the time, but never comes to the end of a frame.
+fn dripping(mut stream: UnixStream) -> std::io::Result<()> {
+    stream.write_all(&greeted(|out| {
+        out.extend([0, 0, 0xff, 0, 0x83, 0, 0, 0, 0, 0, 0, 1])
+    }))?;
+    loop {
+        stream.write_all(b"x")?;
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[rstest]
+#[case::truncated(truncated, 502, "WSGI0146")]
+#[case::oversized(oversized, 502, "WSGI0147")]
+#[case::other_direction(other_direction, 502, "WSGI0147")]
+#[case::data_first(data_first, 502, "WSGI0147")]
+#[case::end_first(end_first, 502, "WSGI0147")]
+#[case::two_heads(two_heads, 502, "WSGI0147")]
+#[case::two_greetings(two_greetings, 502, "WSGI0147")]
+#[case::another_request(another_request, 502, "WSGI0147")]
+#[case::splitting(splitting, 502, "WSGI1221")]
+#[case::interim(interim, 502, "WSGI1221")]
+#[case::random(random, 502, "WSGI0147")]
+#[case::file_without_descriptor(file_without_descriptor, 502, "WSGI0147")]
+#[case::endless_file(endless_file, 502, "WSGI0147")]
+#[case::endless_log(endless_log, 502, "WSGI0147")]
+#[case::always_leaving(always_leaving, 503, "WSGI0116")]
+#[case::hanging_up(hanging_up, 503, "WSGI0116")]
+#[case::mute(mute, 504, "WSGI0145")]
+#[case::never_reading(never_reading, 504, "WSGI0145")]
+#[case::dripping(dripping, 504, "WSGI0145")]
+fn a_worker_that_breaks_the_protocol_costs_its_own_request(
+    #[case] conduct: Conduct,
+    #[case] status: u16,
+    #[case] id: &str,
+) {
+    // The protocol is ours.
+    if !ours("D92") {
+        return;
+    }
+    let server = site().start();
+    assert_eq!(server.get("/good").text(), "ran");
+    let children = server.children();
+    usurp(&server, conduct);
+    let request = Request::post("/bad", vec![b'b'; 1_000_000]);
+    for _ in 0..2 {
+        let mut client = server.connect();
+        client.send(&request.clone().header("Connection", "close").to_bytes());
+        let response = client.read_response();
+        assert_eq!(response.head.status, status);
+        assert_eq!(response.head.header("Set-Cookie"), None);
+        assert_eq!(server.get("/good").text(), "ran");
+    }
+    assert!(!server.log().matching(Mark::START, id).is_empty());
+    assert_eq!(server.children(), children, "none has died");
+}
