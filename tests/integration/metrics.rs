@@ -4,7 +4,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use testkit::{Httpd, Mpm, Request, Site, ours, wait_until};
 
-use crate::wsgi_site::Mode;
+use crate::wsgi_site::{Mode, threaded};
 
 /// Answers what the function of `mod_wsgi` that the query names returns, as JSON; for a query of
 /// digits, with that status, after reading its body.
@@ -34,6 +34,15 @@ fn server(mode: Mode) -> Httpd {
 fn told(server: &Httpd, function: &str) -> Value {
     let response = server.get(&format!("{URL}?{function}"));
     serde_json::from_slice(&response.body).expect("JSON")
+}
+
+/// Waits until no request is being served but the one that asks: a client may have its answer before
+/// the request has ended.
+fn settle(server: &Httpd) {
+    wait_until("all requests to end", || {
+        let metrics = told(server, "process_metrics");
+        (metrics["active_requests"] == 1).then_some(())
+    });
 }
 
 /// What kind of value each field has. `None` is a kind of its own.
@@ -97,42 +106,44 @@ fn requests_are_counted_since_the_last_look(#[values(Mode::Embedded, Mode::Daemo
     let server = server(mode);
     told(&server, "start_recording_metrics");
     told(&server, "request_metrics");
-    for status in ["200", "204", "302", "404", "503"] {
+    for status in ["204", "302", "404", "503"] {
         let request = Request::post(&format!("{URL}?{status}"), vec![b'x'; 1000]);
         assert_eq!(server.send(&request).status.to_string(), status);
     }
     assert_eq!(server.get(&format!("{URL}?fail")).status, 500);
+    settle(&server);
     let metrics = told(&server, "request_metrics");
-    // The look before this one is a request that has ended in the meantime.
+    // How often we looked meanwhile depends, and each look was a 200.
+    let count = number(&metrics, "request_count");
+    assert!(count >= 6.0, "{metrics:#}");
     for (name, value) in [
-        ("request_count", 7),
         ("status_1xx", 0),
-        ("status_2xx", 3),
         ("status_3xx", 1),
         ("status_4xx", 1),
         ("status_5xx", 2),
-        ("input_bytes", 5000),
+        ("input_bytes", 4000),
     ] {
         assert_eq!(metrics[name], value, "{name}: {metrics:#}");
     }
-    assert!(number(&metrics, "output_writes") >= 10.0, "{metrics:#}");
-    assert!(number(&metrics, "input_reads") >= 5.0, "{metrics:#}");
+    assert_eq!(number(&metrics, "status_2xx"), count - 4.0, "{metrics:#}");
+    assert!(number(&metrics, "output_writes") >= 8.0, "{metrics:#}");
+    assert!(number(&metrics, "input_reads") >= 4.0, "{metrics:#}");
     for (name, told_embedded) in TIMES {
         let applies = told_embedded || mode == Mode::Daemon;
         let buckets = &metrics[format!("{name}_buckets")];
         assert_eq!(buckets.as_array().map(Vec::len), Some(65), "{name}");
-        assert_eq!(sum(buckets), if applies { 7.0 } else { 0.0 }, "{name}");
+        assert_eq!(sum(buckets), if applies { count } else { 0.0 }, "{name}");
         assert_eq!(metrics[name].is_f64(), applies, "{name}: {metrics:#}");
         for end in ["min", "max"] {
             let value = &metrics[format!("{name}_{end}_us")];
             assert_eq!(value.is_u64(), applies, "{name}_{end}_us: {metrics:#}");
         }
     }
-    // Five requests took at least 20 ms, which is the twentieth bucket from 0.
+    // Four requests took at least 20 ms, which is the twentieth bucket from 0.
     let slow = metrics["application_time_buckets"]
         .as_array()
         .expect("a list");
-    assert!(sum(&slow[17..].to_vec().into()) >= 5.0, "{metrics:#}");
+    assert!(sum(&slow[17..].to_vec().into()) >= 4.0, "{metrics:#}");
     assert!(
         number(&metrics, "application_time_max_us") >= 20_000.0,
         "{metrics:#}"
@@ -140,8 +151,8 @@ fn requests_are_counted_since_the_last_look(#[values(Mode::Embedded, Mode::Daemo
     assert!(number(&metrics, "request_time") >= number(&metrics, "application_time"));
     // All of that was taken away.
     let next = told(&server, "request_metrics");
-    assert_eq!(next["request_count"], 1, "{next:#}");
     assert_eq!(next["status_4xx"], 0, "{next:#}");
+    assert!(number(&next, "request_count") <= 1.0, "{next:#}");
 }
 
 #[rstest]
@@ -149,6 +160,7 @@ fn request_metrics_has_all_fields(#[values(Mode::Embedded, Mode::Daemon)] mode: 
     let server = server(mode);
     told(&server, "start_recording_metrics");
     server.get(&format!("{URL}?200"));
+    settle(&server);
     let metrics = told(&server, "request_metrics");
     let mut expected: Vec<(String, &str)> = [
         ("capacity_utilization", "float"),
@@ -268,6 +280,7 @@ fn process_metrics_are_since_the_start(#[values(Mode::Embedded, Mode::Daemon)] m
     let server = server(mode);
     server.get(&format!("{URL}?200"));
     told(&server, "start_recording_metrics");
+    settle(&server);
     let metrics = told(&server, "process_metrics");
     assert_eq!(
         kinds(&metrics),
@@ -289,8 +302,8 @@ fn process_metrics_are_since_the_start(#[values(Mode::Embedded, Mode::Daemon)] m
         ]
     );
     // Those before it was switched on count, too.
-    assert_eq!(metrics["request_count"], 2, "{metrics:#}");
-    assert_eq!(metrics["active_requests"], 1, "{metrics:#}");
+    assert!(number(&metrics, "request_count") >= 2.0, "{metrics:#}");
+    assert!(number(&metrics, "active_requests") >= 1.0, "{metrics:#}");
     assert!(number(&metrics, "request_busy_time") >= 0.02, "{metrics:#}");
     assert!(
         number(&metrics, "current_time") >= number(&metrics, "restart_time"),
@@ -309,14 +322,15 @@ fn process_metrics_are_since_the_start(#[values(Mode::Embedded, Mode::Daemon)] m
         .iter()
         .map(|thread| number(thread, "request_count"))
         .sum();
-    assert_eq!(begun, 3.0, "{metrics:#}");
+    let ended_or_not = number(&metrics, "request_count") + number(&metrics, "active_requests");
+    assert_eq!(begun, ended_or_not, "{metrics:#}");
 }
 
 /// A site whose applications may see what httpd's processes do.
 fn open_site(mode: Mode) -> Site {
     let site = match mode {
         Mode::Embedded => mode.site().config("WSGIServerMetrics On"),
-        Mode::Daemon => Site::new().config(
+        Mode::Daemon => Site::new().mpm(threaded()).config(
             "WSGISocketPrefix ${ROOT}/logs/wsgi
              WSGIDaemonProcess open server-metrics=On
              WSGIScriptAlias / ${WSGI}/ process-group=open",

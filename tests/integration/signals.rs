@@ -1,6 +1,6 @@
 //! Signals that an administrator sends to a process of a group, for its applications.
 
-use testkit::{Httpd, Mark, wait_until};
+use testkit::{Httpd, Mark, is_reference, ours, wait_until};
 
 use crate::wsgi_site::Mode;
 
@@ -30,9 +30,16 @@ def application(environ, start_response):
     return [str(os.getpid()).encode()]
 "#;
 
-fn noted(server: &Httpd, name: &str) -> String {
+/// The lines of a note. On the reference a thread that was in one interpreter may be there again when
+/// it should be in the main one (D06), and so note the same twice.
+fn noted(server: &Httpd, name: &str) -> Vec<String> {
     let path = server.site().path(&format!("data/{name}"));
-    std::fs::read_to_string(path).unwrap_or_default()
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+    if is_reference() {
+        lines.dedup();
+    }
+    lines
 }
 
 #[test]
@@ -40,36 +47,50 @@ fn hup_and_usr2_are_events_in_every_interpreter() {
     let server = Mode::Daemon
         .site()
         .script("main.wsgi", SIGNALLED)
-        .script("sub.wsgi", SIGNALLED)
+        .script("one.wsgi", SIGNALLED)
+        .script("two.wsgi", SIGNALLED)
         .config(
             "<Files main.wsgi>
                  WSGIApplicationGroup %{GLOBAL}
              </Files>
-             <Files sub.wsgi>
-                 WSGIApplicationGroup sub
+             <Files one.wsgi>
+                 WSGIApplicationGroup one
+             </Files>
+             <Files two.wsgi>
+                 WSGIApplicationGroup two
              </Files>",
         )
         .start();
-    let pid = server.get("/main.wsgi").text();
-    assert_eq!(
-        server.get("/sub.wsgi").text(),
-        pid,
-        "one process serves both"
-    );
-    let mut expected = String::new();
+    let mut groups = vec!["one", "two"];
+    // On the reference the main interpreter may be passed over.
+    if ours("D06") {
+        groups.push("main");
+    }
+    let pids: Vec<_> = groups
+        .iter()
+        .map(|group| server.get(&format!("/{group}.wsgi")).text())
+        .collect();
+    assert!(pids.iter().all(|pid| *pid == pids[0]), "{pids:?}");
+    let mut expected = Vec::new();
     for (signal, line) in [
         ("SIGHUP", "[('signame', 'SIGHUP'), ('signum', 1)]"),
         ("SIGUSR2", "[('signame', 'SIGUSR2'), ('signum', 12)]"),
     ] {
-        server.get(&format!("/main.wsgi?{signal}"));
-        expected += &format!("process_signal {line} False\n");
-        for name in ["signal-main", "event-main", "signal-sub", "event-sub"] {
-            wait_until(&format!("{signal} in {name}"), || {
-                (noted(&server, name) == expected).then_some(())
-            });
+        server.get(&format!("/one.wsgi?{signal}"));
+        expected.push(format!("process_signal {line} False"));
+        for group in &groups {
+            for kind in ["signal", "event"] {
+                wait_until(&format!("{signal} as {kind} in {group}"), || {
+                    (noted(&server, &format!("{kind}-{group}")) == expected).then_some(())
+                });
+            }
         }
     }
-    assert_eq!(server.get("/main.wsgi").text(), pid, "the process lives on");
+    assert_eq!(
+        server.get("/one.wsgi").text(),
+        pids[0],
+        "the process lives on"
+    );
 }
 
 #[test]

@@ -145,7 +145,10 @@ impl Mode {
     /// A site on which `wsgi/NAME.wsgi` answers at `/NAME.wsgi`, each script in an interpreter of
     /// its own.
     pub(crate) fn site(self) -> Site {
-        let site = Site::new().config("WSGIScriptAlias / ${WSGI}/");
+        // What they count they count in one process.
+        let site = Site::new()
+            .mpm(threaded())
+            .config("WSGIScriptAlias / ${WSGI}/");
         match self {
             Self::Embedded => site,
             Self::Daemon => site.config(

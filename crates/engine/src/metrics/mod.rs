@@ -23,7 +23,7 @@ use engine_abi::Request;
 
 pub(crate) use histogram::Histogram;
 pub(crate) use system::{Memory, cpu_times};
-pub(crate) use threads::{Thread, enter, threads};
+pub(crate) use threads::{enter, threads};
 pub(crate) use window::{Sample, ThreadSample, Window};
 
 /// Whether requests are recorded.

@@ -86,14 +86,11 @@ impl Thread {
         self.id
     }
 
-    /// How many requests it has begun.
-    pub(crate) fn begun(&self) -> u64 {
-        self.begun.load(Ordering::Relaxed)
-    }
-
-    /// How many requests it has finished.
-    pub(crate) fn finished(&self) -> u64 {
-        self.finished.load(Ordering::Relaxed)
+    /// How many requests it has begun, and how many of them it has finished.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        // In this order, and written in the other, so that none is finished before it has begun.
+        let finished = self.finished.load(Ordering::Acquire);
+        (self.begun.load(Ordering::Relaxed), finished)
     }
 
     /// Since when it serves a request, in microseconds since the epoch.
@@ -111,7 +108,7 @@ impl Thread {
 impl Drop for Busy {
     fn drop(&mut self) {
         let thread = self.thread;
-        thread.finished.fetch_add(1, Ordering::Relaxed);
+        thread.finished.fetch_add(1, Ordering::Release);
         if self.outer != 0 {
             return;
         }

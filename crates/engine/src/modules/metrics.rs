@@ -4,7 +4,7 @@
 use std::ffi::CStr;
 
 use crate::meter::now;
-use crate::metrics::{self, Histogram, Memory, Sample, Thread, ThreadSample};
+use crate::metrics::{self, Histogram, Memory, Sample, ThreadSample};
 use crate::process;
 use crate::python::{Attached, Object, Owned, Raised, Record, Result};
 
@@ -199,7 +199,7 @@ fn add_threads<'py>(record: &Record<'py>, sample: &Sample, period: f64) -> Resul
     )?;
     let is_active = |thread: &&ThreadSample| thread.completed > 0 || thread.busy > 0;
     record.int(c"request_threads_maximum", threads.len())?;
-    record.int(c"request_threads_started", numbered_threads().len())?;
+    record.int(c"request_threads_started", counts().len())?;
     record.int(
         c"request_threads_active",
         threads.iter().filter(is_active).count(),
@@ -253,15 +253,13 @@ fn add_memory<'py>(record: &Record<'py>) -> Result<'py, ()> {
 }
 
 fn process_record(py: Attached<'_>) -> Result<'_, Record<'_>> {
-    let (now, record) = (now(), Record::new(py)?);
-    let threads = metrics::threads();
-    let sum = |count: fn(&Thread) -> u64| threads.iter().map(|thread| count(thread)).sum::<u64>();
-    let busy: i64 = threads.iter().map(|thread| thread.busy_time(now)).sum();
-    let active = threads
-        .iter()
-        .filter(|thread| thread.busy_since().is_some());
+    let (now, record, counts) = (now(), Record::new(py)?, counts());
+    let threads = metrics::threads().into_iter();
+    let busy: i64 = threads.map(|thread| thread.busy_time(now)).sum();
+    let finished: u64 = counts.iter().map(|(_, (_, finished))| finished).sum();
+    let begun: u64 = counts.iter().map(|(_, (begun, _))| begun).sum();
     record.int(c"pid", std::process::id())?;
-    record.int(c"request_count", sum(Thread::finished))?;
+    record.int(c"request_count", finished)?;
     record.seconds(c"request_busy_time", busy)?;
     add_memory(&record)?;
     let (user, system) = metrics::cpu_times();
@@ -272,11 +270,10 @@ fn process_record(py: Attached<'_>) -> Result<'_, Record<'_>> {
     record.seconds(c"restart_time", started)?;
     record.seconds(c"current_time", now)?;
     record.int(c"running_time", (now - started).max(0) / 1_000_000)?;
-    record.int(c"active_requests", active.count())?;
-    let numbered = numbered_threads();
-    record.int(c"request_threads", numbered.len())?;
+    record.int(c"active_requests", begun - finished)?;
+    record.int(c"request_threads", counts.len())?;
     let rows = py.list(&[])?;
-    for (id, begun) in numbered {
+    for (id, (begun, _)) in counts {
         let row = Record::new(py)?;
         row.int(c"thread_id", id)?;
         row.int(c"request_count", begun)?;
@@ -286,18 +283,18 @@ fn process_record(py: Attached<'_>) -> Result<'_, Record<'_>> {
     Ok(record)
 }
 
-/// The threads that serve requests, by number, and how many each has begun. A worker has its threads
-/// from the start, while those of a child are counted as they first come by.
-fn numbered_threads() -> Vec<(u32, u64)> {
+/// The threads that serve requests, by number, and how many each has begun and finished. A worker has
+/// its threads from the start, while those of a child are counted as they first come by.
+fn counts() -> Vec<(u32, (u64, u64))> {
     let process = process::config();
     let mut numbered: Vec<_> = metrics::threads()
         .into_iter()
-        .map(|thread| (thread.id(), thread.begun()))
+        .map(|thread| (thread.id(), thread.counts()))
         .collect();
     if !process.is_embedded() {
         let idle = (1..=process.threads_per_process)
             .filter(|id| !numbered.iter().any(|(known, _)| known == id));
-        numbered.extend(idle.map(|id| (id, 0)).collect::<Vec<_>>());
+        numbered.extend(idle.map(|id| (id, (0, 0))).collect::<Vec<_>>());
         numbered.sort_unstable();
     }
     numbered
