@@ -98,3 +98,22 @@ while True:
     let pid = server.site().read("data/service");
     assert_ne!(told(&server.get("/"))["pid"], pid);
 }
+
+#[test]
+fn a_single_process_in_debug_mode_serves_and_records() {
+    let Some(package) = Package::find() else {
+        return;
+    };
+    for options in [
+        &["--debug-mode"][..],
+        &["--enable-recorder", "--recorder-directory", "data"],
+        &["--enable-profiler", "--profiler-directory", "data"],
+    ] {
+        let mut command = package.express();
+        command.args(["start-server", "app.py"]);
+        let server = Express::start(flask(), package.clone(), command, options);
+        let seen = told(&server.get("/"));
+        assert_eq!(seen["process_group"], "", "{options:?}");
+        assert_eq!(server.get("/fail").status, 500);
+    }
+}
