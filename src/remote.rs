@@ -85,14 +85,7 @@ fn find<'g>(
     let shown = String::from_utf8_lossy(name);
     let refused = |id, text: String| Refusal::new(Status::INTERNAL_SERVER_ERROR, id, text);
     if groups.find(name).is_none() && is_defined(request, config.process_group) {
-        return Err(Refusal::new(
-            Status::SERVICE_UNAVAILABLE,
-            116,
-            format!(
-                "Process group '{shown}' is not available: it could not be started, for the reason \
-                 that was logged when the server started (WSGI1232)."
-            ),
-        ));
+        return Err(unavailable(request, &shown, NO_ENGINE));
     }
     if groups.is_empty() {
         return Err(refused(
@@ -102,9 +95,6 @@ fn find<'g>(
              WSGIDaemonProcess at all."
             ),
         ));
-    }
-    if groups.lacks_engine(name) {
-        return Err(unavailable(request, &shown, NO_ENGINE));
     }
     let group = groups.find(name).ok_or_else(|| {
         refused(
@@ -462,8 +452,8 @@ fn busy(request: Request<'_>, id: u16, text: String) -> Refusal {
 const RUNS_SCRIPTS: &str = "it has threads=0, so it runs a script and serves no requests";
 
 /// Why a group is not available: it could not be started.
-const NO_ENGINE: &str =
-    "there is no engine for its Python; the message when httpd started says which";
+const NO_ENGINE: &str = "it could not be started, for the reason that was logged when the server \
+     started (WSGI1232)";
 
 /// Why a group is not available: every slot is down.
 const NONE_STARTS: &str = "none of its workers starts; see the earlier messages of its supervisor";

@@ -13,7 +13,6 @@ mod kept;
 mod sockets;
 mod spec;
 
-use std::ffi::CStr;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
@@ -104,27 +103,13 @@ pub(crate) fn start(configured: &Configured<'_>) -> Result<(), SuperviseError> {
         .map(Group::new)
         .collect::<io::Result<_>>();
     let groups = groups.map_err(SuperviseError::Table)?;
-    let without_engine = names_without_group(&definitions, &kept.groups);
-    Groups::new(groups, without_engine).set_current();
+    Groups::new(groups).set_current();
     connect_scoreboard(&mut kept).map_err(SuperviseError::Scoreboard)?;
     ensure_supervisor(&mut kept)?;
     watch(configured.pool, &kept);
     kept.store(process_pool);
     *running = Some(kept);
     Ok(())
-}
-
-/// The names of the definitions that no group has come of, for want of an engine.
-fn names_without_group(definitions: &[DaemonDefinition<'_>], groups: &[KeptGroup]) -> Vec<Vec<u8>> {
-    let has_group = |name: &CStr| {
-        let mut names = groups.iter().map(KeptGroup::name);
-        names.any(|group| *group == name.to_string_lossy())
-    };
-    let names = definitions.iter().map(|definition| definition.name());
-    names
-        .filter(|name| !has_group(name))
-        .map(|name| name.to_bytes().to_vec())
-        .collect()
 }
 
 /// Raises the soft limit of open files where so many groups need it: the parent holds what outlives

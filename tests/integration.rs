@@ -43,6 +43,8 @@ mod daemon_head; // what becomes of the head of a response from a process group
 mod daemon_hostile; // workers that break the protocol
 #[path = "integration/daemon_life.rs"]
 mod daemon_life; // why processes of a group are replaced
+#[path = "integration/daemon_many.rs"]
+mod daemon_many; // hundreds of process groups
 #[path = "integration/daemon_once.rs"]
 mod daemon_once; // a request that a worker took is run once
 #[path = "integration/daemon_options.rs"]

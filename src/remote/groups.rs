@@ -24,8 +24,6 @@ static GROUPS: RwLock<Option<Arc<Groups>>> = RwLock::new(None);
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     groups: Vec<Group>,
-    /// The names of those for whose Python there is no engine.
-    without_engine: Vec<Vec<u8>>,
 }
 
 /// A group.
@@ -68,12 +66,9 @@ pub(crate) struct Group {
 }
 
 impl Groups {
-    /// These groups, and the names of those for whose Python there is no engine.
-    pub(crate) fn new(groups: Vec<Group>, without_engine: Vec<Vec<u8>>) -> Self {
-        Self {
-            groups,
-            without_engine,
-        }
+    /// These groups.
+    pub(crate) fn new(groups: Vec<Group>) -> Self {
+        Self { groups }
     }
 
     /// Puts these groups in force. In the parent, once per configuration.
@@ -89,12 +84,7 @@ impl Groups {
 
     /// Whether there are none at all.
     pub(crate) fn is_empty(&self) -> bool {
-        self.groups.is_empty() && self.without_engine.is_empty()
-    }
-
-    /// Whether the group of this name could not be started for want of an engine.
-    pub(crate) fn lacks_engine(&self, name: &[u8]) -> bool {
-        self.without_engine.iter().any(|other| other == name)
+        self.groups.is_empty()
     }
 
     /// The group of this name.

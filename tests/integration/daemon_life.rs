@@ -221,3 +221,45 @@ fn a_process_that_has_served_enough_is_replaced_while_others_are_served() {
         (seen.len() > 2).then_some(())
     });
 }
+
+/// Leaves its process no descriptor, until the gate is opened.
+const GREEDY: &str = r"
+import os, resource, time
+from pathlib import Path
+
+data = Path(os.environ['DATA'])
+
+def application(environ, start_response):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    next = os.dup(0)
+    os.close(next)
+    os.mknod(data / 'waiting')
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next, hard))
+    while not (data / 'gate').exists():
+        time.sleep(0.01)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    start_response('200 OK', [])
+    return [b'sated']
+";
+
+#[test]
+fn without_descriptors_requests_wait() {
+    // In mod_wsgi the process ends.
+    if !ours("D67") {
+        return;
+    }
+    let server = group("");
+    server.site().write("wsgi/broken.wsgi", GREEDY);
+    let mut greedy = server.connect();
+    greedy.send(b"GET /broken HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let waiting = server.site().path("data/waiting");
+    wait_until("the greedy one", || waiting.exists().then_some(()));
+    let mut patient = server.connect();
+    patient.send(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    server.log().wait_for(testkit::Mark::START, "WSGI1360");
+    server.site().write("data/gate", "open");
+    assert_eq!(greedy.read_response().text(), "sated");
+    assert_eq!(patient.read_response().head.status, 200);
+    let told = server.log().matching(testkit::Mark::START, "WSGI1360");
+    assert_eq!(told.len(), 1, "{told:?}");
+}

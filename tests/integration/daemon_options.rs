@@ -245,3 +245,30 @@ fn a_python_home_that_is_none_costs_its_group_only() {
         .matching(Mark::START, "Could not find platform");
     assert!(dump.is_empty(), "{dump:?}");
 }
+
+#[test]
+fn a_python_without_an_engine_costs_its_group_only() {
+    if !ours("D64") {
+        return;
+    }
+    let site = Site::new()
+        .script("self.wsgi", SELF)
+        .file("strange/pyvenv.cfg", "home = /usr/bin\nversion = 3.99.1\n")
+        .config(
+            "WSGIDaemonProcess own
+             WSGIDaemonProcess strange python-home=${ROOT}/strange
+             WSGIApplicationGroup %{GLOBAL}
+             WSGIScriptAlias /own ${WSGI}/self.wsgi process-group=own
+             WSGIScriptAlias /strange ${WSGI}/self.wsgi process-group=strange",
+        );
+    let answer = site.configtest();
+    assert!(answer.success, "{}", answer.text);
+    for part in ["WSGI1232", "3.99", "apxs/build"] {
+        assert!(answer.text.contains(part), "{part}: {}", answer.text);
+    }
+    let server = site.start();
+    let response = server.get("/strange");
+    assert_eq!(response.head.status, 503);
+    assert!(response.header("Retry-After").is_some());
+    assert_eq!(server.get("/own").head.status, 200);
+}

@@ -14,7 +14,7 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use control::{Channel, ChannelError, FromSupervisor, GroupSpec, Replacement, ToSupervisor};
 use nix::libc::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
@@ -25,6 +25,9 @@ use signal_hook::{flag, low_level::pipe};
 
 use crate::log::{Level, Log};
 use group::Group;
+
+/// How many workers may be starting at a time, on a small machine.
+const STARTING_AT_ONCE: usize = 16;
 
 /// Runs the supervisor until httpd is gone and so are all workers.
 pub(crate) fn run(parent: Channel) -> ExitCode {
@@ -66,6 +69,8 @@ struct Supervisor {
     terminated: Arc<AtomicBool>,
     /// httpd, as long as it lives.
     parent_id: Pid,
+    /// How many workers may be starting at a time.
+    starting_at_once: usize,
 }
 
 impl Supervisor {
@@ -91,6 +96,10 @@ impl Supervisor {
             signals,
             terminated,
             parent_id: Pid::parent(),
+            starting_at_once: std::thread::available_parallelism()
+                .map_or(STARTING_AT_ONCE, |count| {
+                    STARTING_AT_ONCE.max(4 * count.get())
+                }),
         })
     }
 
@@ -117,7 +126,21 @@ impl Supervisor {
             self.groups
                 .iter_mut()
                 .for_each(|group| group.act(Instant::now()));
+            self.start_workers();
             self.groups.retain(|group| !group.is_over());
+        }
+    }
+
+    /// Starts the workers that are wanted, but only so many at a time: hundreds at once would take
+    /// the machine from those that serve, and be ready later.
+    fn start_workers(&mut self) {
+        let now = Instant::now();
+        let starting: usize = self.groups.iter().map(|group| group.starting(now)).sum();
+        for _ in starting..self.starting_at_once {
+            match self.groups.iter_mut().find(|group| group.is_waiting()) {
+                Some(group) => group.start_next(),
+                None => return,
+            }
         }
     }
 
@@ -160,7 +183,11 @@ impl Supervisor {
 
     /// How long nothing will happen by itself.
     fn patience(&self) -> PollTimeout {
-        let next = self.groups.iter().filter_map(Group::next_deadline).min();
+        let next = self.groups.iter().filter_map(Group::next_deadline);
+        // Those that start may take long, and then others need not wait for them.
+        let waiting = self.groups.iter().any(Group::is_waiting);
+        let again = waiting.then(|| Instant::now() + Duration::from_secs(1));
+        let next = next.chain(again).min();
         next.map_or(PollTimeout::NONE, |deadline| {
             // Rounded up, so that the deadline has come when the wait is over.
             let millis = deadline

@@ -1,5 +1,6 @@
 //! A group's workers: carrying out what the state machines of its slots decide.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
@@ -17,6 +18,9 @@ use crate::log::{Level, Log};
 
 /// How much longer than a worker may take by its own rules it is left alone.
 const MARGIN: Duration = Duration::from_secs(1);
+
+/// How long a worker that starts is taken to be busy with it.
+const START: Duration = Duration::from_secs(3);
 
 /// Why a group cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +41,8 @@ pub(super) struct Group {
     slots: Vec<Slot>,
     workers: Vec<Worker>,
     next_number: WorkerNumber,
+    /// The slots that are to get a worker, in the order in which they asked.
+    queue: VecDeque<usize>,
 }
 
 struct OwnedEquipment {
@@ -59,6 +65,7 @@ struct Worker {
     failure: Option<String>,
     kill_at: Option<Instant>,
     ready: bool,
+    started: Instant,
 }
 
 impl Group {
@@ -73,6 +80,7 @@ impl Group {
             slots,
             workers: Vec::new(),
             next_number: 1,
+            queue: VecDeque::new(),
         };
         group.reload();
         Ok(group)
@@ -95,8 +103,30 @@ impl Group {
         Ok(())
     }
 
+    /// How many of its workers are just starting. One that takes long is not counted: it waits for
+    /// something, and others need not wait with it.
+    pub(super) fn starting(&self, now: Instant) -> usize {
+        let is_busy = |worker: &&Worker| {
+            !worker.ready && now.saturating_duration_since(worker.started) < START
+        };
+        self.workers.iter().filter(is_busy).count()
+    }
+
+    /// Whether a slot waits for a worker to be started.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Starts a worker for the slot that waits longest.
+    pub(super) fn start_next(&mut self) {
+        if let Some(slot) = self.queue.pop_front() {
+            self.start(slot);
+        }
+    }
+
     /// Gives the group up.
     pub(super) fn end(&mut self, reason: Replacement) {
+        self.queue.clear();
         self.all(Event::End(reason));
     }
 
@@ -210,7 +240,8 @@ impl Group {
 
     fn carry_out(&mut self, slot: usize, action: Action) {
         match action {
-            Action::Start => self.start(slot),
+            Action::Start if self.queue.contains(&slot) => {}
+            Action::Start => self.queue.push_back(slot),
             Action::Serve(worker) => self.serve(slot, worker),
             Action::Drain(worker, reason) => self.drain(worker, reason),
             Action::Down => self.set_state(slot, SlotState::Down),
@@ -232,6 +263,7 @@ impl Group {
                     failure: None,
                     kill_at: None,
                     ready: false,
+                    started: Instant::now(),
                 });
                 Event::Started(number)
             }
