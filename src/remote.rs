@@ -187,8 +187,8 @@ impl<'c, 'r> Call<'c, 'r> {
             match self.attempt(group)? {
                 Attempt::Answered(status) => return Ok(status),
                 Attempt::NotRun(Reason::Connect(error)) => {
-                    if let Some(why) = hopeless(error) {
-                        return Err(self.unavailable(group, &why));
+                    if let Some((id, why)) = hopeless(error) {
+                        return Err(busy(self.request, id, not_available(&show(group), &why)));
                     }
                     std::thread::sleep(PAUSE);
                 }
@@ -438,8 +438,7 @@ impl<'c, 'r> Call<'c, 'r> {
 
 /// A group cannot take the request now.
 fn unavailable(request: Request<'_>, group: &str, why: &str) -> Refusal {
-    let text = format!("Process group '{group}' is not available: {why}.");
-    busy(request, 116, text)
+    busy(request, 116, not_available(group, why))
 }
 
 /// The client is told to come back later.
@@ -462,16 +461,17 @@ const NONE_STARTS: &str = "none of its workers starts; see the earlier messages 
 const NOBODY_TOOK_IT: &str = "no worker took the request in the time that connect-timeout allows";
 
 /// What to say of a failure to connect that no other attempt would mend.
-fn hopeless(error: Errno) -> Option<String> {
+fn hopeless(error: Errno) -> Option<(u16, String)> {
     match error {
-        Errno::EAGAIN => Some(
-            "its queue stayed full for as long as connect-timeout allows; give it more processes \
-             or threads, or a longer listen-backlog"
-                .to_owned(),
-        ),
-        Errno::EACCES | Errno::EPERM => Some(format!(
-            "its socket cannot be reached ({error}); see WSGISocketPrefix"
-        )),
+        Errno::EAGAIN => {
+            let why = "its queue stayed full for as long as connect-timeout allows; give it more \
+                       processes or threads, or a longer listen-backlog";
+            Some((116, why.to_owned()))
+        }
+        Errno::EACCES | Errno::EPERM => {
+            let why = format!("its socket cannot be reached ({error}); see WSGISocketPrefix");
+            Some((117, why))
+        }
         _ => None,
     }
 }
@@ -495,6 +495,10 @@ fn fate(group: &Group, worker: Option<Greeting>, broken: Broken) -> String {
         }
         std::thread::sleep(PAUSE);
     }
+}
+
+fn not_available(group: &str, why: &str) -> String {
+    format!("Process group '{group}' is not available: {why}.")
 }
 
 fn show(group: &Group) -> String {

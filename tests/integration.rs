@@ -125,6 +125,8 @@ mod leaks; // what a request leaves behind
 mod lifecycle; // preloading, restarts, stopping, crashes
 #[path = "integration/log_handler.rs"]
 mod log_handler; // records of logging in the error log
+#[path = "integration/log_lines.rs"]
+mod log_lines; // the lines that people look for in the error log
 #[path = "integration/mapping.rs"]
 mod mapping; // what the tests of aliases ask and compare
 #[path = "integration/metrics.rs"]

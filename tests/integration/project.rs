@@ -150,6 +150,90 @@ fn every_difference_is_documented_and_tested() {
     assert_eq!(used, documented);
 }
 
+/// The ids that mod_wsgi's own documentation gives for what it logs at `warn` and above.
+const IDS_OF_THE_REFERENCE: [u16; 84] = [
+    1, 2, 3, 11, 12, 15, 25, 30, 32, 33, 34, 41, 43, 46, 49, 50, 51, 52, 55, 56, 57, 58, 59, 60,
+    65, 75, 79, 81, 82, 83, 84, 87, 89, 97, 98, 100, 101, 102, 103, 105, 106, 107, 108, 109, 110,
+    112, 115, 116, 117, 119, 121, 122, 123, 124, 132, 134, 135, 136, 137, 138, 139, 140, 141, 143,
+    144, 145, 149, 150, 151, 152, 153, 174, 175, 176, 177, 178, 179, 190, 198, 199, 200, 201, 202,
+    210,
+];
+
+#[test]
+fn every_id_of_the_reference_is_explained() {
+    let page = read(&root().join("docs/errors.md"));
+    let missing: Vec<u16> = IDS_OF_THE_REFERENCE
+        .into_iter()
+        .filter(|id| !page.contains(&format!("WSGI{id:04}")))
+        .collect();
+    assert!(missing.is_empty(), "not in docs/errors.md: {missing:?}");
+}
+
+/// What is logged by tests is looked up when it is logged; this finds the ids that no test provokes.
+#[test]
+fn every_id_in_the_source_is_explained() {
+    let page = read(&root().join("docs/errors.md"));
+    let mut found = BTreeSet::new();
+    for place in ["src", "crates/engine/src", "crates/daemon/src"] {
+        for source in sources(&root().join(place)) {
+            found.extend(ids_in(&read(&source)));
+        }
+    }
+    assert!(found.contains(&134) && found.contains(&87), "{found:?}");
+    let missing: Vec<u16> = found
+        .into_iter()
+        .filter(|id| !page.contains(&format!("WSGI{id:04}")))
+        .collect();
+    assert!(missing.is_empty(), "not in docs/errors.md: {missing:?}");
+}
+
+fn sources(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).expect("a directory").flatten();
+    entries
+        .flat_map(|entry| match entry.path() {
+            path if path.is_dir() => sources(&path),
+            path => vec![path],
+        })
+        .collect()
+}
+
+/// The ids in a source file, as they are written there: in an `Id`, behind a level or a status, or
+/// as what a mistake comes to.
+fn ids_in(source: &str) -> Vec<u16> {
+    let code: String = source
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .flat_map(|line| [line.trim(), " "])
+        .collect();
+    let behind = [
+        "Id(",
+        "Level::Crit, ",
+        "Level::Error, ",
+        "Level::Warn, ",
+        "_ERROR, ",
+        "FORBIDDEN, ",
+        "NOT_FOUND, ",
+        "BAD_REQUEST, ",
+        "UNAVAILABLE, ",
+        "_REQUIRED, ",
+        "IMPLEMENTED, ",
+        "} => ",
+        "(_) => ",
+    ];
+    behind
+        .into_iter()
+        .flat_map(|before| code.match_indices(before))
+        .filter_map(|(at, before)| {
+            let rest = code.get(at + before.len()..)?;
+            let end = rest.find(|c: char| !c.is_ascii_digit())?;
+            let (digits, behind) = rest.split_at(end);
+            // A range is none.
+            digits.parse().ok().filter(|_| !behind.starts_with('.'))
+        })
+        .filter(|id| *id > 0)
+        .collect()
+}
+
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
