@@ -61,6 +61,8 @@ mod daemon_service; // scripts of groups without threads
 mod daemon_slow; // slow clients hold no thread
 #[path = "integration/daemon_sockets.rs"]
 mod daemon_sockets; // the sockets of process groups
+#[path = "integration/daemon_stress.rs"]
+mod daemon_stress; // restarts, changed scripts and deaths under load
 #[path = "integration/daemon_timeouts.rs"]
 mod daemon_timeouts; // requests that take too long
 #[path = "integration/directives.rs"]

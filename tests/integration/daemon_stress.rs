@@ -1,0 +1,257 @@
+//! Restarts, changed scripts and sudden deaths while clients keep asking.
+
+use std::fs;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use testkit::{Ending, Httpd, Mark, Process, Site, ours, wait_until};
+
+/// How often something happens.
+const TIMES: usize = 20;
+
+/// How many clients ask all the time.
+const CLIENTS: usize = 4;
+
+/// A script that answers with a number and its process.
+fn numbered(number: usize) -> String {
+    format!(
+        "import os\n\n\
+         def application(environ, start_response):\n    \
+         start_response('200 OK', [('Content-Type', 'text/plain')])\n    \
+         return [b'{number} ', str(os.getpid()).encode()]\n"
+    )
+}
+
+fn group() -> Httpd {
+    Site::new()
+        .script("a.wsgi", &numbered(0))
+        .config(
+            "WSGISocketPrefix ${DATA}/socket
+             WSGIDaemonProcess one processes=2 threads=3
+             WSGIScriptAlias / ${WSGI}/a.wsgi process-group=one application-group=%{GLOBAL}",
+        )
+        .start()
+}
+
+/// What clients got.
+#[derive(Debug, Default)]
+struct Answers {
+    whole: AtomicUsize,
+    /// What was no whole answer with status 200.
+    others: Mutex<Vec<(u16, Ending)>>,
+}
+
+impl Answers {
+    fn count(&self) -> usize {
+        self.whole.load(Ordering::Relaxed)
+    }
+
+    /// Asserts that nothing failed.
+    fn check(self) {
+        let others = self.others.into_inner().expect("no client panicked");
+        assert!(others.is_empty(), "{others:?}");
+    }
+}
+
+/// Does something while clients ask all the time.
+fn under_load(server: &Httpd, act: impl FnOnce(&Answers)) -> Answers {
+    let done = AtomicBool::new(false);
+    let answers = Answers::default();
+    let client = || {
+        while !done.load(Ordering::Relaxed) {
+            let response = server.get("/");
+            if response.status == 200 && response.is_whole() {
+                answers.whole.fetch_add(1, Ordering::Relaxed);
+            } else {
+                let other = (response.status, response.ending);
+                answers.others.lock().expect("a list").push(other);
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(client);
+        }
+        act(&answers);
+        done.store(true, Ordering::Relaxed);
+    });
+    answers
+}
+
+/// Waits until clients have got so many answers more.
+fn wait_for_answers(answers: &Answers, count: usize) {
+    let before = answers.count();
+    wait_until("answers", || {
+        (answers.count() >= before + count).then_some(())
+    });
+}
+
+/// The workers of the group: the children of the one child of httpd that has any.
+fn workers(server: &Httpd) -> Vec<Process> {
+    supervisor(server).children()
+}
+
+fn supervisor(server: &Httpd) -> Process {
+    wait_until("the supervisor", || {
+        let children = server.children().into_iter();
+        children.filter(|child| !child.children().is_empty()).next()
+    })
+}
+
+fn kill_hard(process: Process) {
+    // It may be gone by itself.
+    let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+}
+
+/// What there may be no more of afterwards.
+fn resources(server: &Httpd) -> (usize, usize, usize) {
+    wait_until("two workers", || (workers(server).len() == 2).then_some(()));
+    let supervisor = supervisor(server);
+    (
+        server.process().open_files(),
+        supervisor.open_files(),
+        workers(server).len(),
+    )
+}
+
+#[test]
+fn graceful_restarts_cost_no_request_and_nothing_grows() {
+    // mod_wsgi cuts off the requests of its processes.
+    if !ours("D94") {
+        return;
+    }
+    let server = group();
+    let restart = |answers: &Answers| {
+        server.restart_gracefully();
+        wait_for_answers(answers, 1);
+    };
+    under_load(&server, |answers| restart(answers)).check();
+    let before = resources(&server);
+    let memory = server.process().resident_kib() + supervisor(&server).resident_kib();
+
+    under_load(&server, |answers| (0..TIMES).for_each(|_| restart(answers))).check();
+
+    assert_eq!(
+        resources(&server),
+        before,
+        "{:#?}",
+        server.process().open_file_names()
+    );
+    let now = server.process().resident_kib() + supervisor(&server).resident_kib();
+    assert!(
+        now.saturating_sub(memory) < 4096,
+        "from {memory} to {now} KiB"
+    );
+}
+
+#[test]
+fn a_changed_script_is_new_for_every_request_after_the_change() {
+    if !ours("D94") {
+        return;
+    }
+    let server = group();
+    assert!(server.get("/").text().starts_with("0 "));
+    let before = resources(&server);
+    under_load(&server, |answers| {
+        for number in 1..=TIMES {
+            let next = server.site().path("wsgi/next");
+            server.site().write("wsgi/next", numbered(number));
+            fs::rename(&next, server.site().path("wsgi/a.wsgi")).expect("it is replaced");
+            for _ in 0..3 {
+                let text = server.get("/").text();
+                assert!(text.starts_with(&format!("{number} ")), "{number}: {text}");
+            }
+            wait_for_answers(answers, 1);
+        }
+    })
+    .check();
+    wait_until("nothing to have grown", || {
+        (resources(&server) == before).then_some(())
+    });
+}
+
+#[test]
+fn workers_that_are_killed_cost_no_more_than_their_own_requests() {
+    let server = group();
+    assert_eq!(server.get("/").status, 200);
+    let answers = under_load(&server, |answers| {
+        for _ in 0..TIMES {
+            let victim = wait_until("a worker", || workers(&server).first().copied());
+            kill_hard(victim);
+            wait_for_answers(answers, 10);
+            wait_until("a successor", || {
+                let now = workers(&server);
+                (now.len() == 2 && !now.contains(&victim)).then_some(())
+            });
+        }
+    });
+    let others = answers.others.into_inner().expect("no client panicked");
+    // A worker that is killed was running three requests at most.
+    assert!(others.len() <= 3 * TIMES, "{others:?}");
+    for (status, ending) in &others {
+        let is_told = [502, 503, 504].contains(status) || matches!(ending, Ending::Cut);
+        assert!(is_told, "{status} {ending:?}");
+    }
+    if ours("D94") {
+        let told = server
+            .log()
+            .matching(Mark::START, "No complete answer to GET /")
+            .len();
+        assert_eq!(told, others.len(), "each with a line in the log");
+    }
+}
+
+#[test]
+fn a_child_of_httpd_that_is_killed_takes_no_worker_along() {
+    if !ours("D94") {
+        return;
+    }
+    let server = group();
+    assert_eq!(server.get("/").status, 200);
+    let before = workers(&server);
+    let supervisor = supervisor(&server);
+    let mut children = server.children().into_iter();
+    let child = children.find(|child| *child != supervisor);
+    let child = child.expect("a child");
+    kill_hard(child);
+    wait_until("it to be gone", || (!child.is_running()).then_some(()));
+    assert_eq!(server.get("/").status, 200);
+    assert_eq!(workers(&server), before);
+}
+
+#[test]
+fn when_the_parent_is_killed_neither_supervisor_nor_workers_are_left() {
+    if !ours("D94") {
+        return;
+    }
+    let server = group();
+    assert_eq!(server.get("/").status, 200);
+    let mut left = workers(&server);
+    left.push(supervisor(&server));
+    let children = server.children();
+    kill_hard(server.process());
+    wait_until("them to be gone", || {
+        (!left.iter().any(|process| process.is_running())).then_some(())
+    });
+    // The other children are httpd's own affair.
+    children.into_iter().for_each(kill_hard);
+}
+
+#[test]
+fn a_child_that_serves_only_process_groups_maps_no_python() {
+    if !ours("D05") {
+        return;
+    }
+    let server = group();
+    assert_eq!(server.get("/").status, 200);
+    let supervisor = supervisor(&server);
+    for process in server.children().into_iter().chain([server.process()]) {
+        assert!(!process.maps("python"), "{process:?}");
+    }
+    for worker in supervisor.children() {
+        assert!(worker.maps("python"), "{worker:?}");
+    }
+}
