@@ -1,8 +1,8 @@
 //! The directives about Python itself: its home, path, flags, streams and signals.
 
-use testkit::{Httpd, Mpm, Site, ours};
+use testkit::{Httpd, Mark, Mpm, Site, ours};
 
-use crate::apps::{Environ, environ};
+use crate::apps::{Environ, answering, environ};
 
 /// Answers with facts of its interpreter.
 const PYTHON: &str = r#"
@@ -235,4 +235,20 @@ fn under_prefork_unrestricted_signals_depend_on_the_main_thread_of_python() {
     );
     let answer = server.get("/main?signal").text();
     assert_eq!(answer, if ours("D10") { "ValueError" } else { "'False'" });
+}
+
+#[test]
+fn a_broken_module_named_apache_stops_nobody() {
+    for group in ["%{GLOBAL}", "sub"] {
+        let server = Site::new()
+            .file("libs/apache.py", "raise ImportError('broken')\n")
+            .script("a.wsgi", &answering("ran"))
+            .config("WSGIPythonPath ${ROOT}/libs")
+            .config(&format!(
+                "WSGIScriptAlias / ${{WSGI}}/a.wsgi application-group={group}"
+            ))
+            .start();
+        assert_eq!(server.get("/").text(), "ran", "{group}");
+        server.log().wait_for(Mark::START, "ImportError: broken");
+    }
 }

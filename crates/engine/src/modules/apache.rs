@@ -1,6 +1,7 @@
 //! The module `apache`: what httpd this process belongs to.
 
 use super::{new_module, version};
+use crate::log;
 use crate::process;
 use crate::python::{Attached, Exception, Owned, Result};
 
@@ -24,7 +25,14 @@ fn find_or_make(py: Attached<'_>) -> Result<'_, Owned<'_>> {
         return new_module(py, c"apache");
     }
     match py.import(c"apache") {
-        Err(raised) if raised.is(Exception::ModuleNotFoundError) => new_module(py, c"apache"),
-        found => found,
+        Ok(found) => Ok(found),
+        Err(raised) => {
+            if !raised.is(Exception::ModuleNotFoundError) {
+                let head = "The module apache on sys.path cannot be imported; applications get an \
+                    empty one in its place.";
+                log::server_exception(py, 1016, head, &raised);
+            }
+            new_module(py, c"apache")
+        }
     }
 }
