@@ -18,7 +18,7 @@ use crate::interpreter::{self, Interpreter};
 use crate::log;
 use crate::modules;
 use crate::process;
-use crate::python::{Attached, Detached, Exception, Raised, Result};
+use crate::python::{Attached, Detached, Exception, Object, Owned, Raised, Result};
 
 /// Ends Python as far as possible; false if threads of the host are still inside.
 pub(super) fn end(detached: &mut Detached, reason: &[u8], limit: Duration) -> bool {
@@ -57,9 +57,16 @@ fn run_hooks(py: Attached<'_>) {
 }
 
 fn join_threads(py: Attached<'_>) -> Result<'_, ()> {
-    py.import(c"threading")?
-        .call_method_named(c"_shutdown", [])
-        .map(drop)
+    let threading = py.import(c"threading")?;
+    threading.call_method_named(c"_shutdown", [])?;
+    // CPython calls it again as it ends the interpreter; from 3.12 on a sub-interpreter objects to that.
+    let doc = c"Its threads have been joined.";
+    let joined = py.function(c"_shutdown", doc, nothing)?;
+    threading.set_attribute(c"_shutdown", &joined)
+}
+
+fn nothing<'py>(py: Attached<'py>, _: &[&Object<'py>]) -> Result<'py, Owned<'py>> {
+    Ok(py.none().owned())
 }
 
 fn run_atexit_functions(py: Attached<'_>) -> Result<'_, ()> {
