@@ -26,8 +26,18 @@ pub(crate) fn enter() -> Option<Inside> {
     if COUNT.fetch_add(1, Ordering::AcqRel) & CLOSED == 0 {
         return Some(Inside(()));
     }
-    COUNT.fetch_sub(1, Ordering::AcqRel);
+    leave();
     None
+}
+
+/// Counts one that leaves, or was turned away. Only the end of Python waits; while nobody does,
+/// leaving is one atomic operation.
+fn leave() {
+    if COUNT.fetch_sub(1, Ordering::AcqRel) == CLOSED | 1 {
+        let (lock, left) = &LEFT;
+        let _guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        left.notify_all();
+    }
 }
 
 /// Lets nobody enter any more; false if that was so already.
@@ -55,11 +65,6 @@ pub(crate) fn wait_until_left(deadline: Instant) -> bool {
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        // Only the end of Python waits; while nobody does, leaving is one atomic operation.
-        if COUNT.fetch_sub(1, Ordering::AcqRel) == CLOSED | 1 {
-            let (lock, left) = &LEFT;
-            let _guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
-            left.notify_all();
-        }
+        leave();
     }
 }
