@@ -70,7 +70,7 @@ impl Preload {
     }
 
     /// Whether `WSGIImportScript` asks for it.
-    pub(super) fn is_import(&self) -> bool {
+    pub(crate) fn is_import(&self) -> bool {
         matches!(self.directive, Directive::ImportScript(_))
     }
 }

@@ -52,10 +52,12 @@ pub(super) fn while_serving<T>(body: impl FnOnce() -> T) -> T {
 /// before the child does.
 pub(crate) fn child_init(pool: Pool<'_>, base: Server<'_>) {
     pool.place(StopAtExit);
-    if super::is_restricted(base) {
+    let here = || config::preloads(base).filter(|script| script.process_group.is_empty());
+    // Where no application runs, one that says so by `WSGIImportScript` is for hooks.
+    if super::is_restricted(base) && !here().any(Preload::is_import) {
         return;
     }
-    for preload in config::preloads(base).filter(|script| script.process_group.is_empty()) {
+    for preload in here() {
         let Some(engine) = engine() else { return };
         load(engine, preload);
     }

@@ -85,3 +85,14 @@ fn a_script_that_fails_keeps_nothing_from_starting() {
     server.log().wait_for(Mark::START, "ValueError: not today");
     assert_eq!(server.get("/").text(), "ran");
 }
+
+#[test]
+fn a_script_for_httpds_own_processes_is_loaded_where_no_application_runs() {
+    let server = site()
+        .config(
+            "WSGIRestrictEmbedded On
+             WSGIImportScript ${WSGI}/job.py process-group=%{GLOBAL} application-group=hooks",
+        )
+        .start();
+    wait_for_traces(&server, &["httpd-hooks"]);
+}

@@ -276,7 +276,7 @@ impl Subject {
 /// What the reference needs beside that: it does not know `DefaultRuntimeDir`.
 const REFERENCE_CONFIG: &str = "\
 <IfModule mod_wsgi.c>
-WSGISocketPrefix ${DATA}/wsgi
+WSGISocketPrefix ${ROOT}/logs/wsgi
 </IfModule>
 ";
 
