@@ -114,6 +114,7 @@ impl<'r> Variables<'r> {
         config: &RequestConfig<'r>,
         application_group: &'r CStr,
     ) -> &'r [Pair<'r>] {
+        self.settle_https();
         let own = own_variables(self.request, config, &self.mount)
             .filter_map(|(name, value)| match name.to_bytes() {
                 b"mod_wsgi.callable_object" => None,
@@ -123,6 +124,16 @@ impl<'r> Variables<'r> {
             })
             .chain(transport_variables(self.request, config));
         pairs(self.request, own, is_withheld_from_dispatch)
+    }
+
+    /// Has the variable `HTTPS` say what the scheme of the request is, whoever knows it.
+    fn settle_https(&self) {
+        let env = self.request.subprocess_env();
+        if self.https && !says_https(env) {
+            env.set(c"HTTPS", c"1");
+        } else if !self.https {
+            env.unset(c"HTTPS");
+        }
     }
 
     /// Where the application is in the URL space.

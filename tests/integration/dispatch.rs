@@ -373,3 +373,21 @@ fn a_host_can_be_sent_to_a_process_group_of_its_own() {
         assert_eq!(environ(&response).value("mod_wsgi.process_group"), group);
     }
 }
+
+#[test]
+fn the_environ_tells_what_a_trusted_proxy_says_of_the_scheme() {
+    let server = site()
+        .config(
+            "
+            <Location /app/environ>
+                WSGITrustedProxyHeaders X-Forwarded-Proto
+            </Location>
+            ",
+        )
+        .start();
+    let request = Request::get("/app/environ?show=seen").header("X-Forwarded-Proto", "https");
+    assert_eq!(server.send(&request).status, 200);
+    let seen: serde_json::Value =
+        serde_json::from_str(&server.site().read("data/seen")).expect("JSON");
+    assert_eq!(seen["HTTPS"], "1");
+}
