@@ -97,7 +97,7 @@ impl Called {
     pub const OK: Self = Self(0);
     /// The script could not be loaded; the cause is in the log.
     pub const NOT_LOADED: Self = Self(1);
-    /// There is no interpreter for the application group, or Python is ending, or the engine has a
-    /// fault; the cause is in the log.
+    /// There is no interpreter for the application group, or the engine has a fault, which the log
+    /// tells; or Python is ending.
     pub const FAILED: Self = Self(2);
 }

@@ -291,7 +291,8 @@ unsafe fn sense(directive: *const sys::ap_directive_t) -> Sense {
         let mut is_negated = is_not(text::borrow(require.args).unwrap_or_default());
         let mut section = require.parent.as_ref();
         while let Some(around) = section {
-            is_negated |= is_called(around, b"<RequireNone");
+            is_negated |=
+                is_called(around, b"<RequireNone") || is_called(around, b"<RequireNotAll");
             section = around.parent.as_ref();
         }
         if is_negated {

@@ -93,7 +93,7 @@ impl<M: Module> Directive<M> {
 
     /// A section that is allowed in the base server only; its name begins with `<`. `open` gets what
     /// follows the name, with the `>` that ends it; then the directives inside are carried out as if
-    /// they stood in place of the section; then `close` is called, unless one of them was refused.
+    /// they stood in place of the section; then `close` is called, also when one of them was refused.
     pub const fn section(
         name: &'static CStr,
         section: &'static Section<M::ServerConfig>,
