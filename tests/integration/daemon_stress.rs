@@ -96,8 +96,8 @@ fn workers(server: &Httpd) -> Vec<Process> {
 
 fn supervisor(server: &Httpd) -> Process {
     wait_until("the supervisor", || {
-        let children = server.children().into_iter();
-        children.filter(|child| !child.children().is_empty()).next()
+        let mut children = server.children().into_iter();
+        children.find(|child| !child.children().is_empty())
     })
 }
 

@@ -178,7 +178,10 @@ impl Slot {
     }
 
     /// Reserves a place, if one of so many is free. Returns whether one was.
-    #[allow(deprecated, reason = "its new name is unknown to the oldest Rust that will do")]
+    #[allow(
+        deprecated,
+        reason = "its new name is unknown to the oldest Rust that will do"
+    )]
     pub fn reserve(&self, places: u32) -> bool {
         let one_more = |active: u32| active.checked_add(1).filter(|active| *active <= places);
         self.active
@@ -192,7 +195,10 @@ impl Slot {
     }
 
     /// Gives a place back that was taken when this was the number of the worker.
-    #[allow(deprecated, reason = "its new name is unknown to the oldest Rust that will do")]
+    #[allow(
+        deprecated,
+        reason = "its new name is unknown to the oldest Rust that will do"
+    )]
     pub fn vacate(&self, incarnation: u32) {
         if self.incarnation() == incarnation {
             let one_less = |active: u32| active.checked_sub(1);
