@@ -1,7 +1,7 @@
 //! Clients that are slow hold no thread of an application, up to the size of the buffer.
 
 use rstest::rstest;
-use testkit::{Connection, Httpd, Request, Site, ours};
+use testkit::{Connection, Httpd, Request, Site, ours, wait_until};
 
 /// Answers with as many bytes as it is asked for, in one of the ways to do so, or with the length
 /// of the body.
@@ -135,4 +135,74 @@ fn a_client_that_takes_nothing_is_given_up_after_the_time_it_has() {
     let mut slow = reluctant(&server, "/yield");
     assert_eq!(server.get("/list?256").body, expected(256));
     assert!(slow.read_to_end().len() < SIZE, "it is cut off");
+}
+
+/// Yields a large piece, takes note that it goes on, and ends when it is allowed to or has read the
+/// request's body.
+const GOES_ON: &str = r"
+import os, time
+
+def application(environ, start_response):
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    yield bytes(range(256)) * (int(environ['QUERY_STRING']) // 256)
+    open(os.environ['WENT_ON'], 'w').close()
+    if environ['PATH_INFO'] == '/read':
+        yield environ['wsgi.input'].read()
+    else:
+        while not os.path.exists(os.environ['GATE']):
+            time.sleep(0.01)
+        yield b'end'
+";
+
+/// A server with `GOES_ON`, and a client that has read no more than the head of its response when the
+/// application goes on: this is awaited where it does not depend on the client.
+fn going_on(request: &str) -> (Httpd, Connection) {
+    let site = Site::new().script("a.wsgi", GOES_ON);
+    let (went_on, gate) = (site.text_path("data/went-on"), site.text_path("data/gate"));
+    let server = site
+        .env("WENT_ON", &went_on)
+        .env("GATE", &gate)
+        .config(
+            "WSGISocketPrefix ${DATA}/socket
+             WSGIChunkedRequest On
+             WSGIDaemonProcess one threads=1 response-buffer-size=16777216 socket-timeout=10
+             WSGIScriptAlias / ${WSGI}/a.wsgi process-group=one application-group=%{GLOBAL}",
+        )
+        .start();
+    let mut client = server.connect();
+    client.send(request.as_bytes());
+    assert_eq!(client.read_head().expect("a head").status, 200);
+    if ours("D90") {
+        wait_until("the application to go on", || {
+            server.site().path("data/went-on").exists().then_some(())
+        });
+    }
+    (server, client)
+}
+
+#[test]
+fn what_was_yielded_arrives_while_the_application_goes_on() {
+    let request = format!("GET /wait?{SIZE} HTTP/1.0\r\nHost: x\r\n\r\n");
+    let (server, mut client) = going_on(&request);
+    assert!(client.read_exactly(SIZE) == expected(SIZE));
+    server.site().write("data/gate", "open");
+    assert_eq!(client.read_to_end(), b"end");
+}
+
+#[test]
+fn a_body_is_read_after_more_was_yielded_than_the_client_takes_at_once() {
+    if !ours("D90") {
+        return;
+    }
+    let request = format!(
+        "POST /read?{SIZE} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    );
+    let (_server, mut client) = going_on(&request);
+    let mut first = Vec::new();
+    while first.len() < SIZE {
+        first.extend(client.read_chunk().expect("all of what was yielded"));
+    }
+    assert!(first == expected(SIZE));
+    client.send(b"4\r\nbody\r\n0\r\n\r\n");
+    assert_eq!(client.read_chunk().as_deref(), Some(&b"body"[..]));
 }

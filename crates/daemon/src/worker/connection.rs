@@ -5,6 +5,7 @@
 use std::io::{IoSlice, Read as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -32,7 +33,7 @@ pub(super) enum Broken {
 pub(super) struct Connection {
     /// Before the stream, which it must not outlive.
     _unshared: Unshared,
-    stream: UnixStream,
+    stream: Arc<UnixStream>,
     decoder: Decoder,
     timeout: PollTimeout,
     /// Whether the threads' epoll knows it.
@@ -48,7 +49,7 @@ impl Connection {
         });
         Self {
             _unshared: Unshared::mark(stream.as_fd()),
-            stream,
+            stream: Arc::new(stream),
             decoder: Decoder::new(),
             timeout,
             is_watched: false,
@@ -90,11 +91,12 @@ impl Connection {
 
     /// Sends what is taken at once of these bytes, and returns how much: `None` is nothing.
     pub(super) fn try_write(&mut self, parts: &[IoSlice<'_>]) -> Result<Option<usize>, Broken> {
-        match self.stream.write_vectored(parts) {
-            Ok(count) => Ok(Some(count)),
-            Err(error) if is_transient(&error) => Ok(None),
-            Err(_) => Err(Broken::Closed),
-        }
+        try_write(&self.stream, parts)
+    }
+
+    /// The socket, for whoever sends in the place of the connection's owner.
+    pub(super) fn stream(&self) -> &Arc<UnixStream> {
+        &self.stream
     }
 
     /// Waits until something can be sent.
@@ -140,7 +142,7 @@ impl Connection {
 
     /// Reads what is there. Returns whether anything was.
     fn receive(&mut self) -> Result<bool, Broken> {
-        match self.stream.read(self.decoder.room()) {
+        match (&*self.stream).read(self.decoder.room()) {
             Ok(0) => Err(Broken::Closed),
             Ok(count) => {
                 self.decoder.filled(count);
@@ -168,6 +170,18 @@ impl Connection {
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
+    }
+}
+
+/// Sends what is taken at once of these bytes, and returns how much: `None` is nothing.
+pub(super) fn try_write(
+    mut stream: &UnixStream,
+    parts: &[IoSlice<'_>],
+) -> Result<Option<usize>, Broken> {
+    match stream.write_vectored(parts) {
+        Ok(count) => Ok(Some(count)),
+        Err(error) if is_transient(&error) => Ok(None),
+        Err(_) => Err(Broken::Closed),
     }
 }
 

@@ -1,58 +1,127 @@
-//! Sends the rest of responses that slow children did not take while a thread worked on them.
+//! Sends what slow children have not taken yet of responses, in the place of the threads that work on
+//! these.
 //!
-//! One thread with an epoll of its own, which never touches Python: the threads that run
-//! applications have nothing to do with a response once it is complete.
+//! One thread with an epoll of its own, which never touches Python. It has the rest of responses that
+//! are complete, with which the threads that run applications have nothing to do any more. And while an
+//! application goes on after it has sent something, it is *lent* what the child did not take
+//! of that; the application's thread takes back what is left before it sends more.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
-use std::sync::Mutex;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-use super::connection::Connection;
+use super::connection::{Broken, Connection};
 use super::lock;
-use super::outbox::Outbox;
+use super::outbox::{Outbox, Spool};
 
 /// How many children are looked after at once.
 const EVENTS: usize = 32;
 
-/// The responses that are complete, but not sent.
+/// Who sends what was not sent.
 #[derive(Debug)]
 pub(super) struct Courier {
     epoll: Epoll,
+    spool: Arc<Spool>,
     parcels: Mutex<HashMap<u64, Parcel>>,
+    next: AtomicU64,
 }
 
 /// What is left of a response, and where it goes.
 #[derive(Debug)]
 struct Parcel {
-    connection: Connection,
     rest: Outbox,
+    /// Whether it was sent.
+    sent: Result<bool, Broken>,
+    way: Way,
 }
+
+#[derive(Debug)]
+enum Way {
+    /// The response goes on, and its thread has the connection.
+    Lent(Arc<UnixStream>),
+    /// The response is complete: the connection, and the token under which it is known.
+    Given(u64, Connection),
+}
+
+/// What is lent.
+#[derive(Debug)]
+pub(super) struct Loan(u64);
 
 impl Courier {
     /// One with nothing to do.
-    pub(super) fn new() -> io::Result<Self> {
+    pub(super) fn new(spool: Spool) -> io::Result<Self> {
         Ok(Self {
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            spool: Arc::new(spool),
             parcels: Mutex::default(),
+            next: AtomicU64::new(0),
         })
     }
 
-    /// How many responses are on their way.
+    /// An outbox for a response.
+    pub(super) fn outbox(&self) -> Outbox {
+        Outbox::new(&self.spool)
+    }
+
+    /// How many responses are on their way that are complete.
     pub(super) fn load(&self) -> usize {
-        lock(&self.parcels).len()
+        let parcels = lock(&self.parcels);
+        parcels.values().filter(|parcel| parcel.is_given()).count()
     }
 
     /// Takes over the rest of a response, and the connection for as long.
     pub(super) fn take(&self, token: u64, connection: Connection, rest: Outbox) -> io::Result<()> {
+        self.add(rest, Way::Given(token, connection))
+            .map(drop)
+            .map_err(|(error, _)| error)
+    }
+
+    /// Takes what is in the outbox, to send it while the response goes on. `None` if it cannot be
+    /// done; then it is still there.
+    pub(super) fn lend(&self, stream: &Arc<UnixStream>, outbox: &mut Outbox) -> Option<Loan> {
+        match self.add(outbox.take(), Way::Lent(stream.clone())) {
+            Ok(number) => Some(Loan(number)),
+            Err((_, rest)) => {
+                *outbox = rest;
+                None
+            }
+        }
+    }
+
+    /// Gives back what was not sent of what was lent.
+    pub(super) fn give_back(&self, Loan(number): &Loan) -> Result<Outbox, Broken> {
+        let parcel = lock(&self.parcels).remove(number).ok_or(Broken::Closed)?;
+        if !parcel.sent? {
+            self.forget(&parcel);
+        }
+        Ok(parcel.rest)
+    }
+
+    fn add(&self, rest: Outbox, way: Way) -> Result<u64, (io::Error, Outbox)> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let sent = Ok(false);
+        let parcel = Parcel { rest, sent, way };
         let mut parcels = lock(&self.parcels);
         // The lock keeps the thread from looking for the parcel before it is there.
-        let event = EpollEvent::new(EpollFlags::EPOLLOUT, token);
-        self.epoll.add(&connection, event)?;
-        parcels.insert(token, Parcel { connection, rest });
-        Ok(())
+        let event = EpollEvent::new(EpollFlags::EPOLLOUT, number);
+        match self.epoll.add(parcel.stream(), event) {
+            Ok(()) => {
+                parcels.insert(number, parcel);
+                Ok(number)
+            }
+            Err(error) => Err((error.into(), parcel.rest)),
+        }
+    }
+
+    fn forget(&self, parcel: &Parcel) {
+        // It was added, and its descriptor is open.
+        let _ = self.epoll.delete(parcel.stream());
     }
 
     /// The thread's life. Connections that have taken everything go to `delivered`, with the token they
@@ -73,21 +142,45 @@ impl Courier {
         }
     }
 
-    fn go_on(&self, token: u64, delivered: &impl Fn(u64, Option<Connection>)) {
+    fn go_on(&self, number: u64, delivered: &impl Fn(u64, Option<Connection>)) {
         let mut parcels = lock(&self.parcels);
-        let Some(parcel) = parcels.get_mut(&token) else {
+        let Entry::Occupied(mut entry) = parcels.entry(number) else {
             return;
         };
-        let sent = parcel.rest.send_some(&mut parcel.connection);
-        if sent == Ok(false) {
+        let parcel = entry.get_mut();
+        parcel.send();
+        if parcel.sent == Ok(false) {
             return;
         }
-        let Some(parcel) = parcels.remove(&token) else {
-            return;
+        self.forget(parcel);
+        if parcel.is_given() {
+            let parcel = entry.remove();
+            drop(parcels);
+            if let Way::Given(token, connection) = parcel.way {
+                delivered(token, parcel.sent.is_ok().then_some(connection));
+            }
+        }
+    }
+}
+
+impl Parcel {
+    fn stream(&self) -> &UnixStream {
+        match &self.way {
+            Way::Lent(stream) => stream,
+            Way::Given(_, connection) => connection.stream(),
+        }
+    }
+
+    fn is_given(&self) -> bool {
+        matches!(self.way, Way::Given(..))
+    }
+
+    /// Sends what the child takes at once.
+    fn send(&mut self) {
+        let stream = match &self.way {
+            Way::Lent(stream) => stream,
+            Way::Given(_, connection) => connection.stream(),
         };
-        drop(parcels);
-        // It was added, and its descriptor is open.
-        let _ = self.epoll.delete(&parcel.connection);
-        delivered(token, sent.is_ok().then_some(parcel.connection));
+        self.sent = self.rest.send_some(stream);
     }
 }

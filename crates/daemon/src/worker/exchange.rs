@@ -7,7 +7,6 @@
 use std::fs::File;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
 use engine_abi::{Level, LogLine, Outcome, Part, ReadError, RequestHandle, Sent};
 use wire::{
@@ -16,7 +15,8 @@ use wire::{
 };
 
 use super::connection::{Broken, Connection};
-use super::outbox::{Outbox, Spool};
+use super::courier::{Courier, Loan};
+use super::outbox::Outbox;
 
 /// How long a body can be that a child sends as a whole, in bytes; a piece may come on top.
 const LARGEST_WHOLE: usize = 1 << 20;
@@ -27,6 +27,10 @@ pub(super) struct Exchange<'c> {
     number: RequestNumber,
     /// Frames that were not sent yet.
     out: Outbox,
+    /// Sends what a slow child has not taken while the application goes on.
+    courier: &'c Courier,
+    /// Frames that were not sent before the application went on.
+    lent: Option<Loan>,
     body: Body,
     /// The most verbose level that is logged for the request.
     log_level: u8,
@@ -66,7 +70,7 @@ impl<'c> Exchange<'c> {
         connection: &'c mut Connection,
         number: RequestNumber,
         head: &RequestHead<'_>,
-        spool: &Arc<Spool>,
+        courier: &'c Courier,
     ) -> Self {
         let body = if head.body_on_demand {
             Body::Withheld
@@ -76,7 +80,9 @@ impl<'c> Exchange<'c> {
         Self {
             connection,
             number,
-            out: Outbox::new(spool),
+            out: courier.outbox(),
+            courier,
+            lent: None,
             body,
             log_level: head.log_level,
             broken: false,
@@ -102,6 +108,7 @@ impl<'c> Exchange<'c> {
 
     /// Answers with how the request ended.
     pub(super) fn finish(mut self, outcome: Outcome) -> Finish {
+        self.take_back();
         let (out, number) = (self.out.frames(), self.number);
         match outcome.kind {
             Outcome::COMPLETE => ToChild::encode_end(out, number, End::Complete),
@@ -115,6 +122,26 @@ impl<'c> Exchange<'c> {
             (true, _) => Finish::Broken,
             (false, true) => Finish::Sent,
             (false, false) => Finish::Unsent(self.out),
+        }
+    }
+
+    /// Takes back what was lent and not sent, so that what comes now is sent after it.
+    fn take_back(&mut self) {
+        if let Some(loan) = self.lent.take() {
+            match self.courier.give_back(&loan) {
+                Ok(rest) => self.out = rest,
+                Err(_) => self.broken = true,
+            }
+        }
+    }
+
+    /// Has what the child did not take sent while the application goes on.
+    fn lend(&mut self) {
+        if self.out.is_kept() && !self.broken {
+            self.lent = self.courier.lend(self.connection.stream(), &mut self.out);
+            if self.lent.is_none() {
+                self.unless_broken(Outbox::flush_all);
+            }
         }
     }
 
@@ -138,11 +165,13 @@ impl<'c> Exchange<'c> {
 
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ReadError> {
         if let Body::Withheld = self.body {
+            self.take_back();
             ToChild::encode_want_body(self.out.frames(), self.number);
             self.body = Body::Coming;
         }
         if !self.out.is_empty() {
             self.flush();
+            self.lend();
         }
         if buffer.is_empty() {
             return Ok(0);
@@ -187,6 +216,7 @@ impl<'c> Exchange<'c> {
     }
 
     fn send(&mut self, part: &Part<'_>) -> Sent {
+        self.take_back();
         // SAFETY: the engine passes null or a head that lives as long as the part.
         if let Some(head) = unsafe { part.head.as_ref() } {
             let response = ResponseHead {
@@ -215,6 +245,7 @@ impl<'c> Exchange<'c> {
             ToChild::encode_data(self.out.frames(), self.number, &[], true);
             self.flush();
         }
+        self.lend();
         if self.broken { Sent::GONE } else { Sent::OK }
     }
 
@@ -251,9 +282,11 @@ impl<'c> Exchange<'c> {
             line: line.line,
             text: line.text.or_empty(),
         };
+        self.take_back();
         ToChild::encode_log(self.out.frames(), self.number, &line);
         // Whoever waits for this line may wait for it while the request still runs.
         self.flush();
+        self.lend();
         !self.broken
     }
 }

@@ -3,16 +3,18 @@
 //! A child takes frames as fast as its client takes the response. While it keeps up, large data goes
 //! to it without a copy. From one that does not, what it did not take is kept here, up to the group's
 //! `response-buffer-size`: so the application goes on, and its thread is free once the response is
-//! complete. The [`Courier`](super::courier::Courier) then sends what is left.
+//! complete. The [`Courier`](super::courier::Courier) sends what is kept, while the application goes
+//! on and after that.
 
 use std::io::IoSlice;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use wire::{FRAME_HEAD, MAX_DATA, RequestNumber, ToChild};
 
-use super::connection::{Broken, Connection};
+use super::connection::{Broken, Connection, try_write};
 
 /// How long a response may wait, all in all, for a child to take more of it before what is left is
 /// kept. One that is just busy needs less, and is spared the copy.
@@ -116,6 +118,25 @@ impl Outbox {
         self.sent == self.frames.len()
     }
 
+    /// Whether there is something that was to be sent, but that a slow child has not taken.
+    pub(super) fn is_kept(&self) -> bool {
+        self.share.size > 0
+    }
+
+    /// Takes everything out.
+    pub(super) fn take(&mut self) -> Self {
+        let empty = Self {
+            frames: Vec::new(),
+            sent: 0,
+            patience: self.patience,
+            share: Share {
+                spool: self.share.spool.clone(),
+                size: 0,
+            },
+        };
+        std::mem::replace(self, empty)
+    }
+
     /// Sends data in frames, or collects it if it is small.
     pub(super) fn push_data(
         &mut self,
@@ -139,7 +160,7 @@ impl Outbox {
     /// Sends what the child takes. What it does not take within a moment is kept; where too much
     /// is kept already, this waits for the child.
     pub(super) fn flush(&mut self, connection: &mut Connection) -> Result<(), Broken> {
-        while !self.send_some(connection)? {
+        while !self.send_some(connection.stream())? {
             if self.wait_a_moment(connection)? {
                 continue;
             }
@@ -153,17 +174,17 @@ impl Outbox {
 
     /// Sends everything, however long that takes.
     pub(super) fn flush_all(&mut self, connection: &mut Connection) -> Result<(), Broken> {
-        while !self.send_some(connection)? {
+        while !self.send_some(connection.stream())? {
             connection.wait_to_send()?;
         }
         Ok(())
     }
 
     /// Sends what the child takes at once. Returns whether that is everything.
-    pub(super) fn send_some(&mut self, connection: &mut Connection) -> Result<bool, Broken> {
+    pub(super) fn send_some(&mut self, stream: &UnixStream) -> Result<bool, Broken> {
         while !self.is_empty() {
             let rest = self.frames.get(self.sent..).unwrap_or_default();
-            let Some(count) = connection.try_write(&[IoSlice::new(rest)])? else {
+            let Some(count) = try_write(stream, &[IoSlice::new(rest)])? else {
                 self.forget_sent();
                 return Ok(false);
             };

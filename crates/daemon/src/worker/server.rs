@@ -45,7 +45,6 @@ pub(super) struct Server {
     door: Door,
     /// Sends what slow children have not taken yet.
     courier: Courier,
-    spool: Arc<Spool>,
     scripts: Scripts,
     monitor: Arc<Monitor>,
     /// How many requests are being served.
@@ -70,7 +69,7 @@ impl Server {
         listener: OwnedFd,
         log: Arc<Log>,
     ) -> io::Result<Self> {
-        let spool = Arc::new(Spool::new(group.response_buffer, group.threads));
+        let spool = Spool::new(group.response_buffer, group.threads);
         Ok(Self {
             monitor: Arc::new(Monitor::new(group.threads)),
             engine,
@@ -80,8 +79,7 @@ impl Server {
             slot,
             log,
             door: Door::new(listener)?,
-            courier: Courier::new()?,
-            spool,
+            courier: Courier::new(spool)?,
             scripts,
             active: AtomicU32::new(0),
             served: AtomicU64::new(0),
@@ -335,7 +333,7 @@ impl Server {
             String::from_utf8_lossy(head.script),
             self.group.name
         );
-        let mut exchange = Exchange::new(connection, number, head, &self.spool);
+        let mut exchange = Exchange::new(connection, number, head, &self.courier);
         exchange.log(&LogLine {
             level: Level::Error,
             id: 81,
@@ -414,7 +412,7 @@ impl Server {
             daemon_restarts: head.restarts,
             request_rec: std::ptr::null_mut(),
         };
-        let mut exchange = Exchange::new(connection, number, head, &self.spool);
+        let mut exchange = Exchange::new(connection, number, head, &self.courier);
         if head.body_is_whole && !exchange.gather() {
             return Next::Close;
         }
