@@ -9,7 +9,8 @@
 //! back. A worker could write anything, and a child may die before it has sent what it reserved
 //! a place for, so readers take every number for what it is: a hint, that at worst makes them choose
 //! badly among the workers of that same group, or wait in its queue. All fields are atomic, and none
-//! guards another, so relaxed ordering is enough.
+//! guards another, so relaxed ordering is enough. Its size is sealed: were a worker able to shrink it,
+//! its next reader would die of SIGBUS.
 
 use std::fmt;
 use std::io;
@@ -18,8 +19,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+
+/// What keeps the memory as large as it is, for everybody and for ever.
+const SEALS: SealFlag = SealFlag::F_SEAL_SHRINK
+    .union(SealFlag::F_SEAL_GROW)
+    .union(SealFlag::F_SEAL_SEAL);
 
 /// A group's table, mapped into this process until it is dropped.
 pub struct Table {
@@ -63,9 +70,11 @@ impl Table {
     ///
     /// When the system has no memory for it.
     pub fn new(count: usize) -> io::Result<Self> {
-        let memory = memfd_create(c"wsgi-workers", MFdFlags::MFD_CLOEXEC)?;
+        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+        let memory = memfd_create(c"wsgi-workers", flags)?;
         let length = i64::try_from(count * size_of::<Slot>()).map_err(io::Error::other)?;
         nix::unistd::ftruncate(&memory, length)?;
+        fcntl(&memory, FcntlArg::F_ADD_SEALS(SEALS))?;
         Self::map(memory, count)
     }
 
@@ -73,7 +82,7 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// When the descriptor is of something else or too small for that.
+    /// When the descriptor is of something else, too small for that, or might become so.
     pub fn map(memory: OwnedFd, count: usize) -> io::Result<Self> {
         let length = NonZeroUsize::new(count * size_of::<Slot>())
             .ok_or_else(|| io::Error::other("a process group without processes"))?;
@@ -83,8 +92,12 @@ impl Table {
                 "the table of workers is smaller than its group",
             ));
         }
+        let seals = fcntl(&memory, FcntlArg::F_GET_SEALS)?;
+        if !SealFlag::from_bits_retain(seals).contains(SEALS) {
+            return Err(io::Error::other("the table of workers is not sealed"));
+        }
         // SAFETY: a new shared mapping at an address of the kernel's choice. The file has all
-        // these bytes; nobody shrinks it, as only processes of this module have its descriptor.
+        // these bytes, and the seals keep everybody from shrinking it.
         let slots = unsafe {
             mmap(
                 None,
@@ -271,5 +284,17 @@ mod tests {
     fn a_table_smaller_than_its_group_is_refused() {
         let table = Table::new(1).unwrap();
         assert!(Table::map(table.as_fd().try_clone_to_owned().unwrap(), 2).is_err());
+    }
+
+    #[test]
+    fn nobody_can_take_its_memory_away() {
+        let table = Table::new(1).unwrap();
+        let theirs = table.as_fd().try_clone_to_owned().unwrap();
+        assert!(nix::unistd::ftruncate(&theirs, 0).is_err());
+        assert_eq!(table.slots()[0].state(), SlotState::Starting);
+
+        let unsealed = memfd_create(c"test", MFdFlags::MFD_ALLOW_SEALING).unwrap();
+        nix::unistd::ftruncate(&unsealed, 4096).unwrap();
+        assert!(Table::map(unsealed, 1).is_err());
     }
 }
