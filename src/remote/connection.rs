@@ -4,16 +4,15 @@
 //! wait says so call by call.
 
 use std::collections::VecDeque;
-use std::io::IoSliceMut;
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, Shutdown, SockFlag, SockType, UnixAddr, connect,
-    getsockopt, recvmsg, send, setsockopt, shutdown, socket, sockopt,
+    AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, UnixAddr, connect, getsockopt, send,
+    setsockopt, shutdown, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike as _};
 use wire::{Decoder, Greeting, PeerError, RequestNumber, ToChild};
@@ -171,7 +170,7 @@ impl Connection {
 
     /// Receives more; waits for it if `wait`. Returns whether anything came.
     pub(super) fn receive(&mut self, wait: bool) -> Result<bool, Broken> {
-        let mut flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        let mut flags = MsgFlags::empty();
         if !wait {
             flags |= MsgFlags::MSG_DONTWAIT;
         }
@@ -187,28 +186,15 @@ impl Connection {
     }
 
     fn receive_some(&mut self, flags: MsgFlags) -> nix::Result<usize> {
-        let mut control = nix::cmsg_space!([RawFd; MAX_DESCRIPTORS]);
-        loop {
-            let mut parts = [IoSliceMut::new(self.decoder.room())];
-            let socket = self.socket.as_raw_fd();
-            let received = match recvmsg::<()>(socket, &mut parts, Some(&mut control), flags) {
-                Err(Errno::EINTR) => continue,
-                received => received?,
-            };
-            for message in received.cmsgs()? {
-                if let ControlMessageOwned::ScmRights(descriptors) = message {
-                    // SAFETY: the kernel has just made these descriptors for this process, and
-                    // nobody else knows their numbers.
-                    let owned = descriptors
-                        .iter()
-                        .map(|fd| unsafe { OwnedFd::from_raw_fd(*fd) });
-                    self.descriptors.extend(owned);
-                }
-            }
-            // More than a worker has reason to send is dropped, and closed with that.
-            self.descriptors.truncate(MAX_DESCRIPTORS);
-            return Ok(received.bytes);
+        let socket = self.socket.as_fd();
+        let received = control::receive_with_descriptors(socket, self.decoder.room(), flags)?;
+        self.descriptors.extend(received.descriptors);
+        // More than a worker has reason to send is dropped, and closed with that.
+        self.descriptors.truncate(MAX_DESCRIPTORS);
+        if received.is_short {
+            return Err(Errno::EMFILE);
         }
+        Ok(received.length)
     }
 
     /// The descriptor that came with a file's frame.

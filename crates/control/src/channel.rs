@@ -3,17 +3,18 @@
 //! A message is one packet of a `SOCK_SEQPACKET` socket: it arrives whole or not at all, so
 //! neither side has to find its end.
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
-    sendmsg, socketpair,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::rights::receive_with_descriptors;
 
 /// The longest message, in bytes. A packet must fit the socket's buffer, of which Linux grants
 /// more than this by default.
@@ -32,6 +33,9 @@ pub enum ChannelError {
     /// The message is too long to send.
     #[error("a message of {0} bytes is longer than {MAX_MESSAGE}")]
     TooLong(usize),
+    /// Some of the descriptors of a message did not arrive.
+    #[error("this process has no room for the descriptors of a message")]
+    Descriptors,
     /// The bytes that arrived are no message.
     #[error("the other process sent something that is no message: {0}")]
     Malformed(#[from] postcard::Error),
@@ -128,7 +132,7 @@ impl Channel {
             match self.send(message, descriptors) {
                 Err(ChannelError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     let mut socket = [PollFd::new(self.as_fd(), PollFlags::POLLOUT)];
-                    if poll(&mut socket, patience)? == 0 {
+                    if retry(|| poll(&mut socket, patience))? == 0 {
                         return Err(ChannelError::Io(io::ErrorKind::TimedOut.into()));
                     }
                 }
@@ -165,40 +169,29 @@ impl Channel {
         flags: MsgFlags,
     ) -> Result<(M, Vec<OwnedFd>), ChannelError> {
         let mut bytes = vec![0; MAX_MESSAGE];
-        let mut control = nix::cmsg_space!([RawFd; MAX_DESCRIPTORS]);
-        let flags = flags | MsgFlags::MSG_CMSG_CLOEXEC;
-        let (length, descriptors) = retry(|| {
-            let mut parts = [IoSliceMut::new(&mut bytes)];
-            let socket = self.socket.as_raw_fd();
-            let received = recvmsg::<()>(socket, &mut parts, Some(&mut control), flags)?;
-            Ok((received.bytes, taken_over(received.cmsgs()?)))
-        })
-        .map_err(|error| match error {
+        let received = receive_with_descriptors(self.as_fd(), &mut bytes, flags);
+        let received = received.map_err(|error| match error {
             Errno::ECONNRESET => ChannelError::Closed,
             error => error.into(),
         })?;
-        if length == 0 {
+        let bytes = bytes.get(..received.length).unwrap_or_default();
+        if bytes.is_empty() && self.has_ended()? {
             return Err(ChannelError::Closed);
         }
-        Ok((
-            postcard::from_bytes(bytes.get(..length).unwrap_or_default())?,
-            descriptors,
-        ))
+        if received.is_short {
+            return Err(ChannelError::Descriptors);
+        }
+        Ok((postcard::from_bytes(bytes)?, received.descriptors))
     }
-}
 
-/// The descriptors that came with a message.
-fn taken_over(messages: impl Iterator<Item = ControlMessageOwned>) -> Vec<OwnedFd> {
-    messages
-        .filter_map(|message| match message {
-            ControlMessageOwned::ScmRights(raw) => Some(raw),
-            _ => None,
-        })
-        .flatten()
-        // SAFETY: the kernel has just made these descriptors for this process, and nobody else
-        // knows their numbers.
-        .map(|raw| unsafe { OwnedFd::from_raw_fd(raw) })
-        .collect()
+    /// Whether nothing can come from the other end any more. A packet can be empty, so that one is
+    /// says nothing.
+    fn has_ended(&self) -> Result<bool, ChannelError> {
+        // One that nix does not name.
+        let end = PollFlags::from_bits_retain(nix::libc::POLLRDHUP);
+        let mut socket = [PollFd::new(self.as_fd(), end)];
+        Ok(retry(|| poll(&mut socket, PollTimeout::ZERO))? > 0)
+    }
 }
 
 impl AsFd for Channel {
@@ -246,6 +239,16 @@ mod tests {
         drop(there);
         assert!(matches!(here.receive::<u32>(), Err(ChannelError::Closed)));
         assert!(matches!(here.send(&1_u32, &[]), Err(ChannelError::Closed)));
+    }
+
+    #[test]
+    fn an_empty_packet_is_not_the_end() {
+        let (here, there) = Channel::pair().unwrap();
+        nix::sys::socket::send(here.socket.as_raw_fd(), b"", MsgFlags::empty()).unwrap();
+        let error = there.receive::<u32>().unwrap_err();
+        assert!(matches!(error, ChannelError::Malformed(_)), "{error}");
+        here.send(&7_u32, &[]).unwrap();
+        assert_eq!(there.receive::<u32>().unwrap().0, 7);
     }
 
     #[test]

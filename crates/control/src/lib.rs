@@ -13,6 +13,7 @@
 mod channel;
 mod exit;
 mod messages;
+mod rights;
 mod scoreboard;
 mod secret;
 mod spec;
@@ -21,6 +22,7 @@ mod table;
 pub use channel::{Channel, ChannelError, MAX_DESCRIPTORS, MAX_MESSAGE};
 pub use exit::describe_exit;
 pub use messages::{FromSupervisor, FromWorker, Replacement, ToSupervisor, ToWorker};
+pub use rights::{Received, receive_with_descriptors};
 pub use scoreboard::{
     Scoreboard, ScoreboardProcess, ScoreboardReader, ScoreboardSource, ScoreboardWorker,
     scoreboard_link,

@@ -1,0 +1,151 @@
+//! Receiving bytes together with descriptors, of which none is lost.
+//!
+//! Where the kernel could not make all the descriptors that were sent, it says so (`MSG_CTRUNC`), but
+//! those that it made are there, and stay open until somebody closes them. nix then tells none of
+//! their numbers, so this asks the system itself.
+
+use std::io::IoSliceMut;
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::socket::MsgFlags;
+
+/// The most descriptors that Linux passes at a time (`SCM_MAX_FD`).
+const MOST: u32 = 253;
+
+/// The room they need, in words that are aligned for them.
+const WORDS: usize = {
+    // SAFETY: computes a number.
+    let bytes = unsafe { libc::CMSG_SPACE(MOST * size_of::<RawFd>() as u32) };
+    (bytes as usize).div_ceil(size_of::<u64>())
+};
+
+/// What was received.
+#[derive(Debug)]
+pub struct Received {
+    /// How many bytes.
+    pub length: usize,
+    /// The descriptors that came along, closed on exec.
+    pub descriptors: Vec<OwnedFd>,
+    /// Some of them are missing: this process may have no more.
+    pub is_short: bool,
+}
+
+/// Receives bytes, and the descriptors that came with them.
+///
+/// # Errors
+///
+/// Those of `recvmsg`, except that it goes on after an interruption.
+pub fn receive_with_descriptors(
+    socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
+    flags: MsgFlags,
+) -> nix::Result<Received> {
+    let flags = (flags | MsgFlags::MSG_CMSG_CLOEXEC).bits();
+    let mut control = [0_u64; WORDS];
+    let mut parts = [IoSliceMut::new(bytes)];
+    loop {
+        // SAFETY: a message of numbers and pointers, for which zeros are a value.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        // An `IoSliceMut` has the layout of an `iovec`.
+        message.msg_iov = parts.as_mut_ptr().cast();
+        message.msg_iovlen = parts.len();
+        message.msg_control = control.as_mut_ptr().cast();
+        message.msg_controllen = size_of_val(&control);
+        // SAFETY: the message points to memory that is writable and lives for the call.
+        let received = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) };
+        match Errno::result(received) {
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error),
+            Ok(length) => {
+                return Ok(Received {
+                    length: usize::try_from(length).unwrap_or_default(),
+                    // SAFETY: the kernel has just filled in this message.
+                    descriptors: unsafe { descriptors_of(&message) },
+                    is_short: message.msg_flags & libc::MSG_CTRUNC != 0,
+                });
+            }
+        }
+    }
+}
+
+/// Takes over the descriptors of a message.
+///
+/// # Safety
+///
+/// The message must be one that the kernel has filled in, and this the first call for it.
+unsafe fn descriptors_of(message: &libc::msghdr) -> Vec<OwnedFd> {
+    let mut descriptors = Vec::new();
+    // SAFETY: the kernel leaves well-formed parts in as much of the room as it says, and these macros
+    // walk just them. A part of this type has as many numbers as its length says, each of a descriptor
+    // that was made for this process and that nobody else knows.
+    unsafe {
+        let mut part = libc::CMSG_FIRSTHDR(message);
+        while let Some(header) = part.as_ref() {
+            if (header.cmsg_level, header.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+                let numbers = libc::CMSG_DATA(part).cast::<RawFd>();
+                let size = header.cmsg_len - numbers.byte_offset_from_unsigned(part);
+                descriptors.extend(
+                    (0..size / size_of::<RawFd>())
+                        .map(|index| OwnedFd::from_raw_fd(numbers.add(index).read_unaligned())),
+                );
+            }
+            part = libc::CMSG_NXTHDR(message, part);
+        }
+    }
+    descriptors
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{IoSlice, Read as _};
+    use std::os::fd::AsFd as _;
+    use std::os::unix::net::UnixStream;
+
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    use nix::sys::socket::{ControlMessage, sendmsg};
+
+    use super::*;
+
+    /// Sends the writing end of a pipe so many times. Returns the reading end.
+    fn send(socket: &UnixStream, count: usize) -> File {
+        let (reader, writer) = nix::unistd::pipe().unwrap();
+        let rights = vec![writer.as_raw_fd(); count];
+        let control = [ControlMessage::ScmRights(&rights)];
+        let parts = [IoSlice::new(b"x")];
+        let flags = MsgFlags::empty();
+        sendmsg::<()>(socket.as_raw_fd(), &parts, &control, flags, None).unwrap();
+        File::from(reader)
+    }
+
+    #[test]
+    fn as_many_arrive_as_can_be_sent() {
+        let (here, there) = UnixStream::pair().unwrap();
+        send(&here, 253);
+        let mut bytes = [0; 8];
+        let received =
+            receive_with_descriptors(there.as_fd(), &mut bytes, MsgFlags::empty()).unwrap();
+        assert_eq!((received.length, received.is_short), (1, false));
+        assert_eq!(received.descriptors.len(), 253);
+    }
+
+    #[test]
+    fn those_that_came_are_closed_even_if_some_could_not() {
+        let (here, there) = UnixStream::pair().unwrap();
+        let mut reader = send(&here, 200);
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        let highest = File::open("/dev/null").unwrap();
+        let room = u64::try_from(highest.as_raw_fd()).unwrap() + 20;
+        setrlimit(Resource::RLIMIT_NOFILE, room, hard).unwrap();
+        let received = receive_with_descriptors(there.as_fd(), &mut [0; 8], MsgFlags::empty());
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+
+        let received = received.unwrap();
+        assert!(received.is_short && !received.descriptors.is_empty());
+        drop(received);
+        // The pipe ends once nobody has its other end.
+        assert_eq!(reader.read(&mut [0; 1]).unwrap(), 0);
+    }
+}
