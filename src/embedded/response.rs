@@ -60,6 +60,7 @@ fn file_part(region: &FileRegion, sendfile: bool) -> Result<FilePart, AprStatus>
         offset: number(region.offset)?,
         length: number(region.length)?,
         sendfile,
+        mmap: true,
     })
 }
 

@@ -146,15 +146,22 @@ impl<'r> Response<'r> {
             // Reading from a pipe could take for ever.
             return Err(Broken::OutOfPlace("what is no regular file"));
         }
+        // The decoder has refused what is no file offset.
+        let offset = i64::try_from(region.offset).unwrap_or(0);
+        let length = i64::try_from(region.length).unwrap_or(0);
+        if offset.saturating_add(length) > status.st_size {
+            return Err(Broken::OutOfPlace("more of a file than there is"));
+        }
         if self.held_file.is_some() {
             self.pass(Tail::Nothing);
         }
         self.held_file = Some(FilePart {
             file,
-            // The decoder has refused what is no file offset.
-            offset: i64::try_from(region.offset).unwrap_or(0),
-            length: i64::try_from(region.length).unwrap_or(0),
+            offset,
+            length,
             sendfile: self.sendfile,
+            // It may be shorter by the time it is read.
+            mmap: false,
         });
         Ok(())
     }

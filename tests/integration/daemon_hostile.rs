@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use nix::unistd::{Uid, chown};
 use rstest::rstest;
-use testkit::{Httpd, Mark, Request, Site, ours};
+use testkit::{Httpd, Mark, Request, Site, ours, wait_until};
 use wire::{End, FileRegion, Greeting, LogLine, Rejection, ResponseHead, ToChild};
 
 use crate::apps::answering;
@@ -182,13 +182,42 @@ fn file_without_descriptor(stream: UnixStream) -> std::io::Result<()> {
 
 /// A device without an end, and nothing that a file has.
 fn endless_file(stream: UnixStream) -> std::io::Result<()> {
+    send_file(&stream, &File::open("/dev/zero")?, 1, u64::MAX >> 1)?;
+    say(stream, &[])
+}
+
+/// More of a file than there is.
+fn long_file(stream: UnixStream) -> std::io::Result<()> {
+    send_file(&stream, &tempfile::tempfile()?, 1, 1 << 20)?;
+    say(stream, &[])
+}
+
+/// As many descriptors as can be sent.
+fn descriptors(mut stream: UnixStream) -> std::io::Result<()> {
+    listen(&mut stream)?;
+    send_file(&stream, &tempfile::tempfile()?, 253, 0)
+}
+
+/// A file that is cut short while the child has it.
+fn shrinking_file(stream: UnixStream) -> std::io::Result<()> {
+    let file = tempfile::tempfile()?;
+    file.set_len(1 << 20)?;
+    send_file(&stream, &file, 1, 1 << 20)?;
+    // As long as it takes the child to look at it. If it takes longer it refuses the file.
+    thread::sleep(Duration::from_millis(300));
+    file.set_len(0)?;
+    let mut end = Vec::new();
+    ToChild::encode_end(&mut end, 1, End::Complete);
+    say(stream, &end)
+}
+
+/// Sends a response with a file of such a length, and its descriptor so many times.
+fn send_file(stream: &UnixStream, file: &File, times: usize, length: u64) -> std::io::Result<()> {
     let bytes = greeted(|out| {
         head(out, 200, &[]);
-        let length = u64::MAX >> 1;
         ToChild::encode_file(out, 1, FileRegion { offset: 0, length });
     });
-    let device = File::open("/dev/zero")?;
-    let rights = [device.as_raw_fd()];
+    let rights = vec![file.as_raw_fd(); times];
     let control = [ControlMessage::ScmRights(&rights)];
     let parts = [IoSlice::new(&bytes)];
     sendmsg::<()>(
@@ -198,7 +227,7 @@ fn endless_file(stream: UnixStream) -> std::io::Result<()> {
         MsgFlags::MSG_NOSIGNAL,
         None,
     )?;
-    say(stream, &[])
+    Ok(())
 }
 
 fn endless_log(mut stream: UnixStream) -> std::io::Result<()> {
@@ -265,6 +294,7 @@ fn dripping(mut stream: UnixStream) -> std::io::Result<()> {
 #[case::random(random, 502, "WSGI0147")]
 #[case::file_without_descriptor(file_without_descriptor, 502, "WSGI0147")]
 #[case::endless_file(endless_file, 502, "WSGI0147")]
+#[case::long_file(long_file, 502, "WSGI0147")]
 #[case::endless_log(endless_log, 502, "WSGI0147")]
 #[case::always_leaving(always_leaving, 503, "WSGI0116")]
 #[case::hanging_up(hanging_up, 503, "WSGI0116")]
@@ -295,4 +325,46 @@ fn a_worker_that_breaks_the_protocol_costs_its_own_request(
     }
     assert!(!server.log().matching(Mark::START, id).is_empty());
     assert_eq!(server.children(), children, "none has died");
+}
+
+#[test]
+fn a_file_that_shrinks_costs_no_child() {
+    if !ours("D92") {
+        return;
+    }
+    let server = site()
+        .module("deflate")
+        .config("SetOutputFilter DEFLATE")
+        .start();
+    assert_eq!(server.get("/good").text(), "ran");
+    let children = server.children();
+    usurp(&server, shrinking_file);
+    let mut client = server.connect();
+    let request = Request::get("/bad").header("Accept-Encoding", "gzip");
+    client.send(&request.header("Connection", "close").to_bytes());
+    client.read_to_end();
+    assert_eq!(server.get("/good").text(), "ran");
+    assert_eq!(server.children(), children, "none has died");
+}
+
+#[test]
+fn a_child_keeps_none_of_the_descriptors_that_it_did_not_ask_for() {
+    if !ours("D92") {
+        return;
+    }
+    let server = site().start();
+    server.get("/bad");
+    usurp(&server, descriptors);
+    let open = || -> usize {
+        let children = server.children();
+        children.iter().map(|child| child.open_files()).sum()
+    };
+    server.get("/bad");
+    let before = open();
+    for _ in 0..8 {
+        server.get("/bad");
+    }
+    wait_until("the descriptors to be closed", || {
+        (open() < before + 8).then_some(())
+    });
 }

@@ -63,6 +63,9 @@ pub struct FilePart {
     pub length: i64,
     /// Whether the kernel may send it without copying, if httpd was built for that.
     pub sendfile: bool,
+    /// Whether httpd may map it to read it. Reading a mapped file that somebody else cuts short ends
+    /// the process.
+    pub mmap: bool,
 }
 
 impl<'r, 'd> Brigade<'r, 'd> {
@@ -109,7 +112,9 @@ impl<'r, 'd> Brigade<'r, 'd> {
         unsafe {
             close_with_pool(file, pool);
             let brigade = self.buckets.as_ptr();
-            sys::apr_brigade_insert_file(brigade, file, part.offset, part.length, pool);
+            let last = sys::apr_brigade_insert_file(brigade, file, part.offset, part.length, pool);
+            // Large files are in several buckets, which share what this sets.
+            sys::apr_bucket_file_enable_mmap(last, c_int::from(part.mmap));
         }
         Ok(())
     }
