@@ -154,6 +154,8 @@ impl Slot {
         if cause.is_urgent() {
             self.serving = None;
             self.leaving.push(worker);
+            // That a successor failed was no hurry as long as this one served.
+            self.retry = None;
             actions.extend([Action::Drain(worker, cause), Action::Starting]);
         } else {
             self.cause.get_or_insert(cause);
@@ -195,6 +197,7 @@ impl Slot {
                     return self.failed(now);
                 }
                 self.failures = 0;
+                self.retry = None;
                 let mut actions = vec![Action::Starting];
                 actions.extend(self.start());
                 actions
@@ -392,6 +395,21 @@ mod tests {
         assert_eq!(slot.step(Event::Exited(2), now), []);
         assert!(slot.is_serving(1));
         assert!(slot.retry().is_some());
+    }
+
+    #[test]
+    fn one_whose_successor_failed_is_replaced_at_once_all_the_same() {
+        for event in [
+            Event::Exited(1),
+            Event::WantsSuccessor(1, Replacement::DeadlockTimeout),
+        ] {
+            let (mut slot, now) = serving();
+            slot.step(Event::Reload, now);
+            slot.step(Event::Started(2), now);
+            slot.step(Event::Exited(2), now);
+            let actions = slot.step(event, now);
+            assert!(actions.ends_with(&[Action::Starting, Action::Start]));
+        }
     }
 
     #[test]

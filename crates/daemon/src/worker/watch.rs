@@ -25,8 +25,8 @@ pub(super) struct Watch {
     next: Instant,
     /// When the worker is old.
     restart: Option<Instant>,
-    /// A limit was passed: the successor is under way.
-    passed: bool,
+    /// The limit that was passed: a successor is under way.
+    passed: Passed,
     /// The requests that were interrupted, and when.
     interrupted: Vec<(RequestName, Instant)>,
     python: Sender<Order>,
@@ -55,7 +55,7 @@ impl Watch {
             server: server.clone(),
             next: now + PERIOD,
             restart: life.restart_interval.map(|time| now + time),
-            passed: false,
+            passed: Passed::default(),
             interrupted: Vec::new(),
             python,
         })
@@ -76,10 +76,7 @@ impl Watch {
         self.server.count_places();
         self.server.reopen();
         let hanging = self.look_at_requests(now);
-        if self.passed {
-            return None;
-        }
-        if let Some(request) = hanging {
+        if let Some(request) = hanging.filter(|_| self.passed.is_none()) {
             self.order(Order::LogStacks(request));
         }
         let old = self.restart.is_some_and(|restart| restart <= now);
@@ -88,8 +85,7 @@ impl Watch {
             .passed_limit()
             .or(hanging.map(|_| Replacement::RequestTimeout))
             .or(old.then_some(Replacement::RestartInterval));
-        self.passed = reason.is_some();
-        reason
+        self.passed.note(reason)
     }
 
     /// Interrupts what can be interrupted, one request at a time. Returns one that hangs all the
@@ -120,6 +116,28 @@ impl Watch {
     }
 }
 
+/// The limit that was passed.
+#[derive(Debug, Default)]
+struct Passed(Option<Replacement>);
+
+impl Passed {
+    fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Takes note of a limit, and returns it if that is news: if it is the first, or one that cannot
+    /// wait for a successor, as the first could.
+    fn note(&mut self, reason: Option<Replacement>) -> Option<Replacement> {
+        let is_news = |reason: &Replacement| match self.0 {
+            None => true,
+            Some(first) => reason.is_urgent() && !first.is_urgent(),
+        };
+        let news = reason.filter(is_news);
+        self.0 = news.or(self.0);
+        news
+    }
+}
+
 /// Does in Python what is ordered.
 fn obey(engine: LoadedEngine, orders: &Receiver<Order>) {
     let functions = engine.functions();
@@ -136,5 +154,22 @@ fn obey(engine: LoadedEngine, orders: &Receiver<Order>) {
                 }
             }
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_wait_is_told_even_if_a_successor_is_awaited() {
+        let mut passed = Passed::default();
+        assert_eq!(passed.note(None), None);
+        let old = Some(Replacement::RestartInterval);
+        assert_eq!(passed.note(old), old);
+        assert_eq!(passed.note(old), None);
+        let stuck = Some(Replacement::DeadlockTimeout);
+        assert_eq!(passed.note(stuck), stuck);
+        assert_eq!(passed.note(stuck), None);
     }
 }
