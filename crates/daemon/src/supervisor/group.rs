@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
-use control::{Channel, FromWorker, GroupSpec, Replacement, SlotState, Table, ToWorker};
+use control::{Channel, FromWorker, GroupSpec, Life, Replacement, SlotState, Table, ToWorker};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{UnixAddr, getsockname};
 use nix::unistd::Pid;
@@ -66,6 +66,10 @@ struct Worker {
     kill_at: Option<Instant>,
     ready: bool,
     started: Instant,
+    /// What it was told of how long things may take.
+    life: Life,
+    /// It was ended by a signal from here.
+    is_ended: bool,
 }
 
 impl Group {
@@ -203,6 +207,7 @@ impl Group {
         for worker in &mut self.workers {
             if worker.kill_at.is_some_and(|at| at <= now) {
                 worker.kill_at = None;
+                worker.is_ended = true;
                 let text = format_args!(
                     "Worker {} of process group '{}' did not end in time and is killed.",
                     worker.child.id(),
@@ -264,6 +269,8 @@ impl Group {
                     kill_at: None,
                     ready: false,
                     started: Instant::now(),
+                    life: self.spec.life.clone(),
+                    is_ended: false,
                 });
                 Event::Started(number)
             }
@@ -304,19 +311,20 @@ impl Group {
     fn drain(&mut self, number: WorkerNumber, reason: Replacement) {
         self.tell(number, &ToWorker::Drain { reason });
         self.terminate_unready(number);
-        let life = &self.spec.life;
-        let patience = match self.spec.is_service() {
-            true => Some(life.stop_limit() + MARGIN),
-            false => life
-                .patience(reason)
-                .map(|time| time + life.stop_limit() + MARGIN),
-        };
+        let is_service = self.spec.is_service();
         let Some(worker) = self
             .workers
             .iter_mut()
             .find(|worker| worker.number == number)
         else {
             return;
+        };
+        let life = &worker.life;
+        let patience = match is_service {
+            true => Some(life.stop_limit() + MARGIN),
+            false => life
+                .patience(reason)
+                .map(|time| time + life.stop_limit() + MARGIN),
         };
         let deadline = patience.map(|patience| Instant::now() + patience);
         // A worker that was leaving at its leisure may now have to hurry, never the reverse.
@@ -328,9 +336,10 @@ impl Group {
 
     /// A worker that was never ready does not listen, and may take for ever to load a script. As
     /// long as it does not, this signal ends it.
-    fn terminate_unready(&self, number: WorkerNumber) {
-        let mut workers = self.workers.iter();
+    fn terminate_unready(&mut self, number: WorkerNumber) {
+        let mut workers = self.workers.iter_mut();
         if let Some(worker) = workers.find(|worker| worker.number == number && !worker.ready) {
+            worker.is_ended = true;
             worker.signal(Signal::SIGTERM);
         }
     }
@@ -384,7 +393,7 @@ impl Group {
                  answered with 503 until one does; the next attempts follow at growing intervals."
             );
             log.line(level, 1206, text);
-        } else if serving && !status.success() {
+        } else if !status.success() && !worker.is_ended && (serving || !self.spec.is_service()) {
             let text = format_args!("Worker {pid} of process group '{name}' {cause}.");
             log.line(Level::Error, 1207, text);
         } else {
@@ -462,7 +471,7 @@ struct Cause<'a> {
 impl fmt::Display for Cause<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(failure) = self.failure {
-            return write!(f, "says: {failure}");
+            write!(f, "says: {failure}; it ")?;
         }
         let status = u32::from_ne_bytes(self.status.into_raw().to_ne_bytes());
         f.write_str(&control::describe_exit(status))

@@ -41,7 +41,7 @@ pub(super) fn spawn(
     equipment: Equipment<'_>,
 ) -> Result<(Child, Channel), SpawnError> {
     let (ours, theirs) = Channel::pair()?;
-    let child = Command::new("/proc/self/exe")
+    let mut child = Command::new("/proc/self/exe")
         .arg0(group.shown_name())
         .stdin(Stdio::null())
         .stdout(equipment.log.try_clone_to_owned()?)
@@ -60,7 +60,12 @@ pub(super) fn spawn(
         .into_iter()
         .chain(equipment.scoreboard)
         .collect();
-    ours.send(&start, &descriptors)?;
+    if let Err(error) = ours.send(&start, &descriptors) {
+        // It must not be left behind as a zombie, nor wait for a word that does not come.
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(error.into());
+    }
     Ok((child, ours))
 }
 

@@ -78,11 +78,16 @@ pub(super) fn run(control: Channel, log: &Arc<Log>, server: &Arc<Server>) -> Exi
     };
     // If the supervisor is gone, that is an event too.
     let _ = control.send(&FromWorker::Ready, &[]);
-    let reason = wait(&control, &events, &sender, &mut watch, log, server);
-    stop(reason, log, server)
+    match wait(&control, &events, &sender, &mut watch, log, server) {
+        Ok(reason) => stop(reason, log, server, 0),
+        Err(error) => {
+            let _ = control.send(&FromWorker::Failed(error.to_string()), &[]);
+            stop(Replacement::ShutdownSignal, log, server, 1)
+        }
+    }
 }
 
-/// Waits for events until the process is to end. Returns why.
+/// Waits for events until the process is to end. Returns why; an error if it cannot serve.
 fn wait(
     control: &Channel,
     events: &Receiver<Event>,
@@ -90,7 +95,7 @@ fn wait(
     watch: &mut Watch,
     log: &Log,
     server: &Arc<Server>,
-) -> Replacement {
+) -> std::io::Result<Replacement> {
     let life = &server.group().life;
     let mut drain: Option<Drain> = None;
     let mut succession = Succession::default();
@@ -99,10 +104,7 @@ fn wait(
         let wake = deadline.map_or(watch.next(), |deadline| deadline.min(watch.next()));
         let reason = match next(events, wake) {
             Some(Event::Told(ToWorker::Serve)) => {
-                if let Err(error) = server.serve(sender.clone()) {
-                    let _ = control.send(&FromWorker::Failed(error.to_string()), &[]);
-                    return Replacement::ShutdownSignal;
-                }
+                server.serve(sender.clone())?;
                 continue;
             }
             Some(Event::Told(ToWorker::Start { .. })) => continue,
@@ -124,13 +126,13 @@ fn wait(
                 None => continue,
             },
             Some(Event::Idle) => match drain {
-                Some(drain) if server.active() == 0 => return drain.reason,
+                Some(drain) if server.active() == 0 => return Ok(drain.reason),
                 _ => continue,
             },
             None => {
                 let passed = watch.look();
                 match &drain {
-                    Some(drain) if drain.is_over(server) => return drain.reason,
+                    Some(drain) if drain.is_over(server) => return Ok(drain.reason),
                     Some(_) => {}
                     None => {
                         if let Some(reason) = passed {
@@ -145,7 +147,7 @@ fn wait(
         let reason = drain.map_or(reason, |drain| drain.reason.more_urgent(reason));
         server.drain();
         if server.awaited() == 0 {
-            return reason;
+            return Ok(reason);
         }
         drain = Some(Drain {
             reason,
@@ -218,7 +220,7 @@ fn report_cut_off(log: &Log, server: &Server, reason: Replacement) {
 }
 
 /// Ends Python and the process.
-fn stop(reason: Replacement, log: &Log, server: &Server) -> ExitCode {
+fn stop(reason: Replacement, log: &Log, server: &Server, status: c_int) -> ExitCode {
     let group = server.group();
     report_cut_off(log, server, reason);
     log.line(
@@ -241,7 +243,7 @@ fn stop(reason: Replacement, log: &Log, server: &Server) -> ExitCode {
             ),
         );
     }
-    exit_now(0)
+    exit_now(status)
 }
 
 /// Ends the process without running what is registered to run at exit: threads of the
