@@ -42,7 +42,7 @@ fn worker(worker: Worker) -> ScoreboardWorker {
     }
 }
 
-/// Answers workers that ask, on a thread of its own, for as long as this child lives.
+/// Answers the workers of a group that ask, on a thread of its own, for as long as this child lives.
 pub(crate) fn serve(source: ScoreboardSource) -> std::io::Result<()> {
     // A new thread has the mask of the one that makes it, and signals are for httpd's own threads.
     let mut before = SigSet::empty();

@@ -32,8 +32,8 @@ use crate::engines;
 use crate::log::{self, Id};
 use crate::remote::groups::{Group, Groups};
 use crate::scoreboard;
+use kept::Kept;
 pub(crate) use kept::KeptGroup;
-use kept::{Kept, ScoreboardLink};
 pub(crate) use spec::engine;
 
 /// Where the supervisor finds its end of the link.
@@ -96,7 +96,8 @@ pub(crate) fn start(configured: &Configured<'_>) -> Result<(), SuperviseError> {
         return Ok(());
     }
     allow_open_files(&definitions);
-    kept.groups = groups_of(&definitions, std::mem::take(&mut kept.groups))?;
+    let old = std::mem::take(&mut kept.groups);
+    kept.groups = groups_of(&definitions, old, &mut kept.last_number)?;
     let groups = kept
         .groups
         .iter()
@@ -104,7 +105,11 @@ pub(crate) fn start(configured: &Configured<'_>) -> Result<(), SuperviseError> {
         .collect::<io::Result<_>>();
     let groups = groups.map_err(SuperviseError::Table)?;
     Groups::new(groups).set_current();
-    connect_scoreboard(&mut kept).map_err(SuperviseError::Scoreboard)?;
+    for group in &mut kept.groups {
+        group
+            .connect_scoreboard()
+            .map_err(SuperviseError::Scoreboard)?;
+    }
     ensure_supervisor(&mut kept)?;
     watch(configured.pool, &kept);
     kept.store(process_pool);
@@ -117,8 +122,8 @@ pub(crate) fn start(configured: &Configured<'_>) -> Result<(), SuperviseError> {
 fn allow_open_files(definitions: &[DaemonDefinition<'_>]) {
     /// What httpd itself and everything else in it may need.
     const OTHERS: u64 = 512;
-    /// A log, a socket and a table, and a copy of that for the children.
-    const PER_GROUP: u64 = 4;
+    /// A log, a socket and a table, and a copy of that for the children; both ends of a link.
+    const PER_GROUP: u64 = 6;
 
     // While the next set of groups is made the last one is still there.
     let groups = u64::try_from(definitions.len()).unwrap_or(u64::MAX);
@@ -130,29 +135,19 @@ fn allow_open_files(definitions: &[DaemonDefinition<'_>]) {
     }
 }
 
-/// Makes a way from workers to the scoreboard, if there are any that may use it. It stays as long as
-/// httpd runs, whatever the configuration: its ends are with processes of several generations.
-fn connect_scoreboard(kept: &mut Kept) -> io::Result<()> {
-    let is_wanted = kept.groups.iter().any(KeptGroup::has_server_metrics);
-    if is_wanted && kept.scoreboard.is_none() {
-        let (reader, source) = control::scoreboard_link()?;
-        kept.scoreboard = Some(ScoreboardLink { reader, source });
-    }
-    Ok(())
-}
-
-/// Forgets what is the parent's, in a child: its copies of the sockets. Of the way to the scoreboard
-/// it keeps the end that is a child's.
+/// Forgets what is the parent's, in a child: its copies of the sockets. Of the ways to the scoreboard
+/// it keeps the ends that are a child's.
 pub(crate) fn child_init(base: Server<'_>) {
     let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
-    let kept = running.take().unwrap_or_default();
-    let is_wanted = kept.groups.iter().any(KeptGroup::has_server_metrics);
-    let Some(link) = kept.scoreboard.filter(|_| is_wanted) else {
-        return;
-    };
-    if let Err(error) = scoreboard::serve(link.source) {
-        let text = format!("server_metrics() tells nothing in process groups: {error}");
-        log::server(base, Level::WARN, Id(1340), text);
+    let groups = running.take().unwrap_or_default().groups;
+    let sources = groups
+        .into_iter()
+        .filter_map(KeptGroup::into_scoreboard_source);
+    for source in sources {
+        if let Err(error) = scoreboard::serve(source) {
+            let text = format!("server_metrics() tells nothing in a process group: {error}");
+            log::server(base, Level::WARN, Id(1340), text);
+        }
     }
 }
 
@@ -160,8 +155,8 @@ pub(crate) fn child_init(base: Server<'_>) {
 fn groups_of(
     definitions: &[DaemonDefinition<'_>],
     mut old: Vec<KeptGroup>,
+    last_number: &mut u32,
 ) -> Result<Vec<KeptGroup>, SuperviseError> {
-    let mut next = old.iter().map(|group| group.spec.number).max().unwrap_or(0);
     let mut groups = Vec::new();
     for definition in definitions {
         let secret = Secret::random().map_err(SuperviseError::Random)?;
@@ -175,10 +170,10 @@ fn groups_of(
         let group = match same.map(|index| old.swap_remove(index)) {
             Some(group) => group.renewed(spec, definition),
             None => {
-                next += 1;
+                *last_number += 1;
                 KeptGroup::new(
                     GroupSpec {
-                        number: next,
+                        number: *last_number,
                         ..spec
                     },
                     shape,
@@ -211,7 +206,7 @@ fn tell(control: &Channel, kept: &Kept) -> Result<(), ChannelError> {
     control.send_waiting(&ToSupervisor::Begin { groups: count }, &[])?;
     for group in &kept.groups {
         let message = ToSupervisor::Group(Box::new(group.spec.clone()));
-        control.send_waiting(&message, &group.descriptors(kept.scoreboard.as_ref()))?;
+        control.send_waiting(&message, &group.descriptors())?;
     }
     control.send_waiting(&ToSupervisor::Commit, &[])
 }
@@ -270,10 +265,25 @@ fn supervisor_died(pool: Pool<'_>, base: Server<'_>, status: u32) {
         format_args!("The supervisor of the process groups {fate}; another is started."),
     );
     kept.supervisor = None;
-    if let Err(error) = ensure_supervisor(kept) {
-        log::server(base, Level::CRIT, Id(1231), error);
-        return;
+    try_again(kept, pool, base);
+}
+
+/// Once in a while: if the supervisor died, and no other could be started, tries again. In the parent.
+pub(crate) fn monitor(pool: Pool<'_>, base: Server<'_>) {
+    let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(kept) = running.as_mut().filter(|kept| kept.supervisor.is_none()) {
+        try_again(kept, pool, base);
     }
-    watch(pool, kept);
+}
+
+/// Starts a supervisor in the place of one that died.
+fn try_again(kept: &mut Kept, pool: Pool<'_>, base: Server<'_>) {
+    match ensure_supervisor(kept) {
+        Ok(()) => watch(pool, kept),
+        Err(error) => {
+            let text = format_args!("{error}; the next attempt follows in some seconds");
+            log::server(base, Level::CRIT, Id(1231), text);
+        }
+    }
     kept.store(base.process_pool());
 }

@@ -63,6 +63,8 @@ mod daemon_slow; // slow clients hold no thread
 mod daemon_sockets; // the sockets of process groups
 #[path = "integration/daemon_stress.rs"]
 mod daemon_stress; // restarts, changed scripts and deaths under load
+#[path = "integration/daemon_supervisor.rs"]
+mod daemon_supervisor; // groups that come and go, a supervisor that dies
 #[path = "integration/daemon_timeouts.rs"]
 mod daemon_timeouts; // requests that take too long
 #[path = "integration/directives.rs"]

@@ -13,6 +13,7 @@
 #include "ap_regex.h"
 #include "ap_release.h"
 #include "mod_auth.h"
+#include "mpm_common.h"
 #include "scoreboard.h"
 #include "unixd.h"
 #include "util_filter.h"

@@ -18,21 +18,24 @@ use super::sockets::{self, Shape, SocketError};
 use crate::config::{DaemonDefinition, ScriptOwner};
 
 /// The name of the bytes. It changes whenever [`Stored`] does.
-const KEY: &CStr = c"mod_wsgi:supervision:4";
+const KEY: &CStr = c"mod_wsgi:supervision:5";
 
 /// All that is kept.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     pub(super) supervisor: Option<Supervisor>,
     pub(super) groups: Vec<KeptGroup>,
-    pub(super) scoreboard: Option<ScoreboardLink>,
+    /// The number of the group that was made last. None is given twice: workers of a group that is
+    /// gone may be there for a long time.
+    pub(super) last_number: u32,
 }
 
-/// Both ends of the way from workers to httpd's scoreboard.
+/// Both ends of the way from the workers of a group to httpd's scoreboard. Each group has its own, for
+/// a worker can close it for all who share it.
 #[derive(Debug)]
 pub(super) struct ScoreboardLink {
-    pub(super) reader: ScoreboardReader,
-    pub(super) source: ScoreboardSource,
+    reader: ScoreboardReader,
+    source: ScoreboardSource,
 }
 
 /// The supervisor.
@@ -53,6 +56,9 @@ pub(crate) struct KeptGroup {
     table: Table,
     socket_path: PathBuf,
     socket: OwnedFd,
+    /// Made when the group may first use it; it stays, for its ends are with processes of several
+    /// generations.
+    scoreboard: Option<ScoreboardLink>,
     script_owner: Option<ScriptOwner>,
     longest_line: usize,
     connect_timeout: Option<Duration>,
@@ -65,7 +71,7 @@ pub(crate) struct KeptGroup {
 struct Stored {
     supervisor: Option<(u32, RawFd)>,
     groups: Vec<StoredGroup>,
-    scoreboard: Option<(RawFd, RawFd)>,
+    last_number: u32,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -77,6 +83,7 @@ struct StoredGroup {
     table: RawFd,
     socket_path: PathBuf,
     socket: RawFd,
+    scoreboard: Option<(RawFd, RawFd)>,
     script_owner: Option<ScriptOwner>,
     longest_line: usize,
     connect_timeout: Option<Duration>,
@@ -87,7 +94,7 @@ struct StoredGroup {
 impl Kept {
     /// What an earlier module left in the pool of the process.
     pub(super) fn load(process_pool: Pool<'_>) -> Option<Self> {
-        let stored: Stored = postcard::from_bytes(process_pool.userdata(KEY)?).ok()?;
+        let stored: Stored = postcard::from_bytes(&process_pool.userdata(KEY)?).ok()?;
         // SAFETY: the bytes were stored by this process under the name of this very format, and
         // whoever stored them left the descriptors open for whoever comes next, which is us.
         unsafe { stored.take_over() }.ok()
@@ -101,12 +108,7 @@ impl Kept {
                 .as_ref()
                 .map(|supervisor| (supervisor.pid, supervisor.control.as_fd().as_raw_fd())),
             groups: self.groups.iter().map(KeptGroup::stored).collect(),
-            scoreboard: self.scoreboard.as_ref().map(|link| {
-                (
-                    link.reader.as_fd().as_raw_fd(),
-                    link.source.as_fd().as_raw_fd(),
-                )
-            }),
+            last_number: self.last_number,
         };
         // What cannot be written down is started anew after the next restart.
         let bytes = postcard::to_stdvec(&stored).unwrap_or_default();
@@ -134,6 +136,10 @@ impl Stored {
                 log: own(group.log),
                 socket_path: group.socket_path,
                 socket: own(group.socket),
+                scoreboard: group.scoreboard.map(|(reader, source)| ScoreboardLink {
+                    reader: ScoreboardReader::from_socket(own(reader)),
+                    source: ScoreboardSource::from_socket(own(source)),
+                }),
                 script_owner: group.script_owner,
                 longest_line: group.longest_line,
                 connect_timeout: group.connect_timeout,
@@ -144,10 +150,7 @@ impl Stored {
         Ok(Kept {
             supervisor,
             groups: groups.collect::<io::Result<_>>()?,
-            scoreboard: self.scoreboard.map(|(reader, source)| ScoreboardLink {
-                reader: ScoreboardReader::from_socket(own(reader)),
-                source: ScoreboardSource::from_socket(own(source)),
-            }),
+            last_number: self.last_number,
         })
     }
 }
@@ -174,6 +177,7 @@ impl KeptGroup {
             shape,
             socket_path,
             socket,
+            scoreboard: None,
         })
     }
 
@@ -207,10 +211,8 @@ impl KeptGroup {
 
     /// What the supervisor needs: the log, the table, the socket, and the way to the scoreboard if the
     /// group may use it.
-    pub(super) fn descriptors<'a>(
-        &'a self,
-        scoreboard: Option<&'a ScoreboardLink>,
-    ) -> Vec<BorrowedFd<'a>> {
+    pub(super) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        let scoreboard = self.scoreboard.as_ref();
         let scoreboard = scoreboard.filter(|_| self.has_server_metrics());
         [self.log.as_fd(), self.table.as_fd(), self.socket.as_fd()]
             .into_iter()
@@ -218,8 +220,24 @@ impl KeptGroup {
             .collect()
     }
 
+    /// Makes the way to the scoreboard, if the group may use it.
+    pub(super) fn connect_scoreboard(&mut self) -> io::Result<()> {
+        if self.has_server_metrics() && self.scoreboard.is_none() {
+            let (reader, source) = control::scoreboard_link()?;
+            self.scoreboard = Some(ScoreboardLink { reader, source });
+        }
+        Ok(())
+    }
+
+    /// Of the way to the scoreboard, if the group may use it, the end that is a child's.
+    pub(super) fn into_scoreboard_source(self) -> Option<ScoreboardSource> {
+        let is_wanted = self.has_server_metrics();
+        let link = self.scoreboard.filter(|_| is_wanted);
+        link.map(|link| link.source)
+    }
+
     /// `server-metrics`: whether its workers may know what httpd's processes are doing.
-    pub(super) fn has_server_metrics(&self) -> bool {
+    fn has_server_metrics(&self) -> bool {
         self.spec.python.server_metrics
     }
 
@@ -269,11 +287,12 @@ impl KeptGroup {
         self.script_owner
     }
 
-    /// `connect-timeout`.
+    /// `header-buffer-size`.
     pub(crate) fn longest_line(&self) -> usize {
         self.longest_line
     }
 
+    /// `connect-timeout`.
     pub(crate) fn connect_timeout(&self) -> Option<Duration> {
         self.connect_timeout
     }
@@ -302,6 +321,12 @@ impl KeptGroup {
             table: self.table.as_fd().as_raw_fd(),
             socket_path: self.socket_path.clone(),
             socket: self.socket.as_raw_fd(),
+            scoreboard: self.scoreboard.as_ref().map(|link| {
+                (
+                    link.reader.as_fd().as_raw_fd(),
+                    link.source.as_fd().as_raw_fd(),
+                )
+            }),
             script_owner: self.script_owner,
             longest_line: self.longest_line,
             connect_timeout: self.connect_timeout,

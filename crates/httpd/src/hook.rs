@@ -121,6 +121,17 @@ impl<'p, M: Module> Hooks<'p, M> {
         unsafe { sys::ap_hook_child_init(Some(server::<F>), after, before, order.position) }
     }
 
+    /// Called every few seconds in the parent while children serve, with a pool that lives as long as
+    /// the configuration.
+    pub fn monitor<F>(&self, _hook: F, order: Order)
+    where
+        F: Fn(Pool<'_>, Server<'_>) + Copy + 'static,
+    {
+        let (after, before) = self.neighbours(order);
+        // SAFETY: as in `post_config`.
+        unsafe { sys::ap_hook_monitor(Some(monitor::<F>), after, before, order.position) }
+    }
+
     /// Maps the URL of a request to a file.
     pub fn translate_name<F>(&self, _hook: F, order: Order)
     where
@@ -218,6 +229,16 @@ unsafe extern "C" fn server<F: Fn(Pool<'_>, Server<'_>) + Copy + 'static>(
         let (pool, server) = unsafe { (Pool::from_raw(pool), Server::from_raw(server)) };
         the_one::<F>()(pool, server);
     });
+}
+
+unsafe extern "C" fn monitor<F: Fn(Pool<'_>, Server<'_>) + Copy + 'static>(
+    pool: *mut sys::apr_pool_t,
+    base: *mut sys::server_rec,
+) -> c_int {
+    // SAFETY: passes the hook's own arguments on.
+    unsafe { server::<F>(pool, base) };
+    // Others may have something to do, too.
+    Status::DECLINED.0
 }
 
 pub(crate) unsafe extern "C" fn request_hook<F: Fn(Request<'_>) -> Status + Copy + 'static>(

@@ -1,0 +1,112 @@
+//! The supervisor, when process groups come and go, and when it dies itself.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use testkit::{Httpd, Mark, Process, Site, module_under_test, ours, wait_until};
+
+use crate::apps::answering;
+
+/// Says that it has begun, and answers when a file is there.
+const WAITING: &str = r#"
+import os, time
+data = os.environ['DATA']
+
+def application(environ, start_response):
+    open(f'{data}/begun', 'w').close()
+    while not os.path.exists(f'{data}/gate'):
+        time.sleep(0.01)
+    start_response('200 OK', [])
+    return [b'waited']
+"#;
+
+const SECOND: &str = "
+    WSGIDaemonProcess second graceful-timeout=60
+    WSGIScriptAlias /second ${WSGI}/a.wsgi process-group=second
+    WSGIScriptAlias /wait ${WSGI}/wait.wsgi process-group=second";
+
+#[test]
+fn a_group_that_comes_back_serves_while_its_old_workers_are_still_there() {
+    let site = Site::new()
+        .script("a.wsgi", &answering("ran"))
+        .script("wait.wsgi", WAITING)
+        .file("conf/second.conf", SECOND);
+    let data = site.text_path("data");
+    let server = site
+        .env("DATA", &data)
+        .config(
+            "WSGISocketPrefix ${ROOT}/logs/wsgi
+             WSGIDaemonProcess first
+             Include ${ROOT}/conf/second.conf",
+        )
+        .start();
+    let mut waiting = server.connect();
+    waiting.send(b"GET /wait HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let begun = server.site().path("data/begun");
+    wait_until("the request to begin", || begun.exists().then_some(()));
+
+    server.site().write("conf/second.conf", "");
+    server.restart_gracefully();
+    assert_eq!(server.get("/second").status, 404);
+    server.site().write("conf/second.conf", SECOND);
+    server.restart_gracefully();
+    assert_eq!(server.get("/second").text(), "ran");
+    server.site().write("data/gate", "open");
+}
+
+/// A copy of the module, with what belongs to it.
+fn copy_of_module(place: &Path) -> PathBuf {
+    let module = module_under_test();
+    let engines = place.join("mod_wsgi");
+    fs::create_dir(&engines).expect("a place");
+    for file in fs::read_dir(module.with_file_name("mod_wsgi")).expect("engines") {
+        let file = file.expect("engines");
+        fs::copy(file.path(), engines.join(file.file_name())).expect("room");
+    }
+    let copy = place.join("mod_wsgi.so");
+    fs::copy(module, &copy).expect("room");
+    copy
+}
+
+fn supervisor(server: &Httpd) -> Option<Process> {
+    let mut children = server.process().children().into_iter();
+    children.find(|child| {
+        let name = fs::read_to_string(format!("/proc/{}/comm", child.pid));
+        name.is_ok_and(|name| name.starts_with("(wsgi-supervis"))
+    })
+}
+
+#[test]
+fn a_supervisor_that_cannot_be_started_is_tried_again() {
+    if !ours("D92") {
+        return;
+    }
+    let place = tempfile::tempdir().expect("a place");
+    let module = copy_of_module(place.path());
+    let program = place.path().join("mod_wsgi/mod_wsgi-daemon");
+    let server = Site::new()
+        .subject(&module)
+        .script("a.wsgi", &answering("ran"))
+        .config(
+            "WSGISocketPrefix ${ROOT}/logs/wsgi
+             WSGIDaemonProcess one
+             WSGIScriptAlias / ${WSGI}/a.wsgi process-group=one",
+        )
+        .start();
+    assert_eq!(server.get("/").text(), "ran");
+    server.log().expect_alarm("WSGI1231");
+
+    let gone = program.with_extension("gone");
+    fs::rename(&program, &gone).expect("it was there");
+    let old = supervisor(&server).expect("a supervisor");
+    kill(Pid::from_raw(old.pid), Signal::SIGKILL).expect("it runs");
+    server.log().wait_for(Mark::START, "WSGI1231");
+    fs::rename(&gone, &program).expect("it was there");
+    wait_until("another supervisor", || supervisor(&server));
+    assert_eq!(server.get("/").text(), "ran");
+    // What was written down of it is true.
+    server.restart_gracefully();
+    assert_eq!(server.get("/").text(), "ran");
+}
