@@ -176,7 +176,9 @@ pub fn membership(answer: &Answer, required: &[u8], script: &str) -> Result<Memb
     };
     let groups: Result<Vec<_>, _> = items.iter().map(|item| group_name(item, script)).collect();
     let groups = groups?;
+    // No name is no group: an unset variable in a `Require` lets nobody in.
     let is_member = Words::new(required)
+        .filter(|name| !name.is_empty())
         .any(|name| groups.iter().any(|group| group.eq_ignore_ascii_case(&name)));
     Ok(match (is_member, complete) {
         (true, _) => Membership::Member,
@@ -357,6 +359,17 @@ mod tests {
             (Answer::Failed, 0),
         ] {
             assert_eq!(id(password(&answer, "/s.py")), expected, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn a_group_without_a_name_has_no_members() {
+        let nameless = items(&[text("")], true);
+        for required in [&b"\"\""[..], b"", b"\"\" staff"] {
+            assert_eq!(
+                membership(&nameless, required, "/s.py"),
+                Ok(Membership::OfOthers)
+            );
         }
     }
 
