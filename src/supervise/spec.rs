@@ -34,7 +34,9 @@ pub(super) fn of(definition: &DaemonDefinition<'_>, secret: Secret) -> Option<Gr
             return None;
         }
     };
-    let level = Log::of_server::<Wsgi>(definition.server()).level().number();
+    let level = Log::of_server::<Wsgi>(definition.server())
+        .configured_level()
+        .number();
     Some(GroupSpec {
         number: 0,
         secret,

@@ -51,7 +51,8 @@ impl Log {
 
     /// Writes a line whose level is a number of httpd's, 0 (emerg) to 15 (trace8).
     pub(crate) fn numbered(&self, level: u8, id: u16, text: impl fmt::Display) {
-        if level > self.level {
+        // Like httpd, which keeps no notice from a file.
+        if level > self.level && level != Level::Notice as u8 {
             return;
         }
         let stamp = Zoned::new(Timestamp::now(), self.zone.clone());

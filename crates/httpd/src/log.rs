@@ -102,8 +102,13 @@ impl<'a> Log<'a> {
         level <= self.level()
     }
 
-    /// The most verbose level that is written. `notice` and above always are.
+    /// The most verbose level that can be written. Of `notice` and above, httpd decides itself.
     pub fn level(&self) -> Level {
+        Level(self.configured_level().0.max(sys::APLOG_NOTICE))
+    }
+
+    /// The level that `LogLevel` sets.
+    pub fn configured_level(&self) -> Level {
         // SAFETY: the target lives throughout 'a; the module's index is httpd's own number for
         // it, and that of a module that is not loaded yet stands for "any module".
         let number = unsafe {
@@ -117,7 +122,7 @@ impl<'a> Log<'a> {
                 }
             }
         };
-        Level(number.max(sys::APLOG_NOTICE))
+        Level(number)
     }
 
     /// Writes a line, if its level is enabled. Control characters in it are escaped by httpd.
