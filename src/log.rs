@@ -75,11 +75,6 @@ pub(crate) fn worker_line(request: Request<'_>, line: &wire::LogLine<'_>) {
     if !log.enabled(level) {
         return;
     }
-    let file = CString::new(line.file).ok().filter(|file| !file.is_empty());
-    let origin = file.as_deref().map(|file| Origin {
-        file,
-        line: i32::try_from(line.line).unwrap_or_default(),
-    });
     let script = request.filename().unwrap_or_default().to_bytes();
     let mut text = Id(line.id).to_string().into_bytes();
     if line.names_script {
@@ -88,7 +83,19 @@ pub(crate) fn worker_line(request: Request<'_>, line: &wire::LogLine<'_>) {
     text.extend_from_slice(line.text);
     // A NUL would end the line for C; all other bytes are for httpd to escape.
     text.retain(|byte| *byte != 0);
-    log.write(level, origin, &CString::new(text).unwrap_or_default());
+    let (text, number) = (CString::new(text).unwrap_or_default(), line.line);
+    let number = i32::try_from(number).unwrap_or_default();
+    with_origin(line.file, number, |origin| {
+        log.write(level, Some(origin), &text)
+    });
+}
+
+/// Lends where a line comes from. One of no known file counts as ours: httpd drops the whole field of
+/// an `ErrorLogFormat` that asks for a file where there is none.
+pub(crate) fn with_origin(file: &[u8], line: i32, lend: impl FnOnce(Origin<'_>)) {
+    let file = CString::new(file).ok().filter(|file| !file.is_empty());
+    let file = file.as_deref().unwrap_or(c"mod_wsgi");
+    lend(Origin { file, line });
 }
 
 /// Writes a line, with the line of the caller as its origin.

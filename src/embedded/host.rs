@@ -9,7 +9,6 @@ use std::slice;
 use engine_abi::{
     ABI_VERSION, Host, LogLine, Part, ReadError, RequestHandle, Sent, TakeScoreboard,
 };
-use httpd::log::Origin;
 use httpd::{InputError, Level, Log, panic, process};
 
 use super::{InFlight, response};
@@ -61,12 +60,9 @@ unsafe extern "C" fn log(handle: RequestHandle, line: *const LogLine<'_>) {
 }
 
 fn write(log: Log<'_>, level: Level, line: &LogLine<'_>, text: &CString) {
-    let file = line.file.get().and_then(|file| CString::new(file).ok());
-    let origin = file.as_deref().map(|file| Origin {
-        file,
-        line: c_int::try_from(line.line).unwrap_or_default(),
-    });
-    log.write(level, origin, text);
+    let number = c_int::try_from(line.line).unwrap_or_default();
+    let file = line.file.get().unwrap_or_default();
+    crate::log::with_origin(file, number, |origin| log.write(level, Some(origin), text));
 }
 
 /// The whole line: id, script, and what the engine says.

@@ -1,6 +1,6 @@
 //! `wsgi.errors`, `sys.stdout` and `sys.stderr`: what an application prints, in httpd's error log.
 
-use testkit::{ErrorLog, Httpd, Mark, SharedHttpd, ours};
+use testkit::{ErrorLog, Httpd, Mark, SharedHttpd, Site, ours};
 
 use crate::wsgi_site::{
     CALCULATOR, answers_at_last, app, calculate, gated_app, open_gate, reached, wsgi_site,
@@ -433,4 +433,68 @@ def application(environ, start_response):
 
     assert_eq!(server.get(&url).text(), "kept");
     answers_at_last(&server, &url, "RuntimeError, RuntimeError, False, 11, 11");
+}
+
+/// Prints as it is loaded, and again for each request.
+const TALKATIVE: &str = r#"
+import logging, mod_wsgi, sys
+
+logger = logging.getLogger('talkative')
+logger.addHandler(mod_wsgi.LogHandler())
+print('printed at load', file=sys.stderr)
+logger.warning('warning at load')
+logger.error('error at load')
+
+def application(environ, start_response):
+    print('printed for a request', file=sys.stderr)
+    start_response('200 OK', [])
+    return [b'said']
+"#;
+
+#[test]
+fn a_process_group_keeps_to_the_log_level_outside_requests_too() {
+    let server = Site::new()
+        .script("talks.wsgi", TALKATIVE)
+        .config(
+            "LogLevel error
+             WSGIDaemonProcess group
+             WSGIScriptAlias / ${WSGI}/talks.wsgi process-group=group application-group=%{GLOBAL}",
+        )
+        .start();
+    server.log().wait_for(Mark::START, "error at load");
+    let warnings = server.log().matching(Mark::START, "warning at load");
+    assert!(warnings.is_empty(), "{warnings:?}");
+}
+
+#[test]
+fn every_line_has_its_place_in_a_format_that_asks_for_files() {
+    let server = Site::new()
+        .script("talks.wsgi", TALKATIVE)
+        .config("ErrorLogFormat \"{%l|%F|%M}\"")
+        .config("WSGIScriptAlias / ${WSGI}/talks.wsgi")
+        .start();
+    assert_eq!(server.get("/").text(), "said");
+    let line = server.log().wait_for(Mark::START, "printed for a request");
+    assert!(line.starts_with("{error|"), "{line}");
+    assert!(line.ends_with("printed for a request}"), "{line}");
+}
+
+#[test]
+fn lines_of_a_process_group_outside_requests_have_the_default_format() {
+    if !ours("D95") {
+        return;
+    }
+    let server = Site::new()
+        .script("talks.wsgi", TALKATIVE)
+        .config(
+            "ErrorLogFormat \"{%l|%M}\"
+             WSGIDaemonProcess group
+             WSGIScriptAlias / ${WSGI}/talks.wsgi process-group=group application-group=%{GLOBAL}",
+        )
+        .start();
+    let line = server.log().wait_for(Mark::START, "printed at load");
+    assert!(line.contains(" [wsgi:error] "), "{line}");
+    assert_eq!(server.get("/").text(), "said");
+    let line = server.log().wait_for(Mark::START, "printed for a request");
+    assert!(line.starts_with("{error|"), "{line}");
 }
