@@ -22,6 +22,14 @@ def application(environ, start_response):
     return [b'waited']
 "#;
 
+const WHO: &str = "
+import os
+
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return [str(os.getpid()).encode()]
+";
+
 const SECOND: &str = "
     WSGIDaemonProcess second graceful-timeout=60
     WSGIScriptAlias /second ${WSGI}/a.wsgi process-group=second
@@ -54,6 +62,38 @@ fn a_group_that_comes_back_serves_while_its_old_workers_are_still_there() {
     server.restart_gracefully();
     assert_eq!(server.get("/second").text(), "ran");
     server.site().write("data/gate", "open");
+}
+
+#[test]
+fn of_a_worker_that_dies_while_it_leaves_the_log_has_the_cause() {
+    if !ours("D92") {
+        return;
+    }
+    let site = Site::new()
+        .script("wait.wsgi", WAITING)
+        .script("who.wsgi", WHO);
+    let data = site.text_path("data");
+    let server = site
+        .env("DATA", &data)
+        .config(
+            "WSGISocketPrefix ${ROOT}/logs/wsgi
+             WSGIDaemonProcess one graceful-timeout=60
+             WSGIScriptAlias /who ${WSGI}/who.wsgi process-group=one
+             WSGIScriptAlias /wait ${WSGI}/wait.wsgi process-group=one",
+        )
+        .start();
+    let mut waiting = server.connect();
+    waiting.send(b"GET /wait HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let begun = server.site().path("data/begun");
+    wait_until("the request to begin", || begun.exists().then_some(()));
+    let worker = || server.get("/who").text().parse().expect("a process id");
+    let old: i32 = worker();
+    server.restart_gracefully();
+    wait_until("its successor", || (worker() != old).then_some(()));
+    kill(Pid::from_raw(old), Signal::SIGKILL).expect("it runs");
+    assert_eq!(waiting.read_response().status, 502);
+    let line = server.log().wait_for(Mark::START, "WSGI1207");
+    assert!(line.contains("died of signal 9"), "{line}");
 }
 
 /// A copy of the module, with what belongs to it.
