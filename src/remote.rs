@@ -178,7 +178,8 @@ impl<'c, 'r> Call<'c, 'r> {
     /// Sends the request to one worker after the other until one has answered.
     fn run(&mut self, group: &Group) -> Result<Status, Refusal> {
         let begin = Instant::now();
-        let mut deadline = group.connect_timeout.map(|patience| begin + patience);
+        let mut deadline = begin + group.connect_timeout.unwrap_or(group.socket_timeout);
+        let mut is_missing = false;
         let mut outdated = BTreeSet::new();
         loop {
             if group.is_down() {
@@ -190,6 +191,10 @@ impl<'c, 'r> Call<'c, 'r> {
                     if let Some((id, why)) = hopeless(error) {
                         return Err(busy(self.request, id, not_available(&show(group), &why)));
                     }
+                    // Once may be the moment at which another is put in its place.
+                    if error == Errno::ENOENT && std::mem::replace(&mut is_missing, true) {
+                        return Err(self.unavailable(group, NO_SOCKET));
+                    }
                     std::thread::sleep(PAUSE);
                 }
                 Attempt::NotRun(Reason::Reset) => {}
@@ -200,14 +205,14 @@ impl<'c, 'r> Call<'c, 'r> {
                     }
                     self.restarts = self.restarts.saturating_add(1);
                     // Its successor is on its way, and may take long to load what it serves.
-                    deadline = deadline.map(|time| time.max(begin + group.socket_timeout));
+                    deadline = deadline.max(begin + group.socket_timeout);
                     std::thread::sleep(PAUSE);
                 }
             }
             if outdated.len() > 2 * group.processes() + 1 {
                 return Err(self.restless(group, outdated.len()));
             }
-            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            if deadline <= Instant::now() {
                 return Err(self.unavailable(group, NOBODY_TOOK_IT));
             }
         }
@@ -456,6 +461,9 @@ const NO_ENGINE: &str = "it could not be started, for the reason that was logged
 
 /// Why a group is not available: every slot is down.
 const NONE_STARTS: &str = "none of its workers starts; see the earlier messages of its supervisor";
+
+/// Why a group is not available: it cannot be reached.
+const NO_SOCKET: &str = "its socket is not there; something has removed it (see WSGISocketPrefix)";
 
 /// Why a group is not available: time is up.
 const NOBODY_TOOK_IT: &str = "no worker took the request in the time that connect-timeout allows";

@@ -145,7 +145,14 @@ impl Group {
             .min_by_key(|(_, slot)| slot.active())?;
         let incarnation = slot.incarnation();
         let mut connection = self.idle_connection(number, incarnation)?;
-        if slot.reserve(self.threads) {
+        let is_reserved = slot.reserve(self.threads);
+        let successor = slot.incarnation();
+        if is_reserved && successor != incarnation {
+            // The place is one of the successor, to which there is no connection yet.
+            slot.vacate(successor);
+            return None;
+        }
+        if is_reserved {
             connection.has_place = true;
             Some(connection)
         } else {

@@ -35,6 +35,8 @@ pub(super) struct Upload<'r> {
     passed: usize,
     /// How the reading ended; `None` if it goes on while the worker runs.
     end: Option<Result<(), BodyError>>,
+    /// The present worker has asked for it: its application runs.
+    wanted: bool,
     /// More was read than is held, so the body cannot be sent once more.
     beyond: bool,
 }
@@ -48,6 +50,7 @@ impl<'r> Upload<'r> {
             held: Vec::new(),
             passed: 0,
             end: (!request.has_body()).then_some(Ok(())),
+            wanted: false,
             beyond: false,
         }
     }
@@ -88,12 +91,13 @@ impl<'r> Upload<'r> {
 
     /// Whether the present worker runs the request only when it has read all that it was sent.
     pub(super) fn runs_when_read(&self) -> bool {
-        self.whole().is_some() || self.passed == 0
+        self.whole().is_some() || !self.wanted
     }
 
     /// Begins anew, for another worker.
     pub(super) fn rewind(&mut self) {
         self.passed = 0;
+        self.wanted = false;
     }
 
     /// Whether it is kept back until the application asks for it. Until then the request can be sent
@@ -102,8 +106,9 @@ impl<'r> Upload<'r> {
         self.whole().is_none()
     }
 
-    /// Tells a client that waits for it to send the body.
+    /// The worker has asked for it. A client that waits for that is told to send it.
     pub(super) fn invite(&mut self) {
+        self.wanted = true;
         // If the client is gone, the next read says so.
         let _ = self.client.read(&mut []);
     }

@@ -8,11 +8,11 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use nix::sys::socket::{ControlMessage, MsgFlags, recv, sendmsg};
 use nix::unistd::{Uid, chown};
 use rstest::rstest;
 use testkit::{Httpd, Mark, Request, Site, ours, wait_until};
-use wire::{End, FileRegion, Greeting, LogLine, Rejection, ResponseHead, ToChild};
+use wire::{End, FileRegion, Greeting, LogLine, Rejection, ResponseHead, ToChild, ToWorker};
 
 use crate::apps::answering;
 
@@ -367,4 +367,70 @@ fn a_child_keeps_none_of_the_descriptors_that_it_did_not_ask_for() {
     wait_until("the descriptors to be closed", || {
         (open() < before + 8).then_some(())
     });
+}
+
+/// Asks for the body, and ends when there is some, which it does not read.
+fn wanting_in_vain(mut stream: UnixStream) -> std::io::Result<()> {
+    listen(&mut stream)?;
+    stream.write_all(&greeted(|out| ToChild::encode_want_body(out, 1)))?;
+    recv(stream.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK)?;
+    Ok(())
+}
+
+#[test]
+fn what_a_worker_has_begun_to_run_no_other_runs() {
+    if !ours("D92") {
+        return;
+    }
+    let server = site().start();
+    usurp(&server, wanting_in_vain);
+    let mut client = server.connect();
+    // A body that is too long to be held, and does not come.
+    client.send(
+        b"POST /bad HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 99000000\r\n\r\n",
+    );
+    assert_eq!(client.read_response().head.status, 502);
+    assert!(!server.log().matching(Mark::START, "WSGI0146").is_empty());
+}
+
+#[test]
+fn without_connect_timeout_nobody_waits_for_ever() {
+    if !ours("D92") {
+        return;
+    }
+    let server = Site::new()
+        .script("a.wsgi", &answering("ran"))
+        .config(
+            "WSGISocketPrefix ${DATA}/socket
+             WSGIDaemonProcess bad connect-timeout=0 socket-timeout=1
+             WSGIScriptAlias /bad ${WSGI}/a.wsgi process-group=bad",
+        )
+        .start();
+    usurp(&server, always_leaving);
+    assert_eq!(server.get("/bad").head.status, 503);
+    fs::remove_file(socket(&server)).expect("it was there");
+    assert_eq!(server.get("/bad").head.status, 503);
+}
+
+#[test]
+fn nothing_but_a_request_begins_a_connection() {
+    if !ours("D92") {
+        return;
+    }
+    let server = site().start();
+    assert_eq!(server.get("/bad").text(), "ran");
+    let mut stream = UnixStream::connect(socket(&server)).expect("a worker");
+    let mut body = Vec::new();
+    ToWorker::encode_body_end(&mut body, 0, Ok(()));
+    ToWorker::encode_body_end(&mut body, 1, Ok(()));
+    stream.write_all(&body).expect("somebody listens");
+    let timeout = Some(Duration::from_secs(30));
+    stream.set_read_timeout(timeout).expect("a timeout");
+    let mut said = Vec::new();
+    // The connection is reset if not all was read.
+    let end = stream.read_to_end(&mut said).map_err(|error| error.kind());
+    assert!(
+        matches!(end, Ok(_) | Err(std::io::ErrorKind::ConnectionReset)),
+        "{end:?}"
+    );
 }
