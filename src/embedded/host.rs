@@ -24,6 +24,7 @@ pub(super) static HOST: Host = Host {
     read_body,
     send,
     scoreboard: lend_scoreboard,
+    loaded,
 };
 
 /// The request a handle stands for.
@@ -140,3 +141,6 @@ unsafe extern "C" fn lend_scoreboard(take: TakeScoreboard, taker: *mut c_void) {
         }
     });
 }
+
+/// A child of httpd has no time to load scripts in.
+unsafe extern "C" fn loaded() {}

@@ -4,7 +4,7 @@ use testkit::{Connection, Httpd, Mark, Process, Site, ours, wait_until};
 
 /// Ends, hangs or grows in the way it is told to; answers with its process.
 const WAYS: &str = r#"
-import ctypes, os, sys, time
+import ctypes, os, signal, sys, time
 
 kept = []
 
@@ -19,6 +19,14 @@ def fork_and_return():
     if os.fork() == 0:
         return
 
+def fork_and_terminate():
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(60)
+        os._exit(0)
+    os.kill(pid, signal.SIGTERM)
+    return os.waitpid(pid, 0)[1]
+
 WAYS = {
     'exit-7': lambda: os._exit(7),
     'exit-0': lambda: os._exit(0),
@@ -29,13 +37,14 @@ WAYS = {
     'grow': lambda: kept.append(bytearray(1 << 31)),
     'fork-and-die': fork,
     'fork-and-return': fork_and_return,
+    'fork-and-terminate': fork_and_terminate,
     '': lambda: None,
 }
 
 def application(environ, start_response):
-    WAYS[environ['QUERY_STRING']]()
+    result = WAYS[environ['QUERY_STRING']]()
     start_response('200 OK', [('Content-Type', 'text/plain')])
-    return [str(os.getpid()).encode()]
+    return [str(os.getpid() if result is None else result).encode()]
 "#;
 
 fn group(options: &str) -> Httpd {
@@ -167,5 +176,19 @@ fn what_it_has_forked_serves_nobody() {
     wait_until("the forked processes to end", || {
         old.children().is_empty().then_some(())
     });
+    assert_eq!(worker(&server), old);
+}
+
+#[test]
+fn what_it_has_forked_can_be_terminated() {
+    let server = group("");
+    if !ours("D66") {
+        return;
+    }
+    let old = worker(&server);
+    for _ in 0..10 {
+        let status = server.get("/one?fork-and-terminate").text();
+        assert_eq!(status, "15", "it died of SIGTERM");
+    }
     assert_eq!(worker(&server), old);
 }

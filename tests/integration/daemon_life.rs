@@ -160,6 +160,19 @@ fn a_process_whose_script_does_not_load_in_time_is_replaced() {
 }
 
 #[test]
+fn one_whose_script_has_loaded_may_take_longer_to_answer() {
+    let server = group("startup-timeout=1 shutdown-timeout=1");
+    let mut waiting = ask_to_wait(&server);
+    // Longer than the timeout, however loaded the machine is.
+    let begin = Instant::now();
+    wait_until("the timeout to be over", || {
+        (begin.elapsed() > Duration::from_secs(4)).then_some(())
+    });
+    server.site().write("data/gate", "open");
+    assert_eq!(waiting.read_response().head.status, 200);
+}
+
+#[test]
 fn one_that_is_in_use_is_not_idle() {
     let server = group("inactivity-timeout=1");
     let old = worker(&server);

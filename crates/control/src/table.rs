@@ -180,9 +180,13 @@ impl Slot {
         self.active.load(Ordering::Relaxed)
     }
 
-    /// Says how many requests are being served here. For the worker.
-    pub fn set_active(&self, count: u32) {
-        self.active.store(count, Ordering::Relaxed);
+    /// Sets how many requests are being served here from `counted` to `count`, unless that has
+    /// changed. For the worker.
+    pub fn correct(&self, counted: u32, count: u32) {
+        // Whoever has changed it has just taken a place or given one back.
+        let _ = self
+            .active
+            .compare_exchange(counted, count, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Whether one of so many places is free.
@@ -248,7 +252,7 @@ mod tests {
         assert_eq!(theirs.slots()[1].state(), SlotState::Starting);
 
         ours.slots()[1].set_state(SlotState::Ready);
-        ours.slots()[1].set_active(4);
+        ours.slots()[1].correct(0, 4);
         ours.slots()[1].set_exit(77, 11);
         let slot = &theirs.slots()[1];
         assert_eq!((slot.state(), slot.active()), (SlotState::Ready, 4));
@@ -273,6 +277,10 @@ mod tests {
         assert!(!slot.has_place(2));
         slot.vacate(0);
         assert!(slot.reserve(2));
+        slot.correct(1, 7);
+        assert_eq!(slot.active(), 2, "it was not one");
+        slot.correct(2, 1);
+        assert_eq!(slot.active(), 1);
         slot.succeed();
         slot.vacate(0);
         assert_eq!(slot.active(), 0);

@@ -123,6 +123,7 @@ fn start(control: &Channel) -> Result<Role, StartError> {
     for signal in [SIGINT, SIGUSR1, SIGXCPU, SIGHUP, SIGUSR2] {
         signal_hook::flag::register(signal, Arc::default())?;
     }
+    fork::note_handler(SIGUSR1);
     if group.is_service() {
         service::leave_signals()?;
     }

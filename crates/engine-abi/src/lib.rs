@@ -239,6 +239,8 @@ pub struct Host {
     /// Lends httpd's scoreboard: calls `take` with it and with `taker`, once, before it returns; or
     /// not at all, if there is none.
     pub scoreboard: unsafe extern "C" fn(take: TakeScoreboard, taker: *mut c_void),
+    /// A script was loaded to its end.
+    pub loaded: unsafe extern "C" fn(),
 }
 
 /// Why [`Host::read_body`] failed. After a failure every further read fails alike.

@@ -30,6 +30,14 @@ pub(crate) fn log_level(_: &Detached) -> c_int {
     ask_level(std::ptr::null_mut())
 }
 
+/// Tells that a script was loaded to its end.
+pub(crate) fn tell_loaded(_: &Detached) {
+    if let Some(host) = HOST.get() {
+        // SAFETY: the host's functions may be called from any thread that has no GIL.
+        unsafe { (host.loaded)() };
+    }
+}
+
 /// What `read` makes of httpd's scoreboard; `None` if there is none to read.
 pub(crate) fn scoreboard<R>(_: &Detached, read: impl FnOnce(&Scoreboard<'_>) -> R) -> Option<R> {
     let mut reader = Reader {

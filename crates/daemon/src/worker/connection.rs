@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
-use wire::{Decoder, OwnedFrame, ToWorker};
+use wire::{Decoder, OwnedFrame, RequestNumber, ToWorker};
 
 use super::fork::Unshared;
 
@@ -36,6 +36,8 @@ pub(super) struct Connection {
     stream: Arc<UnixStream>,
     decoder: Decoder,
     timeout: PollTimeout,
+    /// The number of its last request, once there was one that knew the secret of the group.
+    pub(super) last: RequestNumber,
     /// Whether the threads' epoll knows it.
     pub(super) is_watched: bool,
 }
@@ -52,6 +54,7 @@ impl Connection {
             stream: Arc::new(stream),
             decoder: Decoder::new(),
             timeout,
+            last: 0,
             is_watched: false,
         }
     }

@@ -127,10 +127,11 @@ impl Door {
 
     /// Opens it again, if there was not enough of something.
     pub(super) fn reopen(&self) -> io::Result<()> {
-        if self.starved.swap(false, Ordering::Relaxed) {
-            self.open()?;
+        if !self.starved.swap(false, Ordering::Relaxed) {
+            return Ok(());
         }
-        Ok(())
+        self.open()
+            .inspect_err(|_| self.starved.store(true, Ordering::Relaxed))
     }
 
     /// Takes a connection that something arrived on, unless the door was closed meanwhile.

@@ -27,7 +27,7 @@ pub(super) struct Monitor {
     last: AtomicU64,
     /// When somebody last got the GIL.
     probed: AtomicU64,
-    /// An application has been loaded and has answered.
+    /// A script has been loaded.
     loaded: AtomicBool,
 }
 
@@ -76,14 +76,16 @@ impl Monitor {
         }
     }
 
-    /// A thread has ended its request. `answered` says whether an application did so.
-    pub(super) fn end(&self, request: RequestName, answered: bool) {
+    /// A thread has ended its request.
+    pub(super) fn end(&self, request: RequestName) {
         if let Some(thread) = self.thread(request.thread) {
             thread.began.store(0, Ordering::Release);
         }
-        if answered {
-            self.loaded.store(true, Ordering::Relaxed);
-        }
+    }
+
+    /// A script has been loaded.
+    pub(super) fn note_loaded(&self) {
+        self.loaded.store(true, Ordering::Relaxed);
     }
 
     /// A request has begun or ended that counts for `inactivity-timeout`.
@@ -231,7 +233,7 @@ mod tests {
         monitor.begin(request(2));
         monitor.threads[1].began.store(1, Ordering::Relaxed);
         assert_eq!(monitor.overdue(&life), [request(2)]);
-        monitor.end(request(2), true);
+        monitor.end(request(2));
         assert_eq!(monitor.overdue(&life), []);
     }
 
@@ -273,13 +275,13 @@ mod tests {
     }
 
     #[test]
-    fn start_up_is_over_when_an_application_has_answered() {
+    fn start_up_is_over_when_a_script_is_loaded() {
         let monitor = monitor();
         let life = life(|life| life.startup_timeout = Some(NO_TIME));
         monitor.first.store(1, Ordering::Relaxed);
-        monitor.end(request(1), false);
+        monitor.end(request(1));
         assert_eq!(monitor.passed(&life, 0), Some(Replacement::StartupTimeout));
-        monitor.end(request(1), true);
+        monitor.note_loaded();
         assert_eq!(monitor.passed(&life, 0), None);
     }
 

@@ -3,6 +3,7 @@
 use std::ffi::{OsString, c_int, c_void};
 use std::os::unix::ffi::OsStrExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -23,6 +24,9 @@ static PROCESS_LOG: OnceLock<Arc<Log>> = OnceLock::new();
 /// The way to httpd's scoreboard, if the group may use it.
 static SCOREBOARD: OnceLock<ScoreboardReader> = OnceLock::new();
 
+/// Whether a script was loaded.
+static LOADED: AtomicBool = AtomicBool::new(false);
+
 /// What this process offers the engine.
 static HOST: Host = Host {
     abi_version: ABI_VERSION,
@@ -31,7 +35,13 @@ static HOST: Host = Host {
     read_body: exchange::read_body,
     send: exchange::send,
     scoreboard,
+    loaded,
 };
+
+/// Whether a script was loaded since the start.
+pub(super) fn has_loaded() -> bool {
+    LOADED.load(Ordering::Relaxed)
+}
 
 /// Starts Python as the group describes it.
 pub(super) fn start(
@@ -200,6 +210,10 @@ unsafe extern "C" fn scoreboard(take: TakeScoreboard, taker: *mut c_void) {
             copy.lend(|lent| unsafe { take(taker, lent) });
         }
     }));
+}
+
+unsafe extern "C" fn loaded() {
+    LOADED.store(true, Ordering::Relaxed);
 }
 
 unsafe extern "C" fn log_level(request: RequestHandle) -> c_int {

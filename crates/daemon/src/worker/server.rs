@@ -30,6 +30,7 @@ use super::fork;
 use super::life::{Event, exit_now};
 use super::monitor::{Monitor, RequestName};
 use super::outbox::{Outbox, Spool};
+use super::python;
 use super::root::Root;
 use super::scripts::Scripts;
 use crate::log::{Level, Log};
@@ -53,6 +54,8 @@ pub(super) struct Server {
     served: AtomicU64,
     /// How many that were when the places were last counted.
     counted: AtomicU64,
+    /// How many places were taken then.
+    places: AtomicU32,
     /// Which worker of its slot this is.
     incarnation: AtomicU32,
     draining: AtomicBool,
@@ -84,6 +87,7 @@ impl Server {
             active: AtomicU32::new(0),
             served: AtomicU64::new(0),
             counted: AtomicU64::new(0),
+            places: AtomicU32::new(0),
             incarnation: AtomicU32::new(0),
             draining: AtomicBool::new(false),
             events: OnceLock::new(),
@@ -102,6 +106,9 @@ impl Server {
 
     /// The limit that is passed, if one is.
     pub(super) fn passed_limit(&self) -> Option<Replacement> {
+        if python::has_loaded() {
+            self.monitor.note_loaded();
+        }
         self.monitor.passed(&self.group.life, self.active())
     }
 
@@ -254,6 +261,8 @@ impl Server {
         loop {
             match connection.ready_frame() {
                 Ok(Some(frame)) => match self.answer(&mut connection, &frame, turn) {
+                    // Somebody waits for this thread, and others can serve this child.
+                    Next::GoOn if turn.next.is_some() => return self.go_on(token, connection),
                     Next::GoOn => {}
                     Next::Close => return,
                     Next::Send(rest) => {
@@ -291,14 +300,24 @@ impl Server {
                 Next::Close
             }
             Ok(ToWorker::Request(head)) => {
+                connection.last = frame.request();
                 self.occupy(head.has_place, turn);
+                // Before it is looked whether the worker leaves, so that one that leaves waits for it.
+                self.active.fetch_add(1, Ordering::SeqCst);
                 let next = self.take(connection, frame.request(), head, turn.thread);
+                if !matches!(next, Next::Send(_)) {
+                    self.end();
+                }
                 self.hand_on(turn);
                 next
             }
             // What the application left unread of the last request's body.
-            Ok(ToWorker::Body(_) | ToWorker::BodyEnd | ToWorker::BodyError(_)) => Next::GoOn,
-            Err(_) => Next::Close,
+            Ok(ToWorker::Body(_) | ToWorker::BodyEnd | ToWorker::BodyError(_))
+                if frame.request() == connection.last =>
+            {
+                Next::GoOn
+            }
+            Ok(_) | Err(_) => Next::Close,
         }
     }
 
@@ -430,18 +449,15 @@ impl Server {
             self.tell(Event::Replace(Replacement::ScriptReload));
         }
         let finish = exchange.finish(outcome);
-        let answered = matches!(outcome.kind, Outcome::COMPLETE | Outcome::TRUNCATED);
-        self.monitor.end(name, answered);
+        self.monitor.end(name);
         if !head.ignore_activity {
             self.monitor.note_activity();
         }
-        let next = match finish {
-            Finish::Unsent(rest) => return Next::Send(rest),
+        match finish {
+            Finish::Unsent(rest) => Next::Send(rest),
             Finish::Sent => Next::GoOn,
             Finish::Broken => Next::Close,
-        };
-        self.end();
-        next
+        }
     }
 
     fn begin(&self, request: RequestName, ignored: bool) {
@@ -449,7 +465,6 @@ impl Server {
         if !ignored {
             self.monitor.note_activity();
         }
-        self.active.fetch_add(1, Ordering::SeqCst);
         let served = self.served.fetch_add(1, Ordering::Relaxed) + 1;
         if self.group.life.maximum_requests == Some(served) {
             self.tell(Event::Replace(Replacement::MaximumRequests));
@@ -500,15 +515,19 @@ impl Server {
     }
 
     /// Gives back the places of children that died before they could use them. To be called now and
-    /// then: what is too much for so long that no request came meanwhile is given back.
+    /// then: what is too much for so long that nothing has changed meanwhile is given back.
     pub(super) fn count_places(&self) {
         let served = self.served.load(Ordering::Relaxed);
         let active = self.active.load(Ordering::SeqCst);
-        if self.counted.swap(served, Ordering::Relaxed) == served
-            && !self.is_draining()
-            && let Some(slot) = self.slot()
-        {
-            slot.set_active(active);
+        let Some(slot) = self.slot() else {
+            return;
+        };
+        let places = slot.active();
+        let is_idle = self.counted.swap(served, Ordering::Relaxed) == served;
+        let is_unchanged = self.places.swap(places, Ordering::Relaxed) == places;
+        // A place that was reserved a moment ago has its request on the way.
+        if is_idle && is_unchanged && !self.is_draining() {
+            slot.correct(places, active);
         }
     }
 

@@ -8,6 +8,7 @@ use engine_abi::Level;
 use pyo3_ffi as ffi;
 
 use super::{ScriptError, Visit, c_source, lossy, stat};
+use crate::host;
 use crate::process;
 use crate::python::{Exception, Object, Owned, Result};
 use crate::script::slot::Slot;
@@ -30,6 +31,7 @@ impl<'py> Visit<'_, 'py> {
             .int(mtime)
             .and_then(|mtime| module.set_attribute(c"__mtime__", &mtime));
         stamped.map_err(|raised| self.report(&raised))?;
+        self.py.detach(|detached| host::tell_loaded(detached));
         Ok(module)
     }
 

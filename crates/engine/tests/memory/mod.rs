@@ -352,6 +352,7 @@ static HOST: Host = Host {
     read_body,
     send,
     scoreboard,
+    loaded,
 };
 
 const CONFIG: ProcessConfig<'static> = ProcessConfig {
@@ -422,6 +423,8 @@ unsafe extern "C" fn log_level(_: RequestHandle) -> c_int {
 }
 
 unsafe extern "C" fn scoreboard(_: TakeScoreboard, _: *mut c_void) {}
+
+unsafe extern "C" fn loaded() {}
 
 unsafe extern "C" fn read_body(request: RequestHandle, buffer: *mut u8, len: usize) -> isize {
     // SAFETY: the engine reads during the request only.
