@@ -265,7 +265,11 @@ impl<'e, 'r> Exchange<'e, 'r> {
                     self.response.check_waiting()?;
                     return Ok(Step::End(Ended::Rejected(why)));
                 }
-                ToChild::WantBody => self.invite(),
+                ToChild::WantBody => {
+                    // What comes before the wish reaches the client before the invitation.
+                    self.response.catch_up();
+                    self.invite();
+                }
                 ToChild::Log(line) => {
                     self.logged += line.text.len();
                     if self.logged > MOST_LOGGED {
