@@ -66,7 +66,7 @@ fn check_some(server: &Httpd) {
 }
 
 #[test]
-#[ignore = "starts 600 processes, which takes minutes; run it by its name, with --ignored"]
+#[ignore = "starts 600 processes; apxs/test runs it by itself, after all others"]
 fn they_start_and_restart_and_stop() {
     // mod_wsgi is not asked: it kills what does not end in three seconds.
     if is_reference() {
