@@ -117,6 +117,8 @@ fn colour(target: Target) -> &'static str {
         Target::Null => "#b8bec6",
         Target::Reference => "#e08a3c",
         Target::Ours => "#2f6fb0",
+        Target::ReferenceDaemon => "#efc08f",
+        Target::OursDaemon => "#8fb3d9",
     }
 }
 

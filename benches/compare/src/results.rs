@@ -75,13 +75,13 @@ impl Results {
             .iter()
             .map(|sample| sample.requests_per_second);
         let cpu_over_null = self.cpu_over_null(case, target);
-        let of_reference = self.cpu_over_null(case, Target::Reference);
+        let of_reference = self.cpu_over_null(case, target.reference());
         Figures {
             requests_per_second: median_of(|sample| sample.requests_per_second),
             spread: spread(rates),
             p99: median_of(|sample| sample.p99),
             cpu: median_of(|sample| sample.cpu),
-            speed: self.paired(case, target, Target::Reference, |one, reference| {
+            speed: self.paired(case, target, target.reference(), |one, reference| {
                 one.requests_per_second / reference.requests_per_second
             }),
             cpu_over_null,

@@ -1,8 +1,8 @@
 //! Who is compared, and what each needs to be started.
 //!
 //! Today every target is one httpd with one module. A target in daemon mode differs in its
-//! configuration only, its processes being children of httpd; one behind mod_proxy starts a
-//! server of its own beside httpd, which [`Server`] then holds and counts the CPU time of.
+//! configuration only, its processes being descendants of httpd; one behind mod_proxy would start
+//! a server of its own beside httpd, which [`Server`] would hold and count the CPU time of.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -25,6 +25,10 @@ pub(crate) enum Target {
     Reference,
     /// This module, embedded.
     Ours,
+    /// mod_wsgi 6.1.1, in a process group.
+    ReferenceDaemon,
+    /// This module, in a process group.
+    OursDaemon,
 }
 
 /// Where the measured modules are.
@@ -44,7 +48,21 @@ pub(crate) struct Modules {
 
 impl Target {
     /// All of them, in the order of the table.
-    pub(crate) const ALL: [Self; 3] = [Self::Null, Self::Reference, Self::Ours];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Null,
+        Self::Reference,
+        Self::Ours,
+        Self::ReferenceDaemon,
+        Self::OursDaemon,
+    ];
+
+    /// The mod_wsgi that it is compared with: the one in the same mode.
+    pub(crate) fn reference(self) -> Self {
+        match self {
+            Self::Null | Self::Reference | Self::Ours => Self::Reference,
+            Self::ReferenceDaemon | Self::OursDaemon => Self::ReferenceDaemon,
+        }
+    }
 
     /// Its name in the table and the chart.
     pub(crate) fn title(self) -> &'static str {
@@ -52,6 +70,8 @@ impl Target {
             Self::Null => "null C handler",
             Self::Reference => "mod_wsgi 6.1.1",
             Self::Ours => "this module",
+            Self::ReferenceDaemon => "mod_wsgi 6.1.1, daemon",
+            Self::OursDaemon => "this module, daemon",
         }
     }
 
@@ -60,8 +80,10 @@ impl Target {
         let site = Server::site(processes);
         let site = match self {
             Self::Null => null_handler(site)?,
-            Self::Reference => embedded(site, &modules.reference()?),
-            Self::Ours => embedded(site, modules.ours()?),
+            Self::Reference => serving(site, &modules.reference()?, "%{GLOBAL}"),
+            Self::Ours => serving(site, modules.ours()?, "%{GLOBAL}"),
+            Self::ReferenceDaemon => in_group(site, &modules.reference()?),
+            Self::OursDaemon => in_group(site, modules.ours()?),
         };
         Server::start(self, site)
     }
@@ -113,14 +135,24 @@ fn installed_reference() -> anyhow::Result<PathBuf> {
     }
 }
 
+/// A process group of two processes with eight threads each, for as many requests as there are
+/// connections.
+fn in_group(site: Site, module: &Path) -> Site {
+    let site = site.config(
+        "WSGISocketPrefix ${ROOT}/logs/wsgi
+         WSGIDaemonProcess group processes=2 threads=8",
+    );
+    serving(site, module, "group")
+}
+
 /// The scripts, each at its own URL, all in the main interpreter and loaded at the start.
-fn embedded(site: Site, module: &Path) -> Site {
+fn serving(site: Site, module: &Path, group: &str) -> Site {
     CASES
         .iter()
         .fold(site.subject(module), |site, Case { name, .. }| {
             site.config(&format!(
                 "WSGIScriptAlias /{name} ${{WSGI}}/{name}.wsgi \
-             process-group=%{{GLOBAL}} application-group=%{{GLOBAL}}"
+             process-group={group} application-group=%{{GLOBAL}}"
             ))
         })
 }
