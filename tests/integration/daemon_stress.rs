@@ -255,3 +255,25 @@ fn a_child_that_serves_only_process_groups_maps_no_python() {
         assert!(worker.maps("python"), "{worker:?}");
     }
 }
+
+#[test]
+fn a_supervisor_that_is_killed_costs_no_request() {
+    if !ours("D94") {
+        return;
+    }
+    let server = group();
+    assert_eq!(server.get("/").status, 200);
+    under_load(&server, |answers| {
+        for _ in 0..5 {
+            let victim = supervisor(&server);
+            kill_hard(victim);
+            wait_until("another supervisor with two workers", || {
+                let now = server.children();
+                let now = now.iter().find(|child| child.children().len() == 2);
+                now.is_some_and(|now| *now != victim).then_some(())
+            });
+            wait_for_answers(answers, 10);
+        }
+    })
+    .check();
+}
