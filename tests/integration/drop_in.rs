@@ -356,15 +356,13 @@ fn check_django(server: &Express, group: &str) {
     assert_eq!(server.get("/static/style.css").body, "a {}");
 }
 
-#[test]
-fn django_is_served_by_processes_of_its_own_over_http_and_https() {
-    let Some(package) = Package::find() else {
-        return;
-    };
+/// Starts a Django project that is asked for over HTTP and HTTPS, with these options besides.
+fn django_over_both(options: &[&str]) -> Option<Express> {
+    let package = Package::find()?;
     let (site, command) = django(&package);
     let site = site.certificate();
     let certificates = site.text_path("conf/server");
-    let options = [
+    let https = [
         "--server-name",
         "localhost",
         "--https-port",
@@ -372,19 +370,30 @@ fn django_is_served_by_processes_of_its_own_over_http_and_https() {
         "--ssl-certificate",
         &certificates,
     ];
-    let server = Express::start(site, package, command, &options);
+    Some(Express::start(
+        site,
+        package,
+        command,
+        &[options, &https].concat(),
+    ))
+}
+
+#[test]
+fn django_is_served_by_processes_of_its_own_over_http_and_https() {
+    let Some(server) = django_over_both(&[]) else {
+        return;
+    };
     check_django(&server, &server.group());
     assert_eq!(told(&server.curl_https("/").send())["scheme"], "https");
 }
 
 #[test]
-fn django_is_served_in_the_processes_of_httpd() {
-    let Some(package) = Package::find() else {
+fn django_is_served_in_the_processes_of_httpd_over_http_and_https() {
+    let Some(server) = django_over_both(&["--embedded-mode"]) else {
         return;
     };
-    let (site, command) = django(&package);
-    let server = Express::start(site, package, command, &["--embedded-mode"]);
     check_django(&server, "");
+    assert_eq!(told(&server.curl_https("/").send())["scheme"], "https");
 }
 
 #[test]
