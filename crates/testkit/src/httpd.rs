@@ -194,9 +194,15 @@ fn launch(site: &Site, ports: Ports) -> Result<ProcessGroup, StartFailure> {
         .stderr(errors);
     let mut processes = ProcessGroup::start(&mut command);
 
-    // httpd writes its pid when it listens.
+    // httpd writes its pid when it listens, and then installs its handlers of signals: one that
+    // comes before that ends it.
     let pid_file = site.path("logs/httpd.pid");
-    let serves = || pid_file.exists() && TcpStream::connect(ports.address()).is_ok();
+    let parent = processes.leader();
+    let serves = || {
+        pid_file.exists()
+            && TcpStream::connect(ports.address()).is_ok()
+            && parent.catches(Signal::USR1)
+    };
     let up = poll(DEADLINE, || match processes.leader_ended() {
         true => Some(false),
         false => serves().then_some(true),

@@ -2,6 +2,7 @@
 
 use procfs::ProcError;
 use procfs::process::Process as ProcProcess;
+use rustix::process::Signal;
 
 /// A process of a running httpd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,6 +41,13 @@ impl Process {
         self.entry()
             .and_then(|process| process.stat())
             .is_ok_and(|stat| stat.state != 'Z')
+    }
+
+    /// Whether it has a handler for a signal, which would end it otherwise.
+    pub(crate) fn catches(self, signal: Signal) -> bool {
+        let status = self.entry().and_then(|process| process.status());
+        let bit = 1 << (signal.as_raw() - 1);
+        status.is_ok_and(|status| status.sigcgt & bit != 0)
     }
 
     /// Whether none of its threads runs or is about to. One that is gone is asleep.
