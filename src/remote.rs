@@ -209,7 +209,8 @@ impl<'c, 'r> Call<'c, 'r> {
                     std::thread::sleep(PAUSE);
                 }
             }
-            if outdated.len() > 2 * group.processes() + 1 {
+            let has_tried_all = outdated.len() > 2 * group.processes() + 1;
+            if has_tried_all && begin.elapsed() >= PATIENCE_TO_SETTLE {
                 return Err(self.restless(group, outdated.len()));
             }
             if deadline <= Instant::now() {
@@ -454,6 +455,10 @@ fn busy(request: Request<'_>, id: u16, text: String) -> Refusal {
 
 /// Why a group is not available: it is not there for requests.
 const RUNS_SCRIPTS: &str = "it has threads=0, so it runs a script and serves no requests";
+
+/// How long a script may go on changing before its requests are refused: one that is deployed file by
+/// file settles sooner.
+const PATIENCE_TO_SETTLE: Duration = Duration::from_secs(5);
 
 /// Why a group is not available: it could not be started.
 const NO_ENGINE: &str = "it could not be started, for the reason that was logged when the server \
