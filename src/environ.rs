@@ -1,9 +1,10 @@
 //! The environ, as far as it is made of strings: CGI variables, request headers, and what
 //! `SetEnv` and other modules added.
 //!
-//! CGI variables go through the request's `subprocess_env`, where other modules see them too. What
-//! the server knows for certain is set over what `SetEnv` said. Runs on the thread that processes
-//! the request; all of it lives in the request's pool.
+//! All of it goes through the request's `subprocess_env`, where other modules see it too: the format
+//! of an access log, `Header`, an error document. What the server knows for certain is set over what
+//! `SetEnv` said. Runs on the thread that processes the request; all of it lives in the request's
+//! pool.
 
 use std::borrow::Cow;
 use std::ffi::CStr;
@@ -79,31 +80,43 @@ fn collapse<'r>(request: Request<'r>, path: &'r CStr, end: usize) -> &'r CStr {
 pub(crate) struct Variables<'r> {
     request: Request<'r>,
     mount: Mount<'r>,
-    https: bool,
 }
 
 impl<'r> Variables<'r> {
     /// Makes them.
     pub(crate) fn make(request: Request<'r>, config: &RequestConfig<'r>, mount: Mount<'r>) -> Self {
-        drop_ambiguous_headers(request);
-        request.add_common_vars();
         let env = request.subprocess_env();
+        drop_ambiguous_headers(request);
+        add_common(request, env);
         set_cgi(request, env, config, &mount);
         set_authorization(request, env, config);
         let scheme = trusted_proxy::apply(request, config);
-        Self {
-            request,
-            mount,
-            https: is_https(request, env, scheme),
-        }
+        set_https(request, env, scheme);
+        set_own(request, env, &mount);
+        let variables = Self { request, mount };
+        variables.set_destination(config);
+        variables
+    }
+
+    /// Says where the request goes.
+    pub(crate) fn set_destination(&self, config: &RequestConfig<'r>) {
+        let env = self.request.subprocess_env();
+        env.set(c"mod_wsgi.process_group", config.process_group);
+        env.set(c"mod_wsgi.application_group", config.application_group);
+        env.set(c"mod_wsgi.callable_object", config.callable);
+        env.set(c"mod_wsgi.handler_script", config.handler_script);
     }
 
     /// The environ for an application.
-    pub(crate) fn for_application(&self, config: &RequestConfig<'r>) -> Environ<'r> {
-        let own = own_variables(self.request, config, &self.mount);
+    pub(crate) fn for_application(&self) -> Environ<'r> {
+        let env = self.request.subprocess_env();
+        let variables = env
+            .iter()
+            .filter(|(name, _)| !is_withheld(name.to_bytes()))
+            .map(|(name, value)| pair(name, value));
         Environ {
-            https: self.https,
-            pairs: pairs(self.request, own, is_withheld),
+            https: says_https(env),
+            pairs: self.request.pool().collect(env.len(), variables),
         }
     }
 
@@ -114,26 +127,21 @@ impl<'r> Variables<'r> {
         config: &RequestConfig<'r>,
         application_group: &'r CStr,
     ) -> &'r [Pair<'r>] {
-        self.settle_https();
-        let own = own_variables(self.request, config, &self.mount)
+        let env = self.request.subprocess_env();
+        let transport = transport_variables(self.request, config);
+        let capacity = env.len() + transport.len();
+        let variables = env
+            .iter()
             .filter_map(|(name, value)| match name.to_bytes() {
                 b"mod_wsgi.callable_object" => None,
-                b"mod_wsgi.process_group" => Some((name, Some(c""))),
-                b"mod_wsgi.application_group" => Some((name, Some(application_group))),
-                _ => Some((name, value)),
-            })
-            .chain(transport_variables(self.request, config));
-        pairs(self.request, own, is_withheld_from_dispatch)
-    }
-
-    /// Has the variable `HTTPS` say what the scheme of the request is, whoever knows it.
-    fn settle_https(&self) {
-        let env = self.request.subprocess_env();
-        if self.https && !says_https(env) {
-            env.set(c"HTTPS", c"1");
-        } else if !self.https {
-            env.unset(c"HTTPS");
-        }
+                b"mod_wsgi.process_group" => Some(pair(name, Some(c""))),
+                b"mod_wsgi.application_group" => Some(pair(name, Some(application_group))),
+                _ => Some(pair(name, value)),
+            });
+        let transport = transport.map(|(name, value)| pair(name, value));
+        self.request
+            .pool()
+            .collect(capacity, variables.chain(transport))
     }
 
     /// Where the application is in the URL space.
@@ -149,6 +157,32 @@ fn drop_ambiguous_headers(request: Request<'_>) {
     let is_ambiguous = |name: &&CStr| !header::is_plain(name.to_bytes());
     while let Some(name) = headers.iter().map(|(name, _)| name).find(is_ambiguous) {
         headers.unset(name);
+    }
+}
+
+/// What httpd adds for CGI scripts and WSGI has no use for: it describes the environment of the
+/// server, or costs a look-up of names.
+const NOT_OF_WSGI: [&CStr; 8] = [
+    c"PATH",
+    c"LD_LIBRARY_PATH",
+    c"LIBPATH",
+    c"SHLIB_PATH",
+    c"DYLD_LIBRARY_PATH",
+    c"SERVER_SIGNATURE",
+    c"REMOTE_HOST",
+    c"REMOTE_IDENT",
+];
+
+/// Adds what httpd knows for CGI scripts, but for [`NOT_OF_WSGI`]: these are left as the configuration
+/// set them.
+fn add_common(request: Request<'_>, env: Table<'_>) {
+    let configured = NOT_OF_WSGI.map(|name| env.get(name));
+    request.add_common_vars();
+    for (name, value) in NOT_OF_WSGI.into_iter().zip(configured) {
+        match value {
+            Some(value) => env.set(name, value),
+            None => env.unset(name),
+        }
     }
 }
 
@@ -198,39 +232,29 @@ fn set_authorization<'r>(request: Request<'r>, env: Table<'r>, config: &RequestC
     }
 }
 
-/// What only applications want to know. It costs less to hand it over than to keep it in a table.
-fn own_variables<'r>(
-    request: Request<'r>,
-    config: &RequestConfig<'r>,
-    mount: &Mount<'r>,
-) -> impl ExactSizeIterator<Item = (&'static CStr, Option<&'r CStr>)> {
+/// What this module knows of the request, wherever it goes.
+fn set_own<'r>(request: Request<'r>, env: Table<'r>, mount: &Mount<'r>) {
     let connection = request.connection();
     let host = connection.local_hostname().unwrap_or_default();
     let port = request.pool().decimal(connection.local_port().into());
-    let group = config.application_group;
-    let id = request.log_id().unwrap_or_default();
-    [
-        (c"mod_wsgi.script_name", Some(mount.script_name)),
-        (c"mod_wsgi.path_info", Some(mount.path_info)),
-        (c"mod_wsgi.process_group", Some(config.process_group)),
-        (c"mod_wsgi.application_group", Some(group)),
-        (c"mod_wsgi.callable_object", Some(config.callable)),
-        (c"mod_wsgi.request_handler", request.handler()),
-        (c"mod_wsgi.handler_script", Some(config.handler_script)),
-        (c"mod_wsgi.listener_host", Some(host)),
-        (c"mod_wsgi.listener_port", Some(port)),
-        (c"mod_wsgi.server_pid", Some(server_pid())),
-        (c"mod_wsgi.request_id", Some(id)),
-        (c"mod_wsgi.connection_id", connection.log_id()),
-    ]
-    .into_iter()
+    let handler = request.handler().unwrap_or_default();
+    env.set(c"mod_wsgi.script_name", mount.script_name);
+    env.set(c"mod_wsgi.path_info", mount.path_info);
+    env.set(c"mod_wsgi.request_handler", handler);
+    env.set(c"mod_wsgi.listener_host", host);
+    env.set(c"mod_wsgi.listener_port", port);
+    env.set(c"mod_wsgi.server_pid", server_pid());
+    env.set(c"mod_wsgi.request_id", request.log_id().unwrap_or_default());
+    if let Some(id) = connection.log_id() {
+        env.set(c"mod_wsgi.connection_id", id);
+    }
 }
 
 /// What an application need not know, but may help to say where it is to run.
 fn transport_variables<'r>(
     request: Request<'r>,
     config: &RequestConfig<'r>,
-) -> impl Iterator<Item = (&'static CStr, Option<&'r CStr>)> {
+) -> impl ExactSizeIterator<Item = (&'static CStr, Option<&'r CStr>)> {
     let switch = |on| Some(if on { c"1" } else { c"0" });
     let start = u64::try_from(request.time()).unwrap_or_default();
     [
@@ -257,36 +281,21 @@ fn server_pid() -> &'static CStr {
     PID.get_or_init(|| std::ffi::CString::new(std::process::id().to_string()).unwrap_or_default())
 }
 
-/// Whether the scheme is `https`: a trusted proxy knows best, then mod_ssl. The variable `HTTPS`
-/// is how an administrator says so.
-fn is_https(request: Request<'_>, env: Table<'_>, proxy_says: Option<Scheme>) -> bool {
+/// Has the variable `HTTPS` say what a trusted proxy knows of the scheme, or else mod_ssl. If neither
+/// knows anything, it is what an administrator says.
+fn set_https(request: Request<'_>, env: Table<'_>, proxy_says: Option<Scheme>) {
     match proxy_says {
-        Some(scheme) => scheme.is_https_or(|| says_https(env)),
-        None => request.connection().is_https() || says_https(env),
+        Some(Scheme::Https) => env.set(c"HTTPS", c"1"),
+        Some(Scheme::Http) => env.unset(c"HTTPS"),
+        Some(Scheme::Unrecognised) => {}
+        None if request.connection().is_https() => env.set(c"HTTPS", c"1"),
+        None => {}
     }
 }
 
 fn says_https(env: Table<'_>) -> bool {
     let value = env.get(c"HTTPS").unwrap_or_default().to_bytes();
     value == b"1" || value.eq_ignore_ascii_case(b"on")
-}
-
-/// Of a request's variables those that are not withheld, then those that are `own`.
-fn pairs<'r>(
-    request: Request<'r>,
-    own: impl Iterator<Item = (&'static CStr, Option<&'r CStr>)>,
-    is_withheld: fn(&[u8]) -> bool,
-) -> &'r [Pair<'r>] {
-    let env = request.subprocess_env();
-    let capacity = env.len() + own.size_hint().1.unwrap_or_default();
-    let variables = env
-        .iter()
-        .filter(|(name, _)| !is_withheld(name.to_bytes()))
-        .map(|(name, value)| pair(name, value));
-    let own = own
-        .filter(|(_, value)| value.is_some())
-        .map(|(name, value)| pair(name, value));
-    request.pool().collect(capacity, variables.chain(own))
 }
 
 /// A name and its value, as the engine takes them.
@@ -297,18 +306,8 @@ pub(crate) fn pair<'r>(name: &'r CStr, value: Option<&'r CStr>) -> Pair<'r> {
     }
 }
 
-/// Whether a variable is not for applications: it describes the server's own environment, or means
-/// nothing in WSGI, or is for transport only, or HTTP clients would take it for configuration.
+/// Whether a variable is not for applications: the server's own path, or what `wsgi.url_scheme` is
+/// made of, or what is for transport only.
 fn is_withheld(name: &[u8]) -> bool {
-    match name {
-        b"PATH" | b"LD_LIBRARY_PATH" | b"LIBPATH" | b"SHLIB_PATH" | b"DYLD_LIBRARY_PATH" => true,
-        b"SERVER_SIGNATURE" | b"REMOTE_HOST" | b"REMOTE_IDENT" => true,
-        b"HTTPS" | b"HTTP_PROXY" => true,
-        name => name.starts_with(b"mod_wsgi.x-"),
-    }
-}
-
-/// The same for a script that says where the request goes: it sees what is for transport, too.
-fn is_withheld_from_dispatch(name: &[u8]) -> bool {
-    is_withheld(name) && name != b"HTTPS" && !name.starts_with(b"mod_wsgi.x-")
+    matches!(name, b"PATH" | b"HTTPS") || name.starts_with(b"mod_wsgi.x-")
 }

@@ -100,7 +100,7 @@ fn serve<'r>(request: Request<'r>, target: Target<'r>) -> Result<Status, Refusal
     let variables = Variables::make(request, &config, mount);
     let config = dispatch(request, config, &variables)?;
     check_process_group(&config)?;
-    let environ = variables.for_application(&config);
+    let environ = variables.for_application();
     if !config.process_group.is_empty() {
         return remote::serve(request, &config, &environ, content_length);
     }

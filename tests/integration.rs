@@ -181,6 +181,8 @@ mod tls; // TLS
 mod truncated; // a response that failed after it began
 #[path = "integration/validate.rs"]
 mod validate; // applications inside wsgiref.validate
+#[path = "integration/variables.rs"]
+mod variables; // the variables of a request, for the rest of httpd
 #[path = "integration/words.rs"]
 mod words; // the words of directives, good and bad
 #[path = "integration/write.rs"]

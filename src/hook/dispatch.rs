@@ -30,11 +30,10 @@ pub(crate) fn dispatch<'r>(
         Ok(answers) => {
             let destination = destination(request, script, &answers)
                 .map_err(|trouble| refuse(script, trouble))?;
-            Ok(config.redirected(
-                request,
-                variables.mount().application.to_bytes(),
-                destination,
-            ))
+            let script_name = variables.mount().application.to_bytes();
+            let config = config.redirected(request, script_name, destination);
+            variables.set_destination(&config);
+            Ok(config)
         }
         Err(NotCalled::NotLoaded) => Ok(config),
         Err(NotCalled::NoPython) => Err(refuse(script, super::no_python())),

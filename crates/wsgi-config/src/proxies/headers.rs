@@ -28,17 +28,6 @@ pub enum Scheme {
     Unrecognised,
 }
 
-impl Scheme {
-    /// Whether it is `https`; if that was not understood, what `otherwise` says.
-    pub fn is_https_or(self, otherwise: impl FnOnce() -> bool) -> bool {
-        match self {
-            Self::Https => true,
-            Self::Http => false,
-            Self::Unrecognised => otherwise(),
-        }
-    }
-}
-
 /// What a header is about. Headers of one category contradict each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Category {
