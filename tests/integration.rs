@@ -17,6 +17,8 @@ mod auth_basic; // WSGIAuthUserScript, AuthType Basic
 mod auth_digest; // WSGIAuthUserScript, AuthType Digest
 #[path = "integration/auth_group.rs"]
 mod auth_group; // WSGIAuthGroupScript
+#[path = "integration/authn_cache.rs"]
+mod authn_cache; // WSGIAuthUserScript beside mod_authn_socache
 #[path = "integration/body.rs"]
 mod body; // request bodies on their way
 #[path = "integration/callables.rs"]

@@ -22,6 +22,7 @@
 #include "apr_buckets.h"
 #include "apr_date.h"
 #include "apr_errno.h"
+#include "apr_md5.h"
 #include "apr_network_io.h"
 #include "apr_optional.h"
 #include "apr_portable.h"

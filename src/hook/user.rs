@@ -5,6 +5,7 @@ use std::ffi::CStr;
 
 use httpd::Request;
 use httpd::auth::{Authn, RealmHash};
+use httpd::authn_cache::AuthnCache;
 use wsgi_config::verdict::{self, Password, Trouble};
 
 use crate::Wsgi;
@@ -13,11 +14,21 @@ use crate::config::HookScript;
 /// The name of the provider, for `AuthBasicProvider` and `AuthDigestProvider`.
 pub(crate) const PROVIDER: &CStr = c"wsgi";
 
+/// What httpd remembers of the scripts' answers, if it is told to: `AuthnCacheProvideFor wsgi`.
+static CACHE: AuthnCache = AuthnCache::new(PROVIDER);
+
 /// Says whether a password is a user's.
 pub(crate) fn check_password(request: Request<'_>, user: &CStr, password: &CStr) -> Authn {
     match ask_password(request, user, password) {
-        Ok(Password::Right) => Authn::Granted,
+        Ok(Password::Right) => {
+            CACHE.store_password(request, user, password);
+            Authn::Granted
+        }
         Ok(Password::RightFor(name)) => {
+            // The cache does not know of other names.
+            if name.as_bytes() == user.to_bytes() {
+                CACHE.store_password(request, user, password);
+            }
             request.set_user(request.pool().copy(name.as_bytes()));
             Authn::Granted
         }
@@ -39,7 +50,11 @@ fn ask_password(request: Request<'_>, user: &CStr, password: &CStr) -> Result<Pa
 /// Tells what stands for a user's password in a realm.
 pub(crate) fn realm_hash<'r>(request: Request<'r>, user: &CStr, realm: &CStr) -> RealmHash<'r> {
     match ask_realm_hash(request, user, realm) {
-        Ok(Some(hash)) => RealmHash::Found(request.pool().copy(&hash)),
+        Ok(Some(hash)) => {
+            let hash = request.pool().copy(&hash);
+            CACHE.store_realm_hash(request, user, realm, hash);
+            RealmHash::Found(hash)
+        }
         Ok(None) => RealmHash::UserNotFound,
         Err(trouble) => {
             super::report(request, &trouble);

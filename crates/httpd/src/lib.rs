@@ -5,7 +5,7 @@
 //! - [`module`]: the record httpd loads, and the configuration it carries;
 //!   [`directive`]: the rows of its command table; [`written`]: the directives of a configuration
 //!   before they count; [`hook`]: its hooks; [`auth`]: those, and the providers, that say who may
-//!   enter.
+//!   enter; [`authn_cache`]: what the latter may have remembered.
 //! - [`pool`], [`table`], [`text`]: the memory and strings everything is made of.
 //! - [`request`], [`server`], [`connection`]: the three records a hook gets or reaches.
 //!   [`variables`]: what they tell CGI programs and the like.
@@ -26,6 +26,7 @@
 //! This crate knows no Python.
 
 pub mod auth;
+pub mod authn_cache;
 pub mod brigade;
 pub mod child;
 pub mod child_user;

@@ -1,7 +1,7 @@
-//! A configuration as it is written: the directives that httpd has read and not yet carried out.
+//! A configuration as it is written: the directives that httpd has read.
 //!
-//! Only between the two, in the hook `pre_config`, is there anything to see of directives that no
-//! module knows. Sections that do not count (`<IfModule>`, `<IfDefine>`, `<IfVersion>`) are gone by
+//! Only before it carries them out, in the hook `pre_config`, is there anything to see of directives
+//! that no module knows. Sections that do not count (`<IfModule>`, `<IfDefine>`, `<IfVersion>`) are gone by
 //! then, and so are directives that httpd carries out as it reads them, such as `LoadModule`.
 
 use std::ffi::CStr;
@@ -23,7 +23,7 @@ impl<'c> Written<'c> {
     /// # Safety
     ///
     /// - Throughout `'c`, httpd neither carries directives out nor throws them away: it is in the
-    ///   hook `pre_config`.
+    ///   hook `pre_config`, or this is a child.
     pub(crate) unsafe fn all() -> impl Iterator<Item = Self> {
         // SAFETY: httpd sets it when it has read a configuration, on the thread this is.
         let first = unsafe { sys::ap_conftree };
@@ -36,6 +36,22 @@ impl<'c> Written<'c> {
     pub fn name(self) -> &'c CStr {
         // SAFETY: the tree and its strings live throughout 'c.
         unsafe { text::borrow(self.raw.directive) }.unwrap_or_default()
+    }
+
+    /// The words behind its name, without the quotes around them.
+    pub(crate) fn words(self) -> impl Iterator<Item = &'c [u8]> {
+        // SAFETY: as in `name`.
+        let arguments = unsafe { text::borrow(self.raw.args) }.unwrap_or_default();
+        let words = arguments.to_bytes().split(u8::is_ascii_whitespace);
+        let is_quote = |byte: &u8| matches!(byte, b'"' | b'\'');
+        words.map(move |word| {
+            let start = word.iter().position(|byte| !is_quote(byte));
+            let end = word.iter().rposition(|byte| !is_quote(byte));
+            match (start, end) {
+                (Some(start), Some(end)) => &word[start..=end],
+                _ => &[],
+            }
+        })
     }
 
     /// The file it is in.
