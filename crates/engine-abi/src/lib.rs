@@ -518,6 +518,9 @@ impl Outcome {
     /// In daemon mode: nothing was run, because the script must be loaded anew. The host has a
     /// fresh process serve the request.
     pub const STALE: u32 = 3;
+    /// Nothing was run, because Python is ending. In daemon mode another process serves the request;
+    /// otherwise the host answers with `status`.
+    pub const ENDING: u32 = 4;
 
     /// The response is complete.
     pub const fn complete() -> Self {
@@ -540,6 +543,14 @@ impl Outcome {
         Self {
             kind: Self::TRUNCATED,
             status: 0,
+        }
+    }
+
+    /// Nothing was run; Python is ending.
+    pub const fn ending() -> Self {
+        Self {
+            kind: Self::ENDING,
+            status: 503,
         }
     }
 

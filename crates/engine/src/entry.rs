@@ -224,7 +224,7 @@ unsafe extern "C" fn stop(reason: Bytes<'_>, deadline_ms: u32) -> c_int {
 /// Serves a request on the calling thread.
 fn serve(detached: &mut Detached, request: &Request<'_>, exchange: &Arc<Exchange>) -> Outcome {
     let Some(_inside) = activity::enter() else {
-        return Outcome::refused(503);
+        return Outcome::ending();
     };
     meter::forget_gil();
     let _busy = metrics::enter(request.thread_id);

@@ -114,6 +114,7 @@ impl<'c> Exchange<'c> {
             Outcome::COMPLETE => ToChild::encode_end(out, number, End::Complete),
             Outcome::REFUSED => ToChild::encode_end(out, number, End::Refused(outcome.status)),
             Outcome::STALE => ToChild::encode_rejected(out, number, Rejection::ScriptChanged),
+            Outcome::ENDING => ToChild::encode_rejected(out, number, Rejection::Draining),
             _ => ToChild::encode_end(out, number, End::Truncated),
         }
         self.flush();
