@@ -47,6 +47,8 @@ mod daemon_hostile; // workers that break the protocol
 mod daemon_life; // why processes of a group are replaced
 #[path = "integration/daemon_many.rs"]
 mod daemon_many; // hundreds of process groups
+#[path = "integration/daemon_maximum.rs"]
+mod daemon_maximum; // how many requests a process serves
 #[path = "integration/daemon_once.rs"]
 mod daemon_once; // a request that a worker took is run once
 #[path = "integration/daemon_options.rs"]
@@ -69,6 +71,8 @@ mod daemon_stress; // restarts, changed scripts and deaths under load
 mod daemon_supervisor; // groups that come and go, a supervisor that dies
 #[path = "integration/daemon_timeouts.rs"]
 mod daemon_timeouts; // requests that take too long
+#[path = "integration/daemon_whole.rs"]
+mod daemon_whole; // how soon a death is forgotten
 #[path = "integration/directives.rs"]
 mod directives; // where directives may stand and how they merge
 #[path = "integration/dispatch.rs"]

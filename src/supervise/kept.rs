@@ -18,7 +18,7 @@ use super::sockets::{self, Shape, SocketError};
 use crate::config::{DaemonDefinition, ScriptOwner};
 
 /// The name of the bytes. It changes whenever [`Stored`] does.
-const KEY: &CStr = c"mod_wsgi:supervision:5";
+const KEY: &CStr = c"mod_wsgi:supervision:6";
 
 /// All that is kept.
 #[derive(Debug, Default)]

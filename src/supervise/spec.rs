@@ -189,6 +189,7 @@ fn preload(definition: &DaemonDefinition<'_>) -> Vec<PreloadScript> {
 fn server() -> ServerSpec {
     let mpm = Mpm::query();
     ServerSpec {
+        pid: nix::unistd::getpid().as_raw(),
         version: process::COMPILED_VERSION,
         description: process::description().to_string_lossy().into_owned(),
         build_date: process::build_date().to_string_lossy().into_owned(),

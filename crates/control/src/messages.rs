@@ -53,6 +53,8 @@ pub enum ToWorker {
 pub enum FromWorker {
     /// Python runs, the scripts are loaded: ready to serve.
     Ready,
+    /// This worker's time comes soon; have a successor ready.
+    Prepare,
     /// This worker's time has come; start a successor.
     Replace(Replacement),
     /// This worker cannot start, and why. It ends after this.

@@ -255,6 +255,8 @@ pub struct PreloadScript {
 /// The httpd a worker belongs to, as the Python module `apache` shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerSpec {
+    /// The process id of its parent.
+    pub pid: i32,
     /// Major, minor, patch.
     pub version: [u32; 3],
     /// The server's full description.

@@ -16,6 +16,7 @@ mod identity;
 mod life;
 mod limits;
 mod monitor;
+mod orphan;
 mod outbox;
 mod python;
 mod root;
@@ -27,6 +28,7 @@ mod watch;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use control::{Channel, FromWorker, GroupSpec, ScoreboardReader, Table, ToWorker};
 
@@ -87,8 +89,9 @@ enum Role {
 
 /// Runs a worker until it ends.
 pub(crate) fn run(control: Channel) -> ExitCode {
+    let begin = Instant::now();
     match start(&control) {
-        Ok(Role::Server(log, server)) => life::run(control, &log, &server),
+        Ok(Role::Server(log, server)) => life::run(control, &log, &server, begin.elapsed()),
         Ok(Role::Service(service)) => service.run(control),
         Err(error) => {
             // If the supervisor is gone there is nobody left to tell.

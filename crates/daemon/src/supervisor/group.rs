@@ -174,6 +174,9 @@ impl Group {
                     worker.ready = true;
                     said.push((worker.slot, Event::Ready(worker.number)));
                 }
+                Ok((FromWorker::Prepare, _)) => {
+                    said.push((worker.slot, Event::Prepare(worker.number)));
+                }
                 Ok((FromWorker::Replace(reason), _)) => {
                     said.push((worker.slot, Event::WantsSuccessor(worker.number, reason)));
                 }
@@ -407,6 +410,8 @@ impl Group {
             Event::Finished(worker.number)
         } else if was_busy {
             Event::Crashed(worker.number)
+        } else if status.signal().is_some() {
+            Event::Killed(worker.number)
         } else {
             Event::Exited(worker.number)
         };

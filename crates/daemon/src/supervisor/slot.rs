@@ -7,6 +7,9 @@
 //!   start new ──> ready ──> the new one serves, the old one drains ──> the old one exits
 //! ```
 //!
+//! A worker that sees its end coming can have its successor started before it has to go: that one
+//! then stands by until it is wanted.
+//!
 //! A worker that does not even start is tried again later and later, and the slot is down
 //! meanwhile if nobody else serves it.
 
@@ -33,6 +36,8 @@ pub(super) enum Event {
     NotStarted,
     /// A worker is ready to serve.
     Ready(WorkerNumber),
+    /// A worker will ask for a successor soon.
+    Prepare(WorkerNumber),
     /// A worker asks for a successor.
     WantsSuccessor(WorkerNumber, Replacement),
     /// All workers are to be replaced: the configuration is new.
@@ -41,6 +46,8 @@ pub(super) enum Event {
     Exited(WorkerNumber),
     /// A worker is gone that was serving: whatever ended it, it had started.
     Crashed(WorkerNumber),
+    /// A worker is gone because somebody or something killed it.
+    Killed(WorkerNumber),
     /// A worker is gone because the script that it ran has ended as it should.
     Finished(WorkerNumber),
     /// The slot is given up.
@@ -69,11 +76,15 @@ pub(super) enum Action {
 pub(super) struct Slot {
     starting: Option<WorkerNumber>,
     serving: Option<(WorkerNumber, Instant)>,
+    /// Ready to take the place of the one that serves.
+    standby: Option<WorkerNumber>,
     leaving: Vec<WorkerNumber>,
     /// Why the worker that serves is being replaced.
     cause: Option<Replacement>,
     /// How often in a row a worker did not start.
     failures: u32,
+    /// A worker that did not really start was killed, which says little of the next one.
+    accident: bool,
     retry: Option<Instant>,
     ended: bool,
     /// Its workers run scripts, of which no two may run at a time: the old one goes first.
@@ -90,7 +101,8 @@ impl Slot {
 
     /// Whether the slot was given up and all its workers are gone.
     pub(super) fn is_over(&self) -> bool {
-        self.ended && self.starting.is_none() && self.serving.is_none() && self.leaving.is_empty()
+        let workers = [self.starting, self.standby, self.serving.map(|it| it.0)];
+        self.ended && workers.iter().all(Option::is_none) && self.leaving.is_empty()
     }
 
     /// When the next attempt to start a worker is due.
@@ -122,10 +134,12 @@ impl Slot {
             }
             Event::NotStarted => self.failed(now),
             Event::Ready(worker) => self.ready(worker, now),
-            Event::WantsSuccessor(worker, cause) => self.replace(worker, cause),
+            Event::Prepare(worker) => self.prepare(worker),
+            Event::WantsSuccessor(worker, cause) => self.replace(worker, cause, now),
             Event::Reload => self.reload(),
             Event::Exited(worker) => self.exited(worker, now, STABLE),
             Event::Crashed(worker) => self.exited(worker, now, Duration::ZERO),
+            Event::Killed(worker) => self.killed(worker, now),
             Event::Finished(worker) => self.finished(worker, now),
             Event::End(reason) => self.end(reason),
             Event::Tick => self.tick(now),
@@ -137,6 +151,15 @@ impl Slot {
             return Vec::new();
         }
         self.starting = None;
+        if self.serving.is_some() && self.cause.is_none() {
+            self.standby = Some(worker);
+            return Vec::new();
+        }
+        self.take_over(worker, now)
+    }
+
+    /// A worker that is ready serves from now on, and the one that served drains.
+    fn take_over(&mut self, worker: WorkerNumber, now: Instant) -> Vec<Action> {
         let mut actions = vec![Action::Serve(worker)];
         let cause = self.cause.take().unwrap_or(Replacement::GracefulSignal);
         if let Some((old, _)) = self.serving.replace((worker, now)) {
@@ -146,7 +169,12 @@ impl Slot {
         actions
     }
 
-    fn replace(&mut self, worker: WorkerNumber, cause: Replacement) -> Vec<Action> {
+    fn prepare(&mut self, worker: WorkerNumber) -> Vec<Action> {
+        let is_needed = self.is_serving(worker) && self.standby.is_none() && !self.alone;
+        if is_needed { self.start() } else { Vec::new() }
+    }
+
+    fn replace(&mut self, worker: WorkerNumber, cause: Replacement, now: Instant) -> Vec<Action> {
         if !self.is_serving(worker) || self.ended {
             return Vec::new();
         }
@@ -160,7 +188,10 @@ impl Slot {
         } else {
             self.cause.get_or_insert(cause);
         }
-        actions.extend(self.start());
+        match self.standby.take() {
+            Some(standby) => actions.extend(self.take_over(standby, now)),
+            None => actions.extend(self.start()),
+        }
         actions
     }
 
@@ -168,11 +199,9 @@ impl Slot {
     fn reload(&mut self) -> Vec<Action> {
         let mut actions = Vec::new();
         let serving = self.serving.take_if(|_| self.alone);
-        let starting = self.starting.take();
-        for worker in starting
-            .into_iter()
-            .chain(serving.map(|(worker, _)| worker))
-        {
+        let unused = [self.starting.take(), self.standby.take()];
+        let serving = serving.map(|(worker, _)| worker);
+        for worker in unused.into_iter().flatten().chain(serving) {
             self.leaving.push(worker);
             actions.push(Action::Drain(worker, Replacement::GracefulSignal));
         }
@@ -193,16 +222,21 @@ impl Slot {
             Some((serving, since)) if serving == worker => {
                 self.serving = None;
                 self.cause = None;
+                if let Some(standby) = self.standby.take() {
+                    return self.take_over(standby, now);
+                }
                 if now.saturating_duration_since(since) < stable {
                     return self.failed(now);
                 }
                 self.failures = 0;
+                self.accident = false;
                 self.retry = None;
                 let mut actions = vec![Action::Starting];
                 actions.extend(self.start());
                 actions
             }
             _ => {
+                self.standby.take_if(|standby| *standby == worker);
                 self.leaving.retain(|leaving| *leaving != worker);
                 if std::mem::take(&mut self.wanted) {
                     self.start()
@@ -211,6 +245,24 @@ impl Slot {
                 }
             }
         }
+    }
+
+    /// One that is killed as it starts, or right after that, is replaced at once; if the next one is too,
+    /// it is no accident.
+    fn killed(&mut self, worker: WorkerNumber, now: Instant) -> Vec<Action> {
+        let is_young = |since| now.saturating_duration_since(since) < STABLE;
+        let serves = self.serving.filter(|(serving, _)| *serving == worker);
+        let has_started = !self.is_starting(worker) && !serves.is_some_and(|it| is_young(it.1));
+        if has_started || std::mem::replace(&mut self.accident, true) {
+            return self.exited(worker, now, STABLE);
+        }
+        if self.is_starting(worker) {
+            self.starting = None;
+            return self.start();
+        }
+        let actions = self.exited(worker, now, Duration::ZERO);
+        self.accident = true;
+        actions
     }
 
     /// Whose script has ended is started again: at once, but not over and over in a second.
@@ -244,12 +296,9 @@ impl Slot {
     fn end(&mut self, reason: Replacement) -> Vec<Action> {
         self.ended = true;
         self.retry = None;
-        let workers: Vec<_> = self
-            .starting
-            .take()
-            .into_iter()
-            .chain(self.serving.take().map(|(w, _)| w))
-            .collect();
+        let serving = self.serving.take().map(|(worker, _)| worker);
+        let workers = [self.starting.take(), self.standby.take(), serving];
+        let workers: Vec<_> = workers.into_iter().flatten().collect();
         self.leaving.extend(&workers);
         // An order to stop also reaches those that were leaving at their leisure.
         let leaving = if reason.is_urgent() {
@@ -326,6 +375,51 @@ mod tests {
     }
 
     #[test]
+    fn a_successor_that_was_prepared_stands_by_until_it_is_wanted() {
+        let (mut slot, now) = serving();
+        assert_eq!(slot.step(Event::Prepare(1), now), [Action::Start]);
+        slot.step(Event::Started(2), now);
+        assert_eq!(slot.step(Event::Ready(2), now), []);
+        assert_eq!(slot.step(Event::Prepare(1), now), [], "one is enough");
+        assert!(slot.is_serving(1));
+        let cause = Replacement::MaximumRequests;
+        assert_eq!(
+            slot.step(Event::WantsSuccessor(1, cause), now),
+            [Action::Serve(2), Action::Drain(1, cause)]
+        );
+        assert!(slot.is_serving(2));
+    }
+
+    #[test]
+    fn one_that_stands_by_takes_over_when_the_other_dies_and_goes_when_it_is_old() {
+        let stands_by = || {
+            let (mut slot, now) = serving();
+            slot.step(Event::Prepare(1), now);
+            slot.step(Event::Started(2), now);
+            slot.step(Event::Ready(2), now);
+            (slot, now)
+        };
+        let (mut slot, now) = stands_by();
+        assert_eq!(slot.step(Event::Exited(1), now), [Action::Serve(2)]);
+        let (mut slot, now) = stands_by();
+        let cause = Replacement::GracefulSignal;
+        assert_eq!(
+            slot.step(Event::Reload, now),
+            [Action::Drain(2, cause), Action::Start]
+        );
+        let (mut slot, now) = stands_by();
+        assert_eq!(slot.step(Event::Exited(2), now), []);
+        assert_eq!(slot.step(Event::Prepare(1), now), [Action::Start]);
+        let (mut slot, now) = stands_by();
+        let stop = Replacement::ShutdownSignal;
+        slot.step(Event::End(stop), now);
+        slot.step(Event::Exited(1), now);
+        assert!(!slot.is_over());
+        slot.step(Event::Exited(2), now);
+        assert!(slot.is_over());
+    }
+
+    #[test]
     fn one_that_can_serve_nobody_does_not_wait_for_its_successor() {
         let (mut slot, now) = serving();
         let cause = Replacement::DeadlockTimeout;
@@ -376,6 +470,24 @@ mod tests {
             [Action::Down]
         );
         assert!(slot.retry().is_some());
+    }
+
+    #[test]
+    fn one_that_is_killed_as_it_starts_is_replaced_at_once_but_not_for_ever() {
+        let (mut slot, now) = serving();
+        let young = now - STABLE / 2;
+        let at_once = [Action::Starting, Action::Start];
+        assert_eq!(slot.step(Event::Killed(1), young), at_once);
+        slot.step(Event::Started(2), young);
+        assert_eq!(slot.step(Event::Killed(2), young), [Action::Down]);
+
+        let (mut slot, now) = serving();
+        assert_eq!(slot.step(Event::Killed(1), now), at_once);
+        slot.step(Event::Started(2), now);
+        assert_eq!(slot.step(Event::Killed(2), now), [Action::Start]);
+        slot.step(Event::Started(3), now);
+        slot.step(Event::Ready(3), now);
+        assert_eq!(slot.step(Event::Killed(3), now), [Action::Down]);
     }
 
     #[test]

@@ -11,14 +11,18 @@
 //!                                                                           v
 //!                                                                       stopping ── exit
 //! ```
+//!
+//! A worker whose supervisor is gone serves on until the next supervisor has put another in its place
+//! ([`orphan`](super::orphan)): httpd needs a moment to notice, and nobody is to wait for that.
 
+use std::io;
 use std::os::fd::AsFd as _;
 use std::os::raw::c_int;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use control::{Channel, FromWorker, Life, Replacement, ToWorker};
 use nix::libc::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU};
@@ -26,6 +30,7 @@ use signal_hook::iterator::Signals;
 
 use super::dispatcher::Dispatcher;
 use super::fork::Unshared;
+use super::orphan::Orphan;
 use super::{describe, python, server::Server, watch::Watch};
 use crate::log::{Level, Log};
 
@@ -60,16 +65,21 @@ impl Drain {
     }
 }
 
-/// Runs a worker that is ready to serve until it ends.
-pub(super) fn run(control: Channel, log: &Arc<Log>, server: &Arc<Server>) -> ExitCode {
+/// Runs a worker that is ready to serve, which took so long, until it ends.
+pub(super) fn run(
+    control: Channel,
+    log: &Arc<Log>,
+    server: &Arc<Server>,
+    start: Duration,
+) -> ExitCode {
     let (sender, events) = channel();
     let control = Arc::new(control);
     let _unshared = Unshared::mark(control.as_fd());
     let watching = Dispatcher::start(server.engine())
         .and_then(|dispatcher| watch_signals(sender.clone(), dispatcher))
         .and_then(|()| watch_control(&control, &sender))
-        .and_then(|()| Watch::new(server));
-    let mut watch = match watching {
+        .and_then(|()| Watch::new(server, start));
+    let watch = match watching {
         Ok(watch) => watch,
         Err(error) => {
             let _ = control.send(&FromWorker::Failed(error.to_string()), &[]);
@@ -78,7 +88,15 @@ pub(super) fn run(control: Channel, log: &Arc<Log>, server: &Arc<Server>) -> Exi
     };
     // If the supervisor is gone, that is an event too.
     let _ = control.send(&FromWorker::Ready, &[]);
-    match wait(&control, &events, &sender, &mut watch, log, server) {
+    let mut course = Course {
+        sender,
+        server,
+        watch,
+        succession: Succession::new(control.clone(), log, server),
+        drain: None,
+        orphan: None,
+    };
+    match course.run(&events) {
         Ok(reason) => stop(reason, log, server, 0),
         Err(error) => {
             let _ = control.send(&FromWorker::Failed(error.to_string()), &[]);
@@ -87,72 +105,123 @@ pub(super) fn run(control: Channel, log: &Arc<Log>, server: &Arc<Server>) -> Exi
     }
 }
 
-/// Waits for events until the process is to end. Returns why; an error if it cannot serve.
-fn wait(
-    control: &Channel,
-    events: &Receiver<Event>,
-    sender: &Sender<Event>,
-    watch: &mut Watch,
-    log: &Log,
-    server: &Arc<Server>,
-) -> std::io::Result<Replacement> {
-    let life = &server.group().life;
-    let mut drain: Option<Drain> = None;
-    let mut succession = Succession::default();
-    loop {
-        let deadline = drain.as_ref().and_then(|drain| drain.deadline);
-        let wake = deadline.map_or(watch.next(), |deadline| deadline.min(watch.next()));
-        let reason = match next(events, wake) {
-            Some(Event::Told(ToWorker::Serve)) => {
-                server.serve(sender.clone())?;
-                continue;
-            }
-            Some(Event::Told(ToWorker::Start { .. })) => continue,
-            Some(Event::Told(ToWorker::Drain { reason })) => reason,
-            Some(Event::Orphaned) => Replacement::ShutdownSignal,
-            Some(Event::Replace(reason)) => {
-                succession.ask(control, log, server, reason);
-                continue;
-            }
-            Some(Event::Signal(signal)) => match reason_of(signal, life) {
-                Some(reason) => {
-                    // Before this worker leaves, so that nobody waits for it to have left.
-                    succession.ask(control, log, server, reason);
-                    if !reason.is_urgent() {
-                        continue;
-                    }
-                    reason
-                }
-                None => continue,
-            },
-            Some(Event::Idle) => match drain {
-                Some(drain) if server.active() == 0 => return Ok(drain.reason),
-                _ => continue,
-            },
-            None => {
-                let passed = watch.look();
-                match &drain {
-                    Some(drain) if drain.is_over(server) => return Ok(drain.reason),
-                    Some(_) => {}
-                    None => {
-                        if let Some(reason) = passed {
-                            succession.ask(control, log, server, reason);
-                        }
+/// What the main thread knows of how things go.
+struct Course<'s> {
+    sender: Sender<Event>,
+    server: &'s Arc<Server>,
+    watch: Watch,
+    succession: Succession<'s>,
+    drain: Option<Drain>,
+    /// The supervisor is gone.
+    orphan: Option<Orphan>,
+}
+
+/// What an event leads to.
+enum Step {
+    GoOn,
+    /// Take no more requests, and end when those in flight have.
+    Leave(Replacement),
+    /// End now.
+    End(Replacement),
+}
+
+impl Course<'_> {
+    /// Waits for events until the process is to end. Returns why; an error if it cannot serve.
+    fn run(&mut self, events: &Receiver<Event>) -> io::Result<Replacement> {
+        loop {
+            let deadline = self.drain.as_ref().and_then(|drain| drain.deadline);
+            let look = self.watch.next();
+            let wake = deadline.map_or(look, |deadline| deadline.min(look));
+            let step = match next(events, wake) {
+                Some(event) => self.take(event)?,
+                None => self.look(),
+            };
+            match step {
+                Step::GoOn => {}
+                Step::Leave(reason) => {
+                    if let Some(reason) = self.leave(reason) {
+                        return Ok(reason);
                     }
                 }
-                continue;
+                Step::End(reason) => return Ok(reason),
             }
-        };
-        // The first reason stands, but an order to stop shortens the time.
-        let reason = drain.map_or(reason, |drain| drain.reason.more_urgent(reason));
-        server.drain();
-        if server.awaited() == 0 {
-            return Ok(reason);
         }
-        drain = Some(Drain {
+    }
+
+    /// Something has happened.
+    fn take(&mut self, event: Event) -> io::Result<Step> {
+        Ok(match event {
+            Event::Told(ToWorker::Serve) => {
+                self.watch.begin();
+                self.server.serve(self.sender.clone())?;
+                Step::GoOn
+            }
+            Event::Told(ToWorker::Start { .. }) => Step::GoOn,
+            Event::Told(ToWorker::Drain { reason }) => Step::Leave(reason),
+            Event::Orphaned if self.server.is_serving() => {
+                self.orphan = Some(Orphan::new(self.server));
+                Step::GoOn
+            }
+            Event::Orphaned => Step::Leave(Replacement::ShutdownSignal),
+            Event::Replace(reason) => self.be_replaced(reason),
+            Event::Signal(signal) => match reason_of(signal, &self.server.group().life) {
+                Some(reason) if reason.is_urgent() => {
+                    // Before this worker leaves, so that nobody waits for it to have left.
+                    self.succession.ask(reason);
+                    Step::Leave(reason)
+                }
+                Some(reason) => self.be_replaced(reason),
+                None => Step::GoOn,
+            },
+            Event::Idle => match &self.drain {
+                Some(drain) if self.server.active() == 0 => Step::End(drain.reason),
+                _ => Step::GoOn,
+            },
+        })
+    }
+
+    /// Some time has passed.
+    fn look(&mut self) -> Step {
+        let passed = self.watch.look();
+        match &self.drain {
+            Some(drain) if drain.is_over(self.server) => return Step::End(drain.reason),
+            Some(_) => return Step::GoOn,
+            None => {}
+        }
+        if let Some(reason) = self.orphan.as_ref().and_then(Orphan::look) {
+            return Step::Leave(reason);
+        }
+        if self.watch.is_nearly_sated() {
+            self.succession.prepare();
+        }
+        passed.map_or(Step::GoOn, |reason| self.be_replaced(reason))
+    }
+
+    /// Asks for a successor, and leaves at once if nobody is there who would say when.
+    fn be_replaced(&mut self, reason: Replacement) -> Step {
+        self.succession.ask(reason);
+        let is_told_when = self.orphan.is_none() && self.server.is_serving();
+        match is_told_when {
+            true => Step::GoOn,
+            false => Step::Leave(reason),
+        }
+    }
+
+    /// Takes no more requests. Returns why the process ends, if nothing is left to wait for.
+    fn leave(&mut self, reason: Replacement) -> Option<Replacement> {
+        // The first reason stands, but an order to stop shortens the time.
+        let first = self.drain.take();
+        let reason = first.map_or(reason, |drain| drain.reason.more_urgent(reason));
+        self.server.drain();
+        if self.server.awaited() == 0 {
+            return Some(reason);
+        }
+        let patience = self.server.group().life.patience(reason);
+        self.drain = Some(Drain {
             reason,
-            deadline: life.patience(reason).map(|t| Instant::now() + t),
+            deadline: patience.map(|time| Instant::now() + time),
         });
+        None
     }
 }
 
@@ -178,27 +247,48 @@ fn reason_of(signal: c_int, life: &Life) -> Option<Replacement> {
 }
 
 /// Whether a successor was asked for.
-#[derive(Debug, Default)]
-struct Succession {
+struct Succession<'s> {
+    control: Arc<Channel>,
+    log: &'s Log,
+    server: &'s Server,
+    prepared: bool,
     asked: bool,
 }
 
-impl Succession {
+impl<'s> Succession<'s> {
+    fn new(control: Arc<Channel>, log: &'s Log, server: &'s Server) -> Self {
+        Self {
+            control,
+            log,
+            server,
+            prepared: false,
+            asked: false,
+        }
+    }
+
+    /// Has the supervisor start a successor that stands by until it is asked for.
+    fn prepare(&mut self) {
+        if !std::mem::replace(&mut self.prepared, true) && !self.asked {
+            // If the supervisor is gone, that is an event of its own.
+            let _ = self.control.send(&FromWorker::Prepare, &[]);
+        }
+    }
+
     /// Asks the supervisor for a successor, which then tells this worker to drain. Once is enough,
     /// unless this worker cannot wait for it any more.
-    fn ask(&mut self, control: &Channel, log: &Log, server: &Server, reason: Replacement) {
+    fn ask(&mut self, reason: Replacement) {
         if std::mem::replace(&mut self.asked, true) && !reason.is_urgent() {
             return;
         }
-        let group = describe(server.group());
+        let group = describe(self.server.group());
         let reason_word = reason.as_str();
-        log.line(
+        self.log.line(
             Level::Info,
             0,
             format_args!("A worker of {group} is to be replaced ({reason_word})."),
         );
         // If the supervisor is gone, that is an event of its own.
-        let _ = control.send(&FromWorker::Replace(reason), &[]);
+        let _ = self.control.send(&FromWorker::Replace(reason), &[]);
     }
 }
 
@@ -254,7 +344,7 @@ pub(super) fn exit_now(status: c_int) -> ! {
 }
 
 /// Watches for signals. Two of them are the applications', the others this process's.
-fn watch_signals(events: Sender<Event>, dispatcher: Dispatcher) -> std::io::Result<()> {
+fn watch_signals(events: Sender<Event>, dispatcher: Dispatcher) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGXCPU, SIGHUP, SIGUSR2])?;
     let watch = move || {
         for signal in signals.forever() {
@@ -271,7 +361,7 @@ fn watch_signals(events: Sender<Event>, dispatcher: Dispatcher) -> std::io::Resu
         .map(drop)
 }
 
-fn watch_control(control: &Arc<Channel>, events: &Sender<Event>) -> std::io::Result<()> {
+fn watch_control(control: &Arc<Channel>, events: &Sender<Event>) -> io::Result<()> {
     let (control, events) = (control.clone(), events.clone());
     let watch = move || {
         loop {

@@ -59,6 +59,8 @@ pub(super) struct Server {
     /// Which worker of its slot this is.
     incarnation: AtomicU32,
     draining: AtomicBool,
+    /// As many requests were taken as may be.
+    is_sated: AtomicBool,
     events: OnceLock<Sender<Event>>,
 }
 
@@ -90,6 +92,7 @@ impl Server {
             places: AtomicU32::new(0),
             incarnation: AtomicU32::new(0),
             draining: AtomicBool::new(false),
+            is_sated: AtomicBool::new(false),
             events: OnceLock::new(),
         })
     }
@@ -160,6 +163,27 @@ impl Server {
 
     fn is_draining(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
+    }
+
+    /// Whether requests are still taken.
+    fn is_open(&self) -> bool {
+        !self.is_draining() && !self.is_sated.load(Ordering::SeqCst)
+    }
+
+    /// Whether this worker was told to serve.
+    pub(super) fn is_serving(&self) -> bool {
+        self.events.get().is_some()
+    }
+
+    /// Whether another worker serves in its place.
+    pub(super) fn is_succeeded(&self) -> bool {
+        let own = self.incarnation.load(Ordering::Relaxed);
+        self.slot().is_some_and(|slot| slot.incarnation() != own)
+    }
+
+    /// How many requests were taken since the start.
+    pub(super) fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
     }
 
     /// A thread's life.
@@ -279,7 +303,7 @@ impl Server {
 
     /// Lets a connection that has nothing to do any more wait for its next request.
     fn go_on(&self, token: u64, mut connection: Connection) {
-        if !self.is_draining() {
+        if self.is_open() {
             connection.rest();
             self.door.put(token, connection);
         }
@@ -370,7 +394,7 @@ impl Server {
 
     /// Why a request cannot be run here, if it cannot.
     fn refusal(&self, head: &RequestHead<'_>) -> Option<Rejection> {
-        if self.is_draining() {
+        if !self.is_open() {
             return Some(Rejection::Draining);
         }
         if let Some(limit) = self.group.life.queue_timeout {
@@ -383,7 +407,24 @@ impl Server {
             self.tell(Event::Replace(Replacement::ScriptReload));
             return Some(Rejection::ScriptChanged);
         }
-        None
+        (!self.count()).then_some(Rejection::Draining)
+    }
+
+    /// Counts a request. Returns whether it may still be taken: the one that reaches
+    /// `maximum-requests` is the last, and those behind it wait in the queue for the successor.
+    fn count(&self) -> bool {
+        let number = self.served.fetch_add(1, Ordering::Relaxed) + 1;
+        let maximum = self.group.life.maximum_requests;
+        if maximum == Some(number) {
+            self.is_sated.store(true, Ordering::SeqCst);
+            // No child looks for a place here any more.
+            if let Some(slot) = self.slot() {
+                (0..self.group.threads).for_each(|_| slot.occupy());
+            }
+            self.door.close();
+            self.tell(Event::Replace(Replacement::MaximumRequests));
+        }
+        maximum.is_none_or(|maximum| number <= maximum)
     }
 
     /// Runs the application.
@@ -465,10 +506,6 @@ impl Server {
         if !ignored {
             self.monitor.note_activity();
         }
-        let served = self.served.fetch_add(1, Ordering::Relaxed) + 1;
-        if self.group.life.maximum_requests == Some(served) {
-            self.tell(Event::Replace(Replacement::MaximumRequests));
-        }
     }
 
     fn end(&self) {
@@ -498,7 +535,7 @@ impl Server {
         let is_full = self
             .slot()
             .is_some_and(|slot| !slot.has_place(self.group.threads));
-        if is_full && turn.next.is_none() && !self.is_draining() {
+        if is_full && turn.next.is_none() && self.is_open() {
             turn.next = self.admit();
         }
         turn.has_place = turn.next.is_some();
@@ -526,7 +563,7 @@ impl Server {
         let is_idle = self.counted.swap(served, Ordering::Relaxed) == served;
         let is_unchanged = self.places.swap(places, Ordering::Relaxed) == places;
         // A place that was reserved a moment ago has its request on the way.
-        if is_idle && is_unchanged && !self.is_draining() {
+        if is_idle && is_unchanged && self.is_open() {
             slot.correct(places, active);
         }
     }

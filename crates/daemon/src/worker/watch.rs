@@ -11,7 +11,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use control::Replacement;
 use engine_abi::LoadedEngine;
@@ -25,6 +25,10 @@ pub(super) struct Watch {
     next: Instant,
     /// When the worker is old.
     restart: Option<Instant>,
+    /// How long it took to start, which its successor will take too.
+    start: Duration,
+    /// How many requests it had served the last time.
+    served: u64,
     /// The limit that was passed: a successor is under way.
     passed: Passed,
     /// The requests that were interrupted, and when.
@@ -40,8 +44,8 @@ enum Order {
 }
 
 impl Watch {
-    /// Begins to watch.
-    pub(super) fn new(server: &Arc<Server>) -> io::Result<Self> {
+    /// Begins to watch a worker that took so long to start.
+    pub(super) fn new(server: &Arc<Server>, start: Duration) -> io::Result<Self> {
         let now = Instant::now();
         let life = &server.group().life;
         let (python, orders) = channel();
@@ -54,11 +58,19 @@ impl Watch {
         Ok(Self {
             server: server.clone(),
             next: now + PERIOD,
-            restart: life.restart_interval.map(|time| now + time),
+            restart: None,
+            start,
+            served: 0,
             passed: Passed::default(),
             interrupted: Vec::new(),
             python,
         })
+    }
+
+    /// The worker serves from now on.
+    pub(super) fn begin(&mut self) {
+        let interval = self.server.group().life.restart_interval;
+        self.restart = interval.map(|time| Instant::now() + time);
     }
 
     /// When to look again.
@@ -108,6 +120,17 @@ impl Watch {
             .iter()
             .find(|(_, when)| now.saturating_duration_since(*when) >= limit);
         hangs.map(|(request, _)| *request)
+    }
+
+    /// Whether `maximum-requests` will be reached sooner than a successor can start, if requests come
+    /// as fast as they did since the last look.
+    pub(super) fn is_nearly_sated(&mut self) -> bool {
+        let served = self.server.served();
+        let rate = served - std::mem::replace(&mut self.served, served);
+        let soon = served + rate * (self.start.as_secs() + 3);
+        let maximum = self.server.group().life.maximum_requests;
+        // Of requests that are as rare as that none minds to wait.
+        rate > 1 && maximum.is_some_and(|maximum| (served..soon).contains(&maximum))
     }
 
     fn order(&self, order: Order) {
