@@ -48,11 +48,49 @@ def application(environ, start_response):
     return [b'loaded']
 ";
 
+/// Has the server call its functions, of which one is busy as long as a file is there that names it.
+const CALLED_BACK: &str = r"
+import mod_wsgi, os, time
+
+def be_busy(name):
+    while os.path.exists(os.environ['GATE'] + name):
+        time.sleep(0.01)
+
+def reload_required(resource):
+    be_busy('reload')
+    return False
+
+def told(name, **payload):
+    be_busy(name)
+
+class File:
+    def fileno(self):
+        be_busy('fileno')
+        raise OSError('none')
+    def tell(self):
+        return 0
+    def read(self, size):
+        return b''
+    def close(self):
+        be_busy('close')
+
+def application(environ, start_response):
+    if environ['QUERY_STRING'] == 'subscribe':
+        mod_wsgi.subscribe_events(told)
+    start_response('200 OK', [('X-Process', str(os.getpid()))])
+    wrapper = environ['wsgi.file_wrapper'](File())
+    if environ['QUERY_STRING'] == 'close':
+        wrapper.close()
+        return [b'closed']
+    return wrapper
+";
+
 /// A group of two threads whose requests may take two seconds: somewhat more, with two threads.
 fn slow(options: &str) -> Httpd {
     let site = Site::new()
         .script("slow.wsgi", SLOW)
-        .script("load.wsgi", SLOW_TO_LOAD);
+        .script("load.wsgi", SLOW_TO_LOAD)
+        .script("called.wsgi", CALLED_BACK);
     let gate = site.text_path("data/gate");
     site.env("GATE", &gate)
         .config(&format!(
@@ -61,7 +99,8 @@ fn slow(options: &str) -> Httpd {
              WSGIProcessGroup slow
              WSGIScriptAlias /main ${{WSGI}}/slow.wsgi application-group=%{{GLOBAL}}
              WSGIScriptAlias /sub ${{WSGI}}/slow.wsgi application-group=sub
-             WSGIScriptAlias /load ${{WSGI}}/load.wsgi application-group=sub"
+             WSGIScriptAlias /load ${{WSGI}}/load.wsgi application-group=sub
+             WSGIScriptAlias /called ${{WSGI}}/called.wsgi application-group=sub"
         ))
         .start()
 }
@@ -146,6 +185,38 @@ fn while_a_script_is_loaded_it_is_interrupted_too() {
     server.site().write("data/gate", "open");
     assert_eq!(server.get("/load").text(), "loaded");
     assert_eq!(server.get("/main").text(), process);
+}
+
+#[test]
+fn what_the_server_calls_on_its_behalf_is_interrupted_too() {
+    if !ours("D105") {
+        return;
+    }
+    let server = slow("interrupt-timeout=30");
+    let process = |target: &str| {
+        let response = server.get(target);
+        let process = response.head.header("X-Process").map(str::to_owned);
+        (response.head.status, process)
+    };
+    let before = process("/called?subscribe");
+    assert_eq!(before.0, 200);
+    for (busy, target) in [
+        ("reload", "/called"),
+        ("request_started", "/called"),
+        ("response_started", "/called"),
+        ("fileno", "/called"),
+        ("close", "/called?close"),
+    ] {
+        let mark = server.log().mark();
+        let gate = format!("data/gate{busy}");
+        server.site().write(&gate, "");
+        assert_eq!(server.get(target).head.status, 504, "{busy}");
+        server.site().remove(&gate);
+        let log = server.log();
+        log.wait_for(mark, "Request interrupted by RequestTimeout");
+        assert!(log.matching(mark, "Traceback").is_empty(), "{busy}");
+        assert_eq!(process("/called"), before, "{busy}");
+    }
 }
 
 #[test]

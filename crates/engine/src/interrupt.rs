@@ -4,7 +4,8 @@
 //! thread can then have `mod_wsgi.RequestTimeout` raised in it. Both do what they do attached to
 //! that interpreter: so between finding that a thread runs a request and raising the exception
 //! there, the request cannot end. What was raised too late to be noticed is taken back when the
-//! request ends.
+//! request ends; and what was raised where the engine does without whatever fails, [`heed`] raises
+//! again.
 
 use std::ffi::c_long;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +16,7 @@ use pyo3_ffi as ffi;
 use crate::interpreter::{self, Interpreter};
 use crate::log;
 use crate::process;
-use crate::python::{Attached, Detached, Place};
+use crate::python::{Attached, Detached, Object, Place, Raised, Result};
 
 /// What is logged when a request was interrupted and its thread is free again.
 pub(crate) const RECOVERED: &str = "Request interrupted by RequestTimeout; thread recovered.";
@@ -127,6 +128,11 @@ impl Thread {
         running.interrupted
     }
 
+    /// Whether the request that it runs was interrupted.
+    fn is_interrupted(&self) -> bool {
+        lock(&self.running).is_some_and(|running| running.interrupted)
+    }
+
     /// Has CPython raise an exception in the thread as soon as it runs Python code, or with null
     /// take back one that was not raised yet. False if the thread is not in this interpreter.
     fn raise(&self, _: Attached<'_>, exception: *mut ffi::PyObject) -> bool {
@@ -134,6 +140,38 @@ impl Thread {
         // CPython takes a reference of its own.
         unsafe { ffi::PyThreadState_SetAsyncExc(self.ident, exception) > 0 }
     }
+}
+
+/// Runs what does without whatever fails in it. That the request of the calling thread is interrupted
+/// meanwhile is no such failure: then this raises.
+pub(crate) fn heed<'py, R>(py: Attached<'py>, f: impl FnOnce() -> R) -> Result<'py, R> {
+    let own = own_if_interruptible();
+    let is_interrupted = || own.as_ref().is_some_and(|own| own.is_interrupted());
+    let was_interrupted = is_interrupted();
+    let result = f();
+    match (&own, Interpreter::current(py)) {
+        (Some(own), Some(interpreter)) if !was_interrupted && is_interrupted() => {
+            // It may not have been noticed yet.
+            own.raise(py, std::ptr::null_mut());
+            let timeout = interpreter.modules().request_timeout(py);
+            Err(Raised::from_value(timeout.call(&[])?))
+        }
+        _ => Ok(result),
+    }
+}
+
+/// Whether an exception is that of a request that takes too long.
+pub(crate) fn is_timeout(interpreter: &Interpreter, raised: &Raised<'_>) -> bool {
+    let value: &Object<'_> = raised.value();
+    value.is_instance_of(interpreter.modules().request_timeout(value.py()))
+}
+
+/// The calling thread, where requests can be interrupted.
+fn own_if_interruptible() -> Option<Arc<Thread>> {
+    if process::config().is_embedded() {
+        return None;
+    }
+    THREAD.try_with(|own| own.0.clone()).ok()
 }
 
 /// Raises `mod_wsgi.RequestTimeout` in the thread that runs a request, and logs where it is; false

@@ -2,13 +2,15 @@
 //!
 //! A callback is called as `callback(name, **payload)`, in the interpreter where the event happens, on
 //! the thread where it happens, with the GIL. One that raises is reported; the others are still
-//! called, and a request goes on as if nothing had been. Payloads are made by whoever publishes, who
-//! asks [`Events::are_wanted`] first: an event that nobody waits for costs nothing.
+//! called, and a request goes on as if nothing had been, unless it was interrupted meanwhile because it
+//! takes too long. Payloads are made by whoever publishes, who asks [`Events::are_wanted`] first: an
+//! event that nobody waits for costs nothing.
 
 use engine_abi::Level;
 
 use super::signals;
 use crate::interpreter::Interpreter;
+use crate::interrupt;
 use crate::log;
 use crate::process;
 use crate::python::{Attached, Exception, Object, Owned, Raised, Record, Result, Stored};
@@ -85,8 +87,9 @@ impl Events {
         self.all.bind(py).list_length() > 0
     }
 
-    /// Calls the callbacks. What they return, if it is a dict, becomes part of the payload.
-    pub(crate) fn publish(&self, event: Event, payload: &Record<'_>) {
+    /// Calls the callbacks. What they return, if it is a dict, becomes part of the payload. Raises
+    /// only what interrupts the request that the thread runs.
+    pub(crate) fn publish<'py>(&self, event: Event, payload: &Record<'py>) -> Result<'py, ()> {
         let py = payload.py();
         // A callback may change the lists.
         let mut callbacks = items(self.all.bind(py));
@@ -96,10 +99,11 @@ impl Events {
             _ => {}
         }
         for callback in callbacks {
-            if let Err(raised) = call(&callback, event, payload) {
-                report(py, event, &raised);
+            if let Err(raised) = interrupt::heed(py, || call(&callback, event, payload))? {
+                interrupt::heed(py, || report(py, event, &raised))?;
             }
         }
+        Ok(())
     }
 }
 
@@ -133,9 +137,10 @@ fn publish_with<'py>(
         fill(&payload)?;
         Ok(payload)
     });
-    match payload {
-        Ok(payload) => interpreter.modules().events().publish(event, &payload),
-        Err(raised) => report(py, event, &raised),
+    let published =
+        payload.and_then(|payload| interpreter.modules().events().publish(event, &payload));
+    if let Err(raised) = published {
+        report(py, event, &raised);
     }
 }
 

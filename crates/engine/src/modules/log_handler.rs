@@ -2,6 +2,7 @@
 
 use engine_abi::Level;
 
+use crate::interrupt;
 use crate::log;
 use crate::python::{Exception, Object, Owned, Raised, Result};
 
@@ -51,7 +52,7 @@ fn level(number: i64) -> Level {
 fn write<'py>(handler: &Object<'py>, record: &Object<'py>, level: Level) -> Result<'py, ()> {
     let py = handler.py();
     let text = handler.call_method_named(c"format", [record])?;
-    let origin = origin(record);
+    let origin = interrupt::heed(py, || origin(record))?;
     log::record(py, level, &text.to_text_lossy(), &origin);
     Ok(())
 }

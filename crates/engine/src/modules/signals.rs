@@ -4,6 +4,7 @@ use std::ffi::CStr;
 
 use engine_abi::Level;
 
+use crate::interrupt;
 use crate::log;
 use crate::python::{
     Attached, Class, Definition, Exception, Instance, Object, Owned, Raised, Result, Stored, Type,
@@ -45,7 +46,7 @@ impl SignalIntercept {
             let message = format!("signal() takes 2 arguments, {} given", arguments.len());
             return Err(Raised::type_error(py, &message));
         };
-        report(py, number);
+        interrupt::heed(py, || report(py, number))?;
         Ok(handler.owned())
     }
 }

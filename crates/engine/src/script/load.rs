@@ -9,6 +9,7 @@ use pyo3_ffi as ffi;
 
 use super::{ScriptError, Visit, c_source, lossy, stat};
 use crate::host;
+use crate::interrupt;
 use crate::process;
 use crate::python::{Exception, Object, Owned, Result};
 use crate::script::slot::Slot;
@@ -73,7 +74,7 @@ impl<'py> Visit<'_, 'py> {
             Owned::steal(self.py, module)
         };
         module.map_err(|raised| {
-            if self.is_timeout(&raised) {
+            if interrupt::is_timeout(self.interpreter, &raised) {
                 return self.report(&raised);
             }
             if raised.is(Exception::SystemExit) && process::config().is_service() {

@@ -173,7 +173,7 @@ impl<'py> Visit<'_, 'py> {
         loop {
             let judged = self.loaded(slot);
             if let Some(module) = &judged {
-                match self.judge(module) {
+                match self.judge(module)? {
                     Judgement::Current => return Ok(module.owned()),
                     Judgement::Outdated if self.is_reloaded_elsewhere() => {
                         return Err(ScriptError::Stale);
@@ -199,15 +199,15 @@ impl<'py> Visit<'_, 'py> {
     }
 
     /// Whether the module can be used.
-    fn judge(&self, module: &Object<'py>) -> Judgement {
+    fn judge(&self, module: &Object<'py>) -> std::result::Result<Judgement, ScriptError> {
         let Some(stamp) = self.stamp(module) else {
-            return Judgement::Unfinished;
+            return Ok(Judgement::Unfinished);
         };
         let is_kept = !self.script.reload;
-        if is_kept || (self.is_unchanged(stamp) && !self.is_reload_required(module)) {
-            Judgement::Current
+        if is_kept || (self.is_unchanged(stamp) && !self.is_reload_required(module)?) {
+            Ok(Judgement::Current)
         } else {
-            Judgement::Outdated
+            Ok(Judgement::Outdated)
         }
     }
 
@@ -232,23 +232,24 @@ impl<'py> Visit<'_, 'py> {
     }
 
     /// Asks the script itself: a script can define `reload_required(resource)`.
-    fn is_reload_required(&self, module: &Object<'py>) -> bool {
+    fn is_reload_required(&self, module: &Object<'py>) -> std::result::Result<bool, ScriptError> {
         let Some(resource) = self.resource else {
-            return false;
+            return Ok(false);
         };
-        self.ask_reload_required(module, resource)
-            .unwrap_or_else(|raised| {
-                self.log_exception(&raised);
-                false
-            })
+        let name = self.interpreter.names().reload_required.bind(self.py);
+        let Ok(Some(hook)) = module.module_item(name) else {
+            return Ok(false);
+        };
+        let answer = interrupt::heed(self.py, || self.ask_reload_required(&hook, resource));
+        let answer = answer.map_err(|timeout| self.report(&timeout))?;
+        Ok(answer.unwrap_or_else(|raised| {
+            self.log_exception(&raised);
+            false
+        }))
     }
 
-    fn ask_reload_required(&self, module: &Object<'py>, resource: &[u8]) -> Result<'py, bool> {
-        let name = self.interpreter.names().reload_required.bind(self.py);
-        match module.module_item(name)? {
-            Some(hook) => hook.call(&[&*self.py.path(resource)?])?.is_true(),
-            None => Ok(false),
-        }
+    fn ask_reload_required(&self, hook: &Object<'py>, resource: &[u8]) -> Result<'py, bool> {
+        hook.call(&[&*self.py.path(resource)?])?.is_true()
     }
 
     fn callable(
@@ -276,18 +277,12 @@ impl<'py> Visit<'_, 'py> {
 
     /// Logs a failure that has no words of its own.
     fn report(&self, raised: &crate::python::Raised<'py>) -> ScriptError {
-        if self.is_timeout(raised) {
+        if interrupt::is_timeout(self.interpreter, raised) {
             self.log_line(Level::Info, 0, interrupt::RECOVERED);
             return ScriptError::TimedOut;
         }
         self.log_exception(raised);
         ScriptError::Load
-    }
-
-    /// Whether the request was interrupted because it took too long.
-    fn is_timeout(&self, raised: &crate::python::Raised<'py>) -> bool {
-        let timeout = self.interpreter.modules().request_timeout(self.py);
-        raised.value().is_instance_of(timeout)
     }
 
     fn log_line(&self, level: Level, id: u16, text: &str) {

@@ -78,24 +78,30 @@ impl Call<'_> {
 
     fn deliver_iterable(&self, result: &Object<'_>) -> Rest {
         let _closing = Closing { call: self, result };
-        if let Some(region) = self.file_region(result) {
-            let response = &*self.response;
-            return Rest::Over(result.py().detach(|detached| {
-                keeping_position(region.fd, || response.finish_with_file(detached, region))
-            }));
-        }
-        let delivered = self.iterate(result);
+        let delivered = match self.file_region(result) {
+            Ok(Some(region)) => Ok(self.deliver_file(result.py(), region)),
+            Ok(None) => self.iterate(result),
+            Err(raised) => Err(raised),
+        };
         // Reported here, and so before whatever `close()` raises.
         delivered.unwrap_or_else(|raised| self.fail(&raised))
     }
 
+    fn deliver_file(&self, py: Attached<'_>, region: FileRegion) -> Rest {
+        let response = &*self.response;
+        Rest::Over(py.detach(|detached| {
+            keeping_position(region.fd, || response.finish_with_file(detached, region))
+        }))
+    }
+
     /// The file that the application wants sent, if it is that simple.
-    fn file_region(&self, result: &Object<'_>) -> Option<FileRegion> {
-        let wrapper = self.state.file_wrapper.downcast(result)?;
-        if !self.response.is_started() || self.response.is_sent() {
-            return None;
+    fn file_region<'py>(&self, result: &Object<'py>) -> Result<'py, Option<FileRegion>> {
+        match self.state.file_wrapper.downcast(result) {
+            Some(wrapper) if self.response.is_started() && !self.response.is_sent() => {
+                wrapper.region(result.py())
+            }
+            _ => Ok(None),
         }
-        wrapper.region(result.py())
     }
 
     fn iterate<'py>(&self, iterable: &Object<'py>) -> Result<'py, Rest> {

@@ -1,7 +1,8 @@
 //! The events of a request, as `mod_wsgi.subscribe_events` describes them.
 //!
 //! Published on the request's thread, only where somebody has subscribed. Nothing that goes wrong
-//! here is the application's fault or its concern: it is reported, and the request goes on.
+//! here is the application's fault or its concern: it is reported, and the request goes on, unless it
+//! was interrupted meanwhile because it takes too long.
 
 use std::sync::Arc;
 
@@ -34,7 +35,7 @@ impl Call<'_> {
         payload.object(c"application_object", application)?;
         payload.latin1(c"callable_object", request.callable.or_empty())?;
         payload.object(c"request_environ", environ)?;
-        self.publish(Event::RequestStarted, &payload);
+        self.publish(Event::RequestStarted, &payload)?;
         let name = py.text("application_object")?;
         let replaced = payload.as_object().item(&name)?;
         Ok(replaced.unwrap_or_else(|| application.owned()))
@@ -47,7 +48,7 @@ impl Call<'_> {
             payload.object(c"exception_info", &*raised.exc_info()?)?;
             Ok(payload)
         });
-        self.publish_or_report(py, Event::RequestException, payload);
+        self.publish_or_report(Event::RequestException, payload);
     }
 
     /// `request_finished`
@@ -56,7 +57,7 @@ impl Call<'_> {
             self.add_finish(&payload)?;
             Ok(payload)
         });
-        self.publish_or_report(py, Event::RequestFinished, payload);
+        self.publish_or_report(Event::RequestFinished, payload);
     }
 
     fn add_finish<'py>(&self, payload: &Record<'py>) -> Result<'py, ()> {
@@ -97,20 +98,20 @@ impl Call<'_> {
         payload.seconds(c"daemon_start", self.request.daemon_start)
     }
 
-    fn publish_or_report<'py>(
-        &self,
-        py: Attached<'py>,
-        event: Event,
-        payload: Result<'py, Record<'py>>,
-    ) {
-        match payload {
-            Ok(payload) => self.publish(event, &payload),
-            Err(raised) => report_event_failure(py, event, &raised),
+    /// Tells of what happens at the end of the request, which ends whatever comes of that.
+    fn publish_or_report<'py>(&self, event: Event, payload: Result<'py, Record<'py>>) {
+        let published = payload.and_then(|payload| self.publish(event, &payload));
+        if let Err(raised) = published {
+            if self.is_timeout(&raised) {
+                self.report_timeout(raised.value().py());
+            } else {
+                report_event_failure(raised.value().py(), event, &raised);
+            }
         }
     }
 
-    fn publish(&self, event: Event, payload: &Record<'_>) {
-        self.interpreter.modules().events().publish(event, payload);
+    fn publish<'py>(&self, event: Event, payload: &Record<'py>) -> Result<'py, ()> {
+        self.interpreter.modules().events().publish(event, payload)
     }
 }
 
@@ -119,13 +120,13 @@ pub(super) fn publish_response_started<'py>(
     interpreter: &'static Interpreter,
     served: &Arc<Served>,
     arguments: &[&Object<'py>],
-) {
+) -> Result<'py, ()> {
     let (&[status, headers] | &[status, headers, _]) = arguments else {
-        return;
+        return Ok(());
     };
     let (py, events) = (status.py(), interpreter.modules().events());
     if !events.are_wanted(py) {
-        return;
+        return Ok(());
     }
     let exc_info = arguments.get(2).copied().unwrap_or(py.none());
     let payload = payload(py, served).and_then(|payload| {
@@ -136,7 +137,10 @@ pub(super) fn publish_response_started<'py>(
     });
     match payload {
         Ok(payload) => events.publish(Event::ResponseStarted, &payload),
-        Err(raised) => report_event_failure(py, Event::ResponseStarted, &raised),
+        Err(raised) => {
+            report_event_failure(py, Event::ResponseStarted, &raised);
+            Ok(())
+        }
     }
 }
 

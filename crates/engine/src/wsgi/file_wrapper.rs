@@ -10,6 +10,7 @@ use std::mem::MaybeUninit;
 use engine_abi::FileRegion;
 use pyo3_ffi as ffi;
 
+use crate::interrupt;
 use crate::python::{
     Attached, Class, Definition, Instance, Object, Owned, Raised, Result, Stored, Visit,
 };
@@ -130,14 +131,18 @@ impl FileWrapper {
             && let Some(file) = this.file(py)
         {
             // Whether it has a `close()`, and what that raises, is of no interest any more.
-            let _ = file.call_method_named(c"close", []);
+            interrupt::heed(py, || drop(file.call_method_named(c"close", [])))?;
         }
         Ok(py.none().owned())
     }
 
     /// The part of a real file that is wrapped: from where it stands to its end. `None` if what is
-    /// wrapped must be iterated over instead.
-    pub(super) fn region(&self, py: Attached<'_>) -> Option<FileRegion> {
+    /// wrapped must be iterated over instead. Raises only what interrupts the request.
+    pub(super) fn region<'py>(&self, py: Attached<'py>) -> Result<'py, Option<FileRegion>> {
+        interrupt::heed(py, || self.region_if_any(py))
+    }
+
+    fn region_if_any(&self, py: Attached<'_>) -> Option<FileRegion> {
         let file = self.file(py).filter(|_| !self.closed.get())?;
         let fd = descriptor(&file)?;
         let offset = file.call_method_named(c"tell", []).ok()?;

@@ -209,9 +209,7 @@ impl Call<'_> {
     fn report(&self, raised: &Raised<'_>) {
         let (py, exchange) = (raised.value().py(), self.response.exchange());
         if self.is_timeout(raised) {
-            // Not the application's fault, and whoever has raised it has said so.
-            log::line(py, exchange, Level::Info, 0, interrupt::RECOVERED);
-            return;
+            return self.report_timeout(py);
         }
         let script = self.request.script.path.or_empty();
         log::exception(py, exchange, script, raised);
@@ -220,13 +218,15 @@ impl Call<'_> {
         }
     }
 
+    /// Not the application's fault, and whoever has interrupted it has said so.
+    fn report_timeout(&self, py: Attached<'_>) {
+        let exchange = self.response.exchange();
+        log::line(py, exchange, Level::Info, 0, interrupt::RECOVERED);
+    }
+
     /// Whether the request was interrupted because it took too long.
     fn is_timeout(&self, raised: &Raised<'_>) -> bool {
-        let timeout = self
-            .interpreter
-            .modules()
-            .request_timeout(raised.value().py());
-        raised.value().is_instance_of(timeout)
+        interrupt::is_timeout(self.interpreter, raised)
     }
 }
 

@@ -72,7 +72,7 @@ impl StartResponse {
         if this.response.is_sent() {
             return Err(too_late(py, exc_info));
         }
-        publish_response_started(this.interpreter, &this.served, arguments);
+        publish_response_started(this.interpreter, &this.served, arguments)?;
         let head = head(status, headers)?;
         // Of two threads that start the same response, one may have sent it since.
         let started = this.response.start(head);
