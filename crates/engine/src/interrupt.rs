@@ -47,8 +47,8 @@ struct Thread {
 struct Running {
     name: Name,
     interpreter: &'static Interpreter,
-    /// The address of its thread state there.
-    state: usize,
+    /// What its stack there is known by.
+    key: usize,
     interrupted: bool,
 }
 
@@ -98,7 +98,7 @@ impl<'py> Interruptible<'py> {
                 daemon_start: request.daemon_start,
             },
             interpreter,
-            state: interpreter::attached_state(py).addr(),
+            key: interpreter::own_key(py),
             interrupted: false,
         });
         Some(Self { py, thread })
@@ -183,7 +183,7 @@ pub(crate) fn interrupt(detached: &mut Detached, name: Name) -> bool {
     let interpreter = running.interpreter;
     let places = interpreter.attach(detached, |py| {
         let mut stacks = interpreter.stacks(py).into_iter();
-        let own = stacks.find(|(state, _)| *state == running.state);
+        let own = stacks.find(|(key, _)| *key == running.key);
         thread
             .interrupt(py, name, interpreter)
             .then(|| own.map_or_else(Vec::new, |(_, places)| places))
@@ -211,8 +211,8 @@ pub(crate) fn log_stacks(detached: &mut Detached, name: Name) -> bool {
         detached,
         &format!("Dumping stack trace for active Python threads of {interpreter}."),
     );
-    for (state, places) in stacks {
-        let who = number_of(state).map_or_else(
+    for (key, places) in stacks {
+        let who = number_of(key).map_or_else(
             || "A thread of the application".to_owned(),
             |number| format!("Thread {number}"),
         );
@@ -229,10 +229,10 @@ fn find(name: Name) -> Option<(Arc<Thread>, Running)> {
     })
 }
 
-/// The number of the thread that runs a request by this thread state.
-fn number_of(state: usize) -> Option<u32> {
+/// The number of the thread that runs a request, and whose stack is known by this.
+fn number_of(key: usize) -> Option<u32> {
     lock(&THREADS).iter().find_map(|thread| {
-        let running = lock(&thread.running).filter(|running| running.state == state)?;
+        let running = lock(&thread.running).filter(|running| running.key == key)?;
         Some(running.name.thread_id)
     })
 }

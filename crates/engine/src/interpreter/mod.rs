@@ -31,7 +31,7 @@ use crate::wsgi;
 
 pub(crate) use registry::{CreateError, adopt_main, all, find};
 pub(crate) use setup::set_switch_interval;
-pub(crate) use thread::attached_state;
+pub(crate) use thread::{attached_state, own_key};
 
 /// Prepares the threads of the process for extension modules that use the simplified GIL API. To be
 /// called once, on the thread that has initialised Python.

@@ -71,8 +71,8 @@ impl Interpreter {
         })
     }
 
-    /// Where each thread of this interpreter is that runs Python code, by the address of its thread
-    /// state.
+    /// Where each thread of this interpreter is that runs Python code, by its [`own_key`].
+    #[cfg(Py_3_12)]
     pub(crate) fn stacks(&self, py: Attached<'_>) -> Vec<(usize, Vec<Place>)> {
         // A collection could run Python code, which could let a thread end.
         py.without_collections(|| {
@@ -81,6 +81,22 @@ impl Interpreter {
             // GIL is not released in between, they stay alive.
             let stacks = states.map(|state| (state.addr(), unsafe { py.places(state) }));
             stacks.filter(|(_, places)| !places.is_empty()).collect()
+        })
+    }
+
+    /// The same up to 3.11, which shows others a thread state that is being made before it can be
+    /// looked at, and with whose one GIL `sys._current_frames()` is safe: all threads of the process,
+    /// each by its number.
+    #[cfg(not(Py_3_12))]
+    pub(crate) fn stacks(&self, py: Attached<'_>) -> Vec<(usize, Vec<Place>)> {
+        py.without_collections(|| {
+            // Without memory there is nothing to be told.
+            let frames = py.current_frames().unwrap_or_default();
+            let own = frames
+                .iter()
+                .filter(|(_, frame)| py.is_of_this_interpreter(frame));
+            own.map(|(ident, frame)| (*ident, py.places_from(frame)))
+                .collect()
         })
     }
 
@@ -146,8 +162,9 @@ pub(super) unsafe fn end_sub_interpreter(
 
 /// The thread states of the interpreter that the thread is attached to.
 fn states_of(_: Attached<'_>, interpreter: State) -> Vec<*mut ffi::PyThreadState> {
-    // SAFETY: the interpreter exists; its GIL keeps the list as it is but for states that are being
-    // made without it, of which there are none when this is asked.
+    // SAFETY: the interpreter exists, and its GIL keeps states from being taken out of the list. One
+    // that is made without it comes in at the head, from 3.12 on as the last step of making it. Up to
+    // 3.11 this is only asked when nobody makes any.
     let mut next = unsafe { ffi::PyInterpreterState_ThreadHead(interpreter.0) };
     let mut states = Vec::new();
     while !next.is_null() {
@@ -192,6 +209,19 @@ pub(super) unsafe fn attach_state<R>(
 pub(crate) fn attached_state(_: Attached<'_>) -> *mut ffi::PyThreadState {
     // SAFETY: the thread is attached.
     unsafe { ffi::PyThreadState_Get() }
+}
+
+/// What [`Interpreter::stacks`] knows the calling thread by.
+#[cfg(Py_3_12)]
+pub(crate) fn own_key(py: Attached<'_>) -> usize {
+    attached_state(py).addr()
+}
+
+/// The same up to 3.11.
+#[cfg(not(Py_3_12))]
+pub(crate) fn own_key(_: Attached<'_>) -> usize {
+    // SAFETY: asks for the number of the calling thread, which is as wide as a pointer.
+    unsafe { ffi::PyThread_get_thread_ident() as usize }
 }
 
 /// Remembers a thread state that was made for this thread.
