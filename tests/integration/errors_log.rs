@@ -435,6 +435,49 @@ def application(environ, start_response):
     answers_at_last(&server, &url, "RuntimeError, RuntimeError, False, 11, 11");
 }
 
+#[test]
+fn nothing_of_wsgi_errors_is_another_request_s() {
+    let server = SERVER.borrow();
+    let url = app(
+        &server,
+        "leftover",
+        r#"
+import weakref
+
+def attempt(call):
+    try:
+        return repr(call())
+    except (RuntimeError, AttributeError) as error:
+        return type(error).__name__
+
+def application(environ, start_response):
+    global buffer, reference
+    errors = environ['wsgi.errors']
+    start_response('200 OK', [])
+    if environ['QUERY_STRING'] == 'keep%20buffer':
+        buffer = errors.buffer
+        return [b'kept']
+    if environ['QUERY_STRING'] == 'keep%20reference':
+        reference = weakref.ref(errors)
+        return [b'kept']
+    if environ['QUERY_STRING'] == 'mark':
+        errors.mark = 'marked'
+        return [b'kept']
+    calls = (lambda: buffer.write(b'of another request\n'), lambda: reference(),
+             lambda: errors.mark)
+    return [', '.join(attempt(call) for call in calls).encode()]
+"#,
+    );
+    let mark = server.log().mark();
+    for way in ["keep%20buffer", "keep%20reference", "mark"] {
+        assert_eq!(server.get(&format!("{url}?{way}")).text(), "kept");
+    }
+    for _ in 0..5 {
+        answers_at_last(&server, &url, "RuntimeError, None, AttributeError");
+    }
+    assert!(server.log().matching(mark, "of another").is_empty());
+}
+
 /// Prints as it is loaded, and again for each request.
 const TALKATIVE: &str = r#"
 import logging, mod_wsgi, sys

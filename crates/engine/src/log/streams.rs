@@ -100,13 +100,13 @@ impl Streams {
         Ok(stream)
     }
 
-    /// Takes a request's stream back. If the application has neither used nor kept it, nobody can
-    /// tell it from a new one.
+    /// Takes a request's stream back. If the application has neither used nor kept any of it, nobody
+    /// can tell it from a new one.
     pub(super) fn give_back(&self, py: Attached<'_>, stream: RequestStream) {
         let Some(log) = self.log_of(py, &stream) else {
             return;
         };
-        if log.used.get() || stream.wrapper.bind(py).reference_count() > 1 {
+        if log.used.get() || !stream.is_ours_alone(py) {
             return;
         }
         log.sink.replace(Sink::Spare);
@@ -158,6 +158,14 @@ impl Streams {
 }
 
 impl RequestStream {
+    /// Whether an application has kept neither of the two, nor left anything at the wrapper, whose
+    /// attributes and weak references it may make.
+    fn is_ours_alone(&self, py: Attached<'_>) -> bool {
+        let (wrapper, log) = (self.wrapper.bind(py), self.log.bind(py));
+        // The other reference to the log is the wrapper's.
+        wrapper.reference_count() == 1 && log.reference_count() == 2 && wrapper.is_untouched()
+    }
+
     pub(super) fn object<'a, 'py: 'a>(&'a self, py: Attached<'py>) -> &'a Object<'py> {
         self.wrapper.bind(py)
     }

@@ -28,7 +28,7 @@ pub(crate) struct Owned<'py> {
 ///
 /// Whoever keeps one makes sure that it is used and dropped only on threads attached to the
 /// object's own interpreter. Payloads of objects and the state of an interpreter do so by nature.
-/// Dropped on a detached thread, it leaks the object rather than corrupting it.
+/// Dropped on a thread that is not known to be attached, it leaks the object rather than corrupting it.
 pub(crate) struct Stored(NonNull<ffi::PyObject>);
 
 // SAFETY: a `Stored` by itself is an address. The object is reachable through `bind`, which needs an
@@ -100,6 +100,18 @@ impl<'py> Object<'py> {
     pub(crate) fn reference_count(&self) -> isize {
         // SAFETY: the object is alive and the thread is attached.
         unsafe { ffi::Py_REFCNT(self.as_ptr()) }
+    }
+
+    /// Whether nobody has given the object attributes of their own or refers to it weakly. False
+    /// where CPython does not keep the two in the object itself.
+    pub(crate) fn is_untouched(&self) -> bool {
+        let is_null_at = |offset: ffi::Py_ssize_t| {
+            // SAFETY: where a type names such an offset, its instances have a pointer there.
+            offset > 0 && unsafe { *self.as_ptr().byte_offset(offset).cast::<*mut ()>() }.is_null()
+        };
+        // SAFETY: every object has a type, that lives as long as it.
+        let kind = unsafe { &*ffi::Py_TYPE(self.as_ptr()) };
+        is_null_at(kind.tp_dictoffset) && is_null_at(kind.tp_weaklistoffset)
     }
 
     /// The name of the object's type, for messages: `int`.
@@ -313,13 +325,30 @@ impl Stored {
 
 impl Drop for Stored {
     fn drop(&mut self) {
-        // SAFETY: may be asked on any thread at any time.
-        let attached = unsafe { !ffi::compat::PyThreadState_GetUnchecked().is_null() };
-        if attached {
+        if is_attached() {
             // SAFETY: the reference is ours and the thread is attached, to the object's
             // interpreter by the contract of the type.
             unsafe { ffi::Py_DECREF(self.0.as_ptr()) };
         }
+    }
+}
+
+/// Whether the calling thread is attached to an interpreter.
+#[cfg(Py_3_12)]
+fn is_attached() -> bool {
+    // SAFETY: may be asked on any thread at any time.
+    unsafe { !ffi::compat::PyThreadState_GetUnchecked().is_null() }
+}
+
+/// The same up to 3.11, where CPython only knows which thread state is attached in the process: that
+/// must be one of this thread's. It may be that, and yet not the one that the simplified GIL API knows
+/// (see `interpreter::gilstate`); then the answer is no.
+#[cfg(not(Py_3_12))]
+fn is_attached() -> bool {
+    // SAFETY: both may be asked on any thread at any time, and neither pointer is looked behind.
+    unsafe {
+        let attached = ffi::compat::PyThreadState_GetUnchecked();
+        !attached.is_null() && attached == ffi::PyGILState_GetThisThreadState()
     }
 }
 
@@ -387,5 +416,44 @@ impl<'py> Attached<'py> {
     pub(crate) fn truth(self, status: c_int) -> Result<'py, bool> {
         self.check(status)?;
         Ok(status != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn what_a_detached_thread_drops_is_leaked_and_not_corrupted() {
+        // SAFETY: no other test of this process starts Python. This thread is attached by that.
+        let py = unsafe {
+            ffi::Py_InitializeEx(0);
+            Attached::assume()
+        };
+        let Ok(object) = py.list(&[]) else {
+            panic!("there is memory for a list");
+        };
+        let (dropped_detached, dropped_attached) = (object.stored(), object.stored());
+        let (begin, end) = (Barrier::new(2), Barrier::new(2));
+        py.detach(|_| {
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    // SAFETY: Python runs.
+                    let state = unsafe { ffi::PyGILState_Ensure() };
+                    begin.wait();
+                    end.wait();
+                    // SAFETY: as it was ensured.
+                    unsafe { ffi::PyGILState_Release(state) };
+                });
+                begin.wait();
+                drop(dropped_detached);
+                end.wait();
+            });
+        });
+        assert_eq!(object.reference_count(), 3);
+        drop(dropped_attached);
+        assert_eq!(object.reference_count(), 2);
     }
 }
