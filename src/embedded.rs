@@ -2,24 +2,25 @@
 //!
 //! [`python`] starts and ends Python in the child; [`host`] is what the engine calls back to;
 //! [`response`] sends what the application answers; [`call`] has hook scripts decide about a
-//! request. This file is the way of one request.
+//! request; [`number`] numbers the threads. This file is the way of one request.
 
 mod call;
 mod host;
+mod number;
 mod python;
 mod response;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use engine_abi::{self as abi, Bytes, Outcome, Slice};
-use httpd::process::Mpm;
 use httpd::{Request, RequestBody, Server, Status};
 
 use crate::Wsgi;
 use crate::config::RequestConfig;
 use crate::environ::Environ;
+
+use number::ThreadNumber;
 
 pub(crate) use call::{NotCalled, call};
 pub(crate) use python::child_init;
@@ -119,19 +120,11 @@ impl InFlight<'_> {
     }
 }
 
-/// `mod_wsgi.thread_id`: the threads of a child are counted as they first serve a request. That
-/// of a child with one thread has no number.
+/// `mod_wsgi.thread_id`; see [`number`].
 fn thread_id() -> u32 {
-    static COUNTED: AtomicU32 = AtomicU32::new(0);
     thread_local! {
-        static NUMBER: Cell<Option<u32>> = const { Cell::new(None) };
+        static NUMBER: ThreadNumber = ThreadNumber::take();
     }
-    NUMBER.get().unwrap_or_else(|| {
-        let number = match Mpm::query().is_threaded {
-            true => COUNTED.fetch_add(1, Ordering::Relaxed) + 1,
-            false => 0,
-        };
-        NUMBER.set(Some(number));
-        number
-    })
+    // A thread that is ending serves no request.
+    NUMBER.try_with(|number| number.0).unwrap_or(0)
 }

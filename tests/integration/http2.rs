@@ -4,12 +4,16 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 
-use testkit::{Curl, CurlAnswer, Httpd, SharedHttpd, ours};
+use testkit::{Curl, CurlAnswer, Httpd, SharedHttpd, Site, ours, wait_until};
 
 use crate::apps::ENVIRON;
-use crate::wsgi_site::{app, gated_app, is_daemon_mode, open_gate, reached, threaded, wsgi_site};
+use crate::wsgi_site::{
+    app, gated_app, in_embedded_mode, is_daemon_mode, open_gate, reached, threaded, wsgi_site,
+};
 
-static SERVER: SharedHttpd = SharedHttpd::new(|| {
+static SERVER: SharedHttpd = SharedHttpd::new(site);
+
+fn site() -> Site {
     wsgi_site()
         .mpm(threaded())
         .module("http2")
@@ -29,7 +33,7 @@ static SERVER: SharedHttpd = SharedHttpd::new(|| {
                 SSLCertificateKeyFile ${ROOT}/conf/server.key
             </VirtualHost>",
         )
-});
+}
 
 fn h2(server: &Httpd, target: &str, arguments: &[&str]) -> CurlAnswer {
     let answer = Curl::http(server, target)
@@ -220,6 +224,46 @@ def application(environ, start_response):
         .collect();
     assert_eq!(streams.len(), 5, "{text}");
     assert_eq!(ports.len(), 1, "one connection: {text}");
+}
+
+/// Answers the highest number of a thread that has served requests.
+const THREADS: &str = r#"
+import mod_wsgi, time
+mod_wsgi.start_recording_metrics()
+
+def application(environ, start_response):
+    start_response('200 OK', [])
+    threads = [row['thread_id'] for row in mod_wsgi.process_metrics()['threads']]
+    time.sleep(0.05)
+    return [b'%d\n' % max(threads)]
+"#;
+
+#[test]
+fn threads_that_come_and_go_share_their_numbers() {
+    if !in_embedded_mode("a process group has its threads from its start") || !ours("D106") {
+        return;
+    }
+    let server = site()
+        .script("threads.wsgi", THREADS)
+        .config("H2MinWorkers 1\nH2MaxWorkers 4\nH2MaxWorkerIdleSeconds 1")
+        .start();
+    let mut at_rest = None;
+    for _ in 0..6 {
+        let output = one_connection(&server, "/threads.wsgi?[0-9]")
+            .args(["--parallel", "--parallel-max", "10"])
+            .stderr(Stdio::null())
+            .output()
+            .expect("curl runs");
+        let text = String::from_utf8(output.stdout).expect("text");
+        let highest: Vec<u32> = text.lines().filter_map(|line| line.parse().ok()).collect();
+        assert_eq!(highest.len(), 10, "{text}");
+        assert!(highest.iter().all(|number| *number <= 4), "{text}");
+        let child = *server.children().first().expect("a child");
+        let at_rest = *at_rest.get_or_insert(child.threads() - 1);
+        wait_until("a thread to end", || {
+            (child.threads() <= at_rest).then_some(())
+        });
+    }
 }
 
 #[test]

@@ -471,7 +471,8 @@ pub struct Request<'a> {
     /// The length of the body where the client stated it, -1 otherwise. A hint, never a limit:
     /// input filters may change the length.
     pub content_length: i64,
-    /// `mod_wsgi.thread_id`.
+    /// `mod_wsgi.thread_id`. No two threads have the same at a time; one that begins gets that of
+    /// one that has ended, if it can, so that there are not more numbers than there are threads at once.
     pub thread_id: u32,
     /// `mod_wsgi.request_start`, in microseconds since the epoch.
     pub request_start: i64,

@@ -6,15 +6,15 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::meter::now;
 
-/// All threads that have served a request. They are few, and those that end are rare, so none is
-/// ever taken out.
+/// All threads that have served a request, or rather their numbers: a host gives the number of a thread
+/// that has ended to another. So they are few, and none is ever taken out.
 static THREADS: Mutex<Vec<&'static Thread>> = Mutex::new(Vec::new());
 
 thread_local! {
     static OWN: Cell<Option<&'static Thread>> = const { Cell::new(None) };
 }
 
-/// A thread that serves requests.
+/// A thread that serves requests, with what others of its number have done before.
 #[derive(Debug)]
 pub(crate) struct Thread {
     id: u32,
