@@ -141,6 +141,8 @@ mod log_lines; // the lines that people look for in the error log
 mod mapping; // what the tests of aliases ask and compare
 #[path = "integration/metrics.rs"]
 mod metrics; // what requests come to, in numbers
+#[path = "integration/nested.rs"]
+mod nested; // requests inside requests
 #[path = "integration/own_gil.rs"]
 mod own_gil; // interpreters with a GIL of their own
 #[path = "integration/process_groups.rs"]

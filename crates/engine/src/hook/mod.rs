@@ -19,6 +19,7 @@ use self::server::Auth;
 use crate::host::Exchange;
 use crate::interpreter::Interpreter;
 use crate::log;
+use crate::modules::Deciding;
 use crate::python::{Attached, Object, Owned, Raised, Result, Type};
 use crate::script;
 
@@ -46,6 +47,7 @@ pub(crate) fn call(
     exchange: &Arc<Exchange>,
 ) -> std::result::Result<Vec<Answer>, Called> {
     let _context = log::Context::enter(py, interpreter, Arc::clone(exchange));
+    let _deciding = Deciding::begin();
     let module = script::module(py, interpreter, &call.script, mtime, exchange);
     let visit = Visit {
         interpreter,

@@ -24,7 +24,7 @@ use crate::python::{Attached, Object, Owned, Result, Stored};
 pub(crate) use events::{
     Event, Events, publish_signal, publish_stopping, report as report_event_failure,
 };
-pub(crate) use requests::{Served, Serving};
+pub(crate) use requests::{Deciding, Served, Serving};
 pub(crate) use restricted::restrict;
 pub(crate) use signals::{exit_on_sigterm, intercept_signals};
 

@@ -30,6 +30,27 @@ pub(crate) struct Serving<'py> {
     before: Option<Arc<Served>>,
 }
 
+/// While it lives, the thread serves no request that has a dict: it runs functions of a script that
+/// decide about one, perhaps inside another that it serves.
+pub(crate) struct Deciding {
+    before: Option<Arc<Served>>,
+}
+
+impl Deciding {
+    /// Begins to decide.
+    pub(crate) fn begin() -> Self {
+        Self {
+            before: SERVED.take(),
+        }
+    }
+}
+
+impl Drop for Deciding {
+    fn drop(&mut self) {
+        SERVED.set(self.before.take());
+    }
+}
+
 /// Adds the function and the dict to the module; gives the dict.
 pub(super) fn define<'py>(module: &Object<'py>) -> Result<'py, Stored> {
     let py = module.py();
