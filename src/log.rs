@@ -1,4 +1,4 @@
-//! Lines of ours in httpd's error log: `WSGI0135: [script /srv/app.wsgi] text`.
+//! Lines of ours in httpd's error log: `[script /srv/app.wsgi] WSGI0135: text`.
 //!
 //! The id names the event for good; docs/errors.md lists them. Lines below `warn` have none. May
 //! be used on any thread, in any phase.
@@ -19,6 +19,12 @@ pub(crate) struct Id(pub(crate) u16);
 impl Id {
     /// For lines without one.
     pub(crate) const NONE: Self = Self(0);
+
+    /// Whether it stands before the script of a request: so it does for exceptions, and those who
+    /// search the log for them expect it.
+    fn comes_first(self) -> bool {
+        matches!(self, Self(174 | 175))
+    }
 }
 
 impl fmt::Display for Id {
@@ -58,8 +64,11 @@ pub(crate) fn directive(parms: &Parms<'_>, level: Level, id: Id, text: impl fmt:
 #[track_caller]
 pub(crate) fn script(request: Request<'_>, level: Level, id: Id, text: impl fmt::Display) {
     let script = request.filename().unwrap_or_default().to_string_lossy();
-    let line = format_args!("{id}[script {script}] {text}");
-    write(Log::of_request::<Wsgi>(request), level, line);
+    let log = Log::of_request::<Wsgi>(request);
+    match id.comes_first() {
+        true => write(log, level, format_args!("{id}[script {script}] {text}")),
+        false => write(log, level, format_args!("[script {script}] {id}{text}")),
+    }
 }
 
 /// The most verbose level that is logged for a request, in httpd's numbers.
@@ -70,24 +79,34 @@ pub(crate) fn level(request: Request<'_>) -> u8 {
 
 /// Writes a line that a worker sent, about the request it is working on.
 pub(crate) fn worker_line(request: Request<'_>, line: &wire::LogLine<'_>) {
-    let log = Log::of_request::<Wsgi>(request);
+    let log = Log::of_request::<Wsgi>(request).relayed();
     let level = Level::from_number(line.level);
     if !log.enabled(level) {
         return;
     }
-    let script = request.filename().unwrap_or_default().to_bytes();
-    let mut text = Id(line.id).to_string().into_bytes();
-    if line.names_script {
-        text.extend_from_slice(&[b"[script ", script, b"] "].concat());
-    }
-    text.extend_from_slice(line.text);
-    // A NUL would end the line for C; all other bytes are for httpd to escape.
-    text.retain(|byte| *byte != 0);
-    let (text, number) = (CString::new(text).unwrap_or_default(), line.line);
-    let number = i32::try_from(number).unwrap_or_default();
+    let script = line.names_script.then_some(request);
+    let text = text(Id(line.id), script, line.text);
+    let number = i32::try_from(line.line).unwrap_or_default();
     with_origin(line.file, number, |origin| {
         log.write(level, Some(origin), &text)
     });
+}
+
+/// A whole line of the engine's: the script of a request, if one is given, the id, and what the engine
+/// says.
+pub(crate) fn text(id: Id, script: Option<Request<'_>>, text: &[u8]) -> CString {
+    let script = script.map_or_else(Vec::new, |request| {
+        let script = request.filename().unwrap_or_default().to_bytes();
+        [b"[script ", script, b"] "].concat()
+    });
+    let prefix = id.to_string().into_bytes();
+    let mut line = match id.comes_first() {
+        true => [&prefix, &script, text].concat(),
+        false => [&script, &prefix, text].concat(),
+    };
+    // A NUL would end the line for C; all other bytes are for httpd to escape.
+    line.retain(|byte| *byte != 0);
+    CString::new(line).unwrap_or_default()
 }
 
 /// Lends where a line comes from. One of no known file counts as ours: httpd drops the whole field of

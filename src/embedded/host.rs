@@ -54,7 +54,10 @@ unsafe extern "C" fn log(handle: RequestHandle, line: *const LogLine<'_>) {
         let level = Level::from_number(line.level as u8);
         with_log(in_flight, |log| {
             if log.enabled(level) {
-                write(log, level, line, &text(line, in_flight));
+                let named = in_flight.filter(|_| line.names_script);
+                let script = named.map(|in_flight| in_flight.request);
+                let text = crate::log::text(Id(line.id), script, line.text.or_empty());
+                write(log, level, line, &text);
             }
         });
     });
@@ -64,21 +67,6 @@ fn write(log: Log<'_>, level: Level, line: &LogLine<'_>, text: &CString) {
     let number = c_int::try_from(line.line).unwrap_or_default();
     let file = line.file.get().unwrap_or_default();
     crate::log::with_origin(file, number, |origin| log.write(level, Some(origin), text));
-}
-
-/// The whole line: id, script, and what the engine says.
-fn text(line: &LogLine<'_>, in_flight: Option<&InFlight<'_>>) -> CString {
-    let mut text = Id(line.id).to_string().into_bytes();
-    if let Some(in_flight) = in_flight.filter(|_| line.names_script) {
-        let script = in_flight.request.filename().unwrap_or_default();
-        text.extend_from_slice(b"[script ");
-        text.extend_from_slice(script.to_bytes());
-        text.extend_from_slice(b"] ");
-    }
-    text.extend_from_slice(line.text.or_empty());
-    // A NUL would end the line for C.
-    text.retain(|&byte| byte != 0);
-    CString::new(text).unwrap_or_default()
 }
 
 unsafe extern "C" fn log_level(handle: RequestHandle) -> c_int {

@@ -27,7 +27,7 @@ pub(crate) fn check_authorization(request: Request<'_>, required: &CStr, sense: 
     };
     match (ask(request, user, required), sense) {
         (Ok(Membership::Member), _) => Authz::Granted,
-        (Ok(Membership::Unclear), Sense::Negated | Sense::Either) => Authz::Error,
+        (Ok(Membership::Unclear { .. }), Sense::Negated | Sense::Either) => Authz::Error,
         (Ok(_), Sense::Negated) => Authz::Denied,
         (Ok(membership), Sense::Plain | Sense::Either) => {
             report_denial(request, user, membership);
@@ -53,7 +53,7 @@ fn ask(request: Request<'_>, user: &CStr, required: &CStr) -> Result<Membership,
 
 fn report_denial(request: Request<'_>, user: &CStr, membership: Membership) {
     let (id, groups) = match membership {
-        Membership::OfNone => (59, "any groups"),
+        Membership::OfNone | Membership::Unclear { of_others: false } => (59, "any groups"),
         _ => (60, "designated groups"),
     };
     let (user, uri) = (user.to_string_lossy(), request.uri().to_string_lossy());

@@ -71,12 +71,13 @@ fn each_result_has_its_status() {
         ("one", 500, "WSGI0179"),
         ("list", 500, "WSGI0179"),
         ("array", 500, "WSGI0179"),
+        ("euro", 500, "WSGI0174"),
+        ("surrogate", 500, "WSGI0174"),
         ("raise", 500, "WSGI0174"),
         ("exit", 500, "WSGI0175"),
     ] {
         check(&server, "/app", user, status, id);
     }
-    assert_eq!(ask_by_digest(&server, "/app", "euro").status, 500);
     if ours("D86") {
         check(&server, "/app", "cut", 500, "WSGI1300");
     }

@@ -154,8 +154,11 @@ fn each_result_has_its_status() {
 fn what_an_iteration_gave_before_it_failed_counts() {
     let server = site().start();
     check(&server, "/app", "cut", 200, "WSGI0174");
-    check(&server, "/app", "late", 401, "WSGI0174");
-    check(&server, "/app", "early", 401, "WSGI0174");
+    for (user, id) in [("late", "WSGI0060"), ("early", "WSGI0059")] {
+        let mark = server.log().mark();
+        check(&server, "/app", user, 401, "WSGI0174");
+        server.log().wait_for(mark, id);
+    }
 }
 
 #[test]

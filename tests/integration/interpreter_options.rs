@@ -305,6 +305,17 @@ fn intervals() {
         assert_eq!(answer.success, good, "{words}: {}", answer.text);
         assert!(good || answer.text.contains("WSGISwitchInterval"));
     }
+    if !ours("D09") {
+        return;
+    }
+    for word in ["inf", "-inf", "nan", "1e400", "0x10"] {
+        assert!(
+            !configtest(&format!("WSGISwitchInterval {word}")).success,
+            "{word}"
+        );
+        let option = format!("WSGIDaemonProcess name switch-interval={word}");
+        assert!(!configtest(&option).success, "{word}");
+    }
 }
 
 #[test]

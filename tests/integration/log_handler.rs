@@ -143,6 +143,24 @@ fn each_line_of_a_text_is_an_entry(#[values(Mode::Embedded, Mode::Daemon)] mode:
 }
 
 #[rstest]
+fn an_empty_text_has_no_lines(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) {
+    let server = mode.server();
+    let body = format!(
+        "def run(environ):
+        {}
+        for text in ['', '\\n', 'a\\n\\nb', '  ']:
+            log.warning(text)",
+        without_first_request("")
+    );
+    let (_, lines) = run(&server, "empty", &body, "/empty.wsgi] ");
+    let texts: Vec<_> = lines
+        .iter()
+        .map(|line| line.rsplit(".wsgi] ").next().unwrap_or_default())
+        .collect();
+    assert_eq!(texts, ["", "a", "", "b", "  "]);
+}
+
+#[rstest]
 fn beside_a_request_the_server_is_told(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) {
     let server = mode.server();
     let body = format!(

@@ -79,8 +79,10 @@ fn scripts_and_interpreters_come_into_being() {
             "/daemon" => "daemon process 'group'",
             _ => "embedded mode",
         };
-        let interpreter = format!("sub-interpreter '{name}'");
-        check(&server, mark, "info", &[&loading, &interpreter, place]);
+        let of = if group == "/daemon" { "of" } else { "in" };
+        let interpreter = format!("into sub-interpreter '{name}' {of} {place}.");
+        check(&server, mark, "info", &[&loading, &interpreter]);
+        check(&server, mark, "info", &[&creating, &format!("in {place}.")]);
     }
     let mark = server.log().mark();
     server.site().write("wsgi/first.wsgi", FAILING);
@@ -107,7 +109,11 @@ fn exceptions_of_an_application() {
             let named = format!("[script {script}]");
             let head = format!("LookupError exception raised processing WSGI script '{script}'");
             server.log().wait_for(mark, last);
-            check(&server, mark, "error", &["WSGI0174: ", &head]);
+            let place = match group {
+                "/daemon" => "of daemon process 'group'.",
+                _ => "in embedded mode.",
+            };
+            check(&server, mark, "error", &["WSGI0174: ", &head, place]);
             let heads = server.log().matching(mark, &head);
             assert!(heads.iter().all(|line| line.contains(&named)), "{heads:?}");
             check(&server, mark, "error", &[last]);
@@ -144,5 +150,97 @@ fn a_script_that_exits_while_it_is_imported() {
             "error",
             &["WSGI0107: ", "SystemExit exception raised"],
         );
+    }
+}
+
+/// Lines of a request name its client and its script, in this order; behind these comes the id, but
+/// for those of exceptions.
+#[test]
+fn what_lines_of_a_request_begin_with() {
+    let server = SERVER.borrow();
+    server.site().write("wsgi/raising.wsgi", "1 / 0\n");
+    server.site().write("wsgi/lacking.wsgi", "");
+    server.site().write("wsgi/broken.wsgi", "def\n");
+    for (target, id) in [
+        ("/embedded/missing", "WSGI0135: "),
+        ("/daemon/missing", "WSGI0135: "),
+        ("/embedded/raising", "WSGI0109: "),
+        ("/daemon/raising", "WSGI0109: "),
+        ("/embedded/broken", "WSGI0105: "),
+        ("/daemon/broken", "WSGI0105: "),
+        ("/embedded/lacking", "WSGI0089: "),
+        ("/daemon/lacking", "WSGI0089: "),
+        ("/embedded/leaving", "WSGI0107: "),
+        ("/daemon/leaving", "WSGI0107: "),
+        ("/embedded/leaving", "WSGI0175: "),
+        ("/daemon/leaving", "WSGI0175: "),
+        ("/embedded/failing?raise", "WSGI0174: "),
+        ("/daemon/failing?raise", "WSGI0174: "),
+    ] {
+        let mark = server.log().mark();
+        server.get(target);
+        let line = server.log().wait_for(mark, id);
+        let script = target.rsplit('/').next().unwrap_or_default();
+        let script = path(&server, script.split('?').next().unwrap_or_default());
+        let begin = match id {
+            "WSGI0174: " | "WSGI0175: " => format!("{id}[script {script}] "),
+            _ => format!("[script {script}] {id}"),
+        };
+        // What a process of a group tells is told by httpd as of a remote process.
+        let client = match target.starts_with("/daemon") && id != "WSGI0135: " {
+            true => "[remote 127.0.0.1:",
+            false => "[client 127.0.0.1:",
+        };
+        let (_, rest) = line.split_once(client).expect(client);
+        let (_, text) = rest.split_once("] ").unwrap_or_default();
+        assert!(text.starts_with(&begin), "{target}: {begin}: {line}");
+    }
+}
+
+#[test]
+fn what_an_application_prints_names_its_client() {
+    let server = SERVER.borrow();
+    let printing = "
+import sys
+
+def application(environ, start_response):
+    print('printed', file=environ['wsgi.errors'])
+    start_response('200 OK', [])
+    return [environ['REMOTE_PORT'].encode()]
+";
+    server.site().write("wsgi/printing.wsgi", printing);
+    for (group, client) in [("/embedded", "[client "), ("/daemon", "[remote ")] {
+        let mark = server.log().mark();
+        let port = server.get(&format!("{group}/printing")).text();
+        let script = path(&server, "printing");
+        let line = server.log().wait_for(mark, "printed");
+        let end = format!("{client}127.0.0.1:{port}] [script {script}] printed");
+        assert!(line.ends_with(&end), "{end}: {line}");
+    }
+}
+
+#[test]
+fn the_script_of_a_handler_that_is_gone() {
+    let server = Site::new()
+        .script(
+            "handler.py",
+            &FAILING.replace("def application", "def handle_request"),
+        )
+        .config(
+            "WSGISocketPrefix ${ROOT}/logs/wsgi
+             WSGIDaemonProcess group
+             WSGIHandlerScript own ${WSGI}/handler.py process-group=group
+             SetHandler own",
+        )
+        .start();
+    assert_eq!(server.get("/x").text(), "well");
+    server.site().remove("wsgi/handler.py");
+    for _ in 0..2 {
+        let mark = server.log().mark();
+        assert_eq!(server.get("/x").status, 500);
+        let script = path(&server, "handler").replace(".wsgi", ".py");
+        let text = format!("Unable to stat target handler script '{script}'");
+        check(&server, mark, "warn", &["WSGI0082: ", &text]);
+        check(&server, mark, "error", &["WSGI0105: ", &script]);
     }
 }

@@ -150,6 +150,34 @@ fn header_values_are_latin_1_without_line_ends() {
 }
 
 #[test]
+fn headers_are_looked_at_one_by_one_and_their_names_first() {
+    assert_outcomes(&[
+        ("start_response('200 OK', [('A B', 1)])", "ValueError: "),
+        ("start_response('200 OK', [('', None)])", "ValueError: "),
+        ("start_response('200 OK', [('A\\n', b'b')])", "ValueError: "),
+        (
+            "start_response('200 OK', [('A B', '\\u20ac')])",
+            "ValueError: ",
+        ),
+        ("start_response('200 OK', [(1, 'b\\n')])", "TypeError: "),
+        (
+            "start_response('200 OK', [('\\u20ac', 1)])",
+            "UnicodeEncodeError: ",
+        ),
+        (
+            "start_response('200 OK', [('A', 1), ('A B', 'c')])",
+            "TypeError: ",
+        ),
+        (
+            "start_response('200 OK', [('A B', 'c'), ('A', 1)])",
+            "ValueError: ",
+        ),
+        ("start_response('20', [('A', 1)])", "ValueError: "),
+        ("start_response(200, ())", "TypeError: "),
+    ]);
+}
+
+#[test]
 fn what_httpd_would_not_send_is_refused() {
     if !ours("D48") {
         return;

@@ -49,13 +49,15 @@ impl Level {
 #[derive(Clone, Copy, Debug)]
 pub struct Log<'a> {
     target: Target,
+    /// Whether what is logged happened elsewhere.
+    is_relayed: bool,
     module_index: c_int,
     lifetime: PhantomData<&'a ()>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Target {
-    Request(*const sys::request_rec),
+    Request(*mut sys::request_rec),
     /// Null is httpd before it has a server: lines go to stderr.
     Server(*const sys::server_rec),
 }
@@ -92,8 +94,18 @@ impl<'a> Log<'a> {
     fn new<M: Module>(target: Target) -> Self {
         Self {
             target,
+            is_relayed: false,
             module_index: M::record().index(),
             lifetime: PhantomData,
+        }
+    }
+
+    /// The same for lines that come from another process: in httpd's own format of lines, these say
+    /// `[remote ADDRESS]` where a line of the process that has the client says `[client ADDRESS]`.
+    pub fn relayed(self) -> Self {
+        Self {
+            is_relayed: true,
+            ..self
         }
     }
 
@@ -135,7 +147,7 @@ impl<'a> Log<'a> {
         const VERBATIM: *const c_char = c"%s".as_ptr();
         // SAFETY: the target lives throughout 'a. The text is an argument of a fixed format and
         // never a format itself.
-        unsafe {
+        let write = || unsafe {
             match self.target {
                 Target::Request(request) => sys::ap_log_rerror_(
                     file,
@@ -158,7 +170,24 @@ impl<'a> Log<'a> {
                     line.as_ptr(),
                 ),
             }
+        };
+        match self.target {
+            Target::Request(request) if self.is_relayed => without_scoreboard(request, write),
+            _ => write(),
         }
+    }
+}
+
+/// Does something while the request's connection has no place in the scoreboard, by which httpd tells
+/// a client's connection from others.
+fn without_scoreboard(request: *mut sys::request_rec, act: impl FnOnce()) {
+    // SAFETY: the request is valid, and so is its connection; nobody but the thread that processes the
+    // request uses them. Nothing here unwinds.
+    unsafe {
+        let place = &raw mut (*(*request).connection).sbh;
+        let kept = place.replace(ptr::null_mut());
+        act();
+        place.write(kept);
     }
 }
 

@@ -86,7 +86,10 @@ pub enum Membership {
     /// It is in no group at all.
     OfNone,
     /// It is in none of those groups that became known before the iteration failed.
-    Unclear,
+    Unclear {
+        /// Whether any did.
+        of_others: bool,
+    },
 }
 
 /// What `allow_access` of a script says.
@@ -153,7 +156,12 @@ pub fn realm_hash(answer: &Answer, script: &str) -> Result<Option<Vec<u8>>, Trou
         Some(hash) => Ok(Some(hash)),
         None => {
             let right = "None or a hash as a str or bytes";
-            Err(wrong(179, FUNCTION, script, right, answer))
+            match answer {
+                Answer::Text(_) | Answer::BrokenText => {
+                    Err(wrong_type(FUNCTION, script, right, answer))
+                }
+                _ => Err(wrong(179, FUNCTION, script, right, answer)),
+            }
         }
     }
 }
@@ -182,7 +190,9 @@ pub fn membership(answer: &Answer, required: &[u8], script: &str) -> Result<Memb
         .any(|name| groups.iter().any(|group| group.eq_ignore_ascii_case(&name)));
     Ok(match (is_member, complete) {
         (true, _) => Membership::Member,
-        (false, false) => Membership::Unclear,
+        (false, false) => Membership::Unclear {
+            of_others: !groups.is_empty(),
+        },
         (false, true) if groups.is_empty() => Membership::OfNone,
         (false, true) => Membership::OfOthers,
     })
@@ -216,14 +226,10 @@ pub fn setting(answer: &Answer, function: &str, script: &str) -> Result<Option<V
     match byte_string(answer) {
         Some(name) if name.contains(&0) => Err(with_nul(function, script)),
         Some(name) => Ok(Some(name)),
-        None => Err(Trouble::Said {
-            id: 174,
-            text: format!(
-                "TypeError exception raised processing WSGI script '{script}': '{function}' must \
-                 return None, or a name as bytes or a Latin-1 str, not {}.",
-                described(answer)
-            ),
-        }),
+        None => {
+            let right = "None, or a name as bytes or a Latin-1 str";
+            Err(wrong_type(function, script, right, answer))
+        }
     }
 }
 
@@ -250,6 +256,18 @@ fn wrong(id: u16, function: &str, script: &str, right: &str, found: &Answer) -> 
         id,
         text: format!(
             "Result returned from '{function}' in '{script}' must be {right}, not {}.",
+            described(found)
+        ),
+    }
+}
+
+/// The same in the form of an exception.
+fn wrong_type(function: &str, script: &str, right: &str, found: &Answer) -> Trouble {
+    Trouble::Said {
+        id: 174,
+        text: format!(
+            "TypeError exception raised processing WSGI script '{script}': '{function}' must \
+             return {right}, not {}.",
             described(found)
         ),
     }
@@ -384,8 +402,8 @@ mod tests {
             (text(""), 178),
             (bytes(b""), 178),
             (bytes(b"a\0"), 1300),
-            (text("\u{20ac}"), 179),
-            (Answer::BrokenText, 179),
+            (text("\u{20ac}"), 174),
+            (Answer::BrokenText, 174),
             (Answer::True, 179),
             (other(), 179),
             (Answer::Missing, 46),
@@ -407,8 +425,8 @@ mod tests {
             (&[text("")], true, Membership::OfOthers),
             (&[text("staff\0x")], true, Membership::OfOthers),
             (&[], true, Membership::OfNone),
-            (&[text("x")], false, Membership::Unclear),
-            (&[], false, Membership::Unclear),
+            (&[text("x")], false, Membership::Unclear { of_others: true }),
+            (&[], false, Membership::Unclear { of_others: false }),
         ] {
             let answer = items(groups, complete);
             let found = membership(&answer, required, "/s.py");

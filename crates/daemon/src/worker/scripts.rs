@@ -11,8 +11,13 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::{PoisonError, RwLock};
 
-/// A modification time in microseconds since the epoch; 0 for a file that is not there.
+use crate::log::{Level, Log};
+
+/// A modification time in microseconds since the epoch.
 type ModificationTime = i64;
+
+/// That of a file that is not there.
+pub(super) const MISSING: ModificationTime = 0;
 
 /// What no file's modification time is: of a script that says itself that it must be loaded anew.
 const STALE: ModificationTime = ModificationTime::MIN;
@@ -52,8 +57,18 @@ impl Scripts {
     }
 }
 
+/// Says so if a script is not there. That is one that implements a handler: of others, httpd has
+/// looked.
+pub(super) fn check_presence(path: &[u8], log: &Log) {
+    if let Err(error) = fs::metadata(OsStr::from_bytes(path)) {
+        let script = String::from_utf8_lossy(path);
+        let text = format!("Unable to stat target handler script '{script}': {error}.");
+        log.line(Level::Warn, 82, text);
+    }
+}
+
 fn modification_time(path: &[u8]) -> ModificationTime {
-    fs::metadata(OsStr::from_bytes(path)).map_or(0, |file| {
+    fs::metadata(OsStr::from_bytes(path)).map_or(MISSING, |file| {
         file.mtime() * 1_000_000 + file.mtime_nsec() / 1000
     })
 }

@@ -32,7 +32,7 @@ use super::monitor::{Monitor, RequestName};
 use super::outbox::{Outbox, Spool};
 use super::python;
 use super::root::Root;
-use super::scripts::Scripts;
+use super::scripts::{self, Scripts};
 use crate::log::{Level, Log};
 
 /// What serves the requests of this process.
@@ -449,12 +449,16 @@ impl Server {
             thread,
             taken: now(),
         };
+        let mtime = self.scripts.mtime(head.script);
+        if mtime == scripts::MISSING {
+            scripts::check_presence(head.script, &self.log);
+        }
         let request = Request {
             environ: Slice::new(&environ),
             script: Script {
                 path: head.script.into(),
                 application_group: head.application_group.into(),
-                mtime: self.scripts.mtime(head.script),
+                mtime,
                 reload: head.reload,
             },
             callable: head.callable.into(),

@@ -116,10 +116,13 @@ impl Interpreter {
     }
 }
 
-/// For messages, with the place: `sub-interpreter 'example.com|/blog' in embedded mode`.
+/// For messages, with the place: `sub-interpreter 'example.com|/blog' in embedded mode`, `main
+/// interpreter of daemon process 'site'`.
 impl fmt::Display for Interpreter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} in {}", GroupName(&self.group), process::config())
+        let place = process::config();
+        let word = if place.is_embedded() { "in" } else { "of" };
+        write!(f, "{} {word} {place}", GroupName(&self.group))
     }
 }
 

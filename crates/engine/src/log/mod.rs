@@ -92,7 +92,11 @@ pub(crate) fn is_logged(py: Attached<'_>, level: Level) -> bool {
 }
 
 /// Logs a text of an application, line by line, for the request that the thread serves, or the server.
+/// An empty text has no lines.
 pub(crate) fn record(py: Attached<'_>, level: Level, text: &str, origin: &Origin) {
+    if text.is_empty() {
+        return;
+    }
     let exchange = context::exchange();
     py.detach(|detached| {
         for text in text.strip_suffix('\n').unwrap_or(text).split('\n') {

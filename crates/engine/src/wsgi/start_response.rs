@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::events::publish_response_started;
 use super::head::Head;
 use super::response::{AlreadySent, Response, Unsent};
-use super::validate::Invalid;
+use super::validate::{self, Invalid};
 use crate::interpreter::Interpreter;
 use crate::modules::Served;
 use crate::python::{
@@ -189,7 +189,11 @@ fn head<'py>(status: &Object<'py>, headers: &Object<'py>) -> Result<'py, Head> {
     for item in (0..headers.list_length()).map_while(|index| headers.list_item(index)) {
         let (name, value) = header(&item)?;
         let name = latin1(name, "a header's name")?;
-        let value = latin1(value, "a header's value")?;
+        let value = latin1(value, "a header's value").or_else(|raised| {
+            // A mistake in the name is told first.
+            validate::header_name(&name).map_err(invalid)?;
+            Err(raised)
+        })?;
         head.push(&name, &value).map_err(invalid)?;
     }
     Ok(head)
