@@ -68,6 +68,38 @@ fn telemetry_is_accepted() {
     assert_eq!(server.get("/daemon?0").text(), "done");
 }
 
+/// In mod_wsgi the service takes the figures away from whoever asks.
+#[test]
+fn metrics_may_be_asked_for_beside_the_service() {
+    const ASKING: &str = "
+import mod_wsgi
+mod_wsgi.start_recording_metrics()
+
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return [repr([type(mod_wsgi.request_metrics()).__name__,
+                  type(mod_wsgi.process_metrics()).__name__]).encode()]
+";
+    let server = server("WSGITelemetryService unix:${ROOT}/telemetry.sock");
+    server.site().write("wsgi/taking.wsgi", ASKING);
+    let expected = match ours("D71") {
+        true => "['dict', 'dict']",
+        false => "['NoneType', 'NoneType']",
+    };
+    assert_eq!(server.get("/embedded").text(), expected);
+    assert_eq!(server.get("/daemon").text(), expected);
+}
+
+#[test]
+fn a_server_says_once_that_it_sends_none() {
+    if !ours("D71") {
+        return;
+    }
+    let server = server("WSGITelemetryService unix:${ROOT}/telemetry.sock");
+    let said = server.site().read("logs/output") + &server.log().text();
+    assert_eq!(said.matches("sends no telemetry").count(), 1, "{said}");
+}
+
 #[test]
 fn what_has_no_effect_says_so() {
     let mut notices = vec![("WSGIVerboseDebugging On", "deprecated and has no effect")];
