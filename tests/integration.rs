@@ -157,6 +157,8 @@ mod proxy_headers; // each header a proxy may be trusted with, and each way to n
 mod python_api; // the names of the module mod_wsgi
 #[path = "integration/python_settings.rs"]
 mod python_settings; // Python's home, path, flags, streams and signals
+#[path = "integration/reachable.rs"]
+mod reachable; // which process groups a request may use
 #[path = "integration/request_rec.rs"]
 mod request_rec; // WSGIPassApacheRequest
 #[path = "integration/response_head.rs"]

@@ -318,3 +318,27 @@ fn the_directory_of_the_script_must_be_granted() {
     assert_eq!(response.status, 403);
     assert!(!response.text().contains("secret\n"), "{}", response.text());
 }
+
+#[test]
+fn an_alias_comes_before_the_directories_of_users_and_hosts() {
+    let server = Site::new()
+        .module("userdir")
+        .module("vhost_alias")
+        .script("answer.wsgi", &answering("the application"))
+        .file("www/~someone/page", "never")
+        .file("hosts/localhost/page", "of the host")
+        .config(
+            "UserDir ${WWW}
+             VirtualDocumentRoot ${ROOT}/hosts/%0
+             UseCanonicalName Off
+             <Directory ${ROOT}/hosts>
+                 Require all granted
+             </Directory>
+             WSGIScriptAlias /~someone ${WSGI}/answer.wsgi
+             WSGIScriptAlias /app ${WSGI}/answer.wsgi",
+        )
+        .start();
+    assert_eq!(server.get("/~someone/page").text(), "the application");
+    assert_eq!(server.get("/app").text(), "the application");
+    assert_eq!(server.get("/page").text(), "of the host");
+}

@@ -1,9 +1,12 @@
 //! The directives: where they may stand and how they merge. What each of them does is told where
 //! that belongs: groups, handler, environ, Python's settings.
 
+use std::collections::BTreeSet;
+
 use testkit::{Mark, Request, Site, ours};
 
 use crate::apps::{ENVIRON, answering, environ};
+use crate::documented::known_directives;
 
 /// Where a directive may stand.
 #[derive(Clone, Copy, PartialEq)]
@@ -20,9 +23,16 @@ enum Context {
     AuthConfig,
 }
 
-const DIRECTIVES: [(&str, Context); 38] = [
+const DIRECTIVES: [(&str, Context); 49] = [
     ("WSGIScriptAlias /a ${WSGI}/a.wsgi", Context::Server),
     ("WSGIScriptAliasMatch ^/b ${WSGI}/a.wsgi", Context::Server),
+    (
+        "WSGIImportScript ${WSGI}/a.wsgi process-group=%{GLOBAL} application-group=a",
+        Context::Server,
+    ),
+    ("WSGIDaemonProcess name", Context::Server),
+    ("WSGIProcessGroup %{GLOBAL}", Context::Directory),
+    ("WSGIRestrictProcess %{GLOBAL}", Context::Directory),
     ("WSGIApplicationGroup name", Context::Directory),
     ("WSGIDispatchScript ${WSGI}/a.wsgi", Context::Directory),
     ("WSGIPassApacheRequest On", Context::Directory),
@@ -41,6 +51,16 @@ const DIRECTIVES: [(&str, Context); 38] = [
     ("WSGIEnableSendfile On", Context::FileInfo),
     ("WSGITrustedProxies 127.0.0.1", Context::FileInfo),
     ("WSGITrustedProxyHeaders X-Forwarded-For", Context::FileInfo),
+    ("WSGISocketPrefix ${ROOT}/logs/wsgi", Context::Global),
+    ("WSGISocketRotation Off", Context::Global),
+    ("WSGIAcceptMutex default", Context::Global),
+    ("WSGISwitchInterval 0.01", Context::Global),
+    ("WSGIPerInterpreterGIL Off", Context::Global),
+    ("WSGIFreeThreading Off", Context::Global),
+    (
+        "<WSGIInterpreterOptions application-group=a>\n</WSGIInterpreterOptions>",
+        Context::Global,
+    ),
     ("WSGICaseSensitivity On", Context::Global),
     ("WSGIPythonPath ${WSGI}", Context::Global),
     ("WSGIPythonOptimize 0", Context::Global),
@@ -82,6 +102,17 @@ fn site() -> Site {
 }
 
 #[test]
+fn no_directive_is_left_out_here() {
+    let name = |line: &str| {
+        let name = line.split([' ', '>']).next().unwrap_or_default();
+        name.to_owned()
+    };
+    let here: BTreeSet<String> = DIRECTIVES.iter().map(|(line, _)| name(line)).collect();
+    let known: BTreeSet<String> = known_directives().into_keys().collect();
+    assert_eq!(here, known);
+}
+
+#[test]
 fn every_directive_is_accepted_where_it_may_stand() {
     use Context::{AuthConfig, Directory, FileInfo, Global, Server};
     let in_host = lines_of(&[Server, Directory, FileInfo]);
@@ -110,6 +141,7 @@ fn every_directive_is_refused_where_it_may_not_stand() {
         let answer = site().config(&config).configtest();
         assert!(!answer.success, "{config}");
         let name = config.split_whitespace().nth(2).expect("a directive");
+        let name = name.trim_matches(['<', '>']);
         assert!(answer.text.contains("Syntax error"), "{}", answer.text);
         assert!(answer.text.contains(name), "{}", answer.text);
     }

@@ -113,6 +113,39 @@ fn python_path_comes_first_and_honours_path_files() {
     }
 }
 
+/// What is said of Python is said of that of process groups, too, but for what their own options are
+/// about.
+#[test]
+fn the_python_of_a_process_group_has_the_same_settings_but_for_its_path() {
+    let group = "WSGISocketPrefix ${ROOT}/logs/wsgi\nWSGIDaemonProcess own\nWSGIProcessGroup own\n";
+    let plain = python(group);
+    assert_eq!(plain.value("optimize"), "0");
+    assert_eq!(plain.value("hash_randomization"), "1");
+    assert_eq!(plain.value("argv"), "mod_wsgi");
+    let settings = "WSGIPythonOptimize 2
+         WSGIPythonWarnings ignore
+         WSGIPythonWarnings error::UserWarning
+         WSGIDontWriteBytecode On
+         WSGIPythonHashSeed 42
+         WSGIPythonPath /usr/share
+         WSGIPythonEggs /var/cache/eggs
+         ";
+    let seen = python(&(settings.to_owned() + group));
+    let embedded = python(settings);
+    for (name, value) in [
+        ("optimize", "2"),
+        ("warnoptions", "ignore error::UserWarning"),
+        ("dont_write_bytecode", "True"),
+        ("hash", embedded.value("hash")),
+        ("eggs", ""),
+        ("path", plain.value("path")),
+    ] {
+        assert_eq!(seen.value(name), value, "{name}");
+    }
+    assert!(embedded.value("path").starts_with("/usr/share:"));
+    assert_eq!(embedded.value("eggs"), "/var/cache/eggs");
+}
+
 #[test]
 fn python_eggs_is_in_the_environment_of_every_interpreter() {
     let server = Site::new()
