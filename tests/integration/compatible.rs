@@ -52,9 +52,13 @@ fn every_entry_says_one_of_three_things_and_names_differences_that_exist() {
             words.iter().any(|word| here.starts_with(word)),
             "{name}: {here}"
         );
-        let ids = here.split(['D', ',', ';']).filter(|id| id.len() == 2);
-        for id in ids.filter(|id| id.bytes().all(|byte| byte.is_ascii_digit())) {
-            assert!(page.contains(&format!("\n## D{id} ")), "{name}: D{id}");
+        for word in here.split([' ', ',', ';']) {
+            let Some(id) = word.strip_prefix('D') else {
+                continue;
+            };
+            if !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit()) {
+                assert!(page.contains(&format!("\n## D{id} ")), "{name}: D{id}");
+            }
         }
     }
 }
@@ -63,7 +67,9 @@ fn every_entry_says_one_of_three_things_and_names_differences_that_exist() {
 fn no_two_differences_have_the_same_id() {
     let page = page();
     let ids = page.lines().filter_map(|line| line.strip_prefix("## D"));
-    let ids: Vec<_> = ids.filter_map(|heading| heading.get(..2)).collect();
+    let ids: Vec<_> = ids
+        .filter_map(|heading| heading.split(' ').next())
+        .collect();
     let different: BTreeSet<_> = ids.iter().collect();
     assert_eq!(ids.len(), different.len(), "{ids:?}");
 }

@@ -243,10 +243,10 @@ fn ids_after(text: &str, prefix: &str) -> BTreeSet<String> {
     let starts = text
         .match_indices(prefix)
         .map(|(start, _)| start + prefix.len());
-    let ids = starts.filter_map(|start| text.get(start..start + 3));
-    let is_id = |id: &&str| {
-        id.strip_prefix('D')
-            .is_some_and(|number| number.bytes().all(|b| b.is_ascii_digit()))
-    };
-    ids.filter(is_id).map(str::to_owned).collect()
+    let ids = starts.filter_map(|start| {
+        let number = text.get(start..)?.strip_prefix('D')?;
+        let end = number.find(|char: char| !char.is_ascii_digit())?;
+        (end > 0).then(|| format!("D{}", &number[..end]))
+    });
+    ids.collect()
 }
