@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rstest::rstest;
-use testkit::{Httpd, Mark, Mpm, Response, Site, ours};
+use testkit::{Httpd, Mark, Mpm, Response, Site, ours, wait_until};
 
 use crate::apps::{WHERE, at_once, environ};
 
@@ -319,4 +319,65 @@ fn a_module_that_refuses_a_sub_interpreter_is_told_with_the_directive_that_mends
     server.log().wait_for(mark, "RuntimeError: no database");
     let lines = server.log().since(mark);
     assert!(!lines.iter().any(|line| line.contains("WSGI1403")));
+}
+
+#[test]
+fn an_interpreter_that_cannot_be_set_up_is_not_made_for_every_request() {
+    if !ours("D108") {
+        return;
+    }
+    let server = Site::new()
+        .script("where.wsgi", WHERE)
+        .file("broken/break.pth", "import sys; sys.modules['io'] = None\n")
+        .config(
+            "LogLevel info
+             WSGIScriptAlias /broken ${WSGI}/where.wsgi application-group=broken
+             WSGIScriptAlias /whole ${WSGI}/where.wsgi application-group=whole
+             <WSGIInterpreterOptions application-group=broken>
+                 WSGIPythonPath ${ROOT}/broken
+             </WSGIInterpreterOptions>",
+        )
+        .start();
+    for _ in 0..10 {
+        assert_eq!(server.get("/broken").status, 500);
+    }
+    let log = server.log();
+    assert_eq!(log.matching(Mark::START, "WSGI0087").len(), 10);
+    // More than one only where this takes more than a second.
+    let attempts = log.matching(Mark::START, "Creating sub-interpreter 'broken'");
+    assert!((1..=3).contains(&attempts.len()), "{attempts:#?}");
+    let reasons = log.matching(Mark::START, "WSGI0103");
+    assert_eq!(reasons.len(), attempts.len(), "{reasons:#?}");
+    assert_eq!(server.get("/whole").status, 200);
+
+    server.site().remove("broken/break.pth");
+    wait_until("another attempt", || {
+        (server.get("/broken").status == 200).then_some(())
+    });
+}
+
+#[test]
+fn modules_of_applications_do_not_take_the_place_of_those_that_the_server_uses() {
+    let mut site = Site::new()
+        .script(
+            "own.wsgi",
+            "import logging, mod_wsgi, signal, threading, traceback
+def application(environ, start_response):
+    start_response('200 OK', [])
+    assert issubclass(mod_wsgi.LogHandler, logging.Handler)
+    return [traceback.__name__.encode()]
+",
+        )
+        .config(
+            "WSGIPythonPath ${ROOT}/own
+             WSGIScriptAlias /main ${WSGI}/own.wsgi application-group=%{GLOBAL}
+             WSGIScriptAlias /sub ${WSGI}/own.wsgi application-group=sub",
+        );
+    for module in ["logging", "signal", "threading", "traceback"] {
+        site = site.file(&format!("own/{module}.py"), "raise ImportError('own')\n");
+    }
+    let server = site.start();
+    for url in ["/main", "/sub"] {
+        assert_eq!(server.get(url).text(), "traceback");
+    }
 }

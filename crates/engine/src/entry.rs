@@ -307,11 +307,15 @@ fn report_no_interpreter(
     error: &CreateError,
 ) {
     let (name, place) = (GroupName(group), process::config());
-    let text =
-        format!("Python based handlers will not be available for {name} in {place}: {error}.");
-    log::server(detached, Level::Error, 103, &text);
+    // What was tried before is in the log, once for each attempt.
+    if !matches!(error, CreateError::Recently { .. }) {
+        let text =
+            format!("Python based handlers will not be available for {name} in {place}: {error}.");
+        log::server(detached, Level::Error, 103, &text);
+    }
     if let Some(exchange) = exchange {
-        let text = format!("Unable to acquire {name} for WSGI request handler in {place}.");
+        let text =
+            format!("Unable to acquire {name} for WSGI request handler in {place}: {error}.");
         log::request(detached, exchange, Level::Error, 87, &text);
     }
 }

@@ -5,11 +5,13 @@
 //! hangs off its [`Interpreter`]; there is no Python object in a static.
 //!
 //! - [`registry`]: finding and creating them, any thread
+//! - [`failed`]: what becomes of a group whose interpreter cannot be made
 //! - [`thread`]: attaching the calling thread, and what a thread keeps for that
 //! - [`gilstate`]: what CPython up to 3.11 needs so that extension modules see the right interpreter
 //! - [`options`]: which options an interpreter is made with
 //! - [`setup`]: what is put into a new interpreter
 
+mod failed;
 #[cfg(not(Py_3_12))]
 mod gilstate;
 mod options;

@@ -11,7 +11,7 @@ use engine_abi::Level;
 use pyo3_ffi as ffi;
 
 use super::options::Options;
-use super::{GroupName, Interpreter, State, setup, thread};
+use super::{GroupName, Interpreter, State, failed, setup, thread};
 use crate::log;
 use crate::process;
 use crate::python::{Attached, Detached};
@@ -35,6 +35,14 @@ pub(crate) enum CreateError {
     /// It was made, but what applications need in it could not be set up.
     #[error("the interpreter could not be set up: {0}")]
     Setup(String),
+    /// It failed a moment ago, and is not tried again yet.
+    #[error("{why}; it is tried again in {seconds} s")]
+    Recently {
+        /// What was wrong.
+        why: String,
+        /// How long it will still not be tried again.
+        seconds: u64,
+    },
 }
 
 /// The interpreter of an application group, created if it is not there.
@@ -42,12 +50,24 @@ pub(crate) fn find(detached: &Detached, group: &[u8]) -> Result<&'static Interpr
     if let Some(interpreter) = thread::last_used(group).or_else(|| existing(group)) {
         return Ok(interpreter);
     }
+    failed::check(group)?;
     let group: Box<[u8]> = group.into();
-    let found = runtime::on_owner(detached, move |detached| {
-        // Another thread may have asked for it first.
-        existing(&group).map_or_else(|| create(detached, &group), Ok)
-    });
+    let found = runtime::on_owner(detached, move |detached| find_or_create(detached, &group));
     found.unwrap_or(Err(CreateError::NotRunning))
+}
+
+/// On the owner: another thread may have asked for it first.
+fn find_or_create(
+    detached: &mut Detached,
+    group: &[u8],
+) -> Result<&'static Interpreter, CreateError> {
+    if let Some(interpreter) = existing(group) {
+        return Ok(interpreter);
+    }
+    failed::check(group)?;
+    let created = create(detached, group);
+    failed::note(group, &created);
+    created
 }
 
 /// The main interpreter, once Python runs.

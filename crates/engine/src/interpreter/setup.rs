@@ -1,5 +1,7 @@
 //! What is put into a new interpreter before any script runs there.
 
+use std::ffi::CStr;
+
 use engine_abi::Level;
 
 use super::options::Options;
@@ -11,6 +13,16 @@ use crate::process;
 use crate::python::{Attached, Object, Owned, Result};
 use crate::wsgi;
 
+/// What is used of Python's library, now or later. The main interpreter's main thread is the one that
+/// initialised Python, if `threading` is first imported there.
+const LIBRARY: [&CStr; 5] = [
+    c"threading",
+    c"logging",
+    c"signal",
+    c"traceback",
+    c"importlib.util",
+];
+
 /// Sets the interpreter of an application group up.
 pub(super) fn furnish<'py>(
     py: Attached<'py>,
@@ -19,6 +31,10 @@ pub(super) fn furnish<'py>(
 ) -> Result<'py, Contents> {
     let process = process::config();
     take_turns(py, group, options)?;
+    // Before directories of applications are on the path: they may have modules of these names.
+    for name in LIBRARY {
+        modules::without(&name.to_string_lossy(), py.import(name));
+    }
     for directories in &options.path {
         extend_path(py, directories)?;
     }
@@ -26,9 +42,6 @@ pub(super) fn furnish<'py>(
         // Sub-interpreters find it in the environment of the process.
         set_egg_cache(py, &process.python_eggs)?;
     }
-    // The main interpreter's main thread is the one that initialised Python, if `threading` is
-    // first imported there.
-    py.import(c"threading")?;
     let modules = Modules::create(py, group)?;
     let module = modules.mod_wsgi(py);
     let log = Streams::create(module)?;
@@ -38,7 +51,7 @@ pub(super) fn furnish<'py>(
             modules::exit_on_sigterm(py)?;
         }
     } else if options.restrict_signal {
-        modules::intercept_signals(module)?;
+        modules::without("signal", modules::intercept_signals(module));
     }
     Ok(Contents {
         wsgi: wsgi::State::create(module)?,

@@ -48,7 +48,7 @@ impl Modules {
         let events = Events::define(&module)?;
         let active_requests = requests::define(&module)?;
         let request_timeout = timeout::define(&module)?;
-        log_handler::define(&module)?;
+        without("logging", log_handler::define(&module));
         metrics::define(&module)?;
         server_metrics::define(&module)?;
         install(&module, c"mod_wsgi")?;
@@ -82,6 +82,18 @@ impl Modules {
         py: Attached<'py>,
     ) -> &'a Object<'py> {
         self.request_timeout.bind(py)
+    }
+}
+
+/// Does without what is made of a module of Python's library: `PYTHONPATH` may have put another one of
+/// that name in its place, which is no reason to run no application at all.
+pub(crate) fn without<T>(name: &str, made: Result<'_, T>) {
+    if let Err(raised) = made {
+        let head = format!(
+            "The module {name} on sys.path cannot be used as the one of Python's library; what mod_wsgi \
+             needs it for is not there."
+        );
+        log::server_exception(raised.value().py(), 1430, &head, &raised);
     }
 }
 

@@ -89,7 +89,7 @@ fn everything_ends_in_order_in_every_group() {
             let answer = app.ask().answer();
             assert_eq!(
                 (answer.outcome.kind, answer.outcome.status),
-                (Outcome::REFUSED, 503)
+                (Outcome::ENDING, 503)
             );
         },
     );

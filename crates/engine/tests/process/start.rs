@@ -3,6 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use engine_abi::{Bytes, Outcome, Slice};
 
@@ -149,7 +150,21 @@ fn an_interpreter_that_cannot_be_set_up_is_explained_and_tried_again() {
                 said.is_some_and(|line| line.contains("ModuleNotFoundError")),
                 "{log:#?}"
             );
+            // The next request is refused without another attempt, and the log says why.
+            let answer = App::new("").ask().group("blog").answer();
+            answer.assert_refused("it is tried again in 1 s");
+            let log = server_log();
+            let attempts = log.iter().filter(|line| line.starts_with("WSGI0103: "));
+            assert_eq!(attempts.count(), 1, "{log:#?}");
             told("", "os.environ.pop('BREAK')");
+            let began = Instant::now();
+            let app = App::new(
+                "def application(e, start_response): start_response('200 OK', []); return []",
+            );
+            while app.ask().group("blog").answer().parts.is_empty() {
+                assert!(began.elapsed() < Duration::from_secs(20));
+                std::thread::sleep(Duration::from_millis(10));
+            }
             assert_eq!(told("blog", "mod_wsgi.application_group"), "blog");
             assert_eq!(crate::stop(std::time::Duration::from_secs(20)).0, 0);
         },
