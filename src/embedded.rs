@@ -11,10 +11,10 @@ mod python;
 mod response;
 
 use std::cell::RefCell;
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 
 use engine_abi::{self as abi, Bytes, Outcome, Slice};
-use httpd::{Request, RequestBody, Server, Status};
+use httpd::{Level, Log, Request, RequestBody, Server, Status};
 
 use crate::Wsgi;
 use crate::config::RequestConfig;
@@ -29,10 +29,41 @@ pub(crate) use python::child_init;
 #[derive(Debug)]
 struct InFlight<'r> {
     request: Request<'r>,
+    /// What is known of it to threads that must not touch it.
+    aside: Aside<'r>,
     /// Its body, as far as it has not been read.
     body: RefCell<RequestBody<'r>>,
     /// `WSGIEnableSendfile`
     sendfile: bool,
+}
+
+/// What a line for the log needs of a request that another thread is using: none of it changes while
+/// the application works on it.
+#[derive(Clone, Copy, Debug)]
+struct Aside<'r> {
+    server: Server<'r>,
+    /// The most verbose level that is logged for the request.
+    level: Level,
+    client: Option<&'r CStr>,
+    port: u16,
+    script: &'r CStr,
+}
+
+impl<'r> InFlight<'r> {
+    fn new(request: Request<'r>, sendfile: bool) -> Self {
+        Self {
+            request,
+            aside: Aside {
+                server: request.server(),
+                level: Log::of_request::<Wsgi>(request).level(),
+                client: request.client_address(),
+                port: request.client_port(),
+                script: request.filename().unwrap_or_default(),
+            },
+            body: RefCell::new(RequestBody::new(request)),
+            sendfile,
+        }
+    }
 }
 
 /// Whether applications are kept out of httpd's own processes.
@@ -48,11 +79,7 @@ pub(crate) fn serve<'r>(
     content_length: Option<u64>,
 ) -> Option<Status> {
     let engine = python::engine()?;
-    let in_flight = InFlight {
-        request,
-        body: RefCell::new(RequestBody::new(request)),
-        sendfile: config.sendfile,
-    };
+    let in_flight = InFlight::new(request, config.sendfile);
     let filename = request.filename().unwrap_or_default().to_bytes();
     let abi_request = abi::Request {
         environ: Slice::new(environ.pairs),

@@ -3,7 +3,7 @@
 //! The id names the event for good; docs/errors.md lists them. Lines below `warn` have none. May
 //! be used on any thread, in any phase.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fmt;
 use std::panic::Location;
 
@@ -89,7 +89,9 @@ pub(crate) fn worker_line(request: Request<'_>, line: &wire::LogLine<'_>) {
     if !log.enabled(level) {
         return;
     }
-    let script = line.names_script.then_some(request);
+    let script = line
+        .names_script
+        .then(|| request.filename().unwrap_or_default());
     let text = text(Id(line.id), script, line.text);
     let number = i32::try_from(line.line).unwrap_or_default();
     with_origin(line.file, number, |origin| {
@@ -99,10 +101,9 @@ pub(crate) fn worker_line(request: Request<'_>, line: &wire::LogLine<'_>) {
 
 /// A whole line of the engine's: the script of a request, if one is given, the id, and what the engine
 /// says.
-pub(crate) fn text(id: Id, script: Option<Request<'_>>, text: &[u8]) -> CString {
-    let script = script.map_or_else(Vec::new, |request| {
-        let script = request.filename().unwrap_or_default().to_bytes();
-        [b"[script ", script, b"] "].concat()
+pub(crate) fn text(id: Id, script: Option<&CStr>, text: &[u8]) -> CString {
+    let script = script.map_or_else(Vec::new, |script| {
+        [b"[script ", script.to_bytes(), b"] "].concat()
     });
     let prefix = id.to_string().into_bytes();
     let mut line = match id.comes_first() {

@@ -1,10 +1,9 @@
 //! Functions of a hook script, called in this child.
 
-use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_void};
 
 use engine_abi::{self as abi, Bytes, Called, RequestHandle, Returned, ServerCalls, Slice};
-use httpd::{RequestBody, panic};
+use httpd::panic;
 use wsgi_config::verdict::Answer;
 
 use super::host::in_flight;
@@ -28,11 +27,7 @@ pub(crate) fn call(call: &Call<'_, '_>) -> Result<Vec<Answer>, NotCalled> {
     let engine = python::engine().ok_or(NotCalled::NoPython)?;
     let request = call.request;
     let config = request.config::<Wsgi>();
-    let in_flight = InFlight {
-        request,
-        body: RefCell::new(RequestBody::new(request)),
-        sendfile: false,
-    };
+    let in_flight = InFlight::new(request, false);
     let functions: Vec<_> = call.functions.iter().copied().map(Bytes::from).collect();
     let arguments = call.arguments.iter().copied().map(CStr::to_bytes);
     let arguments: Vec<_> = arguments.map(Bytes::new).collect();

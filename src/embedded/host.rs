@@ -1,7 +1,8 @@
 //! The host's side of the engine's ABI: what the engine calls while an application runs.
 //!
 //! Called from the thread that has the request, or from one the application made; of one request
-//! never from two at a time. No GIL is held, so anything here may block.
+//! never from two at a time, but for [`log_beside`] and [`log_level`]. No GIL is held, so anything here
+//! may block.
 
 use std::ffi::{CString, c_int, c_void};
 use std::slice;
@@ -11,7 +12,7 @@ use engine_abi::{
 };
 use httpd::{InputError, Level, Log, panic, process};
 
-use super::{InFlight, response};
+use super::{Aside, InFlight, response};
 use crate::Wsgi;
 use crate::log::Id;
 use crate::scoreboard;
@@ -19,7 +20,10 @@ use crate::scoreboard;
 /// The table that the engine gets.
 pub(super) static HOST: Host = Host {
     abi_version: ABI_VERSION,
+    // Filters of a request, in and out, are for one thread at a time.
+    is_duplex: false,
     log,
+    log_beside,
     log_level,
     read_body,
     send,
@@ -32,7 +36,7 @@ pub(super) static HOST: Host = Host {
 /// # Safety
 ///
 /// - `handle` must be null or one that was given to the engine with a request it still serves.
-/// - No other thread may use that request during `'a`.
+/// - If another thread may use that request during `'a`, only what is [`Aside`] is used of it.
 pub(super) unsafe fn in_flight<'a>(handle: RequestHandle) -> Option<&'a InFlight<'a>> {
     // SAFETY: handles are made from an `InFlight`, which lives until the request is served.
     unsafe { handle.cast::<InFlight<'a>>().as_ref() }
@@ -54,10 +58,7 @@ unsafe extern "C" fn log(handle: RequestHandle, line: *const LogLine<'_>) {
         let level = Level::from_number(line.level as u8);
         with_log(in_flight, |log| {
             if log.enabled(level) {
-                let named = in_flight.filter(|_| line.names_script);
-                let script = named.map(|in_flight| in_flight.request);
-                let text = crate::log::text(Id(line.id), script, line.text.or_empty());
-                write(log, level, line, &text);
+                write(log, level, line, &text(line, in_flight));
             }
         });
     });
@@ -69,11 +70,50 @@ fn write(log: Log<'_>, level: Level, line: &LogLine<'_>, text: &CString) {
     crate::log::with_origin(file, number, |origin| log.write(level, Some(origin), text));
 }
 
+/// The whole line: the script, the id, and what the engine says.
+fn text(line: &LogLine<'_>, in_flight: Option<&InFlight<'_>>) -> CString {
+    let named = in_flight.filter(|_| line.names_script);
+    let script = named.map(|in_flight| in_flight.aside.script);
+    crate::log::text(Id(line.id), script, line.text.or_empty())
+}
+
+/// httpd's functions for lines of a request look into its tables and may take memory from its pool, which
+/// the other thread may be changing. So this is a line of the request's server, made to look like one of
+/// the request.
+unsafe extern "C" fn log_beside(handle: RequestHandle, line: *const LogLine<'_>) {
+    panic::guard((), || {
+        // SAFETY: the engine passes a line and a handle that are valid until we return. Of what the
+        // other thread uses nothing is touched here.
+        let (line, in_flight) = unsafe { (&*line, in_flight(handle)) };
+        let Some(Aside {
+            server,
+            level,
+            client,
+            port,
+            ..
+        }) = in_flight.map(|it| it.aside)
+        else {
+            return;
+        };
+        let wanted = Level::from_number(line.level as u8);
+        if wanted <= level {
+            let client = client.unwrap_or_default().to_string_lossy();
+            let client = format!("[client {client}:{port}] ");
+            let text = text(line, in_flight);
+            let text = CString::new([client.as_bytes(), text.as_bytes()].concat());
+            let text = text.unwrap_or_default();
+            write(Log::of_server::<Wsgi>(server), wanted, line, &text);
+        }
+    });
+}
+
 unsafe extern "C" fn log_level(handle: RequestHandle) -> c_int {
     panic::guard(Level::NOTICE.number(), || {
-        // SAFETY: as in `log`.
-        let in_flight = unsafe { in_flight(handle) };
-        let level = with_log(in_flight, |log| log.level());
+        // SAFETY: the handle is valid until we return.
+        let level = match unsafe { in_flight(handle) } {
+            Some(in_flight) => Some(in_flight.aside.level),
+            None => with_log(None, |log| log.level()),
+        };
         level.unwrap_or(Level::NOTICE).number()
     })
 }

@@ -1,8 +1,10 @@
 //! `wsgi.input`: every method and every size.
 
-use testkit::{Request, SharedHttpd};
+use testkit::{Request, SharedHttpd, ours};
 
-use crate::wsgi_site::{answers_at_last, app, quoted, wsgi_site};
+use crate::wsgi_site::{
+    Mode, answers_at_last, app, gated_app, open_gate, quoted, reached, wsgi_site,
+};
 
 static SERVER: SharedHttpd = SharedHttpd::new(|| {
     wsgi_site()
@@ -350,4 +352,71 @@ def application(environ, start_response):
 
     assert_eq!(server.send(&Request::post(&url, "unread")).text(), "kept");
     answers_at_last(&server, &url, &["RuntimeError"; 7].join(", "));
+}
+
+/// One thread waits for the body while another prints and, when it may, answers.
+const BESIDE: &str = r#"
+import threading
+
+def application(environ, start_response):
+    body = []
+    def read():
+        body.append(environ['wsgi.input'].read(3))
+        appeared('beside-reads')
+        body.append(environ['wsgi.input'].read())
+    thread = threading.Thread(target=read)
+    thread.start()
+    wait_for('beside-go')
+    print('printed meanwhile')
+    print('logged meanwhile', file=environ['wsgi.errors'])
+    start_response('200 OK', [])
+    yield b'sent meanwhile '
+    thread.join()
+    yield b''.join(body)
+"#;
+
+#[test]
+fn a_thread_that_waits_for_the_body_is_in_nobody_s_way() {
+    let server = SERVER.borrow();
+    let url = gated_app(&server, "beside", BESIDE);
+    let mark = server.log().mark();
+    let mut connection = server.connect();
+    let request =
+        Request::new("POST", &format!("{url}/chunked")).header("Transfer-Encoding", "chunked");
+    connection.send(&request.head_bytes());
+    connection.send(b"3\r\nabc\r\n");
+    reached(&server, "beside-reads");
+    open_gate(&server, "beside-go");
+
+    for text in ["printed meanwhile", "logged meanwhile"] {
+        let line = server.log().wait_for(mark, text);
+        assert!(line.contains("/beside.wsgi]"), "{line}");
+        assert!(line.contains("127.0.0.1:"), "{line}");
+    }
+    connection.send(b"3\r\ndef\r\n0\r\n\r\n");
+    let response = connection.read_response();
+    assert_eq!(response.text(), "sent meanwhile abcdef");
+}
+
+#[test]
+fn a_process_group_answers_while_it_waits_for_the_body() {
+    if !ours("D80") {
+        return;
+    }
+    let server = Mode::Daemon.site().config("WSGIChunkedRequest On").start();
+    let url = gated_app(&server, "beside", BESIDE);
+    let mut connection = server.connect();
+    let request = Request::new("POST", &url).header("Transfer-Encoding", "chunked");
+    connection.send(&request.head_bytes());
+    connection.send(b"3\r\nabc\r\n");
+    reached(&server, "beside-reads");
+    open_gate(&server, "beside-go");
+
+    assert_eq!(connection.read_head().expect("a head").status, 200);
+    assert_eq!(
+        connection.read_chunk().expect("a chunk"),
+        b"sent meanwhile "
+    );
+    connection.send(b"3\r\ndef\r\n0\r\n\r\n");
+    assert_eq!(connection.read_chunk().expect("a chunk"), b"abcdef");
 }

@@ -4,7 +4,7 @@
 use rstest::rstest;
 use testkit::{Httpd, Mpm, SharedHttpd, ours};
 
-use crate::wsgi_site::{app, wsgi_site};
+use crate::wsgi_site::{app, in_embedded_mode, wsgi_site};
 
 static SERVER: SharedHttpd = SharedHttpd::new(|| site(Mpm::from_environment()));
 
@@ -83,6 +83,54 @@ fn each_has_what_is_its_own(
         let line = log.wait_for(mark, &format!("] {text}"));
         assert!(line.contains(&format!("/{script}.wsgi]")), "{line}");
     }
+}
+
+#[test]
+fn one_may_write_to_the_log_of_the_other() {
+    let server = SERVER.borrow();
+    let included = inner(
+        &server,
+        "inner_logs",
+        "print('said inside', file=builtins.of_outer)\nanswer = 'inner'",
+    );
+    let before = "builtins.of_outer = environ['wsgi.errors']";
+    let after = "print('said after', file=builtins.of_outer)";
+    let url = outer(&server, "outer_logs", &included, before, after);
+    let mark = server.log().mark();
+
+    if in_embedded_mode("there the two are on different threads") {
+        assert_eq!(server.get(&url).text(), "begin inner end");
+        for text in ["said inside", "said after"] {
+            let line = server.log().wait_for(mark, text);
+            assert!(line.contains("/outer_logs.wsgi]"), "{line}");
+        }
+    }
+}
+
+#[test]
+fn one_cannot_send_or_read_for_the_other() {
+    if !in_embedded_mode("there the two are on different threads") || !ours("D107") {
+        return;
+    }
+    let server = SERVER.borrow();
+    let included = inner(
+        &server,
+        "inner_meddles",
+        "answer = ''
+for meddle in builtins.meddling:
+    try:
+        meddle()
+    except RuntimeError as error:
+        answer += type(error).__name__ + ' '",
+    );
+    let before = "builtins.meddling = [lambda: write(b'x'), environ['wsgi.input'].read]";
+    let after = "assert environ['wsgi.input'].read() == b''; write(b' and')";
+    let url = outer(&server, "outer_meddled", &included, before, after);
+
+    assert_eq!(
+        server.get(&url).text(),
+        "begin RuntimeError RuntimeError  and end"
+    );
 }
 
 #[test]

@@ -21,7 +21,11 @@
 //! - The engine never calls into the host while it holds a GIL. So a host function may block.
 //! - For one request the engine makes at most one call into the host at a time, although not
 //!   always from the thread that called [`Engine::handle`]: an application may read its input on
-//!   a thread of its own. The engine serialises such calls.
+//!   a thread of its own. The engine serialises such calls. Exceptions are [`Host::log_beside`] and
+//!   [`Host::log_level`], which come at any time, and [`Host::read_body`] of a host that
+//!   [is duplex](Host::is_duplex), which may come beside the others.
+//! - A host that has another request handled while it sends a part of a response, on the same thread,
+//!   may be called for the outer request meanwhile: by [`Host::log`], but not to read or to send.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::fmt;
@@ -225,8 +229,13 @@ pub struct LogLine<'a> {
 pub struct Host {
     /// [`ABI_VERSION`].
     pub abi_version: u32,
+    /// Whether the body of a request may be read while its response is being sent.
+    pub is_duplex: bool,
     /// Writes a line to the request's log, or the server's log if `request` is null.
     pub log: unsafe extern "C" fn(request: RequestHandle, line: *const LogLine<'_>),
+    /// The same for a request, not null, for which another thread is making a call: what that one
+    /// uses must not be touched, nor waited for.
+    pub log_beside: unsafe extern "C" fn(request: RequestHandle, line: *const LogLine<'_>),
     /// The most verbose level that is logged for this request, or the server if null.
     pub log_level: unsafe extern "C" fn(request: RequestHandle) -> c_int,
     /// Reads some of the request's body into `buffer`: blocks until at least one byte is there.

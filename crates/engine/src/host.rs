@@ -4,14 +4,16 @@
 //! a GIL. What the engine's two tables and their rules are is written in the `engine-abi` crate.
 
 use std::ffi::{c_int, c_void};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use engine_abi::{Host, LogLine, Part, ReadError, RequestHandle, Scoreboard, Sent, TakeScoreboard};
 
+use crate::gate::Gate;
 use crate::log::Unfinished;
 use crate::python::{Detached, catch};
 use crate::traffic::Traffic;
+use crate::turn::{Turn, Whose};
 
 static HOST: OnceLock<&'static Host> = OnceLock::new();
 
@@ -79,13 +81,17 @@ fn take_for<F: FnOnce(&Scoreboard<'_>) -> R, R>(_: &Reader<F, R>) -> TakeScorebo
 ///
 /// The host's handle is valid until the host's call of [`engine_abi::Engine::handle`] returns, but
 /// applications keep objects of a request for longer, and use them on other threads. So whatever
-/// needs the host shares the exchange, which serialises the calls and ends them in time.
+/// needs the host shares the exchange, which lets the calls take turns, as far as the host wants them
+/// to, and ends them in time.
 #[derive(Debug)]
 pub(crate) struct Exchange {
-    /// The handle, until the exchange is closed.
-    handle: Mutex<Option<Handle>>,
-    /// Whether it is closed, for those who must not wait for the handle.
-    closed: AtomicBool,
+    handle: Handle,
+    /// Those who make a call of the host; closed when the request is over.
+    calls: Gate,
+    /// Whose turn it is to send; and to read, but for a host that can do both at once.
+    sending: Turn,
+    /// Whose turn it is to read from such a host.
+    reading: Turn,
     /// Whether the head of the response was handed over.
     begun: AtomicBool,
     /// What was read and written.
@@ -97,15 +103,19 @@ pub(crate) struct Exchange {
 #[derive(Clone, Copy, Debug)]
 struct Handle(RequestHandle);
 
-// SAFETY: the ABI allows the calls of one request to come from any thread, one at a time, which
-// the mutex around the handle sees to.
+// SAFETY: the ABI allows the calls of one request to come from any thread, in turns as the exchange
+// lets them take.
 unsafe impl Send for Handle {}
+// SAFETY: as above. The handle itself never changes.
+unsafe impl Sync for Handle {}
 
 /// Why nothing was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReadFailure {
     /// The request is over.
     Closed,
+    /// The calling thread is sending a part of the response: this is a request inside the request.
+    Inside,
     /// The host could not read.
     Host(ReadError),
 }
@@ -115,6 +125,8 @@ pub(crate) enum ReadFailure {
 pub(crate) enum SendFailure {
     /// The request is over.
     Closed,
+    /// The calling thread is sending another part: this is a request inside the request.
+    Inside,
     /// The client is gone.
     Gone,
 }
@@ -127,23 +139,31 @@ impl Exchange {
     /// - `handle` is the host's, and valid until [`Exchange::close`] returns.
     pub(crate) const unsafe fn open(handle: RequestHandle) -> Self {
         Self {
-            handle: Mutex::new(Some(Handle(handle))),
-            closed: AtomicBool::new(false),
+            handle: Handle(handle),
+            calls: Gate::new(),
+            sending: Turn::new(),
+            reading: Turn::new(),
             begun: AtomicBool::new(false),
             traffic: Traffic::new(),
             unfinished: Unfinished::new(),
         }
     }
 
-    /// Ends the exchange: waits for a call that another thread is making, and lets no other begin.
-    pub(crate) fn close(&self, detached: &Detached) {
-        self.closed.store(true, Ordering::Release);
-        self.handle(detached).take();
+    /// Ends the exchange: waits for calls that other threads are making, and lets no other begin.
+    pub(crate) fn close(&self, _: &Detached) {
+        self.calls.close();
+        self.calls.wait_until_left(None);
     }
 
     /// Whether the exchange is closed, or about to be. Does not wait, so any thread may ask.
     pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        self.calls.is_closed()
+    }
+
+    /// Whether the calling thread is in the middle of a call of the host for this request: then
+    /// it now serves a request inside this one, which cannot go on before that one ends.
+    pub(crate) fn is_inside(&self) -> bool {
+        self.sending.is_own() || self.reading.is_own()
     }
 
     /// Whether the head of the response was handed over, so that the response can only be cut short.
@@ -151,35 +171,44 @@ impl Exchange {
         self.begun.load(Ordering::Acquire)
     }
 
-    /// Writes a line to the request's log, or to the server's when the request is over.
+    /// Writes a line to the request's log, or to the server's when the request is over. Waits for
+    /// nobody.
     pub(crate) fn log(&self, detached: &Detached, line: &LogLine<'_>) {
-        match *self.handle(detached) {
-            Some(Handle(request)) => write(request, line),
-            None => log(detached, line),
-        }
+        let (Some(_call), Some(host)) = (self.calls.enter(), HOST.get()) else {
+            return log(detached, line);
+        };
+        let turn = self.sending.try_take();
+        let write = match &turn {
+            Whose::Free { .. } | Whose::Own => host.log,
+            Whose::Other => host.log_beside,
+        };
+        // SAFETY: the handle is valid while the call is counted, and the line until we return. If
+        // another thread has the turn, this is the function for that.
+        unsafe { write(self.handle.0, line) };
     }
 
     /// The most verbose level that the request's log takes, or the server's when the request is over.
     pub(crate) fn log_level(&self, detached: &Detached) -> c_int {
-        match *self.handle(detached) {
-            Some(Handle(request)) => ask_level(request),
+        match self.calls.enter() {
+            Some(_call) => ask_level(self.handle.0),
             None => log_level(detached),
         }
     }
 
     /// Reads some of the request's body: at least a byte, or 0 at its end. With an empty buffer,
     /// a client that waits for it is told to continue.
-    pub(crate) fn read(
-        &self,
-        detached: &Detached,
-        buffer: &mut [u8],
-    ) -> Result<usize, ReadFailure> {
-        let handle = self.handle(detached);
-        let (Some(Handle(request)), Some(host)) = (*handle, HOST.get()) else {
+    pub(crate) fn read(&self, _: &Detached, buffer: &mut [u8]) -> Result<usize, ReadFailure> {
+        let (Some(_call), Some(host)) = (self.calls.enter(), HOST.get()) else {
             return Err(ReadFailure::Closed);
         };
-        // SAFETY: the handle is valid while the guard is held, and the buffer is as long as said.
-        let read = || unsafe { (host.read_body)(request, buffer.as_mut_ptr(), buffer.len()) };
+        let turn = if host.is_duplex {
+            &self.reading
+        } else {
+            &self.sending
+        };
+        let _turn = turn.take().ok_or(ReadFailure::Inside)?;
+        // SAFETY: the handle is valid while the call is counted, and the buffer is as long as said.
+        let read = || unsafe { (host.read_body)(self.handle.0, buffer.as_mut_ptr(), buffer.len()) };
         let result = self.traffic.input.time(read);
         let result = match ReadError::from_result(result) {
             Some(error) => Err(ReadFailure::Host(error)),
@@ -190,16 +219,16 @@ impl Exchange {
     }
 
     /// Sends a part of the response.
-    pub(crate) fn send(&self, detached: &Detached, part: &Part<'_>) -> Result<(), SendFailure> {
-        let handle = self.handle(detached);
-        let (Some(Handle(request)), Some(host)) = (*handle, HOST.get()) else {
+    pub(crate) fn send(&self, _: &Detached, part: &Part<'_>) -> Result<(), SendFailure> {
+        let (Some(_call), Some(host)) = (self.calls.enter(), HOST.get()) else {
             return Err(SendFailure::Closed);
         };
+        let _turn = self.sending.take().ok_or(SendFailure::Inside)?;
         if !part.head.is_null() {
             self.begun.store(true, Ordering::Release);
         }
-        // SAFETY: the handle is valid while the guard is held, and the part until we return.
-        let send = || unsafe { (host.send)(request, part) };
+        // SAFETY: the handle is valid while the call is counted, and the part until we return.
+        let send = || unsafe { (host.send)(self.handle.0, part) };
         match self.traffic.output.time(send) {
             Sent::OK => Ok(()),
             _ => Err(SendFailure::Gone),
@@ -209,18 +238,13 @@ impl Exchange {
     /// Asks the host something about the request; `None` when that is over.
     pub(crate) fn ask<R>(
         &self,
-        detached: &Detached,
+        _: &Detached,
         question: impl FnOnce(RequestHandle) -> R,
     ) -> Option<R> {
-        let handle = self.handle(detached);
-        handle.map(|Handle(request)| question(request))
-    }
-
-    /// The handle, for one call. Detached, because the thread that has it may be blocked in the
-    /// host.
-    fn handle(&self, _: &Detached) -> MutexGuard<'_, Option<Handle>> {
-        // A panic while the guard is held leaves the handle as it was.
-        self.handle.lock().unwrap_or_else(PoisonError::into_inner)
+        let _call = self.calls.enter()?;
+        // A thread that has the turn already is not in the way of itself.
+        let _turn = self.sending.take();
+        Some(question(self.handle.0))
     }
 }
 

@@ -31,15 +31,22 @@ pub(super) enum Broken {
 /// A connection that was accepted from a child.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// Before the stream, which it must not outlive.
+    /// Before the line, which it must not outlive.
     _unshared: Unshared,
-    stream: Arc<UnixStream>,
+    line: Line,
     decoder: Decoder,
-    timeout: PollTimeout,
     /// The number of its last request, once there was one that knew the secret of the group.
     pub(super) last: RequestNumber,
     /// Whether the threads' epoll knows it.
     pub(super) is_watched: bool,
+}
+
+/// The way to a child: what is sent is sent over this, by one thread at a time, while another may
+/// receive.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    stream: Arc<UnixStream>,
+    timeout: PollTimeout,
 }
 
 impl Connection {
@@ -51,9 +58,11 @@ impl Connection {
         });
         Self {
             _unshared: Unshared::mark(stream.as_fd()),
-            stream: Arc::new(stream),
+            line: Line {
+                stream: Arc::new(stream),
+                timeout,
+            },
             decoder: Decoder::new(),
-            timeout,
             last: 0,
             is_watched: false,
         }
@@ -77,12 +86,53 @@ impl Connection {
             if let Some(frame) = self.ready_frame()? {
                 return Ok(frame);
             }
-            self.wait(PollFlags::POLLIN)?;
+            self.line.wait(PollFlags::POLLIN)?;
         }
     }
 
     /// Sends all of `bytes`; waits until they are taken.
-    pub(super) fn write(&mut self, mut bytes: &[u8]) -> Result<(), Broken> {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+        self.line.write(bytes)
+    }
+
+    /// The way to the child.
+    pub(super) fn line(&self) -> &Line {
+        &self.line
+    }
+
+    /// The socket, for whoever sends in the place of the connection's owner.
+    pub(super) fn stream(&self) -> &Arc<UnixStream> {
+        &self.line.stream
+    }
+
+    /// Gives back memory that one large request needed.
+    pub(super) fn rest(&mut self) {
+        self.decoder.shrink();
+    }
+
+    fn buffered_frame(&mut self) -> Result<Option<OwnedFrame>, Broken> {
+        self.decoder
+            .take::<ToWorker<'_>>()
+            .map_err(|_| Broken::Closed)
+    }
+
+    /// Reads what is there. Returns whether anything was.
+    fn receive(&mut self) -> Result<bool, Broken> {
+        match (&*self.line.stream).read(self.decoder.room()) {
+            Ok(0) => Err(Broken::Closed),
+            Ok(count) => {
+                self.decoder.filled(count);
+                Ok(true)
+            }
+            Err(error) if is_transient(&error) => Ok(false),
+            Err(_) => Err(Broken::Closed),
+        }
+    }
+}
+
+impl Line {
+    /// Sends all of `bytes`; waits until they are taken.
+    pub(super) fn write(&self, mut bytes: &[u8]) -> Result<(), Broken> {
         while !bytes.is_empty() {
             match self.try_write(&[IoSlice::new(bytes)])? {
                 Some(count) => bytes = bytes.get(count..).unwrap_or_default(),
@@ -93,7 +143,7 @@ impl Connection {
     }
 
     /// Sends what is taken at once of these bytes, and returns how much: `None` is nothing.
-    pub(super) fn try_write(&mut self, parts: &[IoSlice<'_>]) -> Result<Option<usize>, Broken> {
+    pub(super) fn try_write(&self, parts: &[IoSlice<'_>]) -> Result<Option<usize>, Broken> {
         try_write(&self.stream, parts)
     }
 
@@ -117,7 +167,7 @@ impl Connection {
     }
 
     /// Sends all of `bytes`, and a descriptor with the first of them.
-    pub(super) fn write_with(&mut self, bytes: &[u8], descriptor: RawFd) -> Result<(), Broken> {
+    pub(super) fn write_with(&self, bytes: &[u8], descriptor: RawFd) -> Result<(), Broken> {
         let sent = loop {
             let rights = [descriptor];
             let control = [ControlMessage::ScmRights(&rights)];
@@ -130,30 +180,6 @@ impl Connection {
             }
         };
         self.write(bytes.get(sent..).unwrap_or_default())
-    }
-
-    /// Gives back memory that one large request needed.
-    pub(super) fn rest(&mut self) {
-        self.decoder.shrink();
-    }
-
-    fn buffered_frame(&mut self) -> Result<Option<OwnedFrame>, Broken> {
-        self.decoder
-            .take::<ToWorker<'_>>()
-            .map_err(|_| Broken::Closed)
-    }
-
-    /// Reads what is there. Returns whether anything was.
-    fn receive(&mut self) -> Result<bool, Broken> {
-        match (&*self.stream).read(self.decoder.room()) {
-            Ok(0) => Err(Broken::Closed),
-            Ok(count) => {
-                self.decoder.filled(count);
-                Ok(true)
-            }
-            Err(error) if is_transient(&error) => Ok(false),
-            Err(_) => Err(Broken::Closed),
-        }
     }
 
     fn wait(&self, what: PollFlags) -> Result<(), Broken> {
@@ -172,7 +198,7 @@ impl Connection {
 
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
+        self.line.stream.as_fd()
     }
 }
 

@@ -1,12 +1,15 @@
 //! One request and its response on a child's connection, and what the engine may do with it.
 //!
-//! The handle that the engine gets is a pointer to an [`Exchange`]. The engine makes one call at
-//! a time with it and none after [`Engine::handle`](engine_abi::Engine::handle) returns, which is
-//! what makes the functions at the end of this file sound.
+//! The handle that the engine gets is a pointer to an [`Exchange`], which it uses until
+//! [`Engine::handle`](engine_abi::Engine::handle) returns and not after that. The two directions are
+//! halves with a lock each: while one thread waits for the body, another sends or logs. A thread that
+//! must not wait for one that is sending leaves its frames in a queue, for whoever is done sending.
 
 use std::fs::File;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError, TryLockError};
 
 use engine_abi::{Level, LogLine, Outcome, Part, ReadError, RequestHandle, Sent};
 use wire::{
@@ -14,28 +17,47 @@ use wire::{
     ToWorker,
 };
 
-use super::connection::{Broken, Connection};
+use super::connection::{Broken, Connection, Line};
 use super::courier::{Courier, Loan};
+use super::lock;
 use super::outbox::Outbox;
 
 /// How long a body can be that a child sends as a whole, in bytes; a piece may come on top.
 const LARGEST_WHOLE: usize = 1 << 20;
 
+/// How much waits for a thread that is sending before others wait for it, too, in bytes.
+const LONGEST_QUEUE: usize = 1 << 20;
+
 /// A request that is being served.
 pub(super) struct Exchange<'c> {
-    connection: &'c mut Connection,
     number: RequestNumber,
+    /// The most verbose level that is logged for the request.
+    log_level: u8,
+    receiving: Mutex<Receiving<'c>>,
+    sending: Mutex<Sending<'c>>,
+    /// Whole frames that are to be sent once the thread that is sending is done.
+    queue: Mutex<Vec<u8>>,
+    /// Whether there are any.
+    is_queued: AtomicBool,
+    /// The connection failed: there is nobody to answer.
+    broken: AtomicBool,
+}
+
+/// The half on which the body comes.
+struct Receiving<'c> {
+    connection: &'c mut Connection,
+    body: Body,
+}
+
+/// The half on which the response goes.
+struct Sending<'c> {
+    line: Line,
     /// Frames that were not sent yet.
     out: Outbox,
     /// Sends what a slow child has not taken while the application goes on.
     courier: &'c Courier,
     /// Frames that were not sent before the application went on.
     lent: Option<Loan>,
-    body: Body,
-    /// The most verbose level that is logged for the request.
-    log_level: u8,
-    /// The connection failed: there is nobody to answer.
-    broken: bool,
 }
 
 /// How far a response came that is complete.
@@ -78,109 +100,145 @@ impl<'c> Exchange<'c> {
             Body::Coming
         };
         Self {
-            connection,
             number,
-            out: courier.outbox(),
-            courier,
-            lent: None,
-            body,
             log_level: head.log_level,
-            broken: false,
+            sending: Mutex::new(Sending {
+                line: connection.line().clone(),
+                out: courier.outbox(),
+                courier,
+                lent: None,
+            }),
+            receiving: Mutex::new(Receiving { connection, body }),
+            queue: Mutex::default(),
+            is_queued: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
         }
     }
 
     /// Receives the body of a request that was sent as a whole. Until that is done nothing of the
     /// request is run: a child that sees the connection reset relies on it, and has another worker
     /// run the request. Returns whether the body came.
-    pub(super) fn gather(&mut self) -> bool {
+    pub(super) fn gather(&self) -> bool {
+        let mut receiving = lock(&self.receiving);
         let mut whole = Vec::new();
         let end = loop {
-            match self.next_piece() {
+            match self.next_piece(&mut receiving) {
                 Body::Piece(data, _) if whole.len() <= LARGEST_WHOLE => whole.extend(data),
                 Body::Ended => break Ok(()),
-                Body::Failed(error) if !self.broken => break Err(error),
+                Body::Failed(error) if !self.is_broken() => break Err(error),
                 _ => return false,
             }
         };
-        self.body = Body::Last(whole, 0, end);
+        receiving.body = Body::Last(whole, 0, end);
         true
     }
 
     /// Answers with how the request ended.
-    pub(super) fn finish(mut self, outcome: Outcome) -> Finish {
-        self.take_back();
-        let (out, number) = (self.out.frames(), self.number);
-        match outcome.kind {
-            Outcome::COMPLETE => ToChild::encode_end(out, number, End::Complete),
-            Outcome::REFUSED => ToChild::encode_end(out, number, End::Refused(outcome.status)),
-            Outcome::STALE => ToChild::encode_rejected(out, number, Rejection::ScriptChanged),
-            Outcome::ENDING => ToChild::encode_rejected(out, number, Rejection::Draining),
-            _ => ToChild::encode_end(out, number, End::Truncated),
-        }
-        self.flush();
+    pub(super) fn finish(self, outcome: Outcome) -> Finish {
+        let number = self.number;
+        self.send_frames(|sending| {
+            let out = sending.out.frames();
+            match outcome.kind {
+                Outcome::COMPLETE => ToChild::encode_end(out, number, End::Complete),
+                Outcome::REFUSED => ToChild::encode_end(out, number, End::Refused(outcome.status)),
+                Outcome::STALE => ToChild::encode_rejected(out, number, Rejection::ScriptChanged),
+                _ => ToChild::encode_end(out, number, End::Truncated),
+            }
+            sending.flush()
+        });
+        let is_broken = self.is_broken();
+        let sending = self.sending.into_inner();
+        let out = sending.unwrap_or_else(PoisonError::into_inner).out;
         // A withheld body never comes; one that was not read to its end is skipped later.
-        match (self.broken, self.out.is_empty()) {
+        match (is_broken, out.is_empty()) {
             (true, _) => Finish::Broken,
             (false, true) => Finish::Sent,
-            (false, false) => Finish::Unsent(self.out),
+            (false, false) => Finish::Unsent(out),
         }
     }
 
-    /// Takes back what was lent and not sent, so that what comes now is sent after it.
-    fn take_back(&mut self) {
-        if let Some(loan) = self.lent.take() {
-            match self.courier.give_back(&loan) {
-                Ok(rest) => self.out = rest,
-                Err(_) => self.broken = true,
-            }
-        }
+    fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
     }
 
-    /// Has what the child did not take sent while the application goes on.
-    fn lend(&mut self) {
-        if self.out.is_kept() && !self.broken {
-            self.lent = self.courier.lend(self.connection.stream(), &mut self.out);
-            if self.lent.is_none() {
-                self.unless_broken(Outbox::flush_all);
-            }
-        }
+    /// Sends frames, and what others have left in the queue before them.
+    fn send_frames(&self, act: impl FnOnce(&mut Sending<'c>) -> Result<(), Broken>) {
+        self.use_half(&mut lock(&self.sending), act);
     }
 
-    /// Sends what was collected, or keeps it for a child that is slow.
-    fn flush(&mut self) {
-        self.unless_broken(Outbox::flush);
-    }
-
-    /// Does something with the connection, unless it is broken already.
-    fn unless_broken(
-        &mut self,
-        act: impl FnOnce(&mut Outbox, &mut Connection) -> Result<(), Broken>,
+    fn use_half(
+        &self,
+        sending: &mut Sending<'c>,
+        act: impl FnOnce(&mut Sending<'c>) -> Result<(), Broken>,
     ) {
-        if !self.broken {
-            self.broken = act(&mut self.out, self.connection).is_err();
+        let mut result = sending.take_back();
+        if self.is_queued.swap(false, Ordering::AcqRel) {
+            sending.out.frames().append(&mut lock(&self.queue));
         }
-        if self.broken {
-            self.out.frames().clear();
+        if !self.is_broken() {
+            result = result.and_then(|()| act(sending));
+        }
+        if result.is_err() {
+            self.broken.store(true, Ordering::Relaxed);
+        }
+        if self.is_broken() {
+            sending.out.frames().clear();
         }
     }
 
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ReadError> {
-        if let Body::Withheld = self.body {
-            self.take_back();
-            ToChild::encode_want_body(self.out.frames(), self.number);
-            self.body = Body::Coming;
+    /// The same, and has what the child did not take sent while the application goes on.
+    fn send_and_go_on(&self, act: impl FnOnce(&mut Sending<'c>) -> Result<(), Broken>) {
+        self.send_frames(|sending| {
+            act(sending)?;
+            sending.lend()
+        });
+        self.send_queued();
+    }
+
+    /// Leaves frames in the queue, and sends it unless a thread is sending, which does so then.
+    fn send_in_passing(&self, encode: impl FnOnce(&mut Vec<u8>)) {
+        let length = {
+            let mut queue = lock(&self.queue);
+            encode(&mut queue);
+            queue.len()
+        };
+        self.is_queued.store(true, Ordering::Release);
+        if length > LONGEST_QUEUE {
+            self.send_and_go_on(Sending::flush);
         }
-        if !self.out.is_empty() {
-            self.flush();
-            self.lend();
+        self.send_queued();
+    }
+
+    /// Sends what is in the queue. Whoever has sent does so once more after that: so whatever is left
+    /// there while it was busy has somebody who sends it.
+    fn send_queued(&self) {
+        while self.is_queued.load(Ordering::Acquire) {
+            let mut sending = match self.sending.try_lock() {
+                Ok(sending) => sending,
+                Err(TryLockError::Poisoned(sending)) => sending.into_inner(),
+                Err(TryLockError::WouldBlock) => return,
+            };
+            self.use_half(&mut sending, |sending| {
+                sending.flush()?;
+                sending.lend()
+            });
         }
+    }
+
+    fn read(&self, buffer: &mut [u8]) -> Result<usize, ReadError> {
+        let mut receiving = lock(&self.receiving);
+        if let Body::Withheld = receiving.body {
+            receiving.body = Body::Coming;
+            self.send_in_passing(|queue| ToChild::encode_want_body(queue, self.number));
+        }
+        self.send_collected();
         if buffer.is_empty() {
             return Ok(0);
         }
         loop {
-            match &mut self.body {
+            match &mut receiving.body {
                 Body::Piece(data, start) => match take(data, start, buffer) {
-                    0 => self.body = Body::Coming,
+                    0 => receiving.body = Body::Coming,
                     count => return Ok(count),
                 },
                 Body::Last(data, start, end) => {
@@ -191,14 +249,28 @@ impl<'c> Exchange<'c> {
                 }
                 Body::Ended => return Ok(0),
                 Body::Failed(error) => return Err(*error),
-                Body::Withheld | Body::Coming => self.body = self.next_piece(),
+                Body::Withheld | Body::Coming => receiving.body = self.next_piece(&mut receiving),
             }
         }
     }
 
+    /// Sends what was collected, before the thread waits for the body. One that is sending does so
+    /// itself.
+    fn send_collected(&self) {
+        if let Ok(mut sending) = self.sending.try_lock()
+            && !sending.out.is_empty()
+        {
+            self.use_half(&mut sending, |sending| {
+                sending.flush()?;
+                sending.lend()
+            });
+        }
+        self.send_queued();
+    }
+
     /// Waits for the next frame of the body.
-    fn next_piece(&mut self) -> Body {
-        match self.connection.next_frame() {
+    fn next_piece(&self, receiving: &mut Receiving<'c>) -> Body {
+        match receiving.connection.next_frame() {
             Ok(frame) if frame.request() == self.number => match frame.decode::<ToWorker<'_>>() {
                 Ok(ToWorker::Body(data)) => Body::Piece(data.to_vec(), 0),
                 Ok(ToWorker::BodyEnd) => Body::Ended,
@@ -211,13 +283,67 @@ impl<'c> Exchange<'c> {
         }
     }
 
-    fn broken_body(&mut self, error: ReadError) -> Body {
-        self.broken = true;
+    fn broken_body(&self, error: ReadError) -> Body {
+        self.broken.store(true, Ordering::Relaxed);
         Body::Failed(error)
     }
 
-    fn send(&mut self, part: &Part<'_>) -> Sent {
-        self.take_back();
+    fn send(&self, part: &Part<'_>) -> Sent {
+        self.send_and_go_on(|sending| sending.part(self.number, part));
+        if self.is_broken() {
+            Sent::GONE
+        } else {
+            Sent::OK
+        }
+    }
+
+    /// Sends a line for the log, unless it is too verbose for it. Returns whether it could be sent: a
+    /// child whose client is gone listens no more. Does not wait for a thread that is sending.
+    pub(super) fn log(&self, line: &LogLine<'_>) -> bool {
+        if line.level > Level::Notice && line.level as u8 > self.log_level {
+            return true;
+        }
+        let line = wire::LogLine {
+            level: line.level as u8,
+            id: line.id,
+            names_script: line.names_script,
+            file: line.file.or_empty(),
+            line: line.line,
+            text: line.text.or_empty(),
+        };
+        // Whoever waits for this line may wait for it while the request still runs.
+        self.send_in_passing(|queue| ToChild::encode_log(queue, self.number, &line));
+        !self.is_broken()
+    }
+}
+
+impl Sending<'_> {
+    /// Takes back what was lent and not sent, so that what comes now is sent after it.
+    fn take_back(&mut self) -> Result<(), Broken> {
+        if let Some(loan) = self.lent.take() {
+            self.out = self.courier.give_back(&loan)?;
+        }
+        Ok(())
+    }
+
+    /// Has what the child did not take sent while the application goes on.
+    fn lend(&mut self) -> Result<(), Broken> {
+        if self.out.is_kept() {
+            self.lent = self.courier.lend(self.line.stream(), &mut self.out);
+            if self.lent.is_none() {
+                return self.out.flush_all(&self.line);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what was collected, or keeps it for a child that is slow.
+    fn flush(&mut self) -> Result<(), Broken> {
+        self.out.flush(&self.line)
+    }
+
+    /// Sends a part of the response, or collects it.
+    fn part(&mut self, number: RequestNumber, part: &Part<'_>) -> Result<(), Broken> {
         // SAFETY: the engine passes null or a head that lives as long as the part.
         if let Some(head) = unsafe { part.head.as_ref() } {
             let response = ResponseHead {
@@ -230,65 +356,40 @@ impl<'c> Exchange<'c> {
                 .get()
                 .iter()
                 .map(|pair| (pair.name.or_empty(), pair.value.get()));
-            if ToChild::encode_head(self.out.frames(), self.number, &response, headers).is_err() {
-                self.broken = true;
-            }
+            ToChild::encode_head(self.out.frames(), number, &response, headers)
+                .map_err(|_| Broken::Closed)?;
         }
         for data in part.data.get() {
-            let number = self.number;
-            self.unless_broken(|out, child| out.push_data(child, number, data.or_empty()));
+            self.out.push_data(&self.line, number, data.or_empty())?;
         }
         // SAFETY: as for the head.
         if let Some(file) = unsafe { part.file.as_ref() } {
-            self.send_file(file);
+            self.file(number, file)?;
         }
         if part.flush {
-            ToChild::encode_data(self.out.frames(), self.number, &[], true);
-            self.flush();
+            ToChild::encode_data(self.out.frames(), number, &[], true);
+            self.flush()?;
         }
-        self.lend();
-        if self.broken { Sent::GONE } else { Sent::OK }
+        Ok(())
     }
 
     /// Sends a file's descriptor along with the frame that tells the region.
-    fn send_file(&mut self, file: &engine_abi::FileRegion) {
+    fn file(&mut self, number: RequestNumber, file: &engine_abi::FileRegion) -> Result<(), Broken> {
         // A descriptor travels with the bytes it is sent with, so nothing may be kept before it.
-        self.unless_broken(Outbox::flush_all);
+        self.out.flush_all(&self.line)?;
         let region = FileRegion {
             offset: file.offset,
             length: file.length,
         };
         let mut frame = Vec::new();
-        ToChild::encode_file(&mut frame, self.number, region);
+        ToChild::encode_file(&mut frame, number, region);
         // SAFETY: the engine keeps the descriptor open until this call returns.
         let descriptor = unsafe { BorrowedFd::borrow_raw(file.fd) };
         let own = reopened(descriptor);
         let sent = own
             .as_ref()
             .map_or(descriptor.as_raw_fd(), |own| own.as_raw_fd());
-        self.unless_broken(|_, child| child.write_with(&frame, sent));
-    }
-
-    /// Sends a line for the log, unless it is too verbose for it. Returns whether it could be sent: a
-    /// child whose client is gone listens no more.
-    pub(super) fn log(&mut self, line: &LogLine<'_>) -> bool {
-        if line.level > Level::Notice && line.level as u8 > self.log_level {
-            return true;
-        }
-        let line = wire::LogLine {
-            level: line.level as u8,
-            id: line.id,
-            names_script: line.names_script,
-            file: line.file.or_empty(),
-            line: line.line,
-            text: line.text.or_empty(),
-        };
-        self.take_back();
-        ToChild::encode_log(self.out.frames(), self.number, &line);
-        // Whoever waits for this line may wait for it while the request still runs.
-        self.flush();
-        self.lend();
-        !self.broken
+        self.line.write_with(&frame, sent)
     }
 }
 
@@ -322,12 +423,12 @@ fn read_error(error: BodyError) -> ReadError {
 ///
 /// # Safety
 ///
-/// `request` must be the handle of a request that the engine is handling, in the one call that
-/// the engine makes for it at this time.
-unsafe fn exchange<'h>(request: RequestHandle) -> &'h mut Exchange<'h> {
-    // SAFETY: the handle was made from a `&mut Exchange` that nobody else uses until the engine
-    // returns, and the engine makes one call at a time.
-    unsafe { &mut *request.cast::<Exchange<'h>>() }
+/// `request` must be the handle of a request that the engine is handling.
+unsafe fn exchange<'h>(request: RequestHandle) -> &'h Exchange<'h> {
+    const fn is_for_any_thread<T: Sync>() {}
+    const { is_for_any_thread::<Exchange<'_>>() };
+    // SAFETY: the handle was made from an `Exchange` that is there until the engine returns.
+    unsafe { &*request.cast::<Exchange<'h>>() }
 }
 
 /// [`engine_abi::Host::read_body`].

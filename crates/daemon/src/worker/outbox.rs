@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use wire::{FRAME_HEAD, MAX_DATA, RequestNumber, ToChild};
 
-use super::connection::{Broken, Connection, try_write};
+use super::connection::{Broken, Line, try_write};
 
 /// How long a response may wait, all in all, for a child to take more of it before what is left is
 /// kept. One that is just busy needs less, and is spared the copy.
@@ -140,17 +140,17 @@ impl Outbox {
     /// Sends data in frames, or collects it if it is small.
     pub(super) fn push_data(
         &mut self,
-        connection: &mut Connection,
+        line: &Line,
         number: RequestNumber,
         data: &[u8],
     ) -> Result<(), Broken> {
         for load in data.chunks(LOAD) {
             if load.len() >= LARGE && self.share.size == 0 {
-                self.send_borrowed(connection, number, load)?;
+                self.send_borrowed(line, number, load)?;
             } else {
                 ToChild::encode_data(&mut self.frames, number, load, false);
                 if self.unsent() >= COLLECT {
-                    self.flush(connection)?;
+                    self.flush(line)?;
                 }
             }
         }
@@ -159,23 +159,23 @@ impl Outbox {
 
     /// Sends what the child takes. What it does not take within a moment is kept; where too much
     /// is kept already, this waits for the child.
-    pub(super) fn flush(&mut self, connection: &mut Connection) -> Result<(), Broken> {
-        while !self.send_some(connection.stream())? {
-            if self.wait_a_moment(connection)? {
+    pub(super) fn flush(&mut self, line: &Line) -> Result<(), Broken> {
+        while !self.send_some(line.stream())? {
+            if self.wait_a_moment(line)? {
                 continue;
             }
             if self.share.resize(self.unsent()) {
                 return Ok(());
             }
-            connection.wait_to_send()?;
+            line.wait_to_send()?;
         }
         Ok(())
     }
 
     /// Sends everything, however long that takes.
-    pub(super) fn flush_all(&mut self, connection: &mut Connection) -> Result<(), Broken> {
-        while !self.send_some(connection.stream())? {
-            connection.wait_to_send()?;
+    pub(super) fn flush_all(&mut self, line: &Line) -> Result<(), Broken> {
+        while !self.send_some(line.stream())? {
+            line.wait_to_send()?;
         }
         Ok(())
     }
@@ -197,7 +197,7 @@ impl Outbox {
     /// Sends what is here and then the data, which is only copied if the child does not take it.
     fn send_borrowed(
         &mut self,
-        connection: &mut Connection,
+        line: &Line,
         number: RequestNumber,
         data: &[u8],
     ) -> Result<(), Broken> {
@@ -215,13 +215,13 @@ impl Outbox {
         let mut rest = parts.as_mut_slice();
         IoSlice::advance_slices(&mut rest, 0);
         while !rest.is_empty() {
-            match connection.try_write(rest)? {
+            match line.try_write(rest)? {
                 Some(count) => IoSlice::advance_slices(&mut rest, count),
-                None if self.wait_a_moment(connection)? => {}
+                None if self.wait_a_moment(line)? => {}
                 None => {
                     rest.iter()
                         .for_each(|part| self.frames.extend_from_slice(part));
-                    return self.flush(connection);
+                    return self.flush(line);
                 }
             }
         }
@@ -231,12 +231,12 @@ impl Outbox {
     }
 
     /// Waits until the child takes more, if there is time left for that. Returns whether there was.
-    fn wait_a_moment(&mut self, connection: &Connection) -> Result<bool, Broken> {
+    fn wait_a_moment(&mut self, line: &Line) -> Result<bool, Broken> {
         if self.patience.is_zero() {
             return Ok(false);
         }
         let begin = Instant::now();
-        connection.wait_to_send_for(self.patience)?;
+        line.wait_to_send_for(self.patience)?;
         let waited = begin.elapsed().max(Duration::from_millis(1));
         self.patience = self.patience.saturating_sub(waited);
         Ok(true)
@@ -272,6 +272,7 @@ mod tests {
     use std::io::Read as _;
     use std::os::unix::net::UnixStream;
 
+    use super::super::connection::Connection;
     use super::*;
 
     fn pair() -> (Connection, UnixStream) {
@@ -301,11 +302,11 @@ mod tests {
 
     #[test]
     fn what_a_slow_child_does_not_take_is_kept_up_to_the_limit() {
-        let (mut connection, _child) = pair();
+        let (connection, _child) = pair();
         let spool = Arc::new(Spool::new(4 << 20, 1));
         let mut outbox = Outbox::new(&spool);
         outbox
-            .push_data(&mut connection, 7, &data(3 << 20))
+            .push_data(connection.line(), 7, &data(3 << 20))
             .unwrap();
         assert!(!outbox.is_empty());
         let kept = spool.kept.load(Ordering::Relaxed);
@@ -332,7 +333,7 @@ mod tests {
     #[test]
     fn everything_arrives_in_order_whoever_is_slow() {
         for length in [0, 1, LARGE, LOAD - 1, LOAD, 5 << 20] {
-            let (mut connection, mut child) = pair();
+            let (connection, mut child) = pair();
             let spool = Arc::new(Spool::new(1 << 20, 1));
             let reader = std::thread::spawn(move || {
                 let mut all = Vec::new();
@@ -342,9 +343,9 @@ mod tests {
             let mut outbox = Outbox::new(&spool);
             let sent = data(length);
             for piece in [&b"before"[..], &sent, b"behind"] {
-                outbox.push_data(&mut connection, 7, piece).unwrap();
+                outbox.push_data(connection.line(), 7, piece).unwrap();
             }
-            outbox.flush_all(&mut connection).unwrap();
+            outbox.flush_all(connection.line()).unwrap();
             drop(connection);
             let expected = [b"before", &sent[..], b"behind"].concat();
             assert!(unframed(&reader.join().unwrap()) == expected, "{length}");

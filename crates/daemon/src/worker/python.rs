@@ -30,7 +30,10 @@ static LOADED: AtomicBool = AtomicBool::new(false);
 /// What this process offers the engine.
 static HOST: Host = Host {
     abi_version: ABI_VERSION,
+    is_duplex: true,
     log,
+    // It never waits for a thread that is sending.
+    log_beside: log,
     log_level,
     read_body: exchange::read_body,
     send: exchange::send,

@@ -376,7 +376,7 @@ impl Server {
             String::from_utf8_lossy(head.script),
             self.group.name
         );
-        let mut exchange = Exchange::new(connection, number, head, &self.courier);
+        let exchange = Exchange::new(connection, number, head, &self.courier);
         exchange.log(&LogLine {
             level: Level::Error,
             id: 81,
@@ -476,14 +476,14 @@ impl Server {
             daemon_restarts: head.restarts,
             request_rec: std::ptr::null_mut(),
         };
-        let mut exchange = Exchange::new(connection, number, head, &self.courier);
+        let exchange = Exchange::new(connection, number, head, &self.courier);
         if head.body_is_whole && !exchange.gather() {
             return Next::Close;
         }
         self.begin(name, head.ignore_activity);
-        let handle = (&raw mut exchange).cast();
+        let handle = (&raw const exchange).cast_mut().cast();
         // SAFETY: Python was started; request and exchange live until the call returns, and the
-        // exchange is not touched here meanwhile.
+        // exchange may be used by any thread meanwhile.
         let outcome = unsafe { (self.engine.functions().handle)(&raw const request, handle) };
         if fork::is_forked() {
             // The application has forked here and let both return. The answer is the other's.

@@ -146,6 +146,10 @@ impl Input {
         if self.exchange.is_closed() {
             return Err(raise(py, ReadFailure::Closed));
         }
+        // Before the lock that this very thread may have.
+        if self.exchange.is_inside() {
+            return Err(raise(py, ReadFailure::Inside));
+        }
         Ok(())
     }
 
@@ -268,6 +272,11 @@ fn raise(py: Attached<'_>, failure: ReadFailure) -> Raised<'_> {
     let (exception, cause) = match failure {
         ReadFailure::Closed => {
             let message = "wsgi.input cannot be used any more: its request is over";
+            return Raised::runtime_error(py, message);
+        }
+        ReadFailure::Inside => {
+            let message = "wsgi.input cannot be read now: the calling thread is in the middle of \
+                sending the response of that request, which includes this one";
             return Raised::runtime_error(py, message);
         }
         ReadFailure::Host(ReadError::Disconnected) => (

@@ -72,6 +72,12 @@ pub(super) enum Unsent {
     /// The request is over.
     #[error("the response cannot be written: its request is over")]
     Closed,
+    /// The calling thread is sending a part of it.
+    #[error(
+        "the response cannot be written now: the calling thread is in the middle of sending a part \
+         of it, which includes this request"
+    )]
+    Inside,
     /// The client is gone.
     #[error("mod_wsgi failed to write response data: the client closed the connection")]
     Gone,
@@ -180,6 +186,10 @@ impl Response {
     }
 
     fn deliver(&self, detached: &Detached, content: Content<'_>, then: Then) -> Result<(), Unsent> {
+        // Before the lock that this very thread may have.
+        if self.exchange.is_inside() {
+            return Err(Unsent::Inside);
+        }
         let _turn = lock(&self.turn);
         let mut progress = lock(&self.progress);
         let head = progress.take_head(self.is_for_head)?;
@@ -223,6 +233,7 @@ impl Response {
             .send(detached, &part)
             .map_err(|failure| match failure {
                 SendFailure::Closed => Unsent::Closed,
+                SendFailure::Inside => Unsent::Inside,
                 SendFailure::Gone => Unsent::Gone,
             })
     }
@@ -236,7 +247,7 @@ impl Response {
                 self.report_missing(detached, missing);
                 Outcome::truncated()
             }
-            Ok(()) | Err(Unsent::Gone | Unsent::Closed) => Outcome::complete(),
+            Ok(()) | Err(Unsent::Gone | Unsent::Closed | Unsent::Inside) => Outcome::complete(),
         }
     }
 

@@ -115,7 +115,7 @@ impl Write {
 /// Why something was not sent, as an exception.
 pub(super) fn raise(py: Attached<'_>, unsent: Unsent) -> Raised<'_> {
     let exception = match unsent {
-        Unsent::Unstarted | Unsent::Closed => Exception::RuntimeError,
+        Unsent::Unstarted | Unsent::Closed | Unsent::Inside => Exception::RuntimeError,
         Unsent::Gone => Exception::ConnectionResetError,
     };
     Raised::new(py, exception, &unsent.to_string())

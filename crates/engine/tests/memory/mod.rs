@@ -347,7 +347,9 @@ pub fn server_log() -> Vec<String> {
 
 static HOST: Host = Host {
     abi_version: ABI_VERSION,
+    is_duplex: false,
     log,
+    log_beside: log,
     log_level,
     read_body,
     send,

@@ -166,7 +166,7 @@ fn an_interpreter_that_cannot_be_set_up_is_explained_and_tried_again() {
                 std::thread::sleep(Duration::from_millis(10));
             }
             assert_eq!(told("blog", "mod_wsgi.application_group"), "blog");
-            assert_eq!(crate::stop(std::time::Duration::from_secs(20)).0, 0);
+            assert_eq!(crate::stop(Duration::from_secs(20)).0, 0);
         },
     );
 }

@@ -1,0 +1,124 @@
+//! Turns: what threads do one at a time, and what a thread must not begin while it is at it.
+//!
+//! The host may come back to the engine on the same thread while it sends a part of a response: a
+//! filter of httpd's makes a request inside the request (`<!--#include virtual=…-->`). A lock that
+//! does not know its own thread would make that one wait for itself for ever.
+
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+
+/// What only one thread has at a time.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    lock: Mutex<()>,
+    /// Who has it; null if nobody does.
+    owner: AtomicPtr<u8>,
+}
+
+/// Has the turn as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Taken<'t> {
+    turn: &'t Turn,
+    _guard: MutexGuard<'t, ()>,
+}
+
+/// Whose turn it is.
+#[derive(Debug)]
+pub(crate) enum Whose<'t> {
+    /// The calling thread's, from now on.
+    Free {
+        /// Gives it back.
+        _taken: Taken<'t>,
+    },
+    /// The calling thread's already.
+    Own,
+    /// Another thread's.
+    Other,
+}
+
+impl Turn {
+    /// One that nobody has.
+    pub(crate) const fn new() -> Self {
+        Self {
+            lock: Mutex::new(()),
+            owner: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+
+    /// Waits for the turn; `None` if the calling thread has it already.
+    pub(crate) fn take(&self) -> Option<Taken<'_>> {
+        if self.is_own() {
+            return None;
+        }
+        Some(self.begin(self.lock.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// Takes the turn if it is nobody's.
+    pub(crate) fn try_take(&self) -> Whose<'_> {
+        if self.is_own() {
+            return Whose::Own;
+        }
+        match self.lock.try_lock() {
+            Ok(guard) => self.begin(guard).into(),
+            Err(TryLockError::Poisoned(guard)) => self.begin(guard.into_inner()).into(),
+            Err(TryLockError::WouldBlock) => Whose::Other,
+        }
+    }
+
+    /// Whether the calling thread has it. No other thread can make that true or false.
+    pub(crate) fn is_own(&self) -> bool {
+        ptr::eq(self.owner.load(Ordering::Relaxed), this_thread())
+    }
+
+    fn begin<'t>(&'t self, guard: MutexGuard<'t, ()>) -> Taken<'t> {
+        self.owner.store(this_thread(), Ordering::Relaxed);
+        Taken {
+            turn: self,
+            _guard: guard,
+        }
+    }
+}
+
+impl<'t> From<Taken<'t>> for Whose<'t> {
+    fn from(taken: Taken<'t>) -> Self {
+        Self::Free { _taken: taken }
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.turn.owner.store(ptr::null_mut(), Ordering::Relaxed);
+    }
+}
+
+/// An address that is the calling thread's alone.
+fn this_thread() -> *mut u8 {
+    thread_local! {
+        static HERE: u8 = const { 0 };
+    }
+    HERE.with(|here| ptr::from_ref(here).cast_mut())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_is_one_thread_s_at_a_time_and_taken_once() {
+        let turn = Turn::new();
+        let taken = turn.take();
+        assert!(taken.is_some() && turn.is_own());
+        assert!(turn.take().is_none());
+        assert!(matches!(turn.try_take(), Whose::Own));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                assert!(!turn.is_own());
+                assert!(matches!(turn.try_take(), Whose::Other));
+            });
+        });
+        drop(taken);
+        assert!(!turn.is_own());
+        assert!(matches!(turn.try_take(), Whose::Free { .. }));
+    }
+}
