@@ -23,6 +23,8 @@ mod authn_cache; // WSGIAuthUserScript beside mod_authn_socache
 mod body; // request bodies on their way
 #[path = "integration/callables.rs"]
 mod callables; // which object of a script is called
+#[path = "integration/callbacks.rs"]
+mod callbacks; // who is called of events, and how often
 #[path = "integration/close.rs"]
 mod close; // close() of the iterable, in every ending
 #[path = "integration/compatible.rs"]

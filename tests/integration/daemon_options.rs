@@ -90,6 +90,52 @@ fn user_groups_umask_and_directory() {
     assert_eq!(own.value("path"), "/usr/share");
 }
 
+/// `HOME` is always the user's; the others are what they should be if they are there at all.
+#[test]
+fn the_environment_names_the_user() {
+    const NAMES: &str = "
+import os, pwd
+
+def application(environ, start_response):
+    names = ['HOME', 'USER', 'USERNAME', 'LOGNAME']
+    found = [os.environ.get(name) for name in names]
+    user = pwd.getpwuid(os.geteuid())
+    start_response('200 OK', [])
+    return [repr([{user.pw_name: 'name', user.pw_dir: 'home'}.get(text, text)
+                  for text in found]).encode()]
+";
+    for (set, in_group, in_httpd) in [
+        (
+            &[][..],
+            "['home', None, None, None]",
+            "[None, None, None, None]",
+        ),
+        (
+            &[("USER", "somebody"), ("LOGNAME", "else"), ("HOME", "/x")],
+            "['home', 'name', None, 'name']",
+            "['/x', 'somebody', None, 'else']",
+        ),
+        (
+            &[("USERNAME", "somebody")],
+            "['home', None, 'name', None]",
+            "[None, None, 'somebody', None]",
+        ),
+    ] {
+        let site = Site::new().script("names.wsgi", NAMES).config(
+            "WSGISocketPrefix ${ROOT}/logs/wsgi
+             WSGIDaemonProcess own
+             WSGIScriptAlias /group ${WSGI}/names.wsgi process-group=own
+             WSGIScriptAlias /httpd ${WSGI}/names.wsgi",
+        );
+        let site = set
+            .iter()
+            .fold(site, |site, (name, value)| site.env(name, value));
+        let server = site.start();
+        assert_eq!(server.get("/group").text(), in_group, "{set:?}");
+        assert_eq!(server.get("/httpd").text(), in_httpd, "{set:?}");
+    }
+}
+
 #[test]
 fn language_and_name() {
     let own = told("lang=C.UTF-8 locale=C.UTF-8 display-name=%{GROUP}");

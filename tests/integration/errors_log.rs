@@ -1,9 +1,10 @@
 //! `wsgi.errors`, `sys.stdout` and `sys.stderr`: what an application prints, in httpd's error log.
 
+use rstest::rstest;
 use testkit::{ErrorLog, Httpd, Mark, SharedHttpd, Site, ours};
 
 use crate::wsgi_site::{
-    CALCULATOR, answers_at_last, app, calculate, gated_app, open_gate, reached, wsgi_site,
+    CALCULATOR, Mode, answers_at_last, app, calculate, gated_app, open_gate, reached, wsgi_site,
 };
 
 static SERVER: SharedHttpd = SharedHttpd::new(|| wsgi_site().script("calculate.wsgi", CALCULATOR));
@@ -353,6 +354,30 @@ fn pythons_own_ways_of_reporting_end_up_there() {
     }
 }
 
+/// For whoever takes it for a text stream, it is one; that is told once.
+#[rstest]
+fn a_text_written_to_the_log_beneath_is_taken_with_a_warning(
+    #[values(Mode::Embedded, Mode::Daemon)] mode: Mode,
+) {
+    const WRITING: &str = "
+import warnings
+
+def application(environ, start_response):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        for text in ['h\\xe9\\n', 'second\\n']:
+            environ['wsgi.errors'].buffer.write(text)
+    start_response('200 OK', [])
+    return [repr([warning.category.__name__ for warning in caught]).encode()]
+";
+    let server = mode.site().script("writing.wsgi", WRITING).start();
+    let mark = server.log().mark();
+    assert_eq!(server.get("/writing.wsgi").text(), "['DeprecationWarning']");
+    assert_eq!(server.get("/writing.wsgi").text(), "[]");
+    server.log().wait_for(mark, "] h\\xc3\\xa9");
+    server.log().wait_for(mark, "] second");
+}
+
 #[test]
 fn the_streams_are_text_streams_over_a_log() {
     let server = SERVER.borrow();
@@ -380,6 +405,11 @@ fn the_streams_are_text_streams_over_a_log() {
         ),
         ("s.buffer.fileno()", "OSError: "),
         ("s.buffer.write(3)", "TypeError: "),
+        (
+            "import warnings; c = warnings.catch_warnings(); c.__enter__(); \
+             warnings.simplefilter('ignore'); s.buffer.write('text\\n'); c.__exit__(None, None, None)",
+            "None",
+        ),
         ("s.buffer.write()", "TypeError: "),
         (
             "s.buffer.write(b'bytes\\n'); s.buffer.write(bytearray(b'array\\n'))",

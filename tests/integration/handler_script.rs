@@ -368,6 +368,40 @@ fn a_changed_script_stays_where_reloading_is_off() {
     }
 }
 
+#[test]
+fn a_script_is_asked_about_the_resource_whether_it_is_up_to_date() {
+    const ASKED: &str = "
+import sys
+sys.loaded = getattr(sys, 'loaded', 0) + 1
+sys.asked = getattr(sys, 'asked', [])
+
+def reload_required(resource):
+    sys.asked.append(resource)
+    return resource.endswith('/stale') and len(sys.asked) == 2
+
+def handle_request(environ, start_response):
+    start_response('200 OK', [])
+    return [repr([sys.loaded, [path.rsplit('/', 1)[1] for path in sys.asked]]).encode()]
+";
+    for group in ["%{GLOBAL}", "one"] {
+        let server = everything(&format!(
+            "process-group={group} application-group=%{{GLOBAL}}"
+        ))
+        .script("h.py", ASKED)
+        .start();
+        // The one that loads it does not ask.
+        for (url, expected) in [("/first", "[1, []]"), ("/second", "[1, ['second']]")] {
+            assert_eq!(server.get(url).text(), expected, "{group}");
+        }
+        // In a process group another process is asked next.
+        let expected = match group {
+            "one" => "[1, []]",
+            _ => "[2, ['second', 'stale']]",
+        };
+        assert_eq!(server.get("/stale").text(), expected, "{group}");
+    }
+}
+
 /// Counts how often it is loaded in its interpreter.
 const COUNTING: &str = r#"
 import sys

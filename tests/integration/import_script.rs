@@ -86,6 +86,58 @@ fn a_script_that_fails_keeps_nothing_from_starting() {
     assert_eq!(server.get("/").text(), "ran");
 }
 
+/// What goes wrong is told with other ids than when a request loads the script.
+#[test]
+fn each_failure_has_an_id_of_its_own() {
+    for group in ["%{GLOBAL}", "one"] {
+        let import = |script: &str| {
+            format!(
+                "WSGIImportScript ${{WSGI}}/{script}.py process-group={group} application-group=a\n"
+            )
+        };
+        let names = ["missing", "syntax", "exits", "raises", "last"];
+        let server = site()
+            .script("syntax.py", "def\n")
+            .script("exits.py", "import sys\nsys.exit('enough')\n")
+            .script("raises.py", "raise ValueError('not today')\n")
+            .script("last.py", "print('the last one')\n")
+            .config("WSGIDaemonProcess one")
+            .config(&names.map(import).concat())
+            .start();
+        let log = server.log();
+        log.wait_for(Mark::START, "the last one");
+        for (script, id, text) in [
+            (
+                "missing",
+                "WSGI0106",
+                "Could not read or compile WSGI script",
+            ),
+            (
+                "syntax",
+                "WSGI0106",
+                "Could not read or compile WSGI script",
+            ),
+            ("exits", "WSGI0108", "SystemExit exception raised"),
+            ("raises", "WSGI0110", ""),
+            (
+                "raises",
+                "WSGI0174",
+                "ValueError exception raised processing WSGI script",
+            ),
+        ] {
+            let lines = log.matching(Mark::START, id);
+            let path = server.site().text_path(&format!("wsgi/{script}.py"));
+            let is_it = |line: &&String| line.contains(&path) && line.contains(text);
+            let line = lines.iter().find(is_it);
+            let line = line.unwrap_or_else(|| panic!("{group} {id} {script}: {lines:#?}"));
+            assert!(
+                line.contains(":error]") && !line.contains("[client"),
+                "{line}"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_script_for_httpds_own_processes_is_loaded_where_no_application_runs() {
     let server = site()

@@ -239,6 +239,42 @@ fn streams_and_signals_by_default() {
     }
 }
 
+/// A process that an application forks is its own: what it registers counts.
+#[test]
+fn in_a_process_that_was_forked_signals_are_those_of_python() {
+    const FORKING: &str = "
+import os, signal, sys
+
+def application(environ, start_response):
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            caught = []
+            signal.signal(signal.SIGUSR2, lambda *arguments: caught.append(1))
+            # Threads of httpd leave signals to others.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR2])
+            os.kill(os.getpid(), signal.SIGUSR2)
+            text = str(caught)
+        except BaseException as error:
+            text = type(error).__name__
+        os.write(write, text.encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    start_response('200 OK', [])
+    return [os.read(read, 100)]
+";
+    for group in ["", "WSGIDaemonProcess own\nWSGIProcessGroup own"] {
+        let server = Site::new()
+            .script("forking.wsgi", FORKING)
+            .config("WSGISocketPrefix ${ROOT}/logs/wsgi")
+            .config(group)
+            .config("WSGIApplicationGroup %{GLOBAL}\nWSGIScriptAlias / ${WSGI}/forking.wsgi")
+            .start();
+        assert_eq!(server.get("/").text(), "[1]", "{group}");
+    }
+}
+
 #[test]
 fn restricted_streams_raise() {
     let server = streams(Site::new().config("WSGIRestrictStdin On\nWSGIRestrictStdout On"));

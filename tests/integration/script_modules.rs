@@ -5,9 +5,11 @@ use std::fs::File;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use rstest::rstest;
 use testkit::{Mark, Mpm, Site, wait_until};
 
 use crate::apps::{answering, at_once};
+use crate::wsgi_site::Mode;
 
 /// Counts how often it is loaded, in a file, and how often it is called.
 fn counting(version: &str, loading: &str) -> String {
@@ -221,4 +223,77 @@ def application(environ, start_response):
     assert_eq!(server.get("/broken.wsgi").status, 500);
     let names = server.get("/modules.wsgi").text();
     assert_eq!(names.split(' ').count(), 1, "{names}");
+}
+
+#[rstest]
+fn a_script_is_a_module_with_a_name_a_file_and_a_time(
+    #[values(Mode::Embedded, Mode::Daemon)] mode: Mode,
+) {
+    const MODULE: &str = "
+import os, sys
+
+name = __name__
+
+def application(environ, start_response):
+    times = os.stat(__file__)
+    start_response('200 OK', [])
+    return [repr([name, sys.modules[name].__dict__ is globals(), __file__, type(__mtime__).__name__,
+                  __mtime__ == times.st_mtime_ns // 1000,
+                  os.path.exists(os.path.join(os.path.dirname(__file__), '__pycache__'))]).encode()]
+";
+    let server = mode.site().script("module.wsgi", MODULE).start();
+    let path = server.site().text_path("wsgi/module.wsgi");
+    let answer = server.get("/module.wsgi").text();
+    let (name, rest) = answer.split_once(", ").expect("a list");
+    let digits = name.strip_prefix("['_mod_wsgi_").unwrap_or(name);
+    let digits = digits.trim_end_matches('\'');
+    assert_eq!(digits.len(), 32, "{name}");
+    assert!(
+        digits.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "{name}"
+    );
+    assert_eq!(rest, format!("True, '{path}', 'int', True, False]"));
+}
+
+#[rstest]
+fn a_source_is_read_as_python_reads_it_up_to_a_nul(
+    #[values(Mode::Embedded, Mode::Daemon)] mode: Mode,
+) {
+    let answering = |literal: &[u8]| {
+        let source: &[&[u8]] = &[
+            b"def application(environ, start_response):\n    start_response('200 OK', [])\n    \
+              return [repr('",
+            literal,
+            b"').encode()]\n",
+        ];
+        source.concat()
+    };
+    let with =
+        |before: &[u8], after: &[u8], literal: &[u8]| [before, &answering(literal), after].concat();
+    let sources = [
+        ("utf-8", with(b"", b"", b"\xc3\xa9"), "'\u{e9}'"),
+        ("bom", with(b"\xef\xbb\xbf", b"", b"\xc3\xa9"), "'\u{e9}'"),
+        (
+            "cookie",
+            with(b"# -*- coding: latin-1 -*-\n", b"", b"\xe9"),
+            "'\u{e9}'",
+        ),
+        ("nul", with(b"", b"\0 this is no Python", b"x"), "'x'"),
+        ("lines", with(b"\r\n\r\n", b"#", b"y"), "'y'"),
+        ("wrong", with(b"", b"", b"\xe9"), ""),
+    ];
+    let site = sources.iter().fold(mode.site(), |site, (name, source, _)| {
+        site.file(&format!("wsgi/{name}.wsgi"), source)
+    });
+    let server = site.start();
+    for (name, _, expected) in &sources {
+        let response = server.get(&format!("/{name}.wsgi"));
+        if expected.is_empty() {
+            assert_eq!(response.status, 500, "{name}");
+            let line = server.log().wait_for(Mark::START, "WSGI0105");
+            assert!(line.contains("wrong.wsgi"), "{line}");
+        } else {
+            assert_eq!(&response.text(), expected, "{name}");
+        }
+    }
 }

@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::context;
@@ -327,7 +328,13 @@ fn with_bytes<'py, R>(
     f(bytes.as_bytes().unwrap_or_default())
 }
 
-/// The log is a binary stream; it was a text stream in old versions, so `str` still works.
+/// The log is a binary stream; it was a text stream in old versions, so `str` still works. That it does
+/// so no more some day is told once in a process.
 fn warn_about_str(py: Attached<'_>) -> Result<'_, ()> {
-    py.warn_deprecated(c"write bytes to the binary log stream; str will not be accepted for ever")
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    if !TOLD.swap(true, Ordering::Relaxed) {
+        let message = c"write bytes to the binary log stream; str will not be accepted for ever";
+        py.warn_deprecated(message)?;
+    }
+    Ok(())
 }

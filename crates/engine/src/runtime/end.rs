@@ -24,10 +24,13 @@ use crate::python::{Attached, Detached, Exception, Object, Owned, Raised, Result
 pub(super) fn end(detached: &mut Detached, reason: &[u8], limit: Duration) -> bool {
     let began = Instant::now();
     let interpreters = interpreter::all();
-    for interpreter in &interpreters {
-        interpreter.attach(detached, |py| {
-            modules::publish_stopping(py, interpreter, reason)
-        });
+    // A script that is the whole of its process knows that it ends.
+    if !process::config().is_service() {
+        for interpreter in &interpreters {
+            interpreter.attach(detached, |py| {
+                modules::publish_stopping(py, interpreter, reason)
+            });
+        }
     }
     // The other half is for the applications' own ends.
     let alone = activity::wait_until_left(began + limit / 2);
