@@ -19,6 +19,9 @@ use super::fork::Unshared;
 /// then says so, which must find this end still listening.
 const MARGIN: Duration = Duration::from_secs(5);
 
+/// How long a request that is on its way may take to go on, in milliseconds.
+const SOON: u16 = 1000;
+
 /// Why nothing more can come or go over a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Broken {
@@ -88,6 +91,15 @@ impl Connection {
             }
             self.line.wait(PollFlags::POLLIN)?;
         }
+    }
+
+    /// Waits for more where a request must be on its way: who has just connected sends one, and who has
+    /// sent half a frame the rest. Whoever took up something else meanwhile would keep that request
+    /// waiting, though others are free. Returns whether something came.
+    pub(super) fn expects_more(&self) -> bool {
+        let is_due = self.last == 0 || self.decoder.has_bytes();
+        let patience = PollTimeout::from(SOON);
+        is_due && self.line.wait_for(PollFlags::POLLIN, patience).is_ok()
     }
 
     /// Sends all of `bytes`; waits until they are taken.

@@ -29,7 +29,7 @@ pub(super) struct Door {
     /// Before what must not be shared, like all of its kind.
     _unshared: Unshared,
     epoll: Epoll,
-    listener: Mutex<Listener>,
+    listener: Mutex<Option<(Unshared, UnixListener)>>,
     /// Nobody is let in, as there is not enough of something.
     starved: AtomicBool,
     /// That was said.
@@ -37,15 +37,6 @@ pub(super) struct Door {
     /// The connections that no thread is serving.
     idle: Mutex<HashMap<u64, Connection>>,
     next_token: AtomicU64,
-}
-
-/// The listening socket of the group.
-#[derive(Debug)]
-struct Listener {
-    _unshared: Unshared,
-    socket: UnixListener,
-    /// Nobody is let in any more.
-    is_closed: bool,
 }
 
 /// Who is at the door.
@@ -60,17 +51,13 @@ pub(super) enum Caller {
 impl Door {
     /// A door that is still closed.
     pub(super) fn new(listener: OwnedFd) -> io::Result<Self> {
-        let socket = UnixListener::from(listener);
-        socket.set_nonblocking(true)?;
+        let listener = UnixListener::from(listener);
+        listener.set_nonblocking(true)?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         Ok(Self {
             _unshared: Unshared::mark(epoll.0.as_fd()),
             epoll,
-            listener: Mutex::new(Listener {
-                _unshared: Unshared::mark(socket.as_fd()),
-                socket,
-                is_closed: false,
-            }),
+            listener: Mutex::new(Some((Unshared::mark(listener.as_fd()), listener))),
             starved: AtomicBool::new(false),
             told: AtomicBool::new(false),
             idle: Mutex::default(),
@@ -80,24 +67,24 @@ impl Door {
 
     /// Opens it.
     pub(super) fn open(&self) -> io::Result<()> {
-        let listener = lock(&self.listener);
-        if listener.is_closed {
-            return Ok(());
+        if let Some((_, listener)) = &*lock(&self.listener) {
+            // Every worker with a free thread is woken. Were it only one (`EPOLLEXCLUSIVE`), the second
+            // of two callers could be left to the one that is busy with the first.
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, LISTENER);
+            self.epoll.add(listener, event)?;
         }
-        // Of all workers that wait, one is woken.
-        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
-        let event = EpollEvent::new(flags, LISTENER);
-        Ok(self.epoll.add(&listener.socket, event)?)
+        Ok(())
     }
 
     /// Closes it for good, and the connections that no request is on. A request that a child is just
     /// sending over one is safe to send elsewhere, and the child can tell.
     pub(super) fn close(&self) {
-        let mut listener = lock(&self.listener);
-        listener.is_closed = true;
-        // Fails if it was not opened, or closed already.
-        let _ = self.epoll.delete(&listener.socket);
-        drop(listener);
+        let listener = lock(&self.listener).take();
+        if let Some((_, listener)) = &listener {
+            // Others have the socket open, so closing it here would not end the interest in it.
+            // That cannot fail for what was added.
+            let _ = self.epoll.delete(listener);
+        }
         lock(&self.idle).clear();
     }
 
@@ -119,11 +106,8 @@ impl Door {
     /// whoever tried at once would try in vain without end.
     pub(super) fn accept(&self, report: impl Fn(&io::Error)) -> Option<(u64, UnixStream)> {
         let listener = lock(&self.listener);
-        let socket = &listener.socket;
+        let (_, socket) = listener.as_ref()?;
         match socket.accept() {
-            // The kernel has woken this thread and nobody else. Who is turned away without a greeting
-            // comes again, and then somebody else is woken.
-            Ok(_) if listener.is_closed => None,
             Ok((stream, _)) => {
                 self.told.store(false, Ordering::Relaxed);
                 Some((self.next_token.fetch_add(1, Ordering::Relaxed), stream))

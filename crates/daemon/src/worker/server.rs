@@ -295,6 +295,7 @@ impl Server {
                         return self.end();
                     }
                 },
+                Ok(None) if connection.expects_more() => {}
                 Ok(None) => return self.go_on(token, connection),
                 Err(Broken::Closed | Broken::TimedOut) => return,
             }
