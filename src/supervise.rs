@@ -3,7 +3,7 @@
 //! Runs in the httpd parent, once per configuration. The parent makes what must outlive both a
 //! worker and a supervisor: the listening socket and the table of every group. So
 //! the death of either costs no request: whoever connects meanwhile waits in the backlog. A group
-//! that is the same in the next configuration keeps its socket, and with them the children of
+//! that has the same name in the next configuration keeps its socket, and with it the children of
 //! the last one keep their way to it.
 //!
 //! What outlives a configuration is kept as bytes in the pool of the process ([`kept`]), so that
@@ -12,6 +12,7 @@
 mod kept;
 mod sockets;
 mod spec;
+mod stop;
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -112,6 +113,7 @@ pub(crate) fn start(configured: &Configured<'_>) -> Result<(), SuperviseError> {
     }
     ensure_supervisor(&mut kept)?;
     watch(configured.pool, &kept);
+    stop::with(configured.pool);
     kept.store(process_pool);
     *running = Some(kept);
     Ok(())
@@ -164,10 +166,9 @@ fn groups_of(
             continue;
         };
         let shape = sockets::Shape::of(definition, &spec);
-        let same = old
-            .iter()
-            .position(|group| group.matches(&spec.name, &shape));
-        let group = match same.map(|index| old.swap_remove(index)) {
+        let same = old.iter().position(|group| group.name() == spec.name);
+        let same = same.map(|index| old.swap_remove(index));
+        let group = match same.and_then(|mut group| group.adapt(&shape).then_some(group)) {
             Some(group) => group.renewed(spec, definition),
             None => {
                 *last_number += 1;

@@ -61,12 +61,16 @@ mod daemon_owner; // whose scripts a process group runs
 mod daemon_queue; // more requests than threads
 #[path = "integration/daemon_reload.rs"]
 mod daemon_reload; // scripts that say themselves that they are out of date
+#[path = "integration/daemon_reshape.rs"]
+mod daemon_reshape; // restarts that change what a group is like
 #[path = "integration/daemon_service.rs"]
 mod daemon_service; // scripts of groups without threads
 #[path = "integration/daemon_slow.rs"]
 mod daemon_slow; // slow clients hold no thread
 #[path = "integration/daemon_sockets.rs"]
 mod daemon_sockets; // the sockets of process groups
+#[path = "integration/daemon_stop.rs"]
+mod daemon_stop; // the end of httpd
 #[path = "integration/daemon_stress.rs"]
 mod daemon_stress; // restarts, changed scripts and deaths under load
 #[path = "integration/daemon_supervisor.rs"]

@@ -18,7 +18,7 @@ use super::sockets::{self, Shape, SocketError};
 use crate::config::{DaemonDefinition, ScriptOwner};
 
 /// The name of the bytes. It changes whenever [`Stored`] does.
-const KEY: &CStr = c"mod_wsgi:supervision:6";
+const KEY: &CStr = c"mod_wsgi:supervision:7";
 
 /// All that is kept.
 #[derive(Debug, Default)]
@@ -129,7 +129,7 @@ impl Stored {
         });
         let groups = self.groups.into_iter().map(|group| {
             Ok(KeptGroup {
-                table: Table::map(own(group.table), group.shape.slots())?,
+                table: Table::map(own(group.table), group.shape.room())?,
                 spec: group.spec,
                 shape: group.shape,
                 host: group.host,
@@ -165,7 +165,7 @@ impl KeptGroup {
         let socket_path = shape.path(spec.number);
         let socket = sockets::listen(&socket_path, &shape)?;
         Ok(Self {
-            table: Table::new(shape.slots()).map_err(SocketError::Table)?,
+            table: Table::new(shape.room()).map_err(SocketError::Table)?,
             log: definition.log().map_err(SocketError::Log)?,
             host: definition.host(),
             script_owner: definition.script_owner(),
@@ -204,9 +204,17 @@ impl KeptGroup {
         })
     }
 
-    /// Whether a group of this name and shape can use what was made for this one.
-    pub(super) fn matches(&self, name: &str, shape: &Shape) -> bool {
-        self.spec.name == name && self.shape == *shape
+    /// Makes of what was made for this group what it needs in another shape, if that can be done.
+    /// Returns whether it can be used.
+    pub(super) fn adapt(&mut self, shape: &Shape) -> bool {
+        let Some(shape) = self.shape.changed(shape) else {
+            return false;
+        };
+        let is_adapted = sockets::is_there(&self.socket_path)
+            && (self.shape == shape
+                || sockets::adapt(&self.socket, &self.socket_path, &shape).is_ok());
+        self.shape = shape;
+        is_adapted
     }
 
     /// What the supervisor needs: the log, the table, the socket, and the way to the scoreboard if the

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen as start_listening, socket,
 };
-use nix::sys::stat::{Mode, umask};
+use nix::sys::stat::{Mode, SFlag, lstat, umask};
 use nix::unistd::{Uid, chown, unlink};
 use serde::{Deserialize, Serialize};
 
@@ -40,12 +40,17 @@ pub(crate) enum SocketError {
     Log(io::Error),
 }
 
-/// What makes the socket and the table of a group what they are. A group of another shape needs
-/// others.
+/// For how many processes there is room in a table at least: so a group can get more of them and keep
+/// it. Memory is taken only for those that there are.
+const ROOM: u32 = 1024;
+
+/// What makes the socket and the table of a group what they are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Shape {
     prefix: PathBuf,
     processes: u32,
+    /// How many there may be.
+    room: u32,
     backlog: u32,
     owner: Option<u32>,
     buffers: SocketBuffers,
@@ -57,6 +62,7 @@ impl Shape {
         Self {
             prefix: definition.socket_prefix(),
             processes: spec.processes,
+            room: spec.processes.max(ROOM),
             backlog: definition.options().listen_backlog,
             owner: Uid::effective()
                 .is_root()
@@ -65,9 +71,24 @@ impl Shape {
         }
     }
 
-    /// How many slots there are: one for each process.
+    /// How many slots are in use: one for each process.
     pub(super) fn slots(&self) -> usize {
         usize::try_from(self.processes).unwrap_or(usize::MAX)
+    }
+
+    /// For how many slots there is room.
+    pub(super) fn room(&self) -> usize {
+        usize::try_from(self.room).unwrap_or(usize::MAX)
+    }
+
+    /// What becomes of a socket and a table of this shape if they are to have another; `None` if they
+    /// cannot.
+    pub(super) fn changed(&self, to: &Self) -> Option<Self> {
+        let fits = self.prefix == to.prefix && to.processes <= self.room;
+        fits.then(|| Self {
+            room: self.room,
+            ..to.clone()
+        })
     }
 
     /// Where the group with this number listens.
@@ -105,6 +126,20 @@ pub(super) fn listen(path: &Path, shape: &Shape) -> Result<OwnedFd, SocketError>
     let bound = bind(socket.as_raw_fd(), &address);
     umask(mask);
     bound.map_err(failed("bound"))?;
+    adapt(&socket, path, shape)?;
+    Ok(socket)
+}
+
+/// Gives a socket its owner and its sizes, be it one that listens already: who is in its queue stays
+/// there.
+pub(super) fn adapt(socket: &OwnedFd, path: &Path, shape: &Shape) -> Result<(), SocketError> {
+    let failed = |step| {
+        move |cause| SocketError::Step {
+            path: path.to_owned(),
+            step,
+            cause,
+        }
+    };
     if let Some(owner) = shape.owner {
         chown(path, Some(Uid::from_raw(owner)), None).map_err(failed("given to its user"))?;
     }
@@ -112,6 +147,11 @@ pub(super) fn listen(path: &Path, shape: &Shape) -> Result<OwnedFd, SocketError>
     buffers.map_err(failed("given buffers of that size"))?;
     let backlog = i32::try_from(shape.backlog).unwrap_or(i32::MAX);
     let backlog = Backlog::new(backlog).unwrap_or(Backlog::MAXCONN);
-    start_listening(&socket, backlog).map_err(failed("listened on"))?;
-    Ok(socket)
+    start_listening(socket, backlog).map_err(failed("listened on"))
+}
+
+/// Whether there is a socket at a path.
+pub(super) fn is_there(path: &Path) -> bool {
+    let status = lstat(path);
+    status.is_ok_and(|it| SFlag::from_bits_truncate(it.st_mode) & SFlag::S_IFMT == SFlag::S_IFSOCK)
 }

@@ -165,12 +165,26 @@ impl Life {
     /// ever.
     pub fn patience(&self, reason: Replacement) -> Option<Duration> {
         match reason {
-            reason if reason.is_urgent() => Some(self.stop_limit()),
+            reason if reason.is_urgent() => Some(self.stop_limit() - self.last_moment()),
             Replacement::EvictionSignal => self.eviction_timeout,
             // A request that hangs would be waited for in vain.
             Replacement::RequestTimeout => Some(self.graceful_timeout.unwrap_or_default()),
             _ => self.graceful_timeout,
         }
+    }
+
+    /// How long a worker may take all in all to leave for this reason; `None` is for ever. Where it is
+    /// urgent that is `shutdown-timeout` and no more, be there requests in flight or not.
+    pub fn longest_end(&self, reason: Replacement) -> Option<Duration> {
+        match reason.is_urgent() {
+            true => Some(self.stop_limit()),
+            false => self.patience(reason).map(|time| time + self.stop_limit()),
+        }
+    }
+
+    /// What is left to Python where requests have used up all other time.
+    pub fn last_moment(&self) -> Duration {
+        (self.stop_limit() / 4).min(Duration::from_secs(1))
     }
 
     /// How long the end of Python may take: `shutdown-timeout`, or where that is off what httpd

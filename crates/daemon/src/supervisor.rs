@@ -236,8 +236,7 @@ impl Supervisor {
         let kept: Vec<u32> = arriving.iter().map(|(group, _)| group.number).collect();
         for group in &mut self.groups {
             if !kept.contains(&group.number()) {
-                group.end(Replacement::GracefulSignal);
-                group.remove_socket();
+                group.give_up(Instant::now());
             }
         }
         for (spec, descriptors) in arriving {

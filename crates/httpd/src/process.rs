@@ -43,6 +43,19 @@ pub fn phase() -> Phase {
     }
 }
 
+/// Whether httpd is ending, rather than reading another configuration.
+pub fn is_ending() -> bool {
+    // SAFETY: a plain question.
+    unsafe { sys::ap_state_query(sys::AP_SQ_MAIN_STATE) == sys::AP_SQ_MS_EXITING }
+}
+
+/// Closes the sockets that httpd listens on, so that another httpd can. In the parent, when it is
+/// ending and its children are gone.
+pub fn close_listeners() {
+    // SAFETY: the sockets are those of the process's pool, which is still there, and nobody uses them.
+    unsafe { sys::ap_close_listeners() }
+}
+
 /// What the MPM says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mpm {

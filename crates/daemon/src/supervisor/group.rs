@@ -2,14 +2,14 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
 use control::{Channel, FromWorker, GroupSpec, Life, Replacement, SlotState, Table, ToWorker};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::socket::{UnixAddr, getsockname};
+use nix::sys::socket::{Shutdown, UnixAddr, accept, getsockname, shutdown};
 use nix::unistd::Pid;
 
 use super::slot::{Action, Event, Slot, WorkerNumber};
@@ -18,6 +18,10 @@ use crate::log::{Level, Log};
 
 /// How much longer than a worker may take by its own rules it is left alone.
 const MARGIN: Duration = Duration::from_secs(1);
+
+/// How long a group that the configuration has no more goes on serving: children of the last
+/// generation may have a request for it that they accepted just before.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// How long a worker that starts is taken to be busy with it.
 const START: Duration = Duration::from_secs(3);
@@ -43,6 +47,8 @@ pub(super) struct Group {
     next_number: WorkerNumber,
     /// The slots that are to get a worker, in the order in which they asked.
     queue: VecDeque<usize>,
+    /// When it ends, if the configuration has it no more.
+    end_at: Option<Instant>,
 }
 
 struct OwnedEquipment {
@@ -75,7 +81,7 @@ struct Worker {
 impl Group {
     /// A group whose workers are to be started.
     pub(super) fn new(spec: Box<GroupSpec>, descriptors: Vec<OwnedFd>) -> Result<Self, GroupError> {
-        let equipment = OwnedEquipment::new(&spec, descriptors)?;
+        let equipment = OwnedEquipment::new(&spec, descriptors, 0)?;
         let slots = equipment.table.slots().iter();
         let slots = slots.map(|_| Slot::default()).collect();
         let mut group = Self {
@@ -85,6 +91,7 @@ impl Group {
             workers: Vec::new(),
             next_number: 1,
             queue: VecDeque::new(),
+            end_at: None,
         };
         group.reload();
         Ok(group)
@@ -101,8 +108,10 @@ impl Group {
         spec: Box<GroupSpec>,
         descriptors: Vec<OwnedFd>,
     ) -> Result<(), GroupError> {
-        self.equipment = OwnedEquipment::new(&spec, descriptors)?;
+        self.equipment = OwnedEquipment::new(&spec, descriptors, self.slots.len())?;
         self.spec = spec;
+        let slots = self.equipment.table.slots().len();
+        self.slots.resize_with(slots, Slot::default);
         self.reload();
         Ok(())
     }
@@ -128,8 +137,20 @@ impl Group {
         }
     }
 
+    /// The configuration has the group no more: it ends soon. What runs scripts ends at once, as another
+    /// group may run them now.
+    pub(super) fn give_up(&mut self, now: Instant) {
+        let end = if self.spec.is_service() {
+            now
+        } else {
+            now + LINGER
+        };
+        self.end_at.get_or_insert(end);
+    }
+
     /// Gives the group up.
     pub(super) fn end(&mut self, reason: Replacement) {
+        self.end_at = None;
         self.queue.clear();
         self.all(Event::End(reason));
     }
@@ -140,6 +161,19 @@ impl Group {
         if let Some(path) = address.ok().as_ref().and_then(UnixAddr::path) {
             // What is gone already need not be removed.
             let _ = std::fs::remove_file(path);
+        }
+    }
+
+    /// Nobody is to connect any more, and who is in the queue is turned away: their requests were not
+    /// read, and may find another group.
+    fn close_socket(&self) {
+        self.remove_socket();
+        let listener = self.equipment.listener.as_raw_fd();
+        // From then on nobody can connect, and accepting does not wait.
+        let _ = shutdown(listener, Shutdown::Both);
+        while let Ok(caller) = accept(listener) {
+            // SAFETY: it was accepted just now, for us.
+            drop(unsafe { OwnedFd::from_raw_fd(caller) });
         }
     }
 
@@ -159,7 +193,8 @@ impl Group {
     /// When something is due that nobody will tell.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let kills = self.workers.iter().filter_map(|worker| worker.kill_at);
-        kills.chain(self.slots.iter().filter_map(Slot::retry)).min()
+        let retries = self.slots.iter().filter_map(Slot::retry);
+        kills.chain(retries).chain(self.end_at).min()
     }
 
     /// Takes what the workers said whose links are ready.
@@ -207,6 +242,10 @@ impl Group {
 
     /// Does what is due by now.
     pub(super) fn act(&mut self, now: Instant) {
+        if self.end_at.is_some_and(|at| at <= now) {
+            self.end(Replacement::GracefulSignal);
+            self.close_socket();
+        }
         for worker in &mut self.workers {
             if worker.kill_at.is_some_and(|at| at <= now) {
                 worker.kill_at = None;
@@ -225,10 +264,28 @@ impl Group {
     }
 
     fn reload(&mut self) {
-        for slot in &mut self.slots {
-            slot.set_alone(self.spec.is_service());
+        let wanted = usize::try_from(self.spec.processes).unwrap_or(usize::MAX);
+        for number in 0..self.slots.len() {
+            self.reload_slot(number, number < wanted);
         }
-        self.all(Event::Reload);
+    }
+
+    /// Replaces the worker of a slot, or gives the slot up if the group has fewer processes now.
+    fn reload_slot(&mut self, number: usize, is_wanted: bool) {
+        let Some(slot) = self.slots.get_mut(number) else {
+            return;
+        };
+        slot.set_alone(self.spec.is_service());
+        if is_wanted && slot.is_empty() {
+            self.set_state(number, SlotState::Starting);
+        }
+        if is_wanted {
+            self.step(number, Event::Reload);
+        } else {
+            self.queue.retain(|waiting| *waiting != number);
+            self.set_state(number, SlotState::Down);
+            self.step(number, Event::End(Replacement::GracefulSignal));
+        }
     }
 
     fn all(&mut self, event: Event) {
@@ -324,12 +381,10 @@ impl Group {
         };
         let life = &worker.life;
         let patience = match is_service {
-            true => Some(life.stop_limit() + MARGIN),
-            false => life
-                .patience(reason)
-                .map(|time| time + life.stop_limit() + MARGIN),
+            true => Some(life.stop_limit()),
+            false => life.longest_end(reason),
         };
-        let deadline = patience.map(|patience| Instant::now() + patience);
+        let deadline = patience.map(|patience| Instant::now() + patience + MARGIN);
         // A worker that was leaving at its leisure may now have to hurry, never the reverse.
         worker.kill_at = match (worker.kill_at, deadline) {
             (Some(old), Some(new)) => Some(old.min(new)),
@@ -449,9 +504,15 @@ impl Drop for Group {
 impl OwnedEquipment {
     /// What came with a group's description: its error log, its table, its socket, perhaps the way to
     /// httpd's scoreboard.
-    fn new(spec: &GroupSpec, descriptors: Vec<OwnedFd>) -> Result<Self, GroupError> {
+    fn new(
+        spec: &GroupSpec,
+        descriptors: Vec<OwnedFd>,
+        known_slots: usize,
+    ) -> Result<Self, GroupError> {
         let count = descriptors.len();
+        // Where there are fewer processes than there were, the last may have a word to say.
         let slots = usize::try_from(spec.processes).unwrap_or(usize::MAX);
+        let slots = slots.max(known_slots);
         let mut descriptors = descriptors.into_iter();
         let mut next = || descriptors.next().ok_or(GroupError::Descriptors(count));
         let (descriptor, table, listener) = (next()?, next()?, next()?);

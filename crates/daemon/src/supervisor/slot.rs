@@ -105,6 +105,11 @@ impl Slot {
         self.ended && workers.iter().all(Option::is_none) && self.leaving.is_empty()
     }
 
+    /// Whether nobody serves, nor is about to.
+    pub(super) fn is_empty(&self) -> bool {
+        self.serving.is_none() && self.starting.is_none()
+    }
+
     /// When the next attempt to start a worker is due.
     pub(super) fn retry(&self) -> Option<Instant> {
         self.retry
@@ -198,6 +203,7 @@ impl Slot {
     /// A worker that is just starting was told the old configuration, so it goes too.
     fn reload(&mut self) -> Vec<Action> {
         let mut actions = Vec::new();
+        self.ended = false;
         let serving = self.serving.take_if(|_| self.alone);
         let unused = [self.starting.take(), self.standby.take()];
         let serving = serving.map(|(worker, _)| worker);

@@ -94,13 +94,15 @@ pub(super) fn run(
         watch,
         succession: Succession::new(control.clone(), log, server),
         drain: None,
+        end: None,
         orphan: None,
     };
     match course.run(&events) {
-        Ok(reason) => stop(reason, log, server, 0),
+        Ok(reason) => stop(reason, course.time_to_stop(), log, server, 0),
         Err(error) => {
             let _ = control.send(&FromWorker::Failed(error.to_string()), &[]);
-            stop(Replacement::ShutdownSignal, log, server, 1)
+            let reason = Replacement::ShutdownSignal;
+            stop(reason, course.time_to_stop(), log, server, 1)
         }
     }
 }
@@ -112,6 +114,8 @@ struct Course<'s> {
     watch: Watch,
     succession: Succession<'s>,
     drain: Option<Drain>,
+    /// When the process is to have ended, if that is urgent.
+    end: Option<Instant>,
     /// The supervisor is gone.
     orphan: Option<Orphan>,
 }
@@ -213,15 +217,29 @@ impl Course<'_> {
         let first = self.drain.take();
         let reason = first.map_or(reason, |drain| drain.reason.more_urgent(reason));
         self.server.drain();
+        let life = &self.server.group().life;
+        if reason.is_urgent() {
+            let end = Instant::now() + life.stop_limit();
+            self.end = Some(self.end.map_or(end, |earlier| earlier.min(end)));
+        }
         if self.server.awaited() == 0 {
             return Some(reason);
         }
-        let patience = self.server.group().life.patience(reason);
+        let patience = life.patience(reason);
         self.drain = Some(Drain {
             reason,
             deadline: patience.map(|time| Instant::now() + time),
         });
         None
+    }
+
+    /// How long Python may take to end now.
+    fn time_to_stop(&self) -> Duration {
+        let life = &self.server.group().life;
+        let left = |end: Instant| end.saturating_duration_since(Instant::now());
+        self.end
+            .map_or(life.stop_limit(), left)
+            .max(life.last_moment())
     }
 }
 
@@ -310,7 +328,13 @@ fn report_cut_off(log: &Log, server: &Server, reason: Replacement) {
 }
 
 /// Ends Python and the process.
-fn stop(reason: Replacement, log: &Log, server: &Server, status: c_int) -> ExitCode {
+fn stop(
+    reason: Replacement,
+    limit: Duration,
+    log: &Log,
+    server: &Server,
+    status: c_int,
+) -> ExitCode {
     let group = server.group();
     report_cut_off(log, server, reason);
     log.line(
@@ -322,7 +346,6 @@ fn stop(reason: Replacement, log: &Log, server: &Server, status: c_int) -> ExitC
             reason.as_str()
         ),
     );
-    let limit = group.life.stop_limit();
     if !python::stop(server.engine(), reason.as_str(), limit) {
         log.line(
             Level::Warn,

@@ -1,0 +1,178 @@
+//! Stopping httpd: its process groups are gone when it is, in order, and another httpd can start.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use testkit::{Httpd, Process, Site, ours, wait_until};
+
+/// Answers, or with `?wait` never; writes down that its process ends.
+const SCRIPT: &str = r#"
+import atexit, os, time
+from pathlib import Path
+
+data = Path(os.environ['DATA'])
+takes = float(os.environ['ENDS_FOR'])
+
+@atexit.register
+def end():
+    (data / f'ending-{os.getpid()}').touch()
+    time.sleep(takes)
+    (data / f'ended-{os.getpid()}').touch()
+
+def application(environ, start_response):
+    if environ['QUERY_STRING'] == 'wait':
+        (data / 'waiting').touch()
+        while True:
+            time.sleep(0.01)
+    start_response('200 OK', [])
+    return [str(os.getpid()).encode()]
+"#;
+
+fn group(options: &str, ends_for: &str) -> Httpd {
+    let site = Site::new().script("a.wsgi", SCRIPT);
+    let data = site.text_path("data");
+    site.env("DATA", &data)
+        .env("ENDS_FOR", ends_for)
+        .config(&format!(
+            "WSGISocketPrefix ${{ROOT}}/logs/wsgi
+             WSGIDaemonProcess one threads=3 {options}
+             WSGIDaemonProcess idle
+             WSGIScriptAlias / ${{WSGI}}/a.wsgi process-group=one application-group=%{{GLOBAL}}"
+        ))
+        .start()
+}
+
+fn worker(server: &Httpd) -> Process {
+    let response = server.get("/");
+    assert_eq!(response.status, 200);
+    Process {
+        pid: response.text().parse().expect("a process id"),
+    }
+}
+
+fn running(processes: &[Process]) -> Vec<Process> {
+    let running = processes.iter().filter(|process| process.is_running());
+    running.copied().collect()
+}
+
+#[test]
+fn when_httpd_has_stopped_its_workers_have_ended_in_order() {
+    let mut server = group("processes=2", "0.5");
+    let worker = worker(&server);
+    let all = server.process().descendants();
+    server.stop();
+    assert_eq!(running(&all), []);
+    let ended = server.site().path(&format!("data/ended-{}", worker.pid));
+    assert!(ended.exists(), "{ended:?}");
+}
+
+#[test]
+fn a_request_that_does_not_end_delays_it_no_longer_than_it_may() {
+    let server = group("shutdown-timeout=2", "0");
+    worker(&server);
+    let mut client = server.connect();
+    client.send(b"GET /?wait HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let waiting = server.site().path("data/waiting");
+    wait_until("the request to run", || waiting.exists().then_some(()));
+    let (parent, all) = (server.process(), server.process().descendants());
+    let pid_file = server.site().path("logs/httpd.pid");
+    kill(Pid::from_raw(parent.pid), Signal::SIGTERM).expect("it runs");
+    // httpd waits up to ten seconds for its own children, who wait for the answer.
+    wait_until("httpd's own children to end", || {
+        (!pid_file.exists()).then_some(())
+    });
+    let begin = Instant::now();
+    wait_until("the parent to end", || (!parent.is_running()).then_some(()));
+    let took = begin.elapsed();
+    assert_eq!(running(&all), []);
+    // What is more than two seconds is that of a busy machine.
+    assert!(took < Duration::from_secs(6), "{took:?}");
+}
+
+#[test]
+fn a_graceful_stop_leaves_nothing_either() {
+    let mut server = group("processes=2", "0.5");
+    let worker = worker(&server);
+    let all = server.process().descendants();
+    server.stop_gracefully();
+    assert_eq!(running(&all), []);
+    let ended = server.site().path(&format!("data/ended-{}", worker.pid));
+    assert!(ended.exists(), "{ended:?}");
+}
+
+/// httpd's program, as `apachectl` calls it on the same configuration.
+struct Control {
+    program: PathBuf,
+    root: String,
+    environment: Vec<(String, String)>,
+}
+
+impl Control {
+    fn of(server: &Httpd, environment: &[(&str, &str)]) -> Self {
+        let program = fs::read_link(format!("/proc/{}/exe", server.process().pid));
+        Self {
+            program: program.expect("it runs"),
+            root: server.site().text_path(""),
+            environment: environment
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+        }
+    }
+
+    fn order(&self, what: &str) {
+        let status = Command::new(&self.program)
+            .args(["-d", &self.root, "-f", "conf/httpd.conf", "-k", what])
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .expect("httpd runs");
+        assert!(
+            status.success(),
+            "-k {what}: {status} {:?}",
+            status.signal()
+        );
+    }
+}
+
+#[test]
+fn another_httpd_can_start_as_soon_as_the_file_of_its_pid_is_gone() {
+    // In mod_wsgi the old one holds the port while it waits for its processes.
+    if !ours("D110") {
+        return;
+    }
+    let server = group("", "2");
+    let old = worker(&server);
+    let data = server.site().text_path("data");
+    let control = Control::of(&server, &[("DATA", &data), ("ENDS_FOR", "0")]);
+    let pid_file = server.site().path("logs/httpd.pid");
+
+    control.order("stop");
+    let begin = Instant::now();
+    wait_until("the old one to stop", || (!pid_file.exists()).then_some(()));
+    control.order("start");
+    wait_until("the new one to start", || pid_file.exists().then_some(()));
+    let new = worker(&server);
+    assert_ne!(new, old);
+    if begin.elapsed() < Duration::from_secs(2) {
+        assert!(old.is_running(), "it takes two seconds to end");
+    }
+
+    let pid = fs::read_to_string(&pid_file).expect("it is there");
+    let parent = Process {
+        pid: pid.trim().parse().expect("a process id"),
+    };
+    let all = parent.descendants();
+    control.order("stop");
+    wait_until("the new one to end", || {
+        (!parent.is_running()).then_some(())
+    });
+    assert_eq!(running(&all), []);
+}
