@@ -206,6 +206,54 @@ fn processes_and_threads() {
     assert_eq!(shape("processes=2 threads=2"), ["True", "True"]);
 }
 
+/// A process with one thread that serves one request runs its application once.
+#[test]
+fn a_process_for_each_request_says_so() {
+    const ASKING: &str = "
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return [str(environ['wsgi.run_once']).encode()]
+";
+    for (options, expected) in [
+        ("threads=1 maximum-requests=1", "True"),
+        ("threads=1 maximum-requests=2", "False"),
+        ("threads=2 maximum-requests=1", "False"),
+        ("threads=1", "False"),
+    ] {
+        let server = Site::new()
+            .script("asking.wsgi", ASKING)
+            .config(&format!(
+                "WSGISocketPrefix ${{ROOT}}/logs/wsgi
+                 WSGIDaemonProcess own {options}
+                 WSGIProcessGroup own
+                 WSGIScriptAlias / ${{WSGI}}/asking.wsgi"
+            ))
+            .start();
+        assert_eq!(server.get("/").text(), expected, "{options}");
+    }
+}
+
+#[test]
+fn rotation_and_mutex_may_be_set() {
+    let mutexes = ["default", "flock", "fcntl", "sysvsem", "pthread"];
+    let rotations = ["WSGISocketRotation On", "WSGISocketRotation Off"];
+    let mutexes = mutexes.map(|name| format!("WSGIAcceptMutex {name}"));
+    for line in mutexes.into_iter().chain(rotations.map(str::to_owned)) {
+        let server = Site::new()
+            .script("environ.wsgi", ENVIRON)
+            .config(&format!(
+                "WSGISocketPrefix ${{ROOT}}/logs/wsgi
+                 {line}
+                 WSGIDaemonProcess own processes=2 threads=2
+                 WSGIProcessGroup own
+                 WSGIScriptAlias / ${{WSGI}}/environ.wsgi"
+            ))
+            .start();
+        let seen = environ(&server.get("/"));
+        assert_eq!(seen.value("mod_wsgi.process_group"), "own", "{line}");
+    }
+}
+
 /// Makes a root directory with a Python in it, below the site's own.
 fn jail(site: &Site) {
     let lib = site.path("jail/usr/lib");

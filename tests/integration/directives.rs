@@ -345,6 +345,35 @@ fn a_nearer_list_of_proxy_headers_replaces_the_outer_one() {
 }
 
 #[test]
+fn so_does_a_nearer_list_of_proxies() {
+    let server = Site::new()
+        .script("environ.wsgi", ENVIRON)
+        .config(
+            "WSGIScriptAlias / ${WSGI}/environ.wsgi
+             WSGITrustedProxyHeaders X-Forwarded-Host
+             WSGITrustedProxies 127.0.0.0/8
+             WSGITrustedProxies 10.0.0.0/8
+             <Location /others>
+                 WSGITrustedProxies 10.0.0.0/8
+             </Location>
+             <Location /others/own>
+                 WSGITrustedProxies 10.0.0.0/8
+                 WSGITrustedProxies 127.0.0.1
+             </Location>",
+        )
+        .start();
+    for (url, host) in [
+        ("/", "proxied.test"),
+        ("/others", "localhost"),
+        ("/others/own", "proxied.test"),
+    ] {
+        let request = Request::get(url).header("X-Forwarded-Host", "proxied.test");
+        let seen = environ(&server.send(&request));
+        assert_eq!(seen.value("HTTP_HOST"), host, "{url}");
+    }
+}
+
+#[test]
 fn script_reloading_off_keeps_the_loaded_script() {
     let server = Site::new()
         .script("kept.wsgi", &answering("old"))

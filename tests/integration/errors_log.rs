@@ -270,6 +270,62 @@ def application(environ, start_response):
     assert!(server.log().matching(Mark::START, "host second").is_empty());
 }
 
+/// What a process of a group writes beside requests goes where its virtual host logs.
+#[test]
+fn a_group_of_a_virtual_host_logs_there() {
+    let printing = "
+import threading
+
+print('loading', flush=True)
+
+def application(environ, start_response):
+    thread = threading.Thread(target=print, args=['beside requests'])
+    thread.start()
+    thread.join()
+    start_response('200 OK', [])
+    return [b'']
+";
+    let server = Site::new()
+        .script("printing.wsgi", printing)
+        .config(
+            "WSGISocketPrefix ${ROOT}/logs/wsgi
+             WSGIScriptAlias / ${WSGI}/printing.wsgi process-group=%{ENV:GROUP} application-group=a
+             <VirtualHost *:*>
+                 ServerName first
+                 SetEnvIf Request_URI . GROUP=of-main
+             </VirtualHost>
+             <VirtualHost *:*>
+                 ServerName second
+                 ErrorLog ${ROOT}/logs/second.log
+                 WSGIDaemonProcess of-second
+                 WSGIImportScript ${WSGI}/printing.wsgi process-group=of-second application-group=a
+                 SetEnvIf Request_URI . GROUP=of-second
+             </VirtualHost>
+             WSGIDaemonProcess of-main
+             WSGIImportScript ${WSGI}/printing.wsgi process-group=of-main application-group=a",
+        )
+        .module("setenvif")
+        .start();
+    for host in ["first", "second"] {
+        let request = testkit::Request::get("/").header("Host", host);
+        assert_eq!(server.send(&request).status, 200, "{host}");
+    }
+    for text in ["loading", "beside requests"] {
+        server.log().wait_for(Mark::START, text);
+        testkit::wait_until(text, || {
+            server
+                .site()
+                .read("logs/second.log")
+                .contains(text)
+                .then_some(())
+        });
+        let main = server.log().matching(Mark::START, text);
+        assert_eq!(main.len(), 1, "{main:#?}");
+        let second = server.site().read("logs/second.log");
+        assert_eq!(second.matches(text).count(), 1, "{second}");
+    }
+}
+
 #[test]
 fn a_log_level_above_error_silences_it() {
     let server = wsgi_site()

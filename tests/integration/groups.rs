@@ -43,7 +43,7 @@ static DIRECTIVES: SharedHttpd = SharedHttpd::new(|| {
         .config("WSGIScriptAlias / ${WSGI}/environ.wsgi")
 });
 
-const FORMS: [(&str, &str); 18] = [
+const FORMS: [(&str, &str); 19] = [
     ("global", "%{GLOBAL}"),
     ("resource", "%{RESOURCE}"),
     ("server", "%{SERVER}"),
@@ -53,6 +53,7 @@ const FORMS: [(&str, &str); 18] = [
     ("rewritten", "%{ENV:FROM_REWRITE}"),
     ("process", "%{ENV:FROM_PROCESS}"),
     ("both", "%{ENV:FROM_BOTH}"),
+    ("note", "%{ENV:alias-forced-type}"),
     ("nowhere", "%{ENV:NOWHERE}"),
     ("to-global", "%{ENV:TO_GLOBAL}"),
     ("to-host", "%{ENV:TO_HOST}"),
@@ -66,7 +67,7 @@ const FORMS: [(&str, &str); 18] = [
 
 /// What each form expands to for a request to `/KIND/FORM` of `other.test:8080`; `KIND` stands
 /// for the first segment.
-const EXPANSIONS: [(&str, &str); 18] = [
+const EXPANSIONS: [(&str, &str); 19] = [
     ("global", ""),
     ("resource", "localhost:8080|/KIND/resource"),
     ("server", "localhost:8080"),
@@ -76,6 +77,7 @@ const EXPANSIONS: [(&str, &str); 18] = [
     ("rewritten", "rewritten"),
     ("process", "process"),
     ("both", "set"),
+    ("note", "wsgi-script"),
     ("nowhere", "%{ENV:NOWHERE}"),
     ("to-global", ""),
     ("to-host", "other.test:8080"),

@@ -297,3 +297,32 @@ fn a_source_is_read_as_python_reads_it_up_to_a_nul(
         }
     }
 }
+
+#[test]
+fn a_module_that_lost_its_time_is_loaded_again() {
+    const LOSING: &str = "
+import sys
+sys.loaded = getattr(sys, 'loaded', 0) + 1
+
+def application(environ, start_response):
+    global __mtime__
+    if environ['QUERY_STRING'] == 'lose':
+        del __mtime__
+    if environ['QUERY_STRING'] == 'spoil':
+        __mtime__ = 'spoilt'
+    start_response('200 OK', [])
+    return [str(sys.loaded).encode()]
+";
+    let server = Mode::Embedded.site().script("losing.wsgi", LOSING).start();
+    for (query, expected) in [
+        ("", "1"),
+        ("lose", "1"),
+        ("", "2"),
+        ("", "2"),
+        ("spoil", "2"),
+        ("", "3"),
+    ] {
+        let answer = server.get(&format!("/losing.wsgi?{query}")).text();
+        assert_eq!(answer, expected, "{query}");
+    }
+}

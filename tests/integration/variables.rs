@@ -306,6 +306,36 @@ def callable_object(environ):
     }
 }
 
+/// The options of an alias are notes of the request.
+#[test]
+fn a_log_may_name_the_options_of_an_alias() {
+    const OPTIONS: [&str; 5] = [
+        "mod_wsgi.process_group",
+        "mod_wsgi.application_group",
+        "mod_wsgi.callable_object",
+        "mod_wsgi.pass_authorization",
+        "alias-forced-type",
+    ];
+    let notes = OPTIONS.map(|name| format!("%{{{name}}}n")).join(",");
+    let server = Site::new()
+        .script("environ.wsgi", ENVIRON)
+        .config(&format!(
+            "LogFormat \"%U {notes}\" notes
+             CustomLog ${{DATA}}/access.log notes
+             WSGIScriptAlias /all ${{WSGI}}/environ.wsgi process-group=%{{GLOBAL}} \
+                application-group=%{{SERVER}} callable-object=application pass-authorization=Off
+             WSGIScriptAlias /none ${{WSGI}}/environ.wsgi"
+        ))
+        .start();
+    for (url, expected) in [
+        ("/all", ",%{SERVER},application,0,wsgi-script"),
+        ("/none", "-,-,-,-,wsgi-script"),
+    ] {
+        assert_eq!(server.get(url).status, 200);
+        assert_eq!(logged(&server, url), [expected], "{url}");
+    }
+}
+
 #[test]
 fn they_name_the_script_of_a_handler() {
     let server = site(Mode::Embedded, &OWN[2..5])
