@@ -21,6 +21,9 @@ pub(super) fn send(in_flight: &InFlight<'_>, part: &Part<'_>) -> Sent {
     // SAFETY: null, or a head that is valid as long as the part is.
     if let Some(head) = unsafe { part.head.as_ref() } {
         set_head(request, head);
+        if !part.end {
+            request.send_in_chunks();
+        }
     }
     match pass(in_flight, part) {
         Ok(()) if !request.connection().is_aborted() => Sent::OK,

@@ -195,9 +195,12 @@ impl<'r> Response<'r> {
         let held = std::mem::take(&mut self.held);
         let file = self.held_file.take();
         self.must_flush = false;
-        self.is_parted = true;
+        let is_first = !std::mem::replace(&mut self.is_parted, true);
         if !matches!(self.state, State::Begun) {
             return;
+        }
+        if is_first && !matches!(tail, Tail::End { .. }) {
+            self.request.send_in_chunks();
         }
         if self.send(&held, file, tail).is_err() || self.request.connection().is_aborted() {
             self.state = State::Dropped;

@@ -2,7 +2,7 @@
 //! not before.
 
 use rstest::rstest;
-use testkit::{Connection, Httpd, Mpm, Request, SharedHttpd, ours};
+use testkit::{Connection, Ending, Httpd, Mpm, Request, SharedHttpd, ours};
 
 use crate::wsgi_site::{app, gated_app, is_daemon_mode, open_gate, reached, wsgi_site};
 
@@ -162,6 +162,57 @@ fn the_response_does_not_wait_for_a_body_that_is_not_wanted() {
 
     assert_eq!((response.status, response.text().as_str()), (403, "no"));
     assert!(response.interim.is_empty());
+}
+
+#[test]
+fn a_response_of_unknown_length_that_does_not_read_is_sent_in_chunks() {
+    if is_daemon_mode() && !ours("D80") {
+        return;
+    }
+    let server = SERVER.borrow();
+    for (name, rest) in [
+        ("generates", "yield b'abc'"),
+        ("writes", "write(b'abc')\n    return []"),
+    ] {
+        let source = format!(
+            "def application(environ, start_response):
+    write = start_response('200 OK', [])
+    {rest}
+"
+        );
+        let url = app(&server, name, &source);
+        let mut connection = expecting(&server, &url, 3);
+
+        let head = connection.read_head().expect("a head");
+        assert_eq!(head.header("Transfer-Encoding"), Some("chunked"), "{name}");
+        assert_eq!(connection.read_chunk().expect("a chunk"), b"abc", "{name}");
+        // mod_wsgi sends the last chunk when it has read the body.
+        connection.try_send(b"xyz");
+        assert_eq!(connection.read_chunk().expect("an end"), b"", "{name}");
+    }
+}
+
+#[test]
+fn one_that_is_cut_short_looks_so() {
+    if !ours("D40") {
+        return;
+    }
+    let server = SERVER.borrow();
+    let url = app(
+        &server,
+        "cut_short",
+        "def application(environ, start_response):
+    start_response('200 OK', [])
+    yield b'begun'
+    raise ValueError
+",
+    );
+    let mut connection = expecting(&server, &url, 3);
+
+    let response = connection.read_response();
+
+    assert_eq!((response.status, response.text().as_str()), (200, "begun"));
+    assert_eq!(response.ending, Ending::Cut);
 }
 
 #[test]

@@ -28,6 +28,7 @@ pub struct Request<'r> {
 
 /// How httpd numbers HTTP/1.1, the first protocol in which every response has an end of its own.
 const HTTP_1_1: c_int = 1001;
+const HTTP_2: c_int = 2000;
 
 /// The httpd that introduced `CGIVar`; the configuration of core has no place for it before.
 const CGI_VAR_SINCE: [u32; 3] = [2, 4, 21];
@@ -362,9 +363,32 @@ impl<'r> Request<'r> {
     /// ends. To be asked once the head has been sent.
     pub fn ends_with_connection(self) -> bool {
         let record = self.record();
-        record.proto_num < HTTP_1_1
+        record.proto_num < HTTP_2
             && record.chunked == 0
+            && !self.is_bodiless()
             && !self.headers_out().contains(c"Content-Length")
+    }
+
+    /// Whether the response has no body, by its method or its status.
+    fn is_bodiless(self) -> bool {
+        let record = self.record();
+        record.header_only != 0 || matches!(record.status, 204 | 304)
+    }
+
+    /// Has a response of unknown length sent in chunks, so that its end tells whether it is whole.
+    /// httpd decides so by itself, but not where it will close the connection after it: for a client
+    /// that has announced a body and not sent it, or whose body could not be read. To be called before
+    /// the head is sent.
+    pub fn send_in_chunks(self) {
+        if self.record().proto_num == HTTP_1_1
+            && !self.is_bodiless()
+            && !self.headers_out().contains(c"Content-Length")
+            // What httpd takes for a reason to answer as if in HTTP/1.0.
+            && !self.subprocess_env().contains(c"downgrade-1.0")
+        {
+            // SAFETY: the request is valid; httpd sets the field likewise.
+            unsafe { (*self.as_ptr()).chunked = 1 };
+        }
     }
 
     /// Whether the request's head announces a body.
