@@ -206,6 +206,48 @@ fn processes_and_threads() {
     assert_eq!(shape("processes=2 threads=2"), ["True", "True"]);
 }
 
+#[test]
+fn the_stack_of_a_thread_has_the_size_that_was_asked_for() {
+    const MEASURING: &str = "
+import ctypes
+
+def application(environ, start_response):
+    libc = ctypes.CDLL(None)
+    libc.pthread_self.restype = ctypes.c_ulong
+    attributes = ctypes.create_string_buffer(128)
+    libc.pthread_getattr_np(ctypes.c_ulong(libc.pthread_self()), attributes)
+    size = ctypes.c_size_t()
+    libc.pthread_attr_getstacksize(attributes, ctypes.byref(size))
+    libc.pthread_attr_destroy(attributes)
+    start_response('200 OK', [])
+    return [str(size.value).encode()]
+";
+    let size = |options: &str| -> u64 {
+        let server = Site::new()
+            .script("measuring.wsgi", MEASURING)
+            .config(&format!(
+                "WSGISocketPrefix ${{ROOT}}/logs/wsgi
+                 WSGIDaemonProcess own {options}
+                 WSGIProcessGroup own
+                 WSGIScriptAlias / ${{WSGI}}/measuring.wsgi"
+            ))
+            .start();
+        let text = server.get("/").text();
+        text.parse()
+            .unwrap_or_else(|error| panic!("{text}: {error}"))
+    };
+    for asked in [512 << 10, 3 << 20] {
+        let found = size(&format!("stack-size={asked}"));
+        assert!(
+            (asked..asked + (128 << 10)).contains(&found),
+            "{asked}: {found}"
+        );
+    }
+    // Python code may nest deeply.
+    let default = size("");
+    assert!(default >= 8 << 20, "{default}");
+}
+
 /// A process with one thread that serves one request runs its application once.
 #[test]
 fn a_process_for_each_request_says_so() {

@@ -9,6 +9,8 @@ use std::thread;
 
 use engine_abi::LoadedEngine;
 
+use super::limits;
+
 /// Tells Python of signals, one after the other.
 pub(super) struct Dispatcher {
     signals: Sender<c_int>,
@@ -26,6 +28,7 @@ impl Dispatcher {
         };
         thread::Builder::new()
             .name("wsgi-dispatch".to_owned())
+            .stack_size(limits::stack_size())
             .spawn(dispatch)?;
         Ok(Self { signals })
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use control::Limits;
 use nix::errno::Errno;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
 use crate::log::{Level, Log};
 
@@ -50,6 +50,16 @@ pub(super) fn apply(limits: &Limits, shutdown_timeout: Option<Duration>, log: &L
     }
     // Every connection of every httpd child may be open at once.
     warn(1213, "the number of open files", crate::raise_open_files());
+}
+
+/// How large the stack of a thread is that runs Python, if nobody says so: as large as the system makes
+/// those of other programs. Rust's own threads have less than deeply nested calls may need.
+pub(super) fn stack_size() -> usize {
+    const OF_MAIN_THREADS: usize = 8 << 20;
+    match getrlimit(Resource::RLIMIT_STACK) {
+        Ok((soft, _)) if soft != RLIM_INFINITY => usize::try_from(soft).unwrap_or(OF_MAIN_THREADS),
+        _ => OF_MAIN_THREADS,
+    }
 }
 
 fn set_priority(priority: i32) -> Result<(), Errno> {

@@ -28,6 +28,7 @@ use super::door::{Caller, Door};
 use super::exchange::{Exchange, Finish};
 use super::fork;
 use super::life::{Event, exit_now};
+use super::limits;
 use super::monitor::{Monitor, RequestName};
 use super::outbox::{Outbox, Spool};
 use super::python;
@@ -138,14 +139,13 @@ impl Server {
         let _ = self.events.set(events);
         let incarnation = self.slot().map_or(0, Slot::incarnation);
         self.incarnation.store(incarnation, Ordering::Relaxed);
+        let stack_size = self.group.stack_size.unwrap_or_else(limits::stack_size);
         for number in 1..=self.group.threads {
             let server = self.clone();
-            let name = format!("wsgi-{number}");
-            let mut thread = std::thread::Builder::new().name(name);
-            if let Some(size) = self.group.stack_size {
-                thread = thread.stack_size(size);
-            }
-            thread.spawn(move || server.work(number))?;
+            std::thread::Builder::new()
+                .name(format!("wsgi-{number}"))
+                .stack_size(stack_size)
+                .spawn(move || server.work(number))?;
         }
         let server = self.clone();
         std::thread::Builder::new()
