@@ -95,6 +95,28 @@ fn those_of_other_interpreters_are_not_called(#[values(Mode::Embedded, Mode::Dae
     }
 }
 
+#[rstest]
+fn the_registries_are_lists_that_one_may_look_at(
+    #[values(Mode::Embedded, Mode::Daemon)] mode: Mode,
+) {
+    let source = "
+def none(name, **payload):
+    pass
+
+mod_wsgi.subscribe_shutdown(none)
+mod_wsgi.subscribe_signals(none)
+for callbacks in (mod_wsgi.event_callbacks, mod_wsgi.shutdown_callbacks, mod_wsgi.signal_callbacks):
+    noted.append(type(callbacks).__name__ + str(callbacks.count(none)))
+";
+    // Signals belong to httpd in its own processes.
+    let signals = match mode {
+        Mode::Embedded => 0,
+        Mode::Daemon => 1,
+    };
+    let expected = format!("list0 list1 list{signals}");
+    assert_eq!(answer(&mode.server(), "registries", source), expected);
+}
+
 /// What the application tells is what it noted of its last request, when that has ended.
 const TELLING: &str = r#"
 import mod_wsgi, sys

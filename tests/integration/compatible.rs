@@ -15,22 +15,38 @@ fn page() -> String {
     fs::read_to_string(path).expect("docs/compatibility.md")
 }
 
-/// The first column and the second of the table below a heading.
-fn table(heading: &str) -> Vec<(String, String)> {
+/// A row of a table.
+struct Row {
+    name: String,
+    /// What it is here.
+    here: String,
+    /// The files that test it.
+    tests: String,
+}
+
+/// The table below a heading.
+fn table(heading: &str) -> Vec<Row> {
     let page = page();
     let (_, section) = page
         .split_once(&format!("\n### {heading}\n"))
         .unwrap_or_else(|| panic!("no section {heading}"));
     let end = section.find("\n#").unwrap_or(section.len());
     let rows = section.get(..end).unwrap_or_default().lines();
-    let rows = rows.filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
-    rows.map(|(name, here)| (name.to_owned(), here.trim_end_matches(" |").to_owned()))
-        .collect()
+    let row = |line: &str| {
+        let (name, rest) = line.strip_prefix("| `")?.split_once("` | ")?;
+        let (here, tests) = rest.strip_suffix(" |")?.split_once(" | ")?;
+        Some(Row {
+            name: name.to_owned(),
+            here: here.to_owned(),
+            tests: tests.to_owned(),
+        })
+    };
+    rows.filter_map(row).collect()
 }
 
 fn names(heading: &str) -> BTreeSet<String> {
     let rows = table(heading);
-    let names: BTreeSet<_> = rows.iter().map(|(name, _)| name.clone()).collect();
+    let names: BTreeSet<_> = rows.iter().map(|row| row.name.clone()).collect();
     assert_eq!(names.len(), rows.len(), "{heading}: a name is there twice");
     names
 }
@@ -46,7 +62,7 @@ const HEADINGS: [&str; 5] = [
 #[test]
 fn every_entry_says_one_of_three_things_and_names_differences_that_exist() {
     let page = page();
-    for (name, here) in HEADINGS.into_iter().flat_map(table) {
+    for Row { name, here, .. } in HEADINGS.into_iter().flat_map(table) {
         let words = ["same", "accepted", "differs"];
         assert!(
             words.iter().any(|word| here.starts_with(word)),
@@ -59,6 +75,19 @@ fn every_entry_says_one_of_three_things_and_names_differences_that_exist() {
             if !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit()) {
                 assert!(page.contains(&format!("\n## D{id} ")), "{name}: D{id}");
             }
+        }
+    }
+}
+
+#[test]
+fn every_entry_names_tests_that_speak_of_it() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/integration");
+    for Row { name, tests, .. } in HEADINGS.into_iter().flat_map(table) {
+        for file in tests.split(", ") {
+            let source = fs::read_to_string(directory.join(format!("{file}.rs")));
+            let source = source.unwrap_or_else(|error| panic!("{name}: {file}: {error}"));
+            let name = name.trim_matches(['<', '>']);
+            assert!(source.contains(name), "{file}.rs does not mention {name}");
         }
     }
 }
