@@ -181,6 +181,16 @@ fn it_is_no_seekable_file() {
 }
 
 #[test]
+fn none_is_as_good_as_no_size() {
+    let expressions = "i.readline(None);i.readlines(None);i.read(None)";
+    let expected = match ours("D101") {
+        true => "b'a\\n'; [b'b\\n', b'c']; b''",
+        false => "TypeError; TypeError; TypeError",
+    };
+    assert_eq!(read(expressions, "a\nb\nc"), expected);
+}
+
+#[test]
 fn without_a_body_there_is_an_end() {
     let server = SERVER.borrow();
     let expressions = "i.read();i.read(1);i.readline();i.readlines();list(i)";

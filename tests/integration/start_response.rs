@@ -265,6 +265,23 @@ fn exc_info_is_none_or_a_tuple() {
 }
 
 #[test]
+fn it_may_be_wrapped_like_a_function() {
+    assert_outcomes(&[
+        ("r = start_response.__name__", "'start_response'"),
+        ("r = start_response('200 OK', []).__name__", "'write'"),
+        (
+            "import functools; f = functools.wraps(start_response)(lambda *a: start_response(*a)); \
+             r = f.__name__, callable(f('200 OK', []))",
+            "('start_response', True)",
+        ),
+        (
+            "import functools; r = callable(functools.partial(start_response, '200 OK')([]))",
+            "True",
+        ),
+    ]);
+}
+
+#[test]
 fn it_returns_write() {
     assert_outcomes(&[("r = callable(start_response('200 OK', []))", "True")]);
 }

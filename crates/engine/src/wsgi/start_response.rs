@@ -26,13 +26,20 @@ pub(super) struct Write {
     response: Arc<Response>,
 }
 
+/// Whoever wraps it may ask for its name.
+const AS_OF_A_FUNCTION: &CStr = c"The name, as of a function.";
+
 impl Class for StartResponse {
     const NAME: &'static CStr = c"mod_wsgi.StartResponse";
     const DOC: &'static CStr = c"start_response(status, headers, exc_info=None, /)\n--\n\n\
         Set the status and the headers of the response, as PEP 3333 describes.";
 
     fn define(definition: Definition<Self>) -> Definition<Self> {
-        definition.call(Self::call)
+        definition
+            .call(Self::call)
+            .getter(c"__name__", AS_OF_A_FUNCTION, |this| {
+                this.py().text("start_response")
+            })
     }
 }
 
@@ -42,7 +49,11 @@ impl Class for Write {
         Send a piece of the body, as PEP 3333 describes.";
 
     fn define(definition: Definition<Self>) -> Definition<Self> {
-        definition.call(Self::call)
+        definition
+            .call(Self::call)
+            .getter(c"__name__", AS_OF_A_FUNCTION, |this| {
+                this.py().text("write")
+            })
     }
 }
 
