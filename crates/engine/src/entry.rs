@@ -15,7 +15,7 @@ use crate::host::{self, Exchange};
 use crate::interpreter::{self, CreateError, GroupName, Interpreter};
 use crate::interrupt::{self, Interruptible, Name};
 use crate::log;
-use crate::meter;
+use crate::meter::GilCount;
 use crate::metrics;
 use crate::modules::{self, Serving};
 use crate::process::{self, Process};
@@ -226,7 +226,7 @@ fn serve(detached: &mut Detached, request: &Request<'_>, exchange: &Arc<Exchange
     let Some(_inside) = activity::enter() else {
         return Outcome::ending();
     };
-    meter::forget_gil();
+    let _gil_count = GilCount::begin();
     let _busy = metrics::enter(request.thread_id);
     match interpreter_of(detached, &request.script, exchange) {
         Some(interpreter) => run(detached, interpreter, request, exchange).finish(detached),

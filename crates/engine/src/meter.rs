@@ -57,10 +57,26 @@ impl Meter {
     }
 }
 
-/// Forgets how often the calling thread has taken a GIL: it begins a request, and will take the
-/// first one before a meter can be started.
-pub(crate) fn forget_gil() {
-    GIL.set((0, Duration::ZERO));
+/// While it lives, the calling thread counts how often it takes a GIL for one request, from 0 on.
+#[derive(Debug)]
+pub(crate) struct GilCount {
+    /// What it had counted for the request that this one is inside of, if any.
+    outer: (u64, Duration),
+}
+
+impl GilCount {
+    /// Begins to count: for a request that will take the first one before a meter can be started.
+    pub(crate) fn begin() -> Self {
+        Self {
+            outer: GIL.replace((0, Duration::ZERO)),
+        }
+    }
+}
+
+impl Drop for GilCount {
+    fn drop(&mut self) {
+        GIL.set(self.outer);
+    }
 }
 
 /// Runs `take`, which waits for a GIL, and counts it.

@@ -9,6 +9,10 @@ use super::log_line;
 use crate::host::{self, Exchange};
 use crate::python::Detached;
 
+/// How much is kept of a line, in bytes: what shows its progress in dots may never end one. httpd cuts
+/// lines much earlier.
+const LONGEST_LINE: usize = 1 << 20;
+
 /// What was written since the last newline. It stays here until a newline, a flush or the end of
 /// the request.
 #[derive(Debug)]
@@ -34,6 +38,10 @@ impl Unfinished {
         let mut unfinished = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for piece in text.split_inclusive(|byte| *byte == b'\n') {
             match piece.strip_suffix(b"\n") {
+                None if unfinished.len() + piece.len() > LONGEST_LINE => {
+                    unfinished.extend_from_slice(piece);
+                    target.log(detached, &take(&mut *unfinished));
+                }
                 None => unfinished.extend_from_slice(piece),
                 Some(line) if unfinished.is_empty() => target.log(detached, line),
                 Some(rest) => {
@@ -60,6 +68,23 @@ impl Target<'_> {
                 exchange.log(detached, &log_line(Level::Error, 0, true, line));
             }
             Self::Server => host::log(detached, &log_line(Level::Error, 0, false, line)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_without_an_end_does_not_grow_for_ever() {
+        // SAFETY: this thread is never attached.
+        let detached = unsafe { Detached::assume() };
+        let unfinished = Unfinished::new();
+        for _ in 0..3 * LONGEST_LINE / 1000 {
+            unfinished.write(&detached, &[b'.'; 1000], Target::Server);
+            let kept = unfinished.0.lock().map(|kept| kept.len());
+            assert!(kept.is_ok_and(|kept| kept <= LONGEST_LINE));
         }
     }
 }

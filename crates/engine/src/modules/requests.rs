@@ -67,7 +67,9 @@ fn request_data<'py>(py: Attached<'py>, arguments: &[&Object<'py>]) -> Result<'p
         let message = "request_data() takes no arguments";
         return Err(Raised::type_error(py, message));
     }
-    let served = SERVED.with_borrow(Clone::clone);
+    // A destructor may ask while the thread ends.
+    let served = SERVED.try_with(|served| served.borrow().clone());
+    let served = served.ok().flatten();
     let data = served.and_then(|served| served.data(py));
     data.ok_or_else(|| {
         let message = "request_data() was called on a thread that serves no request";

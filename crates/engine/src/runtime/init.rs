@@ -19,6 +19,9 @@ pub(crate) enum InitError {
     /// A setting cannot be passed on.
     #[error("{0} contains a NUL byte")]
     Nul(&'static str),
+    /// A setting cannot be decoded.
+    #[error("{0} is no text in the encoding of the locale")]
+    Undecodable(&'static str),
     /// CPython refused.
     #[error("{0}")]
     Status(String),
@@ -119,9 +122,12 @@ impl Config {
             let warning =
                 CString::new(warning.clone()).map_err(|_| InitError::Nul("WSGIPythonWarnings"))?;
             // SAFETY: the text is NUL-terminated; CPython was preinitialised by `set_argv`. The
-            // list copies the decoded text, which is freed after that.
+            // list copies the decoded text, if there is one, which is freed after that.
             check(unsafe {
                 let decoded = ffi::Py_DecodeLocale(warning.as_ptr(), std::ptr::null_mut());
+                if decoded.is_null() {
+                    return Err(InitError::Undecodable("WSGIPythonWarnings"));
+                }
                 let status = ffi::PyWideStringList_Append(&raw mut self.0.warnoptions, decoded);
                 ffi::PyMem_RawFree(decoded.cast());
                 status

@@ -315,7 +315,9 @@ fn stat(path: &[u8]) -> Option<i64> {
 
     let path = Path::new(std::ffi::OsStr::from_bytes(path));
     let metadata = std::fs::metadata(path).ok()?;
-    Some(metadata.mtime() * 1_000_000 + metadata.mtime_nsec() / 1_000)
+    // A file system may say anything.
+    let seconds = metadata.mtime().saturating_mul(1_000_000);
+    Some(seconds.saturating_add(metadata.mtime_nsec() / 1_000))
 }
 
 fn lossy(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
