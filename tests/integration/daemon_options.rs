@@ -195,6 +195,105 @@ fn buffers_of_sockets() {
     assert!(received.contains("20480"), "{received}");
 }
 
+/// Answers with the size of the stack of the thread that serves, as C sees it.
+const STACK: &str = r#"
+import ctypes
+
+libc = ctypes.CDLL(None)
+libc.pthread_self.restype = ctypes.c_ulong
+libc.pthread_getattr_np.argtypes = [ctypes.c_ulong, ctypes.c_void_p]
+libc.pthread_attr_getstacksize.argtypes = [ctypes.c_void_p, ctypes.POINTER(ctypes.c_size_t)]
+
+def application(environ, start_response):
+    attributes, size = ctypes.create_string_buffer(256), ctypes.c_size_t()
+    assert libc.pthread_getattr_np(libc.pthread_self(), attributes) == 0
+    assert libc.pthread_attr_getstacksize(attributes, ctypes.byref(size)) == 0
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return [str(size.value).encode()]
+"#;
+
+#[test]
+fn stacks_of_threads() {
+    for size in [512 << 10, 1 << 20, 64 << 20] {
+        let server = Site::new()
+            .script("a.wsgi", STACK)
+            .config(&format!(
+                "WSGIDaemonProcess own stack-size={size}
+                 WSGIScriptAlias / ${{WSGI}}/a.wsgi process-group=own application-group=%{{GLOBAL}}"
+            ))
+            .start();
+        let own: usize = server.get("/").text().parse().expect("a size");
+        // The page that guards it may count.
+        assert!(
+            (size - 65_536..=size + 65_536).contains(&own),
+            "{size}: {own}"
+        );
+    }
+}
+
+#[test]
+fn another_user_is_at_home_and_in_its_groups() {
+    if !is_root() {
+        return;
+    }
+    let user = nix::unistd::User::from_name("bin").ok().flatten();
+    let user = user.expect("a user that every Debian has");
+    let own = told("user=bin");
+    assert_eq!(own.value("uid"), user.uid.to_string());
+    let home = std::fs::canonicalize(&user.dir).expect("its home");
+    let cwd = std::fs::canonicalize(own.value("cwd")).expect("a directory");
+    assert_eq!(cwd, home);
+    assert_ne!(Path::new(own.value("path")), home, "it is no home= option");
+    // The group is httpd's as long as no other is given.
+    let www = nix::unistd::Group::from_name("www-data").ok().flatten();
+    assert_eq!(own.value("gid"), www.expect("httpd's").gid.to_string());
+}
+
+#[test]
+fn each_process_is_another() {
+    let server = Site::new()
+        .script("a.wsgi", WAITS)
+        .config(
+            "WSGIDaemonProcess own processes=3 threads=2
+             WSGIScriptAlias / ${WSGI}/a.wsgi process-group=own application-group=%{GLOBAL}",
+        )
+        .start();
+    // Six requests at a time, that end when all of them run: in three processes, two in each.
+    let ask = || {
+        let mut client = server.connect();
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        client
+    };
+    let mut clients: Vec<_> = (0..6).map(|_| ask()).collect();
+    let mut pids: Vec<_> = clients
+        .iter_mut()
+        .map(|it| it.read_response().text())
+        .collect();
+    pids.sort();
+    assert!(
+        pids.iter().all(|pid| pid.parse::<u32>().is_ok()),
+        "{pids:?}"
+    );
+    pids.dedup();
+    assert_eq!(pids.len(), 3);
+}
+
+/// Answers with its process, once six requests wait for that.
+const WAITS: &str = r#"
+import os, tempfile, threading, time
+from pathlib import Path
+
+data = Path(__file__).resolve().parents[1] / 'data'
+
+def application(environ, start_response):
+    (data / f'{os.getpid()}-{threading.get_ident()}').touch()
+    deadline = time.time() + 20
+    while len(list(data.iterdir())) < 6 and time.time() < deadline:
+        time.sleep(0.01)
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return [str(os.getpid()).encode() if time.time() < deadline else b'too few']
+"#;
+
 #[test]
 fn processes_and_threads() {
     let shape = |options| {

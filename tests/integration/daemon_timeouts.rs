@@ -1,5 +1,6 @@
 //! Requests that take longer than `request-timeout`: interrupted, given up, and where they were.
 
+use rstest::rstest;
 use testkit::{Connection, Ending, Httpd, Mark, Site, ours, wait_until};
 
 /// Takes as long as it is told to, in the way it is told to; answers with its process.
@@ -269,4 +270,34 @@ fn others_are_served_while_one_hangs() {
             assert_eq!(server.get("/main").head.status, 200);
         }
     });
+}
+
+/// Is silent for longer than it may be, unless it is asked for a word.
+const SILENT: &str = r#"
+import time
+
+def application(environ, start_response):
+    if environ['QUERY_STRING'] != 'word':
+        time.sleep(3)
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return [b'a word']
+"#;
+
+#[rstest]
+#[case("socket-timeout=1", 60)]
+#[case("", 1)]
+#[case("socket-timeout=0", 1)]
+fn a_process_that_is_silent_for_too_long_is_given_up(#[case] options: &str, #[case] timeout: u32) {
+    let server = Site::new()
+        .script("a.wsgi", SILENT)
+        .config(&format!(
+            "Timeout {timeout}
+             WSGIDaemonProcess one threads=2 {options}
+             WSGIScriptAlias / ${{WSGI}}/a.wsgi process-group=one application-group=%{{GLOBAL}}"
+        ))
+        .start();
+    assert_eq!(server.get("/?word").text(), "a word");
+    assert_eq!(server.get("/").status, 504);
+    server.log().wait_for(Mark::START, "WSGI0145");
+    assert_eq!(server.get("/?word").text(), "a word");
 }
