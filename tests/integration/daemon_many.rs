@@ -59,6 +59,46 @@ fn wait_for_end(workers: &[Process]) {
     });
 }
 
+/// What an idle group may cost: figures of a small machine, with some room for others.
+fn check_cost(server: &Httpd, workers: &[Process]) {
+    const WORKER_KIB: u64 = 8 << 10;
+    const SUPERVISOR_KIB: u64 = 64;
+    const DESCRIPTORS: [usize; 3] = [6, 3, 6];
+
+    let supervisor = supervisor(server);
+    let (parent, children) = (server.process(), server.children());
+    let child = children.into_iter().find(|child| *child != supervisor);
+    let child = child.expect("a child");
+    let memory = workers.iter().map(|it| it.proportional_kib()).sum::<u64>() / GROUPS as u64;
+    let own = supervisor.proportional_kib() / GROUPS as u64;
+    let descriptors = [parent, child, supervisor].map(|it| it.open_files() / GROUPS);
+    let sleeps = |workers: &[Process]| workers.iter().map(|it| it.sleeps()).sum::<u64>();
+    let (begin, before, supervised) = (Instant::now(), sleeps(workers), supervisor.sleeps());
+    thread::sleep(Duration::from_secs(20));
+    let seconds = begin.elapsed().as_secs_f64();
+    let rate = (sleeps(workers) - before) as f64 / seconds / GROUPS as f64;
+    let supervised = (supervisor.sleeps() - supervised) as f64 / seconds;
+    let figures = format!(
+        "for each idle group: {memory} KiB in its worker, {own} KiB in the supervisor; descriptors \
+         {descriptors:?} in parent, child and supervisor; {rate:.2} wake-ups a second; the supervisor \
+         has {supervised:.2}"
+    );
+    let is_small = memory < WORKER_KIB && own < SUPERVISOR_KIB;
+    let is_within = descriptors
+        .iter()
+        .zip(DESCRIPTORS)
+        .all(|(has, may)| *has <= may);
+    let is_asleep = rate < 0.5 && supervised < 1.0;
+    assert!(is_small && is_within && is_asleep, "{figures}");
+}
+
+/// The supervisor: the child of httpd that has children.
+fn supervisor(server: &Httpd) -> Process {
+    let mut children = server.children().into_iter();
+    let found = children.find(|child| !child.children().is_empty());
+    found.expect("a supervisor")
+}
+
 fn check_some(server: &Httpd) {
     for number in [0, 1, GROUPS / 2, GROUPS - 1] {
         assert_eq!(server.get(&format!("/{number}")).text(), "ran", "{number}");
@@ -75,6 +115,7 @@ fn they_start_and_restart_and_stop() {
     let mut server = many();
     let first = wait_for_workers(&server, Mark::START);
     check_some(&server);
+    check_cost(&server, &first);
 
     let mark = server.log().mark();
     server.restart_gracefully();

@@ -81,6 +81,23 @@ impl Process {
         self.read(ProcProcess::status).vmrss.unwrap_or(0)
     }
 
+    /// Its share of the memory that it uses, in KiB: what it shares with others counts in parts.
+    pub fn proportional_kib(self) -> u64 {
+        let rollup = self.read(ProcProcess::smaps_rollup);
+        let maps = rollup.memory_map_rollup.into_iter();
+        let bytes = maps.filter_map(|map| map.extension.map.get("Pss").copied());
+        bytes.sum::<u64>() / 1024
+    }
+
+    /// How often its threads have gone to sleep so far.
+    pub fn sleeps(self) -> u64 {
+        let threads = self.read(ProcProcess::tasks).flatten();
+        let statuses = threads.filter_map(|thread| thread.status().ok());
+        statuses
+            .filter_map(|status| status.voluntary_ctxt_switches)
+            .sum()
+    }
+
     /// The effective user it runs as.
     pub fn user(self) -> u32 {
         self.read(ProcProcess::status).euid

@@ -126,6 +126,11 @@ impl Door {
         }
     }
 
+    /// Whether nobody is let in, as there is not enough of something.
+    pub(super) fn is_starved(&self) -> bool {
+        self.starved.load(Ordering::Relaxed)
+    }
+
     /// Opens it again, if there was not enough of something.
     pub(super) fn reopen(&self) -> io::Result<()> {
         if !self.starved.swap(false, Ordering::Relaxed) {

@@ -47,6 +47,8 @@ pub(super) enum Event {
     Replace(Replacement),
     /// The last request in flight ended while draining.
     Idle,
+    /// The first request has come after a time without any.
+    Busy,
 }
 
 /// A drain that is going on.
@@ -160,10 +162,15 @@ impl Course<'_> {
                 self.server.serve(self.sender.clone())?;
                 Step::GoOn
             }
+            Event::Busy => {
+                self.watch.hasten();
+                Step::GoOn
+            }
             Event::Told(ToWorker::Start { .. }) => Step::GoOn,
             Event::Told(ToWorker::Drain { reason }) => Step::Leave(reason),
             Event::Orphaned if self.server.is_serving() => {
                 self.orphan = Some(Orphan::new(self.server));
+                self.watch.hasten();
                 Step::GoOn
             }
             Event::Orphaned => Step::Leave(Replacement::ShutdownSignal),
@@ -217,6 +224,7 @@ impl Course<'_> {
         let first = self.drain.take();
         let reason = first.map_or(reason, |drain| drain.reason.more_urgent(reason));
         self.server.drain();
+        self.watch.hasten();
         let life = &self.server.group().life;
         if reason.is_urgent() {
             let end = Instant::now() + life.stop_limit();

@@ -1,4 +1,4 @@
-//! The time limits of a worker: what is looked at once a second.
+//! The time limits of a worker: what is looked at once a second while there is something to look at.
 //!
 //! Threads that serve note when a request began and when something last happened; the main
 //! thread compares that with the limits of the group. Nothing here touches Python except the
@@ -16,6 +16,9 @@ use engine_abi::LoadedEngine;
 /// How often the limits are looked at.
 pub(super) const PERIOD: Duration = Duration::from_secs(1);
 
+/// How often they are where nothing happens: hundreds of idle processes are to leave a machine idle.
+const REST: Duration = Duration::from_secs(30);
+
 /// What has happened when, in milliseconds since the start; 0 is "not yet" or "not now".
 #[derive(Debug)]
 pub(super) struct Monitor {
@@ -25,8 +28,8 @@ pub(super) struct Monitor {
     first: AtomicU64,
     /// When a request that counts last began or ended.
     last: AtomicU64,
-    /// When somebody last got the GIL.
-    probed: AtomicU64,
+    /// Since when the GIL is waited for.
+    probing: AtomicU64,
     /// A script has been loaded.
     loaded: AtomicBool,
 }
@@ -58,7 +61,7 @@ impl Monitor {
             threads: (0..threads).map(|_| Thread::default()).collect(),
             first: AtomicU64::new(0),
             last: AtomicU64::new(0),
-            probed: AtomicU64::new(0),
+            probing: AtomicU64::new(0),
             loaded: AtomicBool::new(false),
         }
     }
@@ -117,7 +120,7 @@ impl Monitor {
         let older = |then: u64, limit: Option<Duration>| {
             then != 0 && limit.is_some_and(|limit| since(then) > limit)
         };
-        if older(self.probed.load(Ordering::Relaxed), life.deadlock_timeout) {
+        if older(self.probing.load(Ordering::Relaxed), life.deadlock_timeout) {
             return Some(Replacement::DeadlockTimeout);
         }
         let first = self.first.load(Ordering::Relaxed);
@@ -130,6 +133,21 @@ impl Monitor {
         None
     }
 
+    /// How long there will be no limit to pass while no request is served.
+    pub(super) fn rest(&self, life: &Life) -> Duration {
+        let first = self.first.load(Ordering::Relaxed);
+        if first != 0 && life.startup_timeout.is_some() && !self.loaded.load(Ordering::Relaxed) {
+            return PERIOD;
+        }
+        let last = self.last.load(Ordering::Relaxed);
+        let inactivity = life.inactivity_timeout.filter(|_| last != 0);
+        let idle = Duration::from_millis(self.now().saturating_sub(last));
+        let inactivity = inactivity.map(|limit| limit.saturating_sub(idle));
+        let limits = [inactivity, life.deadlock_timeout.map(probe_period)];
+        let rest = limits.into_iter().flatten().min().unwrap_or(REST);
+        rest.clamp(PERIOD, REST)
+    }
+
     /// `request-timeout`, which the more threads may share the process, the longer it is: one
     /// request that hangs is worth the others' trouble only when it hangs for long.
     fn request_limit(&self, life: &Life) -> Option<Duration> {
@@ -138,17 +156,24 @@ impl Monitor {
             .map(|limit| limit.mul_f64(1.0 + f64::from(threads).ln()))
     }
 
-    /// Starts to try, over and over, whether the GIL can be had.
-    pub(super) fn probe(self: &Arc<Self>, engine: LoadedEngine) -> std::io::Result<()> {
+    /// Starts to try, over and over, whether the GIL can be had, if there is a limit to how long that may
+    /// take.
+    pub(super) fn probe(
+        self: &Arc<Self>,
+        engine: LoadedEngine,
+        limit: Option<Duration>,
+    ) -> std::io::Result<()> {
+        let Some(limit) = limit else { return Ok(()) };
         let monitor = self.clone();
         let probe = move || {
             loop {
-                monitor.probed.store(monitor.now(), Ordering::Relaxed);
-                thread::sleep(PERIOD);
+                thread::sleep(probe_period(limit));
+                monitor.probing.store(monitor.now(), Ordering::Relaxed);
                 // SAFETY: Python was started. Once it ends this call does not return, or says so.
                 if unsafe { (engine.functions().probe)() } != 0 {
                     return;
                 }
+                monitor.probing.store(0, Ordering::Relaxed);
             }
         };
         thread::Builder::new()
@@ -188,6 +213,11 @@ impl Monitor {
             .unwrap_or(u64::MAX)
             .max(1)
     }
+}
+
+/// How often it is tried whether the GIL can be had, if that may take as long as `limit`.
+fn probe_period(limit: Duration) -> Duration {
+    (limit / 10).clamp(PERIOD, REST)
 }
 
 #[cfg(test)]
@@ -286,9 +316,24 @@ mod tests {
     }
 
     #[test]
+    fn who_is_idle_rests_until_there_is_a_limit_to_pass() {
+        let monitor = monitor();
+        assert_eq!(monitor.rest(&Life::default()), REST);
+        let life = life(|life| {
+            life.inactivity_timeout = Some(Duration::from_secs(65));
+            life.deadlock_timeout = Some(LONG);
+        });
+        assert_eq!(monitor.rest(&life), REST, "no request yet");
+        monitor.last.store(1, Ordering::Relaxed);
+        assert!(monitor.rest(&life) <= Duration::from_secs(6));
+        monitor.last.store(60_000, Ordering::Relaxed);
+        assert_eq!(monitor.rest(&life), REST);
+    }
+
+    #[test]
     fn a_probe_that_does_not_come_back_is_a_deadlock() {
         let monitor = monitor();
-        monitor.probed.store(1, Ordering::Relaxed);
+        monitor.probing.store(1, Ordering::Relaxed);
         let patient = life(|life| life.deadlock_timeout = Some(LONG));
         assert_eq!(monitor.passed(&patient, 0), None);
         let hasty = life(|life| life.deadlock_timeout = Some(NO_TIME));

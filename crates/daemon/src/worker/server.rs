@@ -62,6 +62,8 @@ pub(super) struct Server {
     draining: AtomicBool,
     /// As many requests were taken as may be.
     is_sated: AtomicBool,
+    /// The main thread is to be told of the next request.
+    is_dozing: AtomicBool,
     events: OnceLock<Sender<Event>>,
 }
 
@@ -94,6 +96,7 @@ impl Server {
             incarnation: AtomicU32::new(0),
             draining: AtomicBool::new(false),
             is_sated: AtomicBool::new(false),
+            is_dozing: AtomicBool::new(false),
             events: OnceLock::new(),
         })
     }
@@ -152,7 +155,8 @@ impl Server {
             .name("wsgi-courier".to_owned())
             .spawn(move || server.send_rests())?;
         self.door.open()?;
-        self.monitor.probe(self.engine)
+        self.monitor
+            .probe(self.engine, self.group.life.deadlock_timeout)
     }
 
     /// Takes no more requests.
@@ -168,6 +172,27 @@ impl Server {
     /// Whether requests are still taken.
     fn is_open(&self) -> bool {
         !self.is_draining() && !self.is_sated.load(Ordering::SeqCst)
+    }
+
+    /// How long there is nothing to look at: no request is served, and nothing has to be put right. The
+    /// next request is an [`Event::Busy`] then.
+    pub(super) fn doze(&self) -> Option<Duration> {
+        self.is_dozing.store(true, Ordering::SeqCst);
+        // Who comes after this load finds the flag.
+        let is_active = self.active() > 0 || self.is_draining();
+        let has_place = self.slot().is_some_and(|slot| slot.active() > 0);
+        if is_active || has_place || self.door.is_starved() {
+            self.is_dozing.store(false, Ordering::SeqCst);
+            return None;
+        }
+        Some(self.monitor.rest(&self.group.life))
+    }
+
+    /// Has the main thread look again, as a request has come.
+    fn wake(&self) {
+        if self.is_dozing.load(Ordering::SeqCst) && self.is_dozing.swap(false, Ordering::SeqCst) {
+            self.tell(Event::Busy);
+        }
     }
 
     /// Whether this worker was told to serve.
@@ -228,7 +253,11 @@ impl Server {
 
     /// Accepts and greets who has waited longest, if it comes from httpd's children or from root.
     fn admit(&self) -> Option<(u64, Connection)> {
-        let (token, stream) = self.door.accept(|error| self.report_want(error))?;
+        let accepted = self.door.accept(|error| self.report_want(error));
+        if self.door.is_starved() {
+            self.wake();
+        }
+        let (token, stream) = accepted?;
         match self.greet(stream) {
             // Who has gone meanwhile was told otherwise, so what they have sent may not be run.
             Ok(connection) => connection.map(|connection| (token, connection)),
@@ -329,6 +358,7 @@ impl Server {
                 self.occupy(head.has_place, turn);
                 // Before it is looked whether the worker leaves, so that one that leaves waits for it.
                 self.active.fetch_add(1, Ordering::SeqCst);
+                self.wake();
                 let next = self.take(connection, frame.request(), head, turn.thread);
                 if !matches!(next, Next::Send(_)) {
                     self.end();

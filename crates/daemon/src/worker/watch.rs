@@ -1,4 +1,5 @@
-//! What the main thread looks at once a second: limits of the worker, and requests that hang.
+//! What the main thread looks at once a second, or less often while nothing happens: limits of the
+//! worker, and requests that hang.
 //!
 //! A request that takes longer than `request-timeout` is interrupted, if the group has an
 //! `interrupt-timeout`: an exception is raised in its thread. If it has none, or if the request
@@ -71,6 +72,20 @@ impl Watch {
     pub(super) fn begin(&mut self) {
         let interval = self.server.group().life.restart_interval;
         self.restart = interval.map(|time| Instant::now() + time);
+        self.hasten();
+    }
+
+    /// How long there is nothing to look at.
+    fn pause(&self, now: Instant) -> Duration {
+        let rest = self.server.doze().unwrap_or(PERIOD);
+        let restart = self.restart.filter(|_| self.passed.is_none());
+        let restart = restart.map(|restart| restart.saturating_duration_since(now));
+        restart.map_or(rest, |restart| rest.min(restart.max(PERIOD)))
+    }
+
+    /// Something is going on: looks again soon.
+    pub(super) fn hasten(&mut self) {
+        self.next = self.next.min(Instant::now() + PERIOD);
     }
 
     /// When to look again.
@@ -84,7 +99,7 @@ impl Watch {
         if now < self.next {
             return None;
         }
-        self.next = now + PERIOD;
+        self.next = now + self.pause(now);
         self.server.count_places();
         self.server.reopen();
         let hanging = self.look_at_requests(now);
