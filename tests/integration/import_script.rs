@@ -148,3 +148,51 @@ fn a_script_for_httpds_own_processes_is_loaded_where_no_application_runs() {
         .start();
     wait_for_traces(&server, &["httpd-hooks"]);
 }
+
+/// Those of aliases with both groups are in the same list, in the order of the configuration; a
+/// directory of scripts is none.
+#[test]
+fn scripts_are_loaded_in_the_order_in_which_they_are_named() {
+    for group in ["%{GLOBAL}", "one"] {
+        let groups = format!("process-group={group} application-group=a");
+        let named = |name: &str| format!("print('loading {name}.')\n{}", answering(name));
+        let server = Site::new()
+            .script("first.py", &named("first"))
+            .script("second.wsgi", &named("second"))
+            .script("third.py", &named("third"))
+            .script("scripts/fourth.wsgi", &named("fourth"))
+            .config(&format!(
+                "WSGISocketPrefix ${{ROOT}}/logs/wsgi
+                 WSGIDaemonProcess one
+                 StartServers 1
+                 WSGIImportScript ${{WSGI}}/first.py {groups}
+                 WSGIScriptAlias /second ${{WSGI}}/second.wsgi {groups}
+                 WSGIScriptAlias /scripts/ ${{WSGI}}/scripts/ {groups}
+                 <VirtualHost *:*>
+                     ServerName localhost
+                     WSGIImportScript ${{WSGI}}/third.py {groups}
+                 </VirtualHost>"
+            ))
+            .start();
+        let log = server.log();
+        log.wait_for(Mark::START, "loading third.");
+        assert_eq!(server.get("/second").text(), "second", "{group}");
+        assert_eq!(
+            server.get("/scripts/fourth.wsgi").text(),
+            "fourth",
+            "{group}"
+        );
+        let lines = log.matching(Mark::START, "loading ");
+        let mut names: Vec<_> = lines
+            .iter()
+            .filter_map(|line| line.rsplit_once("loading "))
+            .map(|(_, name)| name)
+            .collect();
+        // Each child of httpd loads them.
+        names.dedup();
+        names.truncate(4);
+        assert_eq!(names, ["first.", "second.", "third.", "fourth."], "{group}");
+        let failed = log.wait_for(Mark::START, "WSGI0106");
+        assert!(failed.contains("/wsgi/scripts/'"), "{failed}");
+    }
+}

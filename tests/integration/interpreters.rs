@@ -6,6 +6,7 @@ use rstest::rstest;
 use testkit::{Httpd, Mark, Mpm, Response, Site, ours, wait_until};
 
 use crate::apps::{WHERE, at_once, environ};
+use crate::wsgi_site::Mode;
 
 /// All the threads of one child.
 const THREADS: usize = 16;
@@ -379,5 +380,37 @@ def application(environ, start_response):
     let server = site.start();
     for url in ["/main", "/sub"] {
         assert_eq!(server.get(url).text(), "traceback");
+    }
+}
+
+/// But not fork: CPython 3.11 ends such a process on the spot.
+#[rstest]
+fn a_sub_interpreter_may_run_programs_and_threads(
+    #[values(Mode::Embedded, Mode::Daemon)] mode: Mode,
+) {
+    const STARTING: &str = "
+import subprocess, threading
+
+def executed():
+    return subprocess.run(['/bin/sh', '-c', 'echo $0', 'told'], capture_output=True).stdout
+
+def threaded(daemon):
+    found = []
+    thread = threading.Thread(target=found.append, args=[daemon], daemon=daemon)
+    thread.start()
+    thread.join()
+    return found
+
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return [repr([environ['mod_wsgi.application_group'] != '', executed(), threaded(True),
+                  threaded(False)]).encode()]
+";
+    let server = mode.site().script("starting.wsgi", STARTING).start();
+    for _ in 0..3 {
+        assert_eq!(
+            server.get("/starting.wsgi").text(),
+            "[True, b'told\\n', [True], [False]]"
+        );
     }
 }

@@ -422,3 +422,23 @@ fn a_request_that_is_refused_before_has_none() {
         (server.site().read("data/own.log") == "/missing.wsgi configured\n").then_some(())
     });
 }
+
+/// What could pass for another header is out of the request, not only out of the environ.
+#[rstest]
+fn a_header_that_was_dropped_is_not_there_for_logs_either(
+    #[values(Mode::Embedded, Mode::Daemon)] mode: Mode,
+) {
+    let server = site(mode, &[])
+        .config("LogFormat \"%U %{X-One}i %{X_One}i %{X.One}i\" dropped")
+        .config("CustomLog ${DATA}/dropped.log dropped")
+        .start();
+    let request = Request::get("/environ.wsgi")
+        .header("X-One", "a")
+        .header("X_One", "b")
+        .header("X.One", "c");
+    let seen = environ(&server.send(&request));
+    assert_eq!(seen.value("HTTP_X_ONE"), "a");
+    testkit::wait_until("the line", || {
+        (server.site().read("data/dropped.log") == "/environ.wsgi a - -\n").then_some(())
+    });
+}
