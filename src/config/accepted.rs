@@ -13,21 +13,34 @@ use crate::log::{self, Id};
 /// `WSGISocketRotation`: the sockets of a group stay where they are as long as the group does.
 pub(crate) fn socket_rotation(
     _: &mut ServerConfig,
-    _: &Parms<'_>,
+    parms: &Parms<'_>,
     word: &CStr,
 ) -> Result<(), Refusal> {
     value::flag(word.to_bytes())?;
+    let text = "WSGISocketRotation has no effect: a process group keeps its socket over a restart, so \
+                nobody loses the way to it.";
+    log::directive(parms, Level::INFO, Id::NONE, text);
     Ok(())
 }
 
-/// `WSGIAcceptMutex`: each process has a socket of its own, so there is nothing to serialise.
+/// `WSGIAcceptMutex`: the kernel wakes one process for each request.
 pub(crate) fn accept_mutex(
     _: &mut ServerConfig,
-    _: &Parms<'_>,
+    parms: &Parms<'_>,
     word: &CStr,
 ) -> Result<(), Refusal> {
     value::accept_mutex(word.to_bytes())?;
+    let text = "WSGIAcceptMutex has no effect: the kernel wakes one process for each request, so \
+                they need no lock.";
+    log::directive(parms, Level::INFO, Id::NONE, text);
     Ok(())
+}
+
+/// The option `response-flush-delay` of `WSGIDaemonProcess`: what is flushed leaves at once.
+pub(super) fn response_flush_delay(parms: &Parms<'_>) {
+    let text = "The option response-flush-delay has no effect: what an application flushes leaves at \
+                once, and nothing else does.";
+    log::directive(parms, Level::INFO, Id::NONE, text);
 }
 
 /// `WSGIGroupAuthoritative`: `Require` says by itself what follows.

@@ -17,7 +17,7 @@ use wsgi_config::daemon_process::{DaemonOptions, DaemonProcess};
 
 use crate::Wsgi;
 use crate::config::groups::Groups;
-use crate::config::{c_string, server};
+use crate::config::{accepted, c_string, server};
 
 /// Why a process group is refused, apart from its words.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +115,9 @@ impl Daemon {
             return Err(DaemonError::Chroot.into());
         }
         Groups::define(parms, &daemon.name)?;
+        if daemon.options.has_flush_delay {
+            accepted::response_flush_delay(parms);
+        }
         Ok(daemon)
     }
 }

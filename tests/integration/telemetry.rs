@@ -1,6 +1,6 @@
 //! The directives of telemetry, and what has taken the place of its reports: lines in the log.
 
-use testkit::{Httpd, Site, ours};
+use testkit::{Httpd, Site, is_reference, ours};
 
 /// Takes as long as the query says.
 const TAKING: &str = "
@@ -105,6 +105,17 @@ fn what_has_no_effect_says_so() {
     let mut notices = vec![("WSGIVerboseDebugging On", "deprecated and has no effect")];
     if ours("D71") {
         notices.push(("WSGITelemetryService unix:/t", "sends no telemetry"));
+    }
+    // What these set, mod_wsgi has.
+    if !is_reference() {
+        notices.extend([
+            ("WSGISocketRotation Off", "WSGISocketRotation has no effect"),
+            ("WSGIAcceptMutex default", "WSGIAcceptMutex has no effect"),
+            (
+                "WSGIDaemonProcess own response-flush-delay=5",
+                "response-flush-delay has no effect",
+            ),
+        ]);
     }
     for (line, phrase) in notices {
         let answer = Site::new().config(line).configtest();

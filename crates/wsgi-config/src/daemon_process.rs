@@ -107,6 +107,8 @@ pub struct DaemonOptions {
     pub response_socket_timeout: Option<Duration>,
     /// `response-buffer-size`, in bytes.
     pub response_buffer_size: u64,
+    /// Whether `response-flush-delay`, which changes nothing, is given.
+    pub has_flush_delay: bool,
 }
 
 /// What `response-buffer-size` is if nothing is said.
@@ -159,6 +161,7 @@ impl Default for DaemonOptions {
             shutdown_timeout: seconds(5),
             response_socket_timeout: None,
             response_buffer_size: RESPONSE_BUFFER,
+            has_flush_delay: false,
         }
     }
 }
@@ -316,7 +319,10 @@ impl DaemonOptions {
                 };
             }
             // What the application flushes is flushed at once: there is no delay to set.
-            b"response-flush-delay" => drop(value.limit(0)?),
+            b"response-flush-delay" => {
+                value.limit(0)?;
+                self.has_flush_delay = true;
+            }
             b"cpu-time-limit" => self.cpu_time_limit = value.seconds()?,
             b"connect-timeout" => self.connect_timeout = value.seconds()?,
             b"socket-timeout" => self.socket_timeout = value.seconds()?,
