@@ -3,7 +3,7 @@
 use rstest::rstest;
 use testkit::{Connection, Httpd, Mark, Mpm, Request};
 
-use crate::wsgi_site::wsgi_site;
+use crate::wsgi_site::{client_tag, wsgi_site};
 
 /// The path info chooses how the response ends. Whatever happens, `close()` says so in the log.
 const APPLICATION: &str = r#"
@@ -263,5 +263,8 @@ def application(environ, start_response):
 
     let line = server.log().wait_for(Mark::START, "closing ");
     assert!(line.contains("closing b'unread'"), "{line}");
-    assert!(line.contains("[client 127.0.0.1:"), "{line}");
+    assert!(
+        line.contains(&format!("{}127.0.0.1:", client_tag())),
+        "{line}"
+    );
 }

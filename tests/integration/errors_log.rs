@@ -4,8 +4,8 @@ use rstest::rstest;
 use testkit::{ErrorLog, Httpd, Mark, SharedHttpd, Site, ours};
 
 use crate::wsgi_site::{
-    CALCULATOR, Mode, answers_at_last, app, calculate, gated_app, is_daemon_mode, open_gate,
-    reached, wsgi_site,
+    CALCULATOR, Mode, answers_at_last, app, calculate, client_tag, gated_app, open_gate, reached,
+    wsgi_site,
 };
 
 static SERVER: SharedHttpd = SharedHttpd::new(|| wsgi_site().script("calculate.wsgi", CALCULATOR));
@@ -45,15 +45,6 @@ fn texts(lines: &[String]) -> Vec<&str> {
     lines.iter().map(|line| text(line.as_str())).collect()
 }
 
-/// What comes before the address of the client.
-fn who() -> &'static str {
-    if is_daemon_mode() {
-        "[remote"
-    } else {
-        "[client"
-    }
-}
-
 #[test]
 fn all_three_streams_go_to_the_requests_log_at_level_error() {
     let server = SERVER.borrow();
@@ -66,7 +57,10 @@ fn all_three_streams_go_to_the_requests_log_at_level_error() {
     let script = format!("[script {}] ", server.site().text_path("wsgi/streams.wsgi"));
     for line in &lines {
         assert!(line.contains("[wsgi:error]"), "{line}");
-        assert!(line.contains(&format!("{} 127.0.0.1:", who())), "{line}");
+        assert!(
+            line.contains(&format!("{}127.0.0.1:", client_tag())),
+            "{line}"
+        );
         assert!(line.contains(&script), "{line}");
     }
 }
@@ -392,7 +386,7 @@ def application(environ, start_response):
     for line in at_import.map(|text| server.log().wait_for(mark, text)) {
         assert!(line.contains("[wsgi:error]"), "{line}");
         if ours("D46") {
-            assert!(line.contains(who()), "{line}");
+            assert!(line.contains(client_tag()), "{line}");
             assert!(line.contains("/outside.wsgi] at import"), "{line}");
         }
     }

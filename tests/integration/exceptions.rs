@@ -3,7 +3,7 @@
 use rstest::rstest;
 use testkit::{Httpd, Mark, Mpm, SharedHttpd, ours};
 
-use crate::wsgi_site::{answers_at_last, app, wsgi_site};
+use crate::wsgi_site::{answers_at_last, app, client_tag, wsgi_site};
 
 static SERVER: SharedHttpd = SharedHttpd::new(wsgi_site);
 
@@ -25,11 +25,11 @@ fn logged(server: &Httpd, mark: Mark, id: &str, name: &str, last: &str) -> Vec<S
         let first = lines
             .iter()
             .position(|line| line.contains(id) && line.contains(&script))?;
-        // [client ADDRESS:PORT] tells the requests of tests that run at the same time apart.
-        let client = bracketed(&lines[first], "[client ");
+        // The address and port of the client tell the requests of tests that run at the same time apart.
+        let client = bracketed(&lines[first], client_tag());
         let own = lines[first..]
             .iter()
-            .filter(|line| bracketed(line, "[client ") == client);
+            .filter(|line| bracketed(line, client_tag()) == client);
         let texts: Vec<String> = own.map(|line| text_of(line).to_owned()).collect();
         let end = texts.iter().position(|text| text.contains(last))?;
         Some(texts[..=end].to_vec())
@@ -44,7 +44,7 @@ fn bracketed<'a>(line: &'a str, start: &str) -> Option<&'a str> {
 
 /// A line of the log without httpd's decoration.
 fn text_of(line: &str) -> &str {
-    line.split_once("[client ")
+    line.split_once(client_tag())
         .and_then(|(_, rest)| rest.split_once("] "))
         .map_or(line, |(_, t)| t)
 }

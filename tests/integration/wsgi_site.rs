@@ -26,6 +26,15 @@ pub(crate) fn is_daemon_mode() -> bool {
     std::env::var("MOD_WSGI_TEST_MODE").is_ok_and(|mode| mode == "daemon")
 }
 
+/// What stands in a line of the log before the address of the client whose request it is of.
+pub(crate) fn client_tag() -> &'static str {
+    if is_daemon_mode() {
+        "[remote "
+    } else {
+        "[client "
+    }
+}
+
 /// Whether a test that is about embedded mode alone is to run. If not, that and the reason are
 /// said past the capture of the test runner.
 pub(crate) fn in_embedded_mode(reason: &str) -> bool {
