@@ -27,6 +27,8 @@ pub(super) static HOST: Host = Host {
     log_level,
     read_body,
     send,
+    // A filter may do anything.
+    try_send: None,
     scoreboard: lend_scoreboard,
     loaded,
 };

@@ -245,6 +245,10 @@ pub struct Host {
         unsafe extern "C" fn(request: RequestHandle, buffer: *mut u8, len: usize) -> isize,
     /// Sends a part of the response; see [`Part`].
     pub send: unsafe extern "C" fn(request: RequestHandle, part: *const Part<'_>) -> Sent,
+    /// Sends a part as far as that needs no waiting: for a thread that has a GIL and would rather keep
+    /// it. Where sending may always wait, there is no such function.
+    pub try_send:
+        Option<unsafe extern "C" fn(request: RequestHandle, part: *const Part<'_>) -> Sent>,
     /// Lends httpd's scoreboard: calls `take` with it and with `taker`, once, before it returns; or
     /// not at all, if there is none.
     pub scoreboard: unsafe extern "C" fn(take: TakeScoreboard, taker: *mut c_void),
@@ -290,6 +294,11 @@ impl Sent {
     pub const OK: Self = Self(0);
     /// The client is gone or the connection failed; nothing more can be sent.
     pub const GONE: Self = Self(1);
+    /// Only of [`Host::try_send`]: the part was taken, but is not on its way. [`Host::send`] must be
+    /// called with a part without data, to wait for it.
+    pub const PENDING: Self = Self(2);
+    /// Only of [`Host::try_send`]: nothing was taken.
+    pub const REFUSED: Self = Self(3);
 }
 
 /// The head of a response, validated by the engine: no byte in it can split a response.
@@ -603,6 +612,8 @@ pub struct Engine {
     /// Tries whether Python still runs: returns 0 when it has had the GIL of the main interpreter,
     /// which it waits for; and another value when Python has ended.
     pub probe: unsafe extern "C" fn() -> c_int,
+    /// How many threads wait for a GIL at this moment, of those that serve requests.
+    pub gil_waiters: unsafe extern "C" fn() -> u32,
     /// Raises `mod_wsgi.RequestTimeout` in the thread that runs a request inside an interpreter: the
     /// request of this [`Request::thread_id`] and [`Request::daemon_start`]. Waits for the GIL of
     /// that interpreter; logs where the thread is. Returns 0 when it was raised, and another value

@@ -15,6 +15,7 @@ use crate::host::{self, Exchange};
 use crate::interpreter::{self, CreateError, GroupName, Interpreter};
 use crate::interrupt::{self, Interruptible, Name};
 use crate::log;
+use crate::meter;
 use crate::meter::GilCount;
 use crate::metrics;
 use crate::modules::{self, Serving};
@@ -35,6 +36,7 @@ static ENGINE: Engine = Engine {
     call,
     set_switch_interval,
     probe,
+    gil_waiters,
     interrupt,
     log_stacks,
     signal,
@@ -175,6 +177,10 @@ unsafe extern "C" fn probe() -> c_int {
         main.attach(detached, |_| ());
         Ok(())
     })
+}
+
+unsafe extern "C" fn gil_waiters() -> u32 {
+    meter::gil_waiters()
 }
 
 unsafe extern "C" fn interrupt(thread_id: u32, daemon_start: i64) -> c_int {

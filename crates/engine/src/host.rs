@@ -1,7 +1,7 @@
 //! The host, as the engine calls it.
 //!
 //! Every call takes a [`Detached`]: the host may block, so it is never called by a thread that holds
-//! a GIL. What the engine's two tables and their rules are is written in the `engine-abi` crate.
+//! a GIL; but for one call that does not wait. What the engine's two tables and their rules are is written in the `engine-abi` crate.
 
 use std::ffi::{c_int, c_void};
 use std::sync::OnceLock;
@@ -11,7 +11,7 @@ use engine_abi::{Host, LogLine, Part, ReadError, RequestHandle, Scoreboard, Sent
 
 use crate::gate::Gate;
 use crate::log::Unfinished;
-use crate::python::{Detached, catch};
+use crate::python::{Attached, Detached, catch};
 use crate::traffic::Traffic;
 use crate::turn::{Turn, Whose};
 
@@ -131,6 +131,15 @@ pub(crate) enum SendFailure {
     Gone,
 }
 
+/// What has become of a part that was sent without waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Passage {
+    /// It is on its way.
+    Sent,
+    /// It waits for the client to take something.
+    Pending,
+}
+
 impl Exchange {
     /// The exchange of a request that the host has just handed over.
     ///
@@ -232,6 +241,29 @@ impl Exchange {
         match self.traffic.output.time(send) {
             Sent::OK => Ok(()),
             _ => Err(SendFailure::Gone),
+        }
+    }
+
+    /// Sends a part of the response without waiting, so that the thread can keep the GIL: `None` if
+    /// that cannot be done, and nothing was sent.
+    pub(crate) fn try_send(
+        &self,
+        _: Attached<'_>,
+        part: &Part<'_>,
+    ) -> Option<Result<Passage, SendFailure>> {
+        let try_send = HOST.get()?.try_send?;
+        let _call = self.calls.enter()?;
+        let turn = self.sending.try_take();
+        if !matches!(turn, Whose::Free { .. }) {
+            return None;
+        }
+        // SAFETY: the handle is valid while the call is counted, and the part until we return.
+        let send = || unsafe { try_send(self.handle.0, part) };
+        match self.traffic.output.time(send) {
+            Sent::OK => Some(Ok(Passage::Sent)),
+            Sent::PENDING => Some(Ok(Passage::Pending)),
+            Sent::GONE => Some(Err(SendFailure::Gone)),
+            _ => None,
         }
     }
 

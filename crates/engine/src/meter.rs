@@ -5,11 +5,14 @@
 
 use std::cell::Cell;
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Whether the waiting for the GIL is measured, once anybody has asked.
 static GIL_MEASURED: AtomicBool = AtomicBool::new(false);
+
+/// How many threads are in [`waiting_for_gil`].
+static GIL_WAITERS: AtomicU32 = AtomicU32::new(0);
 
 thread_local! {
     /// How often this thread has taken a GIL for its request, and how long it has waited for it.
@@ -81,6 +84,18 @@ impl Drop for GilCount {
 
 /// Runs `take`, which waits for a GIL, and counts it.
 pub(crate) fn waiting_for_gil<R>(take: impl FnOnce() -> R) -> R {
+    GIL_WAITERS.fetch_add(1, Ordering::Relaxed);
+    let taken = timed(take);
+    GIL_WAITERS.fetch_sub(1, Ordering::Relaxed);
+    taken
+}
+
+/// How many threads wait for a GIL at this moment.
+pub(crate) fn gil_waiters() -> u32 {
+    GIL_WAITERS.load(Ordering::Relaxed)
+}
+
+fn timed<R>(take: impl FnOnce() -> R) -> R {
     if !GIL_MEASURED.load(Ordering::Relaxed) {
         return take();
     }

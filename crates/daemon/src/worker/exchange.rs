@@ -13,8 +13,8 @@ use std::sync::{Mutex, PoisonError, TryLockError};
 
 use engine_abi::{Level, LogLine, Outcome, Part, ReadError, RequestHandle, Sent};
 use wire::{
-    BodyError, End, FileRegion, Rejection, RequestHead, RequestNumber, ResponseHead, ToChild,
-    ToWorker,
+    BodyError, End, FileRegion, MAX_DATA, Rejection, RequestHead, RequestNumber, ResponseHead,
+    ToChild, ToWorker,
 };
 
 use super::connection::{Broken, Connection, Line};
@@ -123,6 +123,7 @@ impl<'c> Exchange<'c> {
         let mut whole = Vec::new();
         let end = loop {
             match self.next_piece(&mut receiving) {
+                Body::Piece(data, _) if whole.is_empty() => whole = data,
                 Body::Piece(data, _) if whole.len() <= LARGEST_WHOLE => whole.extend(data),
                 Body::Ended => break Ok(()),
                 Body::Failed(error) if !self.is_broken() => break Err(error),
@@ -272,7 +273,8 @@ impl<'c> Exchange<'c> {
     fn next_piece(&self, receiving: &mut Receiving<'c>) -> Body {
         match receiving.connection.next_frame() {
             Ok(frame) if frame.request() == self.number => match frame.decode::<ToWorker<'_>>() {
-                Ok(ToWorker::Body(data)) => Body::Piece(data.to_vec(), 0),
+                // The data are all that such a frame carries.
+                Ok(ToWorker::Body(_)) => Body::Piece(frame.into_payload(), 0),
                 Ok(ToWorker::BodyEnd) => Body::Ended,
                 Ok(ToWorker::BodyError(error)) => Body::Failed(read_error(error)),
                 Ok(ToWorker::Request(_)) | Err(_) => self.broken_body(ReadError::Malformed),
@@ -294,6 +296,31 @@ impl<'c> Exchange<'c> {
             Sent::GONE
         } else {
             Sent::OK
+        }
+    }
+
+    /// Sends a piece of the body if that needs no waiting, neither for the child nor for another
+    /// thread.
+    fn try_send(&self, part: &Part<'_>) -> Sent {
+        let size: usize = part.data.get().iter().map(|it| it.or_empty().len()).sum();
+        let is_piece = part.head.is_null() && part.file.is_null() && part.flush;
+        let is_queued = || self.is_queued.load(Ordering::Acquire);
+        if !is_piece || size > MAX_DATA || is_queued() || self.is_broken() {
+            return Sent::REFUSED;
+        }
+        let sent = match self.sending.try_lock() {
+            Ok(mut sending) => sending.try_piece(self.number, part.data.get()),
+            Err(_) => None,
+        };
+        match sent {
+            None => Sent::REFUSED,
+            // What another thread has queued meanwhile is for whoever was sending to send.
+            Some(Ok(true)) if !is_queued() => Sent::OK,
+            Some(Ok(_)) => Sent::PENDING,
+            Some(Err(_)) => {
+                self.broken.store(true, Ordering::Relaxed);
+                Sent::GONE
+            }
         }
     }
 
@@ -371,6 +398,22 @@ impl Sending<'_> {
             self.flush()?;
         }
         Ok(())
+    }
+
+    /// Sends a piece of the body as far as the child takes it at once. Returns whether that is all of it;
+    /// `None` if there is something to be sent before it, and so nothing was sent.
+    fn try_piece(
+        &mut self,
+        number: RequestNumber,
+        data: &[engine_abi::Bytes<'_>],
+    ) -> Option<Result<bool, Broken>> {
+        if self.lent.is_some() {
+            return None;
+        }
+        for data in data {
+            ToChild::encode_data(self.out.frames(), number, data.or_empty(), true);
+        }
+        Some(self.out.send_some(self.line.stream()))
     }
 
     /// Sends a file's descriptor along with the frame that tells the region.
@@ -459,6 +502,15 @@ pub(super) unsafe extern "C" fn send(request: RequestHandle, part: *const Part<'
     catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: the engine keeps the rules of its ABI; the part lives until this returns.
         unsafe { exchange(request).send(&*part) }
+    }))
+    .unwrap_or(Sent::GONE)
+}
+
+/// [`engine_abi::Host::try_send`].
+pub(super) unsafe extern "C" fn try_send(request: RequestHandle, part: *const Part<'_>) -> Sent {
+    catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: the engine keeps the rules of its ABI; the part lives until this returns.
+        unsafe { exchange(request).try_send(&*part) }
     }))
     .unwrap_or(Sent::GONE)
 }

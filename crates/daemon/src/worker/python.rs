@@ -37,6 +37,7 @@ static HOST: Host = Host {
     log_level,
     read_body: exchange::read_body,
     send: exchange::send,
+    try_send: Some(exchange::try_send),
     scoreboard,
     loaded,
 };

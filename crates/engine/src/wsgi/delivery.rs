@@ -117,7 +117,7 @@ impl Call<'_> {
             if data.is_empty() {
                 continue;
             }
-            match py.detach(|detached| response.send(detached, data)) {
+            match response.send(py, data) {
                 Ok(()) => {}
                 Err(Unsent::Gone) => return Ok(Rest::Over(Outcome::complete())),
                 Err(unsent) => return Err(raise(py, unsent)),

@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use engine_abi::{Bytes, FileRegion, Level, LogLine, Outcome, Part, Slice};
 
 use super::head::Head;
-use crate::host::{Exchange, SendFailure};
-use crate::python::Detached;
+use crate::host::{Exchange, Passage, SendFailure};
+use crate::python::{Attached, Detached};
 
 /// A response on its way.
 #[derive(Debug)]
@@ -140,9 +140,48 @@ impl Response {
 
     /// Sends a piece of the body, so that the client has it when this returns. What goes beyond
     /// the stated length is dropped.
-    pub(super) fn send(&self, detached: &Detached, data: &[u8]) -> Result<(), Unsent> {
+    pub(super) fn send(&self, py: Attached<'_>, data: &[u8]) -> Result<(), Unsent> {
         self.offer(1, data.len() as u64);
-        self.deliver(detached, Content::Data(&[Bytes::new(data)]), Then::More)
+        self.try_send(py, data).unwrap_or_else(|| {
+            py.detach(|detached| {
+                self.deliver(detached, Content::Data(&[Bytes::new(data)]), Then::More)
+            })
+        })
+    }
+
+    /// Sends a piece of the body if that can be done without waiting, and so without giving the GIL to
+    /// others, which would all take it in turns for every piece. `None` if it cannot, and nothing was
+    /// sent.
+    fn try_send(&self, py: Attached<'_>, data: &[u8]) -> Option<Result<(), Unsent>> {
+        let _turn = self.turn.try_lock().ok()?;
+        let mut progress = lock(&self.progress);
+        let length = data.len() as u64;
+        let is_due = matches!(progress.stage, Stage::Sent)
+            && progress.missing.is_none_or(|missing| length <= missing);
+        if !is_due || self.is_for_head {
+            return None;
+        }
+        let data = [Bytes::new(data)];
+        let part = Part {
+            head: std::ptr::null(),
+            data: Slice::new(&data),
+            file: std::ptr::null(),
+            flush: true,
+            end: false,
+        };
+        let sent = self.exchange.try_send(py, &part)?;
+        progress.admit(length);
+        drop(progress);
+        Some(match sent {
+            Ok(Passage::Sent) => Ok(()),
+            Ok(Passage::Pending) => py.detach(|detached| self.flush(detached)),
+            Err(_) => Err(Unsent::Gone),
+        })
+    }
+
+    /// Waits until what was sent is on its way.
+    fn flush(&self, detached: &Detached) -> Result<(), Unsent> {
+        self.send_part(detached, std::ptr::null(), Content::Data(&[]), false)
     }
 
     /// Sends the rest of the body and with it the end of the response.

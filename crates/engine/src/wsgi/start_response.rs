@@ -116,7 +116,8 @@ impl Write {
         if bytes.is_empty() {
             response.offer(1, 0);
         } else {
-            py.detach(|detached| response.send(detached, bytes))
+            response
+                .send(py, bytes)
                 .map_err(|unsent| raise(py, unsent))?;
         }
         Ok(py.none().owned())

@@ -353,6 +353,7 @@ static HOST: Host = Host {
     log_level,
     read_body,
     send,
+    try_send: None,
     scoreboard,
     loaded,
 };
