@@ -149,6 +149,8 @@ enum Reason {
     Reset,
     /// Its new connection ended before it was read.
     NotAccepted,
+    /// Its worker is busy for longer than was to be expected.
+    Busy,
     /// Its worker is being replaced.
     Leaving,
     /// Its worker, which has this process id, is being replaced because the script changed.
@@ -197,7 +199,7 @@ impl<'c, 'r> Call<'c, 'r> {
                     }
                     std::thread::sleep(PAUSE);
                 }
-                Attempt::NotRun(Reason::Reset) => {}
+                Attempt::NotRun(Reason::Reset | Reason::Busy) => {}
                 Attempt::NotRun(Reason::NotAccepted) => std::thread::sleep(PAUSE),
                 Attempt::NotRun(reason @ (Reason::Leaving | Reason::Changed(_))) => {
                     if let Reason::Changed(Some(worker)) = reason {
@@ -324,6 +326,7 @@ impl<'c, 'r> Call<'c, 'r> {
                 Err(busy(self.request, 84, text))
             }
             Ended::Rejected(Rejection::Draining) => self.retry(group, Reason::Leaving),
+            Ended::Rejected(Rejection::Busy) => self.retry(group, Reason::Busy),
             Ended::Rejected(Rejection::ScriptChanged) => {
                 self.retry(group, Reason::Changed(connection.worker.map(|it| it.pid)))
             }

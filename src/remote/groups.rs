@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use control::{Secret, SlotState, Table};
+use httpd::process::Mpm;
 use nix::errno::Errno;
 use wire::Greeting;
 
@@ -59,6 +60,8 @@ pub(crate) struct Group {
     pub(super) response_buffer: usize,
     /// How long a client may take nothing of a response, if that is other than httpd's `Timeout`.
     pub(super) response_timeout: Option<Duration>,
+    /// How many connections may be idle for each slot: as many as there are threads in a child.
+    most_idle: usize,
     /// Connections that no request is on, for each slot.
     idle: Vec<Mutex<Vec<Connection>>>,
     /// Where the search for a worker begins, so that equals share the work.
@@ -114,6 +117,7 @@ impl Group {
             socket_timeout: kept.socket_timeout(),
             response_buffer: kept.response_buffer(),
             response_timeout: kept.response_timeout(),
+            most_idle: usize::try_from(Mpm::query().max_threads).unwrap_or(usize::MAX),
             turn: AtomicUsize::new(0),
         })
     }
@@ -141,11 +145,12 @@ impl Group {
         let (number, slot) = (0..slots.len())
             .map(|offset| first.wrapping_add(offset) % slots.len())
             .filter_map(|number| Some((number, slots.get(number)?)))
-            .filter(|(_, slot)| slot.state() == SlotState::Ready && slot.has_place(self.threads))
+            .filter(|(_, slot)| slot.state() == SlotState::Ready)
+            .filter(|(_, slot)| slot.has_place(slot.places(self.threads)))
             .min_by_key(|(_, slot)| slot.active())?;
         let incarnation = slot.incarnation();
         let mut connection = self.idle_connection(number, incarnation)?;
-        let is_reserved = slot.reserve(self.threads);
+        let is_reserved = slot.reserve(slot.places(self.threads));
         let successor = slot.incarnation();
         if is_reserved && successor != incarnation {
             // The place is one of the successor, to which there is no connection yet.
@@ -197,9 +202,11 @@ impl Group {
         connection.has_place = false;
         let slot = connection.worker.and_then(slot_of);
         if let Some(idle) = slot.and_then(|slot| self.idle.get(slot)) {
-            idle.lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(connection);
+            let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
+            // No more can be of use at the same time.
+            if idle.len() < self.most_idle {
+                idle.push(connection);
+            }
         }
     }
 

@@ -61,6 +61,10 @@ impl<'r> Upload<'r> {
         if self.end.is_some() || !fits || self.request.expects_continue() {
             return;
         }
+        if let Some(length) = length.and_then(|length| usize::try_from(length).ok()) {
+            // A larger one is only announced.
+            self.held.reserve(length.min(WHOLE));
+        }
         let mut piece = [0; PIECE];
         self.end = loop {
             match self.client.read(&mut piece) {

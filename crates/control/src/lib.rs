@@ -32,4 +32,4 @@ pub use spec::{
     GroupSpec, Identity, InterpreterSection, Life, Limits, PreloadScript, PythonSpec, ServerSpec,
     SocketBuffers,
 };
-pub use table::{Slot, SlotState, Table};
+pub use table::{MOST_SPARE, Slot, SlotState, Table};

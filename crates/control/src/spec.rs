@@ -236,6 +236,14 @@ pub struct PythonSpec {
     pub switch_interval: Option<f64>,
 }
 
+impl PythonSpec {
+    /// Whether there may be interpreters with a GIL of their own.
+    pub fn has_own_gils(&self) -> bool {
+        let mut sections = self.sections.iter();
+        self.per_interpreter_gil || sections.any(|it| it.per_interpreter_gil == Some(true))
+    }
+}
+
 /// What a `<WSGIInterpreterOptions>` section says of interpreters in the processes of a group.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct InterpreterSection {

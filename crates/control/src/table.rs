@@ -2,7 +2,8 @@
 //!
 //! A group has a fixed number of *slots*, in each of which workers succeed each other. For every
 //! slot the table says which worker is there, whether requests may be sent to it, and how many of
-//! its threads have something to do: its *places*.
+//! its threads have something to do: its *places*. Where requests are so short that waiting behind
+//! some of them is nothing, it has *spare* places for those that wait.
 //!
 //! The supervisor writes a slot's state. A child reserves a place before it sends a request to the
 //! slot's worker; requests from the group's queue take one when they are accepted; the worker gives it
@@ -28,6 +29,9 @@ const SEALS: SealFlag = SealFlag::F_SEAL_SHRINK
     .union(SealFlag::F_SEAL_GROW)
     .union(SealFlag::F_SEAL_SEAL);
 
+/// The most places of a slot beside those of its threads, whatever its worker says.
+pub const MOST_SPARE: u32 = 128;
+
 /// A group's table, mapped into this process until it is dropped.
 pub struct Table {
     memory: OwnedFd,
@@ -48,6 +52,7 @@ pub struct Slot {
     state: AtomicU32,
     incarnation: AtomicU32,
     active: AtomicU32,
+    spare: AtomicU32,
     exited_pid: AtomicU32,
     exit_status: AtomicU32,
 }
@@ -173,6 +178,7 @@ impl Slot {
     pub fn succeed(&self) {
         self.incarnation.fetch_add(1, Ordering::Relaxed);
         self.active.store(0, Ordering::Relaxed);
+        self.spare.store(0, Ordering::Relaxed);
     }
 
     /// How many requests are being served here.
@@ -187,6 +193,18 @@ impl Slot {
         let _ = self
             .active
             .compare_exchange(counted, count, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// How many places there are for so many threads: one for each, and the spare ones.
+    pub fn places(&self, threads: u32) -> u32 {
+        threads.saturating_add(self.spare.load(Ordering::Relaxed).min(MOST_SPARE))
+    }
+
+    /// Sets how many requests may be on their way beyond those that the threads run. For the worker.
+    pub fn set_spare(&self, spare: u32) {
+        if self.spare.load(Ordering::Relaxed) != spare {
+            self.spare.store(spare, Ordering::Relaxed);
+        }
     }
 
     /// Whether one of so many places is free.
@@ -286,6 +304,19 @@ mod tests {
         assert_eq!(slot.active(), 0);
         slot.vacate(1);
         assert_eq!(slot.active(), 0, "there is nothing to give back");
+    }
+
+    #[test]
+    fn spare_places_are_limited_and_end_with_the_worker() {
+        let table = Table::new(1).unwrap();
+        let slot = &table.slots()[0];
+        assert_eq!(slot.places(8), 8);
+        slot.set_spare(4);
+        assert_eq!(slot.places(8), 12);
+        slot.set_spare(u32::MAX);
+        assert_eq!(slot.places(8), 8 + MOST_SPARE);
+        slot.succeed();
+        assert_eq!(slot.places(8), 8);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod exchange;
 mod fork;
 mod home;
 mod identity;
+mod lead;
 mod life;
 mod limits;
 mod monitor;

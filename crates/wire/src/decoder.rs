@@ -1,10 +1,15 @@
 //! From bytes, in whatever pieces they arrive, to frames.
 
+use crate::MAX_DATA;
 use crate::error::PeerError;
 use crate::frame::{Direction, FRAME_HEAD, FrameHead, RequestNumber};
 
 /// How much room a decoder offers for one read, in bytes.
 const READ: usize = 32 << 10;
+
+/// How large a buffer is kept between requests: as large as it becomes where frames of data succeed
+/// each other.
+const KEPT: usize = 128 << 10;
 
 /// A frame that no longer borrows from its decoder, which can go on receiving meanwhile.
 #[derive(Clone, Debug)]
@@ -14,6 +19,11 @@ pub struct OwnedFrame {
 }
 
 impl OwnedFrame {
+    /// Its payload.
+    pub fn into_payload(self) -> Vec<u8> {
+        self.payload
+    }
+
     /// The number of the frame's request.
     pub fn request(&self) -> RequestNumber {
         self.head.request
@@ -55,10 +65,24 @@ impl Decoder {
             self.end -= self.start;
             self.start = 0;
         }
-        if self.buffer.len() - self.end < READ {
-            self.buffer.resize(self.end + READ, 0);
+        let wanted = self.end + self.missing().max(READ);
+        if self.buffer.len() < wanted {
+            self.buffer.resize(wanted, 0);
         }
         self.buffer.get_mut(self.end..).unwrap_or_default()
+    }
+
+    /// How much of the frame is missing that has begun, as far as its head is here and credible: as much
+    /// as the longest frames that are followed by others of their kind.
+    fn missing(&self) -> usize {
+        let bytes = self.buffer.get(self.start..self.end).unwrap_or_default();
+        match FrameHead::decode(bytes) {
+            Ok(Some(head)) => {
+                let length = usize::try_from(head.length).unwrap_or(usize::MAX);
+                (FRAME_HEAD + length.min(MAX_DATA)).saturating_sub(bytes.len())
+            }
+            _ => 0,
+        }
     }
 
     /// Takes note that `count` bytes of the room were filled.
@@ -128,7 +152,7 @@ impl Decoder {
 
     /// Gives back memory that a large frame needed and the next will probably not.
     pub fn shrink(&mut self) {
-        if !self.has_bytes() && self.buffer.len() > 2 * READ {
+        if !self.has_bytes() && self.buffer.len() > KEPT {
             *self = Self::new();
         }
     }

@@ -65,6 +65,8 @@ pub enum Rejection {
     ScriptChanged,
     /// The request waited longer than `queue-timeout`.
     QueueTimeout,
+    /// The worker's threads are busy for longer than was to be expected.
+    Busy,
 }
 
 /// The head of a response.
@@ -283,10 +285,11 @@ impl<'a> Direction<'a> for ToChild<'a> {
 }
 
 impl Rejection {
-    const ALL: [(u8, Self); 3] = [
+    const ALL: [(u8, Self); 4] = [
         (1, Self::Draining),
         (2, Self::ScriptChanged),
         (3, Self::QueueTimeout),
+        (4, Self::Busy),
     ];
 
     fn code(self) -> u8 {

@@ -122,7 +122,8 @@ impl Connection {
         self.decoder.shrink();
     }
 
-    fn buffered_frame(&mut self) -> Result<Option<OwnedFrame>, Broken> {
+    /// The next frame, if it was received already.
+    pub(super) fn buffered_frame(&mut self) -> Result<Option<OwnedFrame>, Broken> {
         self.decoder
             .take::<ToWorker<'_>>()
             .map_err(|_| Broken::Closed)

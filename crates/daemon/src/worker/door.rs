@@ -101,6 +101,20 @@ impl Door {
         }
     }
 
+    /// A connection on which something arrived, if there is one. Does not wait.
+    pub(super) fn known_caller(&self) -> Option<u64> {
+        // Whoever wants to connect stays at the door, and comes last the second time.
+        for _ in 0..2 {
+            let mut events = [EpollEvent::empty()];
+            match self.epoll.wait(&mut events, EpollTimeout::ZERO) {
+                Ok(1) if events[0].data() != LISTENER => return Some(events[0].data()),
+                Ok(1) => {}
+                _ => return None,
+            }
+        }
+        None
+    }
+
     /// Accepts whoever has waited longest, if anybody has. Where there is not enough of something
     /// for one more, that is reported once, and the door stays closed until it is opened again:
     /// whoever tried at once would try in vain without end.

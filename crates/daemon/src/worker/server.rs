@@ -15,9 +15,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use control::{GroupSpec, Replacement, Slot, Table};
+use control::{GroupSpec, MOST_SPARE, Replacement, Slot, SocketBuffers, Table};
 use engine_abi::{Bytes, LoadedEngine, LogLine, Outcome, Pair, Request, Script, Slice};
 use nix::sys::socket::{getsockopt, sockopt};
 use wire::{Greeting, OwnedFrame, Rejection, RequestHead, RequestNumber, ToChild, ToWorker};
@@ -27,14 +27,19 @@ use super::courier::Courier;
 use super::door::{Caller, Door};
 use super::exchange::{Exchange, Finish};
 use super::fork;
+use super::lead::Lead;
 use super::life::{Event, exit_now};
 use super::limits;
-use super::monitor::{Monitor, RequestName};
+use super::monitor::{self, Monitor, RequestName};
 use super::outbox::{Outbox, Spool};
 use super::python;
 use super::root::Root;
 use super::scripts::{self, Scripts};
 use crate::log::{Level, Log};
+
+/// How much a connection takes that its child has not read yet, in bytes, where `send-buffer-size`
+/// says nothing and the system allows it (`net.core.wmem_max`): most responses in one go.
+const SEND_BUFFER: usize = 1 << 20;
 
 /// What serves the requests of this process.
 pub(super) struct Server {
@@ -45,6 +50,8 @@ pub(super) struct Server {
     slot: usize,
     log: Arc<Log>,
     door: Door,
+    /// Which thread waits there.
+    lead: Lead,
     /// Sends what slow children have not taken yet.
     courier: Courier,
     scripts: Scripts,
@@ -82,6 +89,7 @@ impl Server {
             monitor: Arc::new(Monitor::new(group.threads)),
             engine,
             root: Root::of(&group.identity),
+            lead: Lead::new(group.python.has_own_gils()),
             group,
             table,
             slot,
@@ -215,7 +223,7 @@ impl Server {
     fn work(&self, thread: u32) {
         loop {
             let mut turn = Turn::new(thread);
-            let caller = match self.door.wait() {
+            let caller = match self.lead.lead(|| self.is_gil_wanted(), || self.door.wait()) {
                 Ok(Caller::New) => self.admit(),
                 Ok(Caller::Known(token)) => self.door.take(token).map(|it| (token, it)),
                 Err(error) => return self.cannot_wait(&error),
@@ -230,6 +238,12 @@ impl Server {
                 self.vacate();
             }
         }
+    }
+
+    /// Whether a request waits for the GIL.
+    fn is_gil_wanted(&self) -> bool {
+        // SAFETY: the function only reads a counter.
+        unsafe { (self.engine.functions().gil_waiters)() > 0 }
     }
 
     /// The life of the thread that sends what slow children have not taken.
@@ -297,7 +311,12 @@ impl Server {
         }
         stream.set_nonblocking(true)?;
         // On Linux a socket has not the sizes of the one that it was accepted from.
-        self.group.buffers.apply(stream.as_fd())?;
+        let buffers = self.group.buffers;
+        let buffers = SocketBuffers {
+            send: buffers.send.or(Some(SEND_BUFFER)),
+            ..buffers
+        };
+        buffers.apply(stream.as_fd())?;
         let mut connection = Connection::new(stream, self.group.life.socket_timeout);
         let greeting = Greeting {
             pid: std::process::id(),
@@ -311,12 +330,14 @@ impl Server {
 
     /// Serves the requests that have arrived on a connection.
     fn take_up(&self, token: u64, mut connection: Connection, turn: &mut Turn) {
+        let mut next = connection.ready_frame();
         loop {
-            match connection.ready_frame() {
+            next = match next {
                 Ok(Some(frame)) => match self.answer(&mut connection, &frame, turn) {
                     // Somebody waits for this thread, and others can serve this child.
                     Next::GoOn if turn.next.is_some() => return self.go_on(token, connection),
-                    Next::GoOn => {}
+                    // What has not arrived yet is waited for at the door.
+                    Next::GoOn => connection.buffered_frame(),
                     Next::Close => return,
                     Next::Send(rest) => {
                         // If it cannot be watched it is closed, which the child notices.
@@ -324,10 +345,10 @@ impl Server {
                         return self.end();
                     }
                 },
-                Ok(None) if connection.expects_more() => {}
+                Ok(None) if connection.expects_more() => connection.ready_frame(),
                 Ok(None) => return self.go_on(token, connection),
                 Err(Broken::Closed | Broken::TimedOut) => return,
-            }
+            };
         }
     }
 
@@ -512,6 +533,7 @@ impl Server {
             return Next::Close;
         }
         self.begin(name, head.ignore_activity);
+        let begin = Instant::now();
         let handle = (&raw const exchange).cast_mut().cast();
         // SAFETY: Python was started; request and exchange live until the call returns, and the
         // exchange may be used by any thread meanwhile.
@@ -525,6 +547,7 @@ impl Server {
             self.tell(Event::Replace(Replacement::ScriptReload));
         }
         let finish = exchange.finish(outcome);
+        self.note_duration(begin.elapsed());
         self.monitor.end(name);
         if !head.ignore_activity {
             self.monitor.note_activity();
@@ -534,6 +557,63 @@ impl Server {
             Finish::Sent => Next::GoOn,
             Finish::Broken => Next::Close,
         }
+    }
+
+    /// Tells children how many requests may wait here, where requests are short. Not if a limit for
+    /// waiting asks for more precision than [`Server::send_away`] has.
+    fn note_duration(&self, duration: Duration) {
+        let spare = self.lead.note(duration);
+        let limit = self.group.life.queue_timeout;
+        if limit.is_none_or(|limit| limit >= 4 * monitor::PERIOD)
+            && let Some(slot) = self.slot()
+        {
+            slot.set_spare(spare);
+        }
+    }
+
+    /// Sends requests away that wait here behind others which take longer than was to be expected: so
+    /// they wait in the queue of the group, where any worker finds them. To be called now and then.
+    pub(super) fn send_away(&self) {
+        if !self.lead.is_deserted() {
+            return;
+        }
+        if let Some(slot) = self.slot() {
+            slot.set_spare(0);
+        }
+        for _ in 0..self.group.threads.saturating_add(MOST_SPARE) {
+            let Some(token) = self.door.known_caller() else {
+                return;
+            };
+            if let Some(mut connection) = self.door.take(token)
+                && self.turn_away(&mut connection)
+            {
+                self.go_on(token, connection);
+            }
+        }
+    }
+
+    /// Rejects the request that has arrived on a connection. Returns whether it can go on.
+    fn turn_away(&self, connection: &mut Connection) -> bool {
+        let mut frame = connection.ready_frame();
+        while let Ok(Some(arrived)) = frame {
+            let request = arrived.request();
+            match arrived.decode() {
+                Ok(ToWorker::Request(head)) if self.group.secret.is(head.secret) => {
+                    connection.last = request;
+                    if head.has_place {
+                        self.vacate();
+                    }
+                    if let Next::Close = reject(connection, request, Rejection::Busy) {
+                        return false;
+                    }
+                }
+                Ok(ToWorker::Request(_)) | Err(_) => return false,
+                Ok(_) if request != connection.last => return false,
+                Ok(_) => {}
+            }
+            frame = connection.buffered_frame();
+        }
+        frame.is_ok()
     }
 
     fn begin(&self, request: RequestName, ignored: bool) {
@@ -569,7 +649,7 @@ impl Server {
     fn hand_on(&self, turn: &mut Turn) {
         let is_full = self
             .slot()
-            .is_some_and(|slot| !slot.has_place(self.group.threads));
+            .is_some_and(|slot| !slot.has_place(slot.places(self.group.threads)));
         if is_full && turn.next.is_none() && self.is_open() {
             turn.next = self.admit();
         }

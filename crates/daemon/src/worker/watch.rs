@@ -102,6 +102,7 @@ impl Watch {
         self.next = now + self.pause(now);
         self.server.count_places();
         self.server.reopen();
+        self.server.send_away();
         let hanging = self.look_at_requests(now);
         if let Some(request) = hanging.filter(|_| self.passed.is_none()) {
             self.order(Order::LogStacks(request));
