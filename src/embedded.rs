@@ -1,17 +1,21 @@
 //! Embedded mode: an application runs in this child of httpd, on the thread that has its request.
 //!
-//! [`python`] starts and ends Python in the child; [`host`] is what the engine calls back to;
+//! [`python`] starts and ends Python in the child; [`host`] is what the engine calls back to; [`body`]
+//! is what applications read;
 //! [`response`] sends what the application answers; [`call`] has hook scripts decide about a
 //! request; [`number`] numbers the threads. This file is the way of one request.
 
+mod body;
 mod call;
 mod host;
 mod number;
 mod python;
 mod response;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_void};
+use std::thread::ThreadId;
+use std::time::Instant;
 
 use engine_abi::{self as abi, Bytes, Outcome, Slice};
 use httpd::{Level, Log, Request, RequestBody, Server, Status};
@@ -20,6 +24,7 @@ use crate::Wsgi;
 use crate::config::RequestConfig;
 use crate::environ::Environ;
 
+use body::Awaited;
 use number::ThreadNumber;
 
 pub(crate) use call::{NotCalled, call};
@@ -33,6 +38,11 @@ struct InFlight<'r> {
     aside: Aside<'r>,
     /// Its body, as far as it has not been read.
     body: RefCell<RequestBody<'r>>,
+    /// Since when a thread of the application waits for more of it.
+    silent_since: Cell<Option<Instant>>,
+    awaited: Awaited,
+    /// The thread that has the request.
+    thread: ThreadId,
     /// `WSGIEnableSendfile`
     sendfile: bool,
 }
@@ -61,6 +71,9 @@ impl<'r> InFlight<'r> {
                 script: request.filename().unwrap_or_default(),
             },
             body: RefCell::new(RequestBody::new(request)),
+            silent_since: Cell::new(None),
+            awaited: Awaited::new(),
+            thread: std::thread::current().id(),
             sendfile,
         }
     }

@@ -1,8 +1,8 @@
 //! The host's side of the engine's ABI: what the engine calls while an application runs.
 //!
 //! Called from the thread that has the request, or from one the application made; of one request
-//! never from two at a time, but for [`log_beside`] and [`log_level`]. No GIL is held, so anything here
-//! may block.
+//! never from two at a time, but for [`log_beside`], [`log_level`] and [`await_body`]. No GIL is held, so
+//! anything here may block.
 
 use std::ffi::{CString, c_int, c_void};
 use std::slice;
@@ -26,6 +26,7 @@ pub(super) static HOST: Host = Host {
     log_beside,
     log_level,
     read_body,
+    await_body,
     send,
     // A filter may do anything.
     try_send: None,
@@ -38,7 +39,8 @@ pub(super) static HOST: Host = Host {
 /// # Safety
 ///
 /// - `handle` must be null or one that was given to the engine with a request it still serves.
-/// - If another thread may use that request during `'a`, only what is [`Aside`] is used of it.
+/// - If another thread may use that request during `'a`, only what is [`Aside`] or [`Awaited`] is used
+///   of it.
 pub(super) unsafe fn in_flight<'a>(handle: RequestHandle) -> Option<&'a InFlight<'a>> {
     // SAFETY: handles are made from an `InFlight`, which lives until the request is served.
     unsafe { handle.cast::<InFlight<'a>>().as_ref() }
@@ -132,8 +134,9 @@ unsafe extern "C" fn read_body(handle: RequestHandle, buffer: *mut u8, length: u
             // It may be uninitialised, but is only written to.
             length => unsafe { slice::from_raw_parts_mut(buffer, length) },
         };
-        match in_flight.body.borrow_mut().read(buffer) {
-            Ok(length) => isize::try_from(length).unwrap_or(isize::MAX),
+        match in_flight.read(buffer) {
+            Ok(Some(length)) => isize::try_from(length).unwrap_or(isize::MAX),
+            Ok(None) => Host::NOT_YET,
             Err(error) => {
                 // What is left of the body could be taken for the next request.
                 in_flight.request.connection().close_after_request();
@@ -141,6 +144,16 @@ unsafe extern "C" fn read_body(handle: RequestHandle, buffer: *mut u8, length: u
             }
         }
     })
+}
+
+unsafe extern "C" fn await_body(handle: RequestHandle) {
+    panic::guard((), || {
+        // SAFETY: the engine passes a handle that is valid until we return. Only what is for that is
+        // used of it.
+        if let Some(in_flight) = unsafe { in_flight(handle) } {
+            in_flight.awaited.wait();
+        }
+    });
 }
 
 fn code(error: InputError) -> ReadError {

@@ -1,5 +1,6 @@
 //! `wsgi.input`: every method and every size.
 
+use rstest::rstest;
 use testkit::{Request, SharedHttpd, ours};
 
 use crate::wsgi_site::{
@@ -408,12 +409,14 @@ fn a_thread_that_waits_for_the_body_is_in_nobody_s_way() {
     assert_eq!(response.text(), "sent meanwhile abcdef");
 }
 
-#[test]
-fn a_process_group_answers_while_it_waits_for_the_body() {
-    if !ours("D80") {
+#[rstest]
+fn an_application_answers_while_a_thread_of_its_waits_for_the_body(
+    #[values(Mode::Embedded, Mode::Daemon)] mode: Mode,
+) {
+    if mode == Mode::Daemon && !ours("D80") {
         return;
     }
-    let server = Mode::Daemon.site().config("WSGIChunkedRequest On").start();
+    let server = mode.site().config("WSGIChunkedRequest On").start();
     let url = gated_app(&server, "beside", BESIDE);
     let mut connection = server.connect();
     let request = Request::new("POST", &url).header("Transfer-Encoding", "chunked");
@@ -429,4 +432,53 @@ fn a_process_group_answers_while_it_waits_for_the_body() {
     );
     connection.send(b"3\r\ndef\r\n0\r\n\r\n");
     assert_eq!(connection.read_chunk().expect("a chunk"), b"abcdef");
+}
+
+/// Has another thread read the body, and answers what it gave.
+const READS_ELSEWHERE: &str = r#"
+import threading
+
+def application(environ, start_response):
+    body = []
+    def read():
+        try:
+            body.append(repr(environ['wsgi.input'].read()))
+        except OSError as error:
+            body.append(type(error).__name__)
+    thread = threading.Thread(target=read)
+    thread.start()
+    thread.join()
+    start_response('200 OK', [])
+    return [body[0].encode()]
+"#;
+
+#[rstest]
+fn a_thread_of_the_application_gets_what_the_client_sends(
+    #[values(Mode::Embedded, Mode::Daemon)] mode: Mode,
+) {
+    let server = mode
+        .site()
+        .config("Timeout 2\nWSGIChunkedRequest On")
+        .start();
+    let url = app(&server, "elsewhere", READS_ELSEWHERE);
+    let body = "0123456789".repeat(50_000);
+    let response = server.send(&Request::post(&url, &body));
+    assert_eq!(response.text(), format!("b'{body}'"));
+
+    let mut connection = server.connect();
+    let request = Request::new("POST", &url)
+        .header("Expect", "100-continue")
+        .header("Content-Length", "3");
+    connection.send(&request.head_bytes());
+    assert_eq!(connection.read_head().expect("a wish").status, 100);
+    connection.send(b"abc");
+    assert_eq!(connection.read_response().text(), "b'abc'");
+
+    if !ours("D60") {
+        return;
+    }
+    let mut connection = server.connect();
+    let request = Request::new("POST", &url).header("Transfer-Encoding", "chunked");
+    connection.send(&request.head_bytes());
+    assert_eq!(connection.read_response().text(), "TimeoutError");
 }

@@ -21,9 +21,9 @@
 //! - The engine never calls into the host while it holds a GIL. So a host function may block.
 //! - For one request the engine makes at most one call into the host at a time, although not
 //!   always from the thread that called [`Engine::handle`]: an application may read its input on
-//!   a thread of its own. The engine serialises such calls. Exceptions are [`Host::log_beside`] and
-//!   [`Host::log_level`], which come at any time, and [`Host::read_body`] of a host that
-//!   [is duplex](Host::is_duplex), which may come beside the others.
+//!   a thread of its own. The engine serialises such calls. Exceptions are [`Host::log_beside`],
+//!   [`Host::log_level`] and [`Host::await_body`], which come at any time, and [`Host::read_body`] of a
+//!   host that [is duplex](Host::is_duplex), which may come beside the others.
 //! - A host that has another request handled while it sends a part of a response, on the same thread,
 //!   may be called for the outer request meanwhile: by [`Host::log`], but not to read or to send.
 
@@ -240,9 +240,12 @@ pub struct Host {
     pub log_level: unsafe extern "C" fn(request: RequestHandle) -> c_int,
     /// Reads some of the request's body into `buffer`: blocks until at least one byte is there.
     /// Returns the number of bytes, 0 at the end of the body, or a negative [`ReadError`]. With a
-    /// zero `len` nothing is read, but a waiting client is told to continue.
+    /// zero `len` nothing is read, but a waiting client is told to continue. Rather than to block, it
+    /// may return [`Host::NOT_YET`].
     pub read_body:
         unsafe extern "C" fn(request: RequestHandle, buffer: *mut u8, len: usize) -> isize,
+    /// After [`Host::NOT_YET`]: blocks until there may be more of the body, or for a while.
+    pub await_body: unsafe extern "C" fn(request: RequestHandle),
     /// Sends a part of the response; see [`Part`].
     pub send: unsafe extern "C" fn(request: RequestHandle, part: *const Part<'_>) -> Sent,
     /// Sends a part as far as that needs no waiting: for a thread that has a GIL and would rather keep
@@ -254,6 +257,12 @@ pub struct Host {
     pub scoreboard: unsafe extern "C" fn(take: TakeScoreboard, taker: *mut c_void),
     /// A script was loaded to its end.
     pub loaded: unsafe extern "C" fn(),
+}
+
+impl Host {
+    /// What [`Host::read_body`] returns where nothing is here, and others may use the request while
+    /// [`Host::await_body`] waits for it.
+    pub const NOT_YET: isize = isize::MIN;
 }
 
 /// Why [`Host::read_body`] failed. After a failure every further read fails alike.

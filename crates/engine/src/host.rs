@@ -215,10 +215,24 @@ impl Exchange {
         } else {
             &self.sending
         };
-        let _turn = turn.take().ok_or(ReadFailure::Inside)?;
-        // SAFETY: the handle is valid while the call is counted, and the buffer is as long as said.
-        let read = || unsafe { (host.read_body)(self.handle.0, buffer.as_mut_ptr(), buffer.len()) };
-        let result = self.traffic.input.time(read);
+        let result = self.traffic.input.time(|| {
+            loop {
+                let turn = turn.take().ok_or(ReadFailure::Inside)?;
+                let (request, place) = (self.handle.0, buffer.as_mut_ptr());
+                // SAFETY: the handle is valid while the call is counted, and the buffer is as long as
+                // said.
+                let result = unsafe { (host.read_body)(request, place, buffer.len()) };
+                drop(turn);
+                if result != Host::NOT_YET {
+                    return Ok(result);
+                }
+                // SAFETY: as above; this may come beside other calls.
+                unsafe { (host.await_body)(request) };
+                if self.is_closed() {
+                    return Err(ReadFailure::Closed);
+                }
+            }
+        })?;
         let result = match ReadError::from_result(result) {
             Some(error) => Err(ReadFailure::Host(error)),
             None => Ok(buffer.len().min(result.unsigned_abs())),

@@ -132,6 +132,12 @@ impl<'c> Connection<'c> {
         }
     }
 
+    /// How long the client may be silent; `None` if for ever.
+    pub fn patience(self) -> Option<Duration> {
+        let micros = self.timeout().and_then(|micros| u64::try_from(micros).ok());
+        micros.map(Duration::from_micros)
+    }
+
     fn timeout(self) -> Option<i64> {
         let mut timeout = 0;
         // SAFETY: the connection lives for 'c, and so does its socket; the place is writable.

@@ -352,6 +352,7 @@ static HOST: Host = Host {
     log_beside: log,
     log_level,
     read_body,
+    await_body,
     send,
     try_send: None,
     scoreboard,
@@ -447,6 +448,8 @@ unsafe extern "C" fn read_body(request: RequestHandle, buffer: *mut u8, len: usi
     unsafe { std::ptr::copy_nonoverlapping(piece.as_ptr(), buffer, piece.len()) };
     piece.len().cast_signed()
 }
+
+unsafe extern "C" fn await_body(_: RequestHandle) {}
 
 unsafe extern "C" fn send(request: RequestHandle, part: *const Part<'_>) -> Sent {
     // SAFETY: the engine sends during the request only, and the part lives until we return.
