@@ -26,6 +26,8 @@ def application(environ, start_response):
         write(b'begun')
     if way == 'sleep':
         time.sleep(60)
+    if way == 'somewhat':
+        time.sleep(4)
     if way == 'stubborn':
         keep_busy_whatever_comes()
     if way == 'cleanup':
@@ -252,6 +254,24 @@ fn without_interrupt_timeout_the_process_is_replaced_and_its_stacks_are_logged()
     assert_ne!(server.get("/main").text(), process);
     let injected = log.matching(Mark::START, "Injected");
     assert!(injected.is_empty(), "{injected:?}");
+}
+
+/// It has as long as a process may take to stop.
+#[rstest]
+fn one_that_ends_while_its_process_stops_is_answered(
+    #[values("", "graceful-timeout=0")] options: &str,
+) {
+    let server = slow(&format!("shutdown-timeout=15 {options}"));
+    let process = server.get("/main").text();
+    let mark = server.log().mark();
+    let answer = ask(&server, "/main?somewhat").read_response();
+    server.log().wait_for(mark, "Dumping stack trace");
+    assert_eq!(answer.status, 200, "{options}");
+    assert_eq!(answer.text(), process, "{options}");
+    assert!(answer.is_whole(), "{options}: {answer:?}");
+    wait_until("another process", || {
+        (server.get("/main").text() != process).then_some(())
+    });
 }
 
 #[test]

@@ -55,15 +55,15 @@ pub(super) enum Event {
 struct Drain {
     reason: Replacement,
     deadline: Option<Instant>,
+    /// Only requests are left that take too long.
+    is_last_call: bool,
 }
 
 impl Drain {
-    /// Whether nothing is waited for any more.
-    fn is_over(&self, server: &Server) -> bool {
-        let late = self
-            .deadline
-            .is_some_and(|deadline| deadline <= Instant::now());
-        late || server.awaited() == 0
+    /// Whether its time is over.
+    fn is_late(&self) -> bool {
+        self.deadline
+            .is_some_and(|deadline| deadline <= Instant::now())
     }
 }
 
@@ -194,10 +194,12 @@ impl Course<'_> {
     /// Some time has passed.
     fn look(&mut self) -> Step {
         let passed = self.watch.look();
-        match &self.drain {
-            Some(drain) if drain.is_over(self.server) => return Step::End(drain.reason),
-            Some(_) => return Step::GoOn,
-            None => {}
+        if let Some(drain) = &self.drain {
+            if drain.is_late() || self.server.active() == 0 {
+                return Step::End(drain.reason);
+            }
+            self.call_last();
+            return Step::GoOn;
         }
         if let Some(reason) = self.orphan.as_ref().and_then(Orphan::look) {
             return Step::Leave(reason);
@@ -230,15 +232,40 @@ impl Course<'_> {
             let end = Instant::now() + life.stop_limit();
             self.end = Some(self.end.map_or(end, |earlier| earlier.min(end)));
         }
-        if self.server.awaited() == 0 {
+        if self.server.active() == 0 {
             return Some(reason);
         }
         let patience = life.patience(reason);
         self.drain = Some(Drain {
             reason,
             deadline: patience.map(|time| Instant::now() + time),
+            is_last_call: false,
         });
+        self.call_last();
         None
+    }
+
+    /// If only requests are left that take too long, nobody waits for them but for the time in which
+    /// the process has to end anyway.
+    fn call_last(&mut self) {
+        let Some(drain) = &mut self.drain else {
+            return;
+        };
+        if drain.is_last_call || self.server.awaited() > 0 {
+            return;
+        }
+        drain.is_last_call = true;
+        let life = &self.server.group().life;
+        let end = Instant::now() + life.stop_limit();
+        let last = end - life.last_moment();
+        drain.deadline = Some(drain.deadline.map_or(last, |deadline| {
+            match drain.reason {
+                // What such a request has is not graceful-timeout.
+                Replacement::RequestTimeout => last,
+                _ => deadline.min(last),
+            }
+        }));
+        self.end = Some(self.end.map_or(end, |earlier| earlier.min(end)));
     }
 
     /// How long Python may take to end now.
