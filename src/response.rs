@@ -43,16 +43,17 @@ fn parse_length(value: &[u8]) -> Option<i64> {
 }
 
 /// Lets the client see that the response is cut short, whatever the protocol. An error bucket keeps
-/// the filters from ending it properly; and where its end would be that of the connection, the
-/// connection is broken off instead.
+/// the filters from ending it properly, or is answered in its place if nothing of it was sent; and
+/// where its end would be that of the connection, the connection is broken off instead.
 pub(crate) fn abort(request: Request<'_>) {
+    let is_begun = request.is_head_sent();
     let mut brigade = Brigade::new(request);
     brigade.push_error(Status::BAD_GATEWAY);
     brigade.push_eos();
     request.connection().close_after_request();
     // It may be broken already, which is all right.
     let _ = brigade.pass();
-    if request.ends_with_connection() {
+    if is_begun && request.ends_with_connection() {
         request.connection().reset();
     }
 }

@@ -369,6 +369,11 @@ impl<'r> Request<'r> {
             && !self.headers_out().contains(c"Content-Length")
     }
 
+    /// Whether httpd has sent the head of the response.
+    pub fn is_head_sent(self) -> bool {
+        self.record().sent_bodyct != 0
+    }
+
     /// Whether the response has no body, by its method or its status.
     fn is_bodiless(self) -> bool {
         let record = self.record();
