@@ -482,3 +482,43 @@ fn a_thread_of_the_application_gets_what_the_client_sends(
     connection.send(&request.head_bytes());
     assert_eq!(connection.read_response().text(), "TimeoutError");
 }
+
+#[rstest]
+fn a_response_is_complete_though_a_thread_still_waits_for_the_body(
+    #[values(Mode::Embedded, Mode::Daemon)] mode: Mode,
+) {
+    // mod_wsgi reads the body before it ends the response.
+    if !ours("D80") {
+        return;
+    }
+    let server = mode.site().config("WSGIChunkedRequest On").start();
+    let url = gated_app(
+        &server,
+        "left",
+        r"
+import threading
+
+def application(environ, start_response):
+    def read():
+        environ['wsgi.input'].read(3)
+        appeared('left-reads')
+        try:
+            environ['wsgi.input'].read()
+        except RuntimeError:
+            appeared('left-refused')
+    threading.Thread(target=read).start()
+    wait_for('left-go')
+    start_response('200 OK', [])
+    return [b'complete']
+",
+    );
+    let mut connection = server.connect();
+    let request = Request::new("POST", &url).header("Transfer-Encoding", "chunked");
+    connection.send(&request.head_bytes());
+    connection.send(b"3\r\nabc\r\n");
+    reached(&server, "left-reads");
+    open_gate(&server, "left-go");
+
+    assert_eq!(connection.read_response().text(), "complete");
+    reached(&server, "left-refused");
+}

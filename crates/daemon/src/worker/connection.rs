@@ -102,6 +102,28 @@ impl Connection {
         is_due && self.line.wait_for(PollFlags::POLLIN, patience).is_ok()
     }
 
+    /// The next frame, if it comes within this time.
+    pub(super) fn next_frame_within(
+        &mut self,
+        patience: Duration,
+    ) -> Result<Option<OwnedFrame>, Broken> {
+        if let Some(frame) = self.ready_frame()? {
+            return Ok(Some(frame));
+        }
+        let timeout = patience.try_into().unwrap_or(PollTimeout::MAX);
+        match self.line.wait_for(PollFlags::POLLIN, timeout) {
+            Err(Broken::TimedOut) => Ok(None),
+            Err(broken) => Err(broken),
+            Ok(()) => self.ready_frame(),
+        }
+    }
+
+    /// How long is waited for a frame; `None` if for ever.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        let millis = self.line.timeout.as_millis()?;
+        Some(Duration::from_millis(millis.into()))
+    }
+
     /// Sends all of `bytes`; waits until they are taken.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Broken> {
         self.line.write(bytes)

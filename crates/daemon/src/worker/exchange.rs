@@ -10,11 +10,13 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, TryLockError};
+use std::thread::ThreadId;
+use std::time::{Duration, Instant};
 
-use engine_abi::{Level, LogLine, Outcome, Part, ReadError, RequestHandle, Sent};
+use engine_abi::{Host, Level, LogLine, Outcome, Part, ReadError, RequestHandle, Sent};
 use wire::{
-    BodyError, End, FileRegion, MAX_DATA, Rejection, RequestHead, RequestNumber, ResponseHead,
-    ToChild, ToWorker,
+    BodyError, End, FileRegion, MAX_DATA, OwnedFrame, Rejection, RequestHead, RequestNumber,
+    ResponseHead, ToChild, ToWorker,
 };
 
 use super::connection::{Broken, Connection, Line};
@@ -24,6 +26,10 @@ use super::outbox::Outbox;
 
 /// How long a body can be that a child sends as a whole, in bytes; a piece may come on top.
 const LARGEST_WHOLE: usize = 1 << 20;
+
+/// How long a thread of the application's own waits for the body at a time: the request may have ended
+/// meanwhile.
+const GLANCE: Duration = Duration::from_secs(1);
 
 /// How much waits for a thread that is sending before others wait for it, too, in bytes.
 const LONGEST_QUEUE: usize = 1 << 20;
@@ -41,12 +47,16 @@ pub(super) struct Exchange<'c> {
     is_queued: AtomicBool,
     /// The connection failed: there is nobody to answer.
     broken: AtomicBool,
+    /// The thread that has the request.
+    thread: ThreadId,
 }
 
 /// The half on which the body comes.
 struct Receiving<'c> {
     connection: &'c mut Connection,
     body: Body,
+    /// Since when a thread of the application's own waits for more of it.
+    silent_since: Option<Instant>,
 }
 
 /// The half on which the response goes.
@@ -108,10 +118,15 @@ impl<'c> Exchange<'c> {
                 courier,
                 lent: None,
             }),
-            receiving: Mutex::new(Receiving { connection, body }),
+            receiving: Mutex::new(Receiving {
+                connection,
+                body,
+                silent_since: None,
+            }),
             queue: Mutex::default(),
             is_queued: AtomicBool::new(false),
             broken: AtomicBool::new(false),
+            thread: std::thread::current().id(),
         }
     }
 
@@ -226,7 +241,9 @@ impl<'c> Exchange<'c> {
         }
     }
 
-    fn read(&self, buffer: &mut [u8]) -> Result<usize, ReadError> {
+    /// Reads some of the body: `None` if nothing came for a while, and the calling thread is not the one
+    /// that has the request.
+    fn read(&self, buffer: &mut [u8]) -> Result<Option<usize>, ReadError> {
         let mut receiving = lock(&self.receiving);
         if let Body::Withheld = receiving.body {
             receiving.body = Body::Coming;
@@ -234,23 +251,30 @@ impl<'c> Exchange<'c> {
         }
         self.send_collected();
         if buffer.is_empty() {
-            return Ok(0);
+            return Ok(Some(0));
         }
+        let is_its_own = std::thread::current().id() == self.thread;
         loop {
             match &mut receiving.body {
                 Body::Piece(data, start) => match take(data, start, buffer) {
                     0 => receiving.body = Body::Coming,
-                    count => return Ok(count),
+                    count => return Ok(Some(count)),
                 },
                 Body::Last(data, start, end) => {
                     return match take(data, start, buffer) {
-                        0 => end.map(|()| 0),
-                        count => Ok(count),
+                        0 => end.map(|()| Some(0)),
+                        count => Ok(Some(count)),
                     };
                 }
-                Body::Ended => return Ok(0),
+                Body::Ended => return Ok(Some(0)),
                 Body::Failed(error) => return Err(*error),
-                Body::Withheld | Body::Coming => receiving.body = self.next_piece(&mut receiving),
+                Body::Withheld | Body::Coming if is_its_own => {
+                    receiving.body = self.next_piece(&mut receiving);
+                }
+                Body::Withheld | Body::Coming => match self.piece_within_glance(&mut receiving) {
+                    Some(body) => receiving.body = body,
+                    None => return Ok(None),
+                },
             }
         }
     }
@@ -271,7 +295,29 @@ impl<'c> Exchange<'c> {
 
     /// Waits for the next frame of the body.
     fn next_piece(&self, receiving: &mut Receiving<'c>) -> Body {
-        match receiving.connection.next_frame() {
+        self.piece(receiving.connection.next_frame())
+    }
+
+    /// The same, but not for long.
+    fn piece_within_glance(&self, receiving: &mut Receiving<'c>) -> Option<Body> {
+        let frame = match receiving.connection.next_frame_within(GLANCE) {
+            Ok(Some(frame)) => Ok(frame),
+            Err(broken) => Err(broken),
+            Ok(None) => {
+                let since = *receiving.silent_since.get_or_insert_with(Instant::now);
+                let patience = receiving.connection.patience();
+                if patience.is_none_or(|patience| since.elapsed() < patience) {
+                    return None;
+                }
+                Err(Broken::TimedOut)
+            }
+        };
+        receiving.silent_since = None;
+        Some(self.piece(frame))
+    }
+
+    fn piece(&self, frame: Result<OwnedFrame, Broken>) -> Body {
+        match frame {
             Ok(frame) if frame.request() == self.number => match frame.decode::<ToWorker<'_>>() {
                 // The data are all that such a frame carries.
                 Ok(ToWorker::Body(_)) => Body::Piece(frame.into_payload(), 0),
@@ -491,7 +537,8 @@ pub(super) unsafe extern "C" fn read_body(
         unsafe { exchange(request) }.read(buffer)
     }));
     match read {
-        Ok(Ok(count)) => isize::try_from(count).unwrap_or(isize::MAX),
+        Ok(Ok(Some(count))) => isize::try_from(count).unwrap_or(isize::MAX),
+        Ok(Ok(None)) => Host::NOT_YET,
         Ok(Err(error)) => error as isize,
         Err(_) => ReadError::Malformed as isize,
     }

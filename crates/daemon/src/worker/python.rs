@@ -217,7 +217,7 @@ unsafe extern "C" fn scoreboard(take: TakeScoreboard, taker: *mut c_void) {
     }));
 }
 
-/// Reading blocks itself, in a half of the exchange that is its own.
+/// Reading blocks itself, for a while, in a half of the exchange that is its own.
 unsafe extern "C" fn await_body(_: RequestHandle) {}
 
 unsafe extern "C" fn loaded() {
