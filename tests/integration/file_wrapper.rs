@@ -298,6 +298,12 @@ fn head_and_bodiless_statuses_send_the_length_and_no_file() {
     let response = connection.read_response_to("HEAD");
     assert_eq!(response.header("Content-Length"), Some("10"));
 
+    // The length that the application states is that of the body for GET, too.
+    let limited = url("start(('Content-Length', '3')); r = wrap(digits())");
+    connection.send(&Request::new("HEAD", &limited).to_bytes());
+    let response = connection.read_response_to("HEAD");
+    assert_eq!(response.header("Content-Length"), Some("3"));
+
     // Nothing of the file was sent: this response is in its place.
     connection.send(&Request::get(&target).to_bytes());
     assert_eq!(connection.read_response().text(), "0123456789");

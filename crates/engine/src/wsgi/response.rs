@@ -38,6 +38,8 @@ struct Progress {
     status: Option<u16>,
     /// How much of the body is still to come, if its length was stated.
     missing: Option<u64>,
+    /// Nobody waits for the body: it is that of a response to `HEAD`.
+    may_be_short: bool,
 }
 
 #[derive(Debug)]
@@ -98,6 +100,7 @@ impl Response {
                 stage: Stage::Unstarted,
                 status: None,
                 missing: None,
+                may_be_short: false,
             }),
         }
     }
@@ -234,7 +237,7 @@ impl Response {
         let head = progress.take_head(self.is_for_head)?;
         let offered = content.length();
         let admitted = progress.admit(offered);
-        let end = then == Then::End && progress.missing.is_none_or(|missing| missing == 0);
+        let end = then == Then::End && progress.owed() == 0;
         drop(progress);
         if head.is_none() && admitted == 0 && !end {
             return Ok(());
@@ -279,7 +282,7 @@ impl Response {
 
     /// How the request ends after its last part.
     fn outcome(&self, detached: &Detached, sent: Result<(), Unsent>) -> Outcome {
-        let missing = lock(&self.progress).missing.unwrap_or(0);
+        let missing = lock(&self.progress).owed();
         match sent {
             Err(Unsent::Unstarted) => Outcome::refused(500),
             Ok(()) if missing > 0 => {
@@ -322,10 +325,19 @@ impl Progress {
         let Stage::Ready(head) = std::mem::replace(&mut self.stage, Stage::Sent) else {
             return Ok(None);
         };
-        if !is_for_head && head.allows_body() {
+        if head.allows_body() {
             self.missing = head.content_length();
+            self.may_be_short = is_for_head;
         }
         Ok(Some(head))
+    }
+
+    /// How much of the body the client is still waiting for.
+    fn owed(&self) -> u64 {
+        match self.may_be_short {
+            true => 0,
+            false => self.missing.unwrap_or(0),
+        }
     }
 
     /// How much of `offered` still belongs to the body.
@@ -394,6 +406,7 @@ mod tests {
             stage: Stage::Ready(ready),
             status: None,
             missing: None,
+            may_be_short: false,
         }
     }
 
@@ -414,7 +427,7 @@ mod tests {
         for (is_for_head, status) in [(true, &b"200 OK"[..]), (false, b"304 Not Modified")] {
             let mut progress = progress(length, status);
             assert!(progress.take_head(is_for_head).unwrap().is_some());
-            assert_eq!(progress.missing, None);
+            assert_eq!(progress.owed(), 0);
         }
     }
 
@@ -424,6 +437,7 @@ mod tests {
             stage: Stage::Unstarted,
             status: None,
             missing: None,
+            may_be_short: false,
         };
         assert_eq!(progress.take_head(false).unwrap_err(), Unsent::Unstarted);
     }
