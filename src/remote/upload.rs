@@ -4,7 +4,7 @@
 //! holds no thread of the application. Its memory is bounded, for one body by the group's
 //! `response-buffer-size` and for all bodies of a child together; what is too much for either is
 //! passed on as it comes. So is a body whose length the client does not tell, as it may depend on
-//! what the application answers meanwhile.
+//! what the application answers meanwhile: of that only what is here already is read.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -55,16 +55,22 @@ impl<'r> Upload<'r> {
         }
     }
 
-    /// Reads a body of up to `most` bytes, unless the client waits to be told to send it.
+    /// Reads a body of up to `most` bytes, unless the client waits to be told to send it. One without a
+    /// length is not waited for.
     pub(super) fn gather(&mut self, length: Option<u64>, most: usize) {
-        let fits = length.is_some_and(|length| length <= most as u64);
-        if self.end.is_some() || !fits || self.request.expects_continue() {
+        if self.end.is_some() || self.request.expects_continue() {
             return;
         }
-        if let Some(length) = length.and_then(|length| usize::try_from(length).ok()) {
-            // A larger one is only announced.
-            self.held.reserve(length.min(WHOLE));
+        match length.and_then(|length| usize::try_from(length).ok()) {
+            Some(length) if length <= most => self.wait_for_all(length, most),
+            Some(_) => {}
+            None => self.take_what_is_here(most.min(WHOLE)),
         }
+    }
+
+    fn wait_for_all(&mut self, length: usize, most: usize) {
+        // A larger one is only announced.
+        self.held.reserve(length.min(WHOLE));
         let mut piece = [0; PIECE];
         self.end = loop {
             match self.client.read(&mut piece) {
@@ -80,6 +86,26 @@ impl<'r> Upload<'r> {
                 break None;
             }
         };
+    }
+
+    /// Most clients have sent all of a small body by now: it goes along with the request.
+    fn take_what_is_here(&mut self, most: usize) {
+        let mut piece = [0; PIECE];
+        while self.held.len() <= most && HELD.load(Ordering::Relaxed) <= MOST_HELD {
+            match self.client.try_read(&mut piece) {
+                Ok(None) => return,
+                Ok(Some(0)) => self.end = Some(Ok(())),
+                Ok(Some(count)) => {
+                    self.hold(piece.get(..count).unwrap_or_default());
+                    continue;
+                }
+                Err(error) => {
+                    self.request.connection().close_after_request();
+                    self.end = Some(Err(body_error(error)));
+                }
+            }
+            return;
+        }
     }
 
     fn hold(&mut self, piece: &[u8]) {

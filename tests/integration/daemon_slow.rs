@@ -206,3 +206,47 @@ fn a_body_is_read_after_more_was_yielded_than_the_client_takes_at_once() {
     client.send(b"4\r\nbody\r\n0\r\n\r\n");
     assert_eq!(client.read_chunk().as_deref(), Some(&b"body"[..]));
 }
+
+/// Answers each piece of the body as it comes.
+const ECHO: &str = r#"
+def application(environ, start_response):
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    source = environ['wsgi.input']
+    yield b'begun'
+    while piece := source.read(3):
+        yield piece.upper()
+"#;
+
+#[test]
+fn a_client_that_waits_for_answers_before_it_sends_more_gets_them() {
+    // mod_wsgi sends the whole body before it looks at the response.
+    if !ours("D80") {
+        return;
+    }
+    let server = Site::new()
+        .script("a.wsgi", ECHO)
+        .config(
+            "WSGIDaemonProcess one threads=1
+             WSGIChunkedRequest On
+             WSGIScriptAlias / ${WSGI}/a.wsgi process-group=one application-group=%{GLOBAL}",
+        )
+        .start();
+    let head = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for first in ["", "3\r\none\r\n"] {
+        let mut client = server.connect();
+        client.send(format!("{head}{first}").as_bytes());
+        assert_eq!(client.read_head().expect("a head").status, 200);
+        assert_eq!(client.read_chunk().as_deref(), Some(&b"begun"[..]));
+        if !first.is_empty() {
+            assert_eq!(client.read_chunk().as_deref(), Some(&b"ONE"[..]));
+        }
+        client.send(b"3\r\ntwo\r\n");
+        assert_eq!(client.read_chunk().as_deref(), Some(&b"TWO"[..]));
+        client.send(b"0\r\n\r\n");
+        assert_eq!(client.read_chunk().as_deref(), Some(&b""[..]));
+    }
+    // And one that sends all of it at once.
+    let mut client = server.connect();
+    client.send(format!("{head}6\r\nonetwo\r\n0\r\n\r\n").as_bytes());
+    assert_eq!(client.read_response().text(), "begunONETWO");
+}
