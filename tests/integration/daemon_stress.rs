@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -89,6 +90,15 @@ impl Drop for Done<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
+}
+
+/// Asserts that after most of these deaths the service was whole again within a second. A machine that is
+/// busy otherwise may spoil some; what waits by design spoils all.
+fn check_pauses(mut pauses: Vec<Duration>) {
+    pauses.sort();
+    let median = pauses.get(pauses.len() / 2);
+    let bound = Duration::from_secs(1);
+    assert!(median.is_some_and(|median| *median < bound), "{pauses:?}");
 }
 
 /// Waits until clients have got so many answers more.
@@ -185,19 +195,26 @@ fn a_changed_script_is_new_for_every_request_after_the_change() {
 
 #[test]
 fn workers_that_are_killed_cost_no_more_than_their_own_requests() {
+    if !ours("D94") {
+        return;
+    }
     let server = group();
     assert_eq!(server.get("/").status, 200);
+    let mut pauses = Vec::new();
     let answers = under_load(&server, |answers| {
         for _ in 0..TIMES {
             let victim = wait_until("a worker", || workers(&server).first().copied());
+            let begin = Instant::now();
             kill_hard(victim);
             wait_for_answers(answers, 10);
+            pauses.push(begin.elapsed());
             wait_until("a successor", || {
                 let now = workers(&server);
                 (now.len() == 2 && !now.contains(&victim)).then_some(())
             });
         }
     });
+    check_pauses(pauses);
     let others = answers.others.into_inner().expect("no client panicked");
     // A worker that is killed was running three requests at most.
     assert!(others.len() <= 3 * TIMES, "{others:?}");
@@ -205,13 +222,11 @@ fn workers_that_are_killed_cost_no_more_than_their_own_requests() {
         let is_told = [502, 503, 504].contains(status) || matches!(ending, Ending::Cut);
         assert!(is_told, "{status} {ending:?}");
     }
-    if ours("D94") {
-        let told = server
-            .log()
-            .matching(Mark::START, "No complete answer to GET /")
-            .len();
-        assert_eq!(told, others.len(), "each with a line in the log");
-    }
+    let told = server
+        .log()
+        .matching(Mark::START, "No complete answer to GET /")
+        .len();
+    assert_eq!(told, others.len(), "each with a line in the log");
 }
 
 #[test]
@@ -273,10 +288,14 @@ fn a_supervisor_that_is_killed_costs_no_request() {
     }
     let server = group();
     assert_eq!(server.get("/").status, 200);
+    let mut pauses = Vec::new();
     under_load(&server, |answers| {
         for _ in 0..5 {
             let victim = supervisor(&server);
+            let begin = Instant::now();
             kill_hard(victim);
+            wait_for_answers(answers, 10);
+            pauses.push(begin.elapsed());
             wait_until("another supervisor with two workers", || {
                 let now = server.children();
                 let now = now.iter().find(|child| child.children().len() == 2);
@@ -286,4 +305,5 @@ fn a_supervisor_that_is_killed_costs_no_request() {
         }
     })
     .check();
+    check_pauses(pauses);
 }
