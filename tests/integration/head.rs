@@ -1,6 +1,6 @@
 //! `HEAD` requests, and the statuses that have no body.
 
-use testkit::{Ending, Request, SharedHttpd};
+use testkit::{Ending, Request, SharedHttpd, ours};
 
 use crate::wsgi_site::{app, wsgi_site};
 
@@ -124,6 +124,38 @@ def application(environ, start_response):
         response.header("Content-Length"),
         None | Some("3")
     ));
+}
+
+/// Whatever of the body is there: less, more, or a file.
+#[test]
+fn the_length_that_an_application_states_is_the_one_that_is_sent() {
+    const STATING: &str = r#"
+import io
+
+def application(environ, start_response):
+    length, body = environ['QUERY_STRING'].split(',')
+    start_response('200 OK', [('Content-Length', length)])
+    if body == 'file':
+        return environ['wsgi.file_wrapper'](open(__file__, 'rb'))
+    if body == 'wrapped':
+        return environ['wsgi.file_wrapper'](io.BytesIO(b'abc'))
+    if body == 'iterated':
+        return iter([b'abc'])
+    return [b'abc'] if body == 'list' else []
+"#;
+    let server = SERVER.borrow();
+    let url = app(&server, "stating", STATING);
+    for body in ["list", "iterated", "none", "wrapped", "file"] {
+        for length in ["2", "3", "1000000"] {
+            if body == "file" && length == "1000000" && !ours("D44") {
+                continue;
+            }
+            let request = Request::new("HEAD", &format!("{url}?{length},{body}"));
+            let response = server.send(&request);
+            assert_eq!(response.status, 200, "{body}");
+            assert_eq!(response.header("Content-Length"), Some(length), "{body}");
+        }
+    }
 }
 
 #[test]
