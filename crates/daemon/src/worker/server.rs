@@ -471,7 +471,7 @@ impl Server {
             self.is_sated.store(true, Ordering::SeqCst);
             // No child looks for a place here any more.
             if let Some(slot) = self.slot() {
-                (0..self.group.threads).for_each(|_| slot.occupy());
+                (0..slot.places(self.group.threads)).for_each(|_| slot.occupy());
             }
             self.door.close();
             self.tell(Event::Replace(Replacement::MaximumRequests));
@@ -565,6 +565,7 @@ impl Server {
         let spare = self.lead.note(duration);
         let limit = self.group.life.queue_timeout;
         if limit.is_none_or(|limit| limit >= 4 * monitor::PERIOD)
+            && self.is_open()
             && let Some(slot) = self.slot()
         {
             slot.set_spare(spare);
