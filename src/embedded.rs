@@ -151,8 +151,9 @@ impl InFlight<'_> {
         match outcome.kind {
             _ if self.is_answered() => Status::FILTER_ERROR,
             Outcome::COMPLETE => Status::OK,
-            Outcome::REFUSED => Status(outcome.status.into()),
-            _ => {
+            Outcome::REFUSED | Outcome::ENDING => Status(outcome.status.into()),
+            kind => {
+                debug_assert_eq!(kind, Outcome::TRUNCATED, "nothing else comes here");
                 crate::response::abort(self.request);
                 Status::OK
             }

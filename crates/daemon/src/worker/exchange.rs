@@ -153,13 +153,7 @@ impl<'c> Exchange<'c> {
     pub(super) fn finish(self, outcome: Outcome) -> Finish {
         let number = self.number;
         self.send_frames(|sending| {
-            let out = sending.out.frames();
-            match outcome.kind {
-                Outcome::COMPLETE => ToChild::encode_end(out, number, End::Complete),
-                Outcome::REFUSED => ToChild::encode_end(out, number, End::Refused(outcome.status)),
-                Outcome::STALE => ToChild::encode_rejected(out, number, Rejection::ScriptChanged),
-                _ => ToChild::encode_end(out, number, End::Truncated),
-            }
+            encode_outcome(sending.out.frames(), number, outcome);
             sending.flush()
         });
         let is_broken = self.is_broken();
@@ -390,6 +384,19 @@ impl<'c> Exchange<'c> {
     }
 }
 
+/// Appends the frame that tells how a request ended.
+fn encode_outcome(out: &mut Vec<u8>, number: RequestNumber, outcome: Outcome) {
+    match outcome.kind {
+        Outcome::COMPLETE => ToChild::encode_end(out, number, End::Complete),
+        Outcome::REFUSED => ToChild::encode_end(out, number, End::Refused(outcome.status)),
+        Outcome::TRUNCATED => ToChild::encode_end(out, number, End::Truncated),
+        Outcome::STALE => ToChild::encode_rejected(out, number, Rejection::ScriptChanged),
+        Outcome::ENDING => ToChild::encode_rejected(out, number, Rejection::Draining),
+        // There is no other. If there were, the response would not be whole.
+        _ => ToChild::encode_end(out, number, End::Refused(500)),
+    }
+}
+
 impl Sending<'_> {
     /// Takes back what was lent and not sent, so that what comes now is sent after it.
     fn take_back(&mut self) -> Result<(), Broken> {
@@ -580,4 +587,33 @@ pub(super) unsafe fn log_level(request: RequestHandle) -> u8 {
 pub(super) unsafe fn log(request: RequestHandle, line: &LogLine<'_>) -> bool {
     // SAFETY: the caller's promise.
     unsafe { exchange(request) }.log(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_outcome_has_its_own_frame() {
+        let frame = |encode: &dyn Fn(&mut Vec<u8>)| {
+            let mut out = Vec::new();
+            encode(&mut out);
+            out
+        };
+        for (outcome, end) in [
+            (Outcome::complete(), Ok(End::Complete)),
+            (Outcome::refused(504), Ok(End::Refused(504))),
+            (Outcome::truncated(), Ok(End::Truncated)),
+            (Outcome::stale(), Err(Rejection::ScriptChanged)),
+            // Another worker serves it.
+            (Outcome::ending(), Err(Rejection::Draining)),
+        ] {
+            let expected = frame(&|out| match end {
+                Ok(end) => ToChild::encode_end(out, 1, end),
+                Err(rejection) => ToChild::encode_rejected(out, 1, rejection),
+            });
+            let encoded = frame(&|out| encode_outcome(out, 1, outcome));
+            assert_eq!(encoded, expected, "{outcome:?}");
+        }
+    }
 }
