@@ -119,6 +119,9 @@ fn colour(target: Target) -> &'static str {
         Target::Ours => "#2f6fb0",
         Target::ReferenceDaemon => "#efc08f",
         Target::OursDaemon => "#8fb3d9",
+        Target::Gunicorn => "#7a9e7e",
+        Target::Uwsgi => "#a3b86c",
+        Target::Granian => "#c9a66b",
     }
 }
 

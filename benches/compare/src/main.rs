@@ -17,6 +17,7 @@ mod conditions;
 mod interrupt;
 mod load;
 mod measure;
+mod peer;
 mod results;
 mod server;
 mod table;
@@ -55,7 +56,7 @@ struct Options {
     /// What is asked for: hello, json, large, stream, post, file, cpu. All by default.
     #[arg(long, value_delimiter = ',', value_parser = Case::named)]
     cases: Vec<&'static Case>,
-    /// Who is asked. All by default.
+    /// Who is asked. All by default, but for what `--peers` would be needed for.
     #[arg(long, value_delimiter = ',', value_enum)]
     targets: Vec<Target>,
     #[command(flatten)]
@@ -71,7 +72,7 @@ fn main() -> anyhow::Result<()> {
         options.cases = CASES.iter().collect();
     }
     if options.targets.is_empty() {
-        options.targets = Target::ALL.to_vec();
+        options.targets = options.modules.available();
     }
     let plan = Plan {
         rounds: options.rounds.get(),

@@ -1,6 +1,6 @@
 //! A running target: an httpd, and what else it needs to answer.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -8,6 +8,7 @@ use procfs::process::Process;
 use testkit::{Httpd, Mpm, Request, Site};
 
 use crate::cases::{CASES, Case};
+use crate::peer::{self, Kind, Peer};
 use crate::target::Target;
 
 /// A target that answers. Dropping it stops its processes.
@@ -16,6 +17,8 @@ pub(crate) struct Server {
     /// Which target.
     pub(crate) target: Target,
     httpd: Httpd,
+    /// What httpd passes everything on to, if it does not answer itself.
+    peer: Option<Peer>,
 }
 
 impl Server {
@@ -35,7 +38,32 @@ impl Server {
     /// Starts httpd on `site`.
     pub(crate) fn start(target: Target, site: Site) -> anyhow::Result<Self> {
         let httpd = site.try_start().with_context(|| target.to_string())?;
-        Ok(Self { target, httpd })
+        Ok(Self {
+            target,
+            httpd,
+            peer: None,
+        })
+    }
+
+    /// Starts httpd on `site` before a server of its own, which serves the scripts.
+    pub(crate) fn start_behind(
+        target: Target,
+        site: Site,
+        kind: Kind,
+        venv: &Path,
+    ) -> anyhow::Result<Self> {
+        let port = peer::free_port()?;
+        let (modules, directive) = kind.proxy(port);
+        let site = modules.iter().fold(site, |site, name| site.module(name));
+        let site = site
+            .script("dispatch.py", include_str!("../apps/dispatch.py"))
+            .config(&directive);
+        let peer = Peer::start(kind, venv, &site.path("wsgi"), port)?;
+        let server = Self::start(target, site)?;
+        Ok(Self {
+            peer: Some(peer),
+            ..server
+        })
     }
 
     /// Checks that the answer to `case` is what every target must answer.
@@ -79,10 +107,15 @@ impl Server {
     /// The CPU time its processes have used so far: user and system, those that have ended
     /// included.
     pub(crate) fn cpu_time(&self) -> anyhow::Result<Duration> {
-        let parent = self.httpd.process();
+        let mut parents = vec![self.httpd.process()];
+        if let Some(peer) = &self.peer {
+            parents.push(peer.process()?);
+        }
         let mut ticks = 0;
-        for process in parent.descendants().into_iter().chain([parent]) {
-            ticks += ticks_of(process.pid)?;
+        for parent in parents {
+            for process in parent.descendants().into_iter().chain([parent]) {
+                ticks += ticks_of(process.pid)?;
+            }
         }
         Ok(Duration::from_secs(ticks) / procfs::ticks_per_second() as u32)
     }

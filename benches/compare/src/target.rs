@@ -1,8 +1,6 @@
 //! Who is compared, and what each needs to be started.
 //!
-//! Today every target is one httpd with one module. A target in daemon mode differs in its
-//! configuration only, its processes being descendants of httpd; one behind mod_proxy would start
-//! a server of its own beside httpd, which [`Server`] would hold and count the CPU time of.
+//! A target is one httpd with one module, or with mod_proxy before a [`Peer`].
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -14,6 +12,7 @@ use clap::{Args, ValueEnum};
 use testkit::Site;
 
 use crate::cases::{CASES, Case};
+use crate::peer::Kind;
 use crate::server::Server;
 
 /// A target of the comparison.
@@ -29,6 +28,12 @@ pub(crate) enum Target {
     ReferenceDaemon,
     /// This module, in a process group.
     OursDaemon,
+    /// gunicorn behind mod_proxy_http.
+    Gunicorn,
+    /// uWSGI behind mod_proxy_uwsgi.
+    Uwsgi,
+    /// granian behind mod_proxy_http.
+    Granian,
 }
 
 /// Where the measured modules are.
@@ -44,23 +49,30 @@ pub(crate) struct Modules {
     /// The mod_wsgi to compare with; by default the one `mod_wsgi-express` tells of.
     #[arg(long, env = "MOD_WSGI_REFERENCE_SO")]
     reference: Option<PathBuf>,
+    /// A virtual environment in which gunicorn, uwsgi and granian are installed.
+    #[arg(long, env = "MOD_WSGI_PEERS")]
+    peers: Option<PathBuf>,
 }
 
 impl Target {
     /// All of them, in the order of the table.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Null,
         Self::Reference,
         Self::Ours,
         Self::ReferenceDaemon,
         Self::OursDaemon,
+        Self::Gunicorn,
+        Self::Uwsgi,
+        Self::Granian,
     ];
 
-    /// The mod_wsgi that it is compared with: the one in the same mode.
+    /// The mod_wsgi that it is compared with: the one in the same mode, and in daemon mode for servers
+    /// behind mod_proxy.
     pub(crate) fn reference(self) -> Self {
         match self {
             Self::Null | Self::Reference | Self::Ours => Self::Reference,
-            Self::ReferenceDaemon | Self::OursDaemon => Self::ReferenceDaemon,
+            _ => Self::ReferenceDaemon,
         }
     }
 
@@ -72,6 +84,9 @@ impl Target {
             Self::Ours => "this module",
             Self::ReferenceDaemon => "mod_wsgi 6.1.1, daemon",
             Self::OursDaemon => "this module, daemon",
+            Self::Gunicorn => "gunicorn",
+            Self::Uwsgi => "uWSGI",
+            Self::Granian => "granian",
         }
     }
 
@@ -84,8 +99,21 @@ impl Target {
             Self::Ours => serving(site, modules.ours()?, "%{GLOBAL}"),
             Self::ReferenceDaemon => in_group(site, &modules.reference()?),
             Self::OursDaemon => in_group(site, modules.ours()?),
+            Self::Gunicorn | Self::Uwsgi | Self::Granian => site.without_subject(),
         };
-        Server::start(self, site)
+        match self.peer() {
+            Some(kind) => Server::start_behind(self, site, kind, modules.peers()?),
+            None => Server::start(self, site),
+        }
+    }
+
+    fn peer(self) -> Option<Kind> {
+        match self {
+            Self::Gunicorn => Some(Kind::Gunicorn),
+            Self::Uwsgi => Some(Kind::Uwsgi),
+            Self::Granian => Some(Kind::Granian),
+            _ => None,
+        }
     }
 }
 
@@ -96,6 +124,20 @@ impl fmt::Display for Target {
 }
 
 impl Modules {
+    /// The targets that there is everything for.
+    pub(crate) fn available(&self) -> Vec<Target> {
+        let targets = Target::ALL.into_iter();
+        targets
+            .filter(|target| target.peer().is_none() || self.peers.is_some())
+            .collect()
+    }
+
+    fn peers(&self) -> anyhow::Result<&Path> {
+        self.peers
+            .as_deref()
+            .context("--peers must name a virtual environment with gunicorn, uwsgi and granian")
+    }
+
     fn ours(&self) -> anyhow::Result<&Path> {
         let path = &self.module;
         ensure!(
