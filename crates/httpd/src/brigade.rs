@@ -68,6 +68,9 @@ pub struct FilePart {
     pub mmap: bool,
 }
 
+/// How much of a file is read at a time where it is not mapped, in bytes: APR would read 8000.
+const FILE_READ: usize = 64 * 1024;
+
 impl<'r, 'd> Brigade<'r, 'd> {
     /// An empty brigade for the response of `request`.
     pub fn new(request: Request<'r>) -> Self {
@@ -115,6 +118,9 @@ impl<'r, 'd> Brigade<'r, 'd> {
             let last = sys::apr_brigade_insert_file(brigade, file, part.offset, part.length, pool);
             // Large files are in several buckets, which share what this sets.
             sys::apr_bucket_file_enable_mmap(last, c_int::from(part.mmap));
+            if !part.mmap {
+                sys::apr_bucket_file_set_buf_size(last, FILE_READ);
+            }
         }
         Ok(())
     }
