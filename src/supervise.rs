@@ -138,8 +138,12 @@ fn allow_open_files(definitions: &[DaemonDefinition<'_>]) {
 }
 
 /// Forgets what is the parent's, in a child: its copies of the sockets. Of the ways to the scoreboard
-/// it keeps the ends that are a child's.
+/// it keeps the ends that are a child's. Where there is only one process, it goes on being the parent,
+/// and tells workers nothing of the scoreboard.
 pub(crate) fn child_init(base: Server<'_>) {
+    if httpd::process::is_the_only_one() {
+        return;
+    }
     let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
     let groups = running.take().unwrap_or_default().groups;
     let sources = groups

@@ -34,6 +34,10 @@ def application(environ, start_response):
 "#;
 
 fn group(options: &str, ends_for: &str) -> Httpd {
+    site(options, ends_for).start()
+}
+
+fn site(options: &str, ends_for: &str) -> Site {
     let site = Site::new().script("a.wsgi", SCRIPT);
     let data = site.text_path("data");
     site.env("DATA", &data)
@@ -44,7 +48,6 @@ fn group(options: &str, ends_for: &str) -> Httpd {
              WSGIDaemonProcess idle
              WSGIScriptAlias / ${{WSGI}}/a.wsgi process-group=one application-group=%{{GLOBAL}}"
         ))
-        .start()
 }
 
 fn worker(server: &Httpd) -> Process {
@@ -103,6 +106,20 @@ fn a_graceful_stop_leaves_nothing_either() {
     assert_eq!(running(&all), []);
     let ended = server.site().path(&format!("data/ended-{}", worker.pid));
     assert!(ended.exists(), "{ended:?}");
+}
+
+/// Where httpd is one process, for a debugger, that is parent and child at once.
+#[test]
+fn one_process_for_debuggers_has_process_groups_and_ends_them() {
+    let mut server = site("processes=2", "0").argument("-X").start();
+    let worker = worker(&server);
+    assert_ne!(worker, server.process());
+    let all = server.process().descendants();
+    server.stop();
+    // mod_wsgi leaves its processes to themselves.
+    if ours("D94") {
+        assert_eq!(running(&all), []);
+    }
 }
 
 /// httpd's program, as `apachectl` calls it on the same configuration.

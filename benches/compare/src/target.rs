@@ -1,6 +1,6 @@
 //! Who is compared, and what each needs to be started.
 //!
-//! A target is one httpd with one module, or with mod_proxy before a [`Peer`].
+//! A target is one httpd with one module, or with mod_proxy before a [`Peer`](crate::peer::Peer).
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

@@ -43,6 +43,13 @@ pub fn phase() -> Phase {
     }
 }
 
+/// Whether one process is parent and child at once: `httpd -X`, for debuggers.
+pub fn is_the_only_one() -> bool {
+    let defines = [c"ONE_PROCESS", c"DEBUG"];
+    // SAFETY: a plain question about a NUL-terminated name.
+    defines.map(|name| unsafe { sys::ap_exists_config_define(name.as_ptr()) }) != [0, 0]
+}
+
 /// Whether httpd is ending, rather than reading another configuration.
 pub fn is_ending() -> bool {
     // SAFETY: a plain question.

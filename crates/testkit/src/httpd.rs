@@ -198,11 +198,13 @@ fn launch(site: &Site, ports: Ports) -> Result<ProcessGroup, StartFailure> {
     // comes before that ends it.
     let pid_file = site.path("logs/httpd.pid");
     let parent = processes.leader();
-    let serves = || {
-        pid_file.exists()
-            && TcpStream::connect(ports.address()).is_ok()
-            && parent.catches(Signal::USR1)
+    // The last one that it installs; where it is one process, it knows nothing of graceful restarts.
+    let last = match site.has_argument("-X") {
+        true => Signal::TERM,
+        false => Signal::USR1,
     };
+    let serves =
+        || pid_file.exists() && TcpStream::connect(ports.address()).is_ok() && parent.catches(last);
     let up = poll(DEADLINE, || match processes.leader_ended() {
         true => Some(false),
         false => serves().then_some(true),

@@ -35,6 +35,7 @@ pub struct Site {
     config: String,
     subject: Subject,
     environment: Vec<(String, String)>,
+    arguments: Vec<String>,
 }
 
 impl Default for Site {
@@ -57,6 +58,7 @@ impl Site {
             config: String::new(),
             subject: Subject::UnderTest,
             environment: Vec::new(),
+            arguments: Vec::new(),
         };
         for directory in ["conf", "logs", "wsgi", "www", "data"] {
             fs::create_dir(site.path(directory)).expect("a directory in a new one");
@@ -101,6 +103,17 @@ impl Site {
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Adds an argument to httpd's: `-X`.
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// Whether httpd has this argument.
+    pub(crate) fn has_argument(&self, argument: &str) -> bool {
+        self.arguments.iter().any(|it| it == argument)
     }
 
     /// Puts a script into `wsgi/`.
@@ -222,6 +235,7 @@ impl Site {
             .arg(self.root.path())
             .arg("-f")
             .arg(self.path("conf/httpd.conf"))
+            .args(&self.arguments)
             .envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
