@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 
 use control::{GroupSpec, SocketBuffers};
 use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen as start_listening, socket,
 };
 use nix::sys::stat::{Mode, SFlag, lstat, umask};
-use nix::unistd::{Uid, chown, unlink};
+use nix::unistd::{Uid, fchownat, unlink};
 use serde::{Deserialize, Serialize};
 
 use crate::config::DaemonDefinition;
@@ -141,7 +142,10 @@ pub(super) fn adapt(socket: &OwnedFd, path: &Path, shape: &Shape) -> Result<(), 
         }
     };
     if let Some(owner) = shape.owner {
-        chown(path, Some(Uid::from_raw(owner)), None).map_err(failed("given to its user"))?;
+        // Whoever may write to the directory could have put a link in its place.
+        let owner = Some(Uid::from_raw(owner));
+        let given = fchownat(AT_FDCWD, path, owner, None, AtFlags::AT_SYMLINK_NOFOLLOW);
+        given.map_err(failed("given to its user"))?;
     }
     let buffers = shape.buffers.apply(socket.as_fd());
     buffers.map_err(failed("given buffers of that size"))?;
