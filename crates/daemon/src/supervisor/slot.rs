@@ -292,7 +292,8 @@ impl Slot {
         let pause =
             Duration::from_secs(1) * 2_u32.saturating_pow(self.failures.saturating_sub(1).min(10));
         self.retry = Some(now + pause.min(LONGEST_PAUSE));
-        if self.serving.is_none() {
+        // One that has reached its maximum takes no more requests.
+        if self.serving.is_none() || self.cause == Some(Replacement::MaximumRequests) {
             vec![Action::Down]
         } else {
             Vec::new()

@@ -194,15 +194,22 @@ impl Course<'_> {
     /// Some time has passed.
     fn look(&mut self) -> Step {
         let passed = self.watch.look();
+        let order = self.orphan.as_ref().and_then(Orphan::look);
+        // Whoever leaves at its leisure must not outlive httpd.
+        let is_order = order.is_some_and(|it| it.is_urgent() || self.drain.is_none());
+        let is_new = self
+            .drain
+            .as_ref()
+            .is_none_or(|drain| Some(drain.reason) != order);
+        if let Some(reason) = order.filter(|_| is_order && is_new) {
+            return Step::Leave(reason);
+        }
         if let Some(drain) = &self.drain {
             if drain.is_late() || self.server.active() == 0 {
                 return Step::End(drain.reason);
             }
             self.call_last();
             return Step::GoOn;
-        }
-        if let Some(reason) = self.orphan.as_ref().and_then(Orphan::look) {
-            return Step::Leave(reason);
         }
         if self.watch.is_nearly_sated() {
             self.succession.prepare();
