@@ -133,6 +133,8 @@ struct Call<'c, 'r> {
     connects: u32,
     /// How often one that is being replaced did not.
     restarts: u32,
+    /// A worker has sent it back, so it waits in the queue for another one.
+    is_for_queue: bool,
 }
 
 /// What came of sending a request to one worker.
@@ -174,6 +176,7 @@ impl<'c, 'r> Call<'c, 'r> {
             response,
             connects: 0,
             restarts: 0,
+            is_for_queue: false,
         }
     }
 
@@ -199,7 +202,8 @@ impl<'c, 'r> Call<'c, 'r> {
                     }
                     std::thread::sleep(PAUSE);
                 }
-                Attempt::NotRun(Reason::Reset | Reason::Busy) => {}
+                Attempt::NotRun(Reason::Reset) => {}
+                Attempt::NotRun(Reason::Busy) => self.is_for_queue = true,
                 Attempt::NotRun(Reason::NotAccepted) => std::thread::sleep(PAUSE),
                 Attempt::NotRun(reason @ (Reason::Leaving | Reason::Changed(_))) => {
                     if let Reason::Changed(Some(worker)) = reason {
@@ -223,7 +227,11 @@ impl<'c, 'r> Call<'c, 'r> {
 
     /// Sends the request to a worker with a free thread, or else into the queue of the group.
     fn attempt(&mut self, group: &Group) -> Result<Attempt, Refusal> {
-        let mut connection = match group.reserve() {
+        let reserved = match self.is_for_queue {
+            true => None,
+            false => group.reserve(),
+        };
+        let mut connection = match reserved {
             Some(connection) => connection,
             None => match group.connect() {
                 Ok(connection) => connection,

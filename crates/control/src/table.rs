@@ -224,9 +224,11 @@ impl Slot {
             .is_ok()
     }
 
-    /// Takes a place, be it one too many. For the worker.
-    pub fn occupy(&self) {
-        self.active.fetch_add(1, Ordering::Relaxed);
+    /// Takes a place, be it one too many, if this is the number of the worker. For the worker.
+    pub fn occupy(&self, incarnation: u32) {
+        if self.incarnation() == incarnation {
+            self.active.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Gives a place back that was taken when this was the number of the worker.
@@ -290,7 +292,7 @@ mod tests {
         let slot = &table.slots()[0];
         assert!(slot.reserve(2) && slot.has_place(2) && slot.reserve(2));
         assert!(!slot.has_place(2) && !slot.reserve(2));
-        slot.occupy();
+        slot.occupy(0);
         slot.vacate(0);
         assert!(!slot.has_place(2));
         slot.vacate(0);

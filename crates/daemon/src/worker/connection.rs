@@ -6,7 +6,7 @@ use std::io::{IoSlice, Read as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -19,8 +19,8 @@ use super::fork::Unshared;
 /// then says so, which must find this end still listening.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// How long a request that is on its way may take to go on, in milliseconds.
-const SOON: u16 = 1000;
+/// How long a request that is on its way may take to arrive.
+pub(super) const SOON: Duration = Duration::from_secs(1);
 
 /// Why nothing more can come or go over a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,11 +95,12 @@ impl Connection {
 
     /// Waits for more where a request must be on its way: who has just connected sends one, and who has
     /// sent half a frame the rest. Whoever took up something else meanwhile would keep that request
-    /// waiting, though others are free. Returns whether something came.
-    pub(super) fn expects_more(&self) -> bool {
+    /// waiting, though others are free. Returns whether something came before `deadline`.
+    pub(super) fn expects_more(&self, deadline: Instant) -> bool {
         let is_due = self.last == 0 || self.decoder.has_bytes();
-        let patience = PollTimeout::from(SOON);
-        is_due && self.line.wait_for(PollFlags::POLLIN, patience).is_ok()
+        let left = deadline.saturating_duration_since(Instant::now());
+        let patience = left.try_into().unwrap_or(PollTimeout::ZERO);
+        is_due && !left.is_zero() && self.line.wait_for(PollFlags::POLLIN, patience).is_ok()
     }
 
     /// The next frame, if it comes within this time.

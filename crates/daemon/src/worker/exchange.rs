@@ -8,7 +8,7 @@
 use std::fs::File;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Mutex, PoisonError, TryLockError};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
@@ -192,7 +192,7 @@ impl<'c> Exchange<'c> {
             self.broken.store(true, Ordering::Relaxed);
         }
         if self.is_broken() {
-            sending.out.frames().clear();
+            sending.out.discard();
         }
     }
 
@@ -212,7 +212,9 @@ impl<'c> Exchange<'c> {
             encode(&mut queue);
             queue.len()
         };
-        self.is_queued.store(true, Ordering::Release);
+        self.is_queued.store(true, Ordering::SeqCst);
+        // Pairs with those of whoever is sending: it finds the frames, or this thread the turn.
+        fence(Ordering::SeqCst);
         if length > LONGEST_QUEUE {
             self.send_and_go_on(Sending::flush);
         }
@@ -222,7 +224,11 @@ impl<'c> Exchange<'c> {
     /// Sends what is in the queue. Whoever has sent does so once more after that: so whatever is left
     /// there while it was busy has somebody who sends it.
     fn send_queued(&self) {
-        while self.is_queued.load(Ordering::Acquire) {
+        loop {
+            fence(Ordering::SeqCst);
+            if !self.is_queued.load(Ordering::Acquire) {
+                return;
+            }
             let mut sending = match self.sending.try_lock() {
                 Ok(sending) => sending,
                 Err(TryLockError::Poisoned(sending)) => sending.into_inner(),
@@ -349,9 +355,11 @@ impl<'c> Exchange<'c> {
             return Sent::REFUSED;
         }
         let sent = match self.sending.try_lock() {
+            Ok(_) if self.is_broken() => None,
             Ok(mut sending) => sending.try_piece(self.number, part.data.get()),
             Err(_) => None,
         };
+        fence(Ordering::SeqCst);
         match sent {
             None => Sent::REFUSED,
             // What another thread has queued meanwhile is for whoever was sending to send.

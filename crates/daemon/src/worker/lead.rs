@@ -5,13 +5,12 @@
 //! request does. So a leader that leaves with a request lets nobody else lead at once: it is back in
 //! a moment, and takes the next request itself. Nothing tells beforehand whether it is:
 //!
-//! - One of the followers is the *deputy*. While requests come it looks every millisecond, and leads
-//!   if the leader is still away. That is how an application gets its threads that waits for a
-//!   database, or computes without the GIL.
-//! - Where requests take longer on average, a follower is called at once.
-//! - Nobody takes a request while another one waits for the GIL: it could only delay that one. CPython
-//!   does not care who has waited longest for a GIL, and a thread that comes for it gets it before
-//!   one that has to be woken first.
+//! - One of the followers is the *deputy*. While requests come it looks every moment, and leads if the
+//!   leader is still away. That is how an application gets its threads that waits for a database, or
+//!   computes without the GIL.
+//! - Nobody leads while a request waits for the GIL: another one could only delay it. CPython does
+//!   not care who has waited longest for a GIL, and a thread that comes for it gets it before one
+//!   that has to be woken first. Unless that goes on for long, for then others than requests want it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -21,13 +20,19 @@ use control::MOST_SPARE;
 
 use super::lock;
 
-/// How long the leader may be away before the deputy leads.
+/// How long the leader may be away before the deputy leads, where requests are short.
 const PATIENCE: Duration = Duration::from_millis(1);
+
+/// The same where they are not: they may wait for something, and others could run.
+const LITTLE_PATIENCE: Duration = Duration::from_micros(250);
+
+/// How long the post may be vacant because requests wait for the GIL.
+const LONGEST_VACANCY: Duration = Duration::from_millis(50);
 
 /// How many times the deputy looks in vain before it sleeps until the leader leaves.
 const GLANCES: u32 = 20;
 
-/// What a short request takes at most: less than it takes to call somebody, or not much more.
+/// What a short request takes at most: not much more than it takes to wake somebody.
 const SHORT: Duration = Duration::from_micros(300);
 
 /// What is a short time to wait for others.
@@ -72,10 +77,8 @@ enum Deputy {
     None,
     /// It looks now and then.
     Looks,
-    /// It sleeps until it is called.
+    /// It sleeps until the leader leaves.
     Sleeps,
-    /// It was called to lead.
-    Called,
 }
 
 impl Lead {
@@ -103,7 +106,7 @@ impl Lead {
         let is_gil_wanted = || !self.is_parallel && is_gil_wanted();
         self.follow(&is_gil_wanted);
         let result = act();
-        self.leave(&is_gil_wanted);
+        self.leave();
         result
     }
 
@@ -130,7 +133,7 @@ impl Lead {
     /// Waits until the calling thread leads.
     fn follow(&self, is_gil_wanted: &impl Fn() -> bool) {
         let mut post = lock(&self.post);
-        while post.is_taken || is_gil_wanted() {
+        while !post.is_open(is_gil_wanted) {
             if post.deputy == Deputy::None {
                 post = self.stand_by(post, is_gil_wanted);
             } else {
@@ -140,9 +143,14 @@ impl Lead {
             }
         }
         post.is_taken = true;
+        // Whoever finds no deputy is the next, unless it finds the post vacant again; then it is here.
+        // So where there are followers, there is a deputy, or somebody on the way to become one.
+        if post.deputy == Deputy::None && post.followers > 0 {
+            self.bench.notify_one();
+        }
     }
 
-    /// Is the deputy until there is reason to lead.
+    /// Is the deputy until there is reason to lead. It sleeps only while somebody leads.
     fn stand_by<'p>(
         &self,
         mut post: MutexGuard<'p, Post>,
@@ -151,10 +159,10 @@ impl Lead {
         post.deputy = Deputy::Looks;
         let mut seen = post.departures;
         let mut glances = 0;
-        while post.is_taken || !post.is_due(is_gil_wanted) {
-            if post.is_taken {
-                // Whoever was called for is there by now.
-                post.deputy = Deputy::Looks;
+        loop {
+            let patience = self.patience();
+            if post.is_open(is_gil_wanted) && post.vacant_since.elapsed() >= patience {
+                break;
             }
             let has_news = std::mem::replace(&mut seen, post.departures) != post.departures;
             glances = if has_news || !post.is_taken {
@@ -163,45 +171,46 @@ impl Lead {
                 glances + 1
             };
             if glances <= GLANCES {
-                post = wait_for(&self.watch, post, PATIENCE);
-                continue;
+                post = wait_for(&self.watch, post, patience);
+            } else {
+                post.deputy = Deputy::Sleeps;
+                post = wait(&self.watch, post);
+                post.deputy = Deputy::Looks;
+                glances = 0;
             }
-            post.deputy = Deputy::Sleeps;
-            post = wait(&self.watch, post);
-            glances = 0;
         }
         post.deputy = Deputy::None;
-        if post.followers > 0 {
-            // Who finds no deputy is the next.
-            self.bench.notify_one();
-        }
         post
     }
 
     /// Gives the post up.
-    fn leave(&self, is_gil_wanted: &impl Fn() -> bool) {
-        let is_short = self.average.load(Ordering::Relaxed) < nanoseconds(SHORT);
-        let calls = (self.is_parallel || !is_short) && !is_gil_wanted();
+    fn leave(&self) {
         let mut post = lock(&self.post);
         post.is_taken = false;
         post.vacant_since = Instant::now();
         post.departures += 1;
-        if calls && post.followers > 0 {
+        if self.is_parallel && post.followers > 0 {
             self.bench.notify_one();
-        } else if calls && post.deputy != Deputy::None {
-            post.deputy = Deputy::Called;
+        }
+        if post.deputy == Deputy::Sleeps {
             self.watch.notify_one();
-        } else if post.deputy == Deputy::Sleeps {
-            post.deputy = Deputy::Looks;
-            self.watch.notify_one();
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        match self.average.load(Ordering::Relaxed) < nanoseconds(SHORT) {
+            _ if self.is_parallel => Duration::from_micros(1),
+            true => PATIENCE,
+            false => LITTLE_PATIENCE,
         }
     }
 }
 
 impl Post {
-    /// Whether the deputy is to lead, now that nobody does.
-    fn is_due(&self, is_gil_wanted: &impl Fn() -> bool) -> bool {
-        self.deputy == Deputy::Called || self.vacant_since.elapsed() >= PATIENCE && !is_gil_wanted()
+    /// Whether somebody may lead.
+    fn is_open(&self, is_gil_wanted: &impl Fn() -> bool) -> bool {
+        let is_vacant_for_long = || self.vacant_since.elapsed() >= LONGEST_VACANCY;
+        !self.is_taken && (!is_gil_wanted() || is_vacant_for_long())
     }
 }
 
@@ -222,4 +231,97 @@ fn wait_for<'p>(
 ) -> MutexGuard<'p, Post> {
     let waited = place.wait_timeout(post, time);
     waited.unwrap_or_else(PoisonError::into_inner).0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicUsize};
+    use std::thread;
+
+    use super::*;
+
+    /// How long a test waits for what must come.
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+        let begin = Instant::now();
+        while !is_so() {
+            assert!(begin.elapsed() < DEADLINE, "waited for {what}");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn one_leads_at_a_time() {
+        let lead = Arc::new(Lead::new(false));
+        let leaders = Arc::new(AtomicUsize::new(0));
+        let threads = (0..8).map(|_| {
+            let (lead, leaders) = (lead.clone(), leaders.clone());
+            thread::spawn(move || {
+                for _ in 0..1000 {
+                    lead.lead(
+                        || false,
+                        || {
+                            assert_eq!(leaders.fetch_add(1, Ordering::SeqCst), 0);
+                            leaders.fetch_sub(1, Ordering::SeqCst);
+                        },
+                    );
+                }
+            })
+        });
+        let threads: Vec<_> = threads.collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn all_threads_get_to_lead_where_leaders_stay_away() {
+        const THREADS: usize = 8;
+        let lead = Arc::new(Lead::new(false));
+        let away = Arc::new(AtomicUsize::new(0));
+        let back = Arc::new(AtomicBool::new(false));
+        for _ in 0..200 {
+            let threads = (0..THREADS).map(|_| {
+                let (lead, away, back) = (lead.clone(), away.clone(), back.clone());
+                thread::spawn(move || {
+                    lead.lead(|| false, || ());
+                    away.fetch_add(1, Ordering::SeqCst);
+                    while !back.load(Ordering::SeqCst) {
+                        thread::sleep(Duration::from_micros(50));
+                    }
+                })
+            });
+            let threads: Vec<_> = threads.collect();
+            wait_until("all", || away.load(Ordering::SeqCst) == THREADS);
+            back.store(true, Ordering::SeqCst);
+            for thread in threads {
+                thread.join().unwrap();
+            }
+            away.store(0, Ordering::SeqCst);
+            back.store(false, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn a_follower_leads_in_the_end_though_the_gil_is_wanted() {
+        let lead = Lead::new(false);
+        lead.lead(|| false, || ());
+        let begin = Instant::now();
+        lead.lead(|| true, || ());
+        assert!(begin.elapsed() >= LONGEST_VACANCY);
+    }
+
+    #[test]
+    fn short_requests_have_spare_places() {
+        let lead = Lead::new(false);
+        assert_eq!(lead.note(Duration::from_micros(40)), MOST_SPARE);
+        for _ in 0..100 {
+            lead.note(Duration::from_micros(200));
+        }
+        let spare = lead.note(Duration::from_micros(200));
+        assert!((45..=60).contains(&spare), "{spare}");
+        assert_eq!(lead.note(Duration::from_secs(1)), 0);
+    }
 }

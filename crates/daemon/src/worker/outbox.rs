@@ -123,6 +123,11 @@ impl Outbox {
         self.share.size > 0
     }
 
+    /// Drops what was not sent: nobody is left to take it.
+    pub(super) fn discard(&mut self) {
+        self.clear();
+    }
+
     /// Takes everything out.
     pub(super) fn take(&mut self) -> Self {
         let empty = Self {

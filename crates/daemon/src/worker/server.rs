@@ -22,7 +22,7 @@ use engine_abi::{Bytes, LoadedEngine, LogLine, Outcome, Pair, Request, Script, S
 use nix::sys::socket::{getsockopt, sockopt};
 use wire::{Greeting, OwnedFrame, Rejection, RequestHead, RequestNumber, ToChild, ToWorker};
 
-use super::connection::{Broken, Connection};
+use super::connection::{Broken, Connection, SOON};
 use super::courier::Courier;
 use super::door::{Caller, Door};
 use super::exchange::{Exchange, Finish};
@@ -208,9 +208,14 @@ impl Server {
         self.events.get().is_some()
     }
 
+    /// Whether what the table says of the slot is about this worker.
+    fn has_slot(&self) -> bool {
+        self.is_serving() && !self.is_succeeded()
+    }
+
     /// Whether another worker serves in its place.
     pub(super) fn is_succeeded(&self) -> bool {
-        let own = self.incarnation.load(Ordering::Relaxed);
+        let own = self.incarnation();
         self.slot().is_some_and(|slot| slot.incarnation() != own)
     }
 
@@ -321,7 +326,7 @@ impl Server {
         let greeting = Greeting {
             pid: std::process::id(),
             slot: u32::try_from(self.slot).unwrap_or(u32::MAX),
-            incarnation: self.incarnation.load(Ordering::Relaxed),
+            incarnation: self.incarnation(),
         };
         let mut hello = Vec::new();
         ToChild::encode_hello(&mut hello, greeting);
@@ -330,6 +335,7 @@ impl Server {
 
     /// Serves the requests that have arrived on a connection.
     fn take_up(&self, token: u64, mut connection: Connection, turn: &mut Turn) {
+        let deadline = Instant::now() + SOON;
         let mut next = connection.ready_frame();
         loop {
             next = match next {
@@ -345,7 +351,7 @@ impl Server {
                         return self.end();
                     }
                 },
-                Ok(None) if connection.expects_more() => connection.ready_frame(),
+                Ok(None) if connection.expects_more(deadline) => connection.ready_frame(),
                 Ok(None) => return self.go_on(token, connection),
                 Err(Broken::Closed | Broken::TimedOut) => return,
             };
@@ -471,7 +477,8 @@ impl Server {
             self.is_sated.store(true, Ordering::SeqCst);
             // No child looks for a place here any more.
             if let Some(slot) = self.slot() {
-                (0..slot.places(self.group.threads)).for_each(|_| slot.occupy());
+                let places = 0..slot.places(self.group.threads);
+                places.for_each(|_| slot.occupy(self.incarnation()));
             }
             self.door.close();
             self.tell(Event::Replace(Replacement::MaximumRequests));
@@ -575,7 +582,7 @@ impl Server {
     /// Sends requests away that wait here behind others which take longer than was to be expected: so
     /// they wait in the queue of the group, where any worker finds them. To be called now and then.
     pub(super) fn send_away(&self) {
-        if !self.lead.is_deserted() {
+        if !self.has_slot() || self.is_draining() || !self.lead.is_deserted() {
             return;
         }
         if let Some(slot) = self.slot() {
@@ -639,19 +646,18 @@ impl Server {
     fn occupy(&self, is_reserved: bool, turn: &mut Turn) {
         let has_place = std::mem::take(&mut turn.has_place);
         match self.slot() {
-            Some(slot) if !is_reserved && !has_place => slot.occupy(),
+            Some(slot) if !is_reserved && !has_place => slot.occupy(self.incarnation()),
             // One of the two is too many.
             Some(_) if is_reserved && has_place => self.vacate(),
             _ => {}
         }
     }
 
-    /// Gives a place to whoever waits at the door, or else back.
+    /// Gives a place to whoever waits at the door, if all other threads are busy, or else back. Where
+    /// some are not, others wait for the GIL or here, and come first.
     fn hand_on(&self, turn: &mut Turn) {
-        let is_full = self
-            .slot()
-            .is_some_and(|slot| !slot.has_place(slot.places(self.group.threads)));
-        if is_full && turn.next.is_none() && self.is_open() {
+        let is_last = self.active.load(Ordering::SeqCst) + 1 >= self.group.threads;
+        if is_last && turn.next.is_none() && self.is_open() {
             turn.next = self.admit();
         }
         turn.has_place = turn.next.is_some();
@@ -663,13 +669,16 @@ impl Server {
     /// Gives a place back, if it is not the successor's by now.
     fn vacate(&self) {
         if let Some(slot) = self.slot() {
-            slot.vacate(self.incarnation.load(Ordering::Relaxed));
+            slot.vacate(self.incarnation());
         }
     }
 
     /// Gives back the places of children that died before they could use them. To be called now and
     /// then: what is too much for so long that nothing has changed meanwhile is given back.
     pub(super) fn count_places(&self) {
+        if !self.has_slot() {
+            return;
+        }
         let served = self.served.load(Ordering::Relaxed);
         let active = self.active.load(Ordering::SeqCst);
         let Some(slot) = self.slot() else {
@@ -682,6 +691,10 @@ impl Server {
         if is_idle && is_unchanged && self.is_open() {
             slot.correct(places, active);
         }
+    }
+
+    fn incarnation(&self) -> u32 {
+        self.incarnation.load(Ordering::Relaxed)
     }
 
     fn slot(&self) -> Option<&Slot> {

@@ -100,9 +100,9 @@ impl Watch {
             return None;
         }
         self.next = now + self.pause(now);
+        self.server.send_away();
         self.server.count_places();
         self.server.reopen();
-        self.server.send_away();
         let hanging = self.look_at_requests(now);
         if let Some(request) = hanging.filter(|_| self.passed.is_none()) {
             self.order(Order::LogStacks(request));
