@@ -2,7 +2,7 @@
 //! thread, while it is being sent.
 
 use rstest::rstest;
-use testkit::{Httpd, Mpm, SharedHttpd, ours};
+use testkit::{Ending, Httpd, Mpm, Request, SharedHttpd, ours};
 
 use crate::wsgi_site::{app, in_embedded_mode, wsgi_site};
 
@@ -160,4 +160,48 @@ def allow_access(environ, host):
     assert_eq!(server.get(&url).text(), "begin inner end");
     let line = server.log().wait_for(mark, "decided with");
     assert!(!line.contains("outer"), "{line}");
+}
+
+const FAILS: &str = r"
+def application(environ, start_response):
+    start_response('200 OK', [('Content-Type', 'text/html')])
+    yield b'half'
+    raise ValueError('in mid-response')
+";
+
+#[test]
+fn a_page_whose_include_fails_does_not_look_whole() {
+    if !ours("D40") {
+        return;
+    }
+    let server = SERVER.borrow();
+    let included = app(&server, "inner_fails", FAILS);
+    let url = outer(&server, "outer_of_failing", &included, "pass", "pass");
+
+    let response = server.get(&url);
+    assert_eq!(response.ending, Ending::Cut, "{:?}", response.text());
+
+    // Only the end of the connection says where such a response ends.
+    let mut connection = server.connect();
+    connection.send(&Request::get(&url).http_1_0().to_bytes());
+    assert!(connection.is_reset());
+}
+
+#[test]
+fn what_mod_include_adds_for_the_page_is_not_for_the_inner_one() {
+    if !ours("D107") {
+        return;
+    }
+    let server = site(Mpm::from_environment())
+        .env("LD_LIBRARY_PATH", "/nonexistent")
+        .start();
+    let included = inner(
+        &server,
+        "inner_environ",
+        "names = 'PATH LD_LIBRARY_PATH SERVER_SIGNATURE REMOTE_HOST REMOTE_IDENT'.split()
+answer = [name for name in names if name in environ], environ['DOCUMENT_URI']",
+    );
+    let url = outer(&server, "outer_of_environ", &included, "pass", "pass");
+
+    assert_eq!(server.get(&url).text(), format!("begin ([], '{url}') end"));
 }

@@ -91,6 +91,20 @@ impl<'r> Request<'r> {
         unsafe { Connection::from_raw(self.record().connection) }
     }
 
+    /// Whether it is made for another, into whose response its own goes: an include of a page.
+    pub fn is_included(self) -> bool {
+        !self.record().main.is_null()
+    }
+
+    /// The request that the client sent: this one, or that for whose response it is made.
+    fn outermost(self) -> Self {
+        let mut request = self;
+        while let Some(raw) = NonNull::new(request.record().main) {
+            request.raw = raw;
+        }
+        request
+    }
+
     /// What the module's directives say for the place the request was mapped to.
     pub fn config<M: Module>(self) -> &'r M::DirConfig {
         // SAFETY: the vector is that of a mapped request; its values live at least as long.
@@ -360,18 +374,19 @@ impl<'r> Request<'r> {
     }
 
     /// Whether it is only by the end of the connection that the client knows where the response
-    /// ends. To be asked once the head has been sent.
+    /// ends, or that of the page it goes into. To be asked once the head has been sent.
     pub fn ends_with_connection(self) -> bool {
-        let record = self.record();
+        let sent = self.outermost();
+        let record = sent.record();
         record.proto_num < HTTP_2
             && record.chunked == 0
-            && !self.is_bodiless()
-            && !self.headers_out().contains(c"Content-Length")
+            && !sent.is_bodiless()
+            && !sent.headers_out().contains(c"Content-Length")
     }
 
-    /// Whether httpd has sent the head of the response.
+    /// Whether httpd has sent the head of the response, or that of the page it goes into.
     pub fn is_head_sent(self) -> bool {
-        self.record().sent_bodyct != 0
+        self.outermost().record().sent_bodyct != 0
     }
 
     /// Whether the response has no body, by its method or its status.
@@ -383,9 +398,10 @@ impl<'r> Request<'r> {
     /// Has a response of unknown length sent in chunks, so that its end tells whether it is whole.
     /// httpd decides so by itself, but not where it will close the connection after it: for a client
     /// that has announced a body and not sent it, or whose body could not be read. To be called before
-    /// the head is sent.
+    /// the head is sent. A response that goes into a page is not framed by itself.
     pub fn send_in_chunks(self) {
         if self.record().proto_num == HTTP_1_1
+            && !self.is_included()
             && !self.is_bodiless()
             && !self.headers_out().contains(c"Content-Length")
             // What httpd takes for a reason to answer as if in HTTP/1.0.

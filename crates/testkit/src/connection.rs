@@ -131,6 +131,12 @@ impl Connection {
         std::mem::take(&mut self.received)
     }
 
+    /// Reads all that comes; whether the server breaks the connection off rather than close it.
+    pub fn is_reset(&mut self) -> bool {
+        let end = self.stream.read_to_end(&mut self.received);
+        matches!(end, Err(error) if is_hang_up(error.kind()))
+    }
+
     /// Whether the server closes the connection without sending anything more.
     pub fn is_closed(&mut self) -> bool {
         self.received.is_empty() && self.receive() == 0
