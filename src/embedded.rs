@@ -1,10 +1,11 @@
 //! Embedded mode: an application runs in this child of httpd, on the thread that has its request.
 //!
 //! [`python`] starts and ends Python in the child; [`host`] is what the engine calls back to; [`body`]
-//! is what applications read;
+//! is what applications read; [`beside`] is what is for several threads at a time;
 //! [`response`] sends what the application answers; [`call`] has hook scripts decide about a
 //! request; [`number`] numbers the threads. This file is the way of one request.
 
+mod beside;
 mod body;
 mod call;
 mod host;
@@ -13,18 +14,18 @@ mod python;
 mod response;
 
 use std::cell::{Cell, RefCell};
-use std::ffi::{CStr, c_void};
+use std::ffi::c_void;
 use std::thread::ThreadId;
 use std::time::Instant;
 
 use engine_abi::{self as abi, Bytes, Outcome, Slice};
-use httpd::{Level, Log, Request, RequestBody, Server, Status};
+use httpd::{Request, RequestBody, Server, Status};
 
 use crate::Wsgi;
 use crate::config::RequestConfig;
 use crate::environ::Environ;
 
-use body::Awaited;
+use beside::Beside;
 use number::ThreadNumber;
 
 pub(crate) use call::{NotCalled, call};
@@ -34,45 +35,25 @@ pub(crate) use python::child_init;
 #[derive(Debug)]
 struct InFlight<'r> {
     request: Request<'r>,
-    /// What is known of it to threads that must not touch it.
-    aside: Aside<'r>,
+    /// What threads may use while another one uses the rest.
+    beside: Beside<'r>,
     /// Its body, as far as it has not been read.
     body: RefCell<RequestBody<'r>>,
     /// Since when a thread of the application waits for more of it.
     silent_since: Cell<Option<Instant>>,
-    awaited: Awaited,
     /// The thread that has the request.
     thread: ThreadId,
     /// `WSGIEnableSendfile`
     sendfile: bool,
 }
 
-/// What a line for the log needs of a request that another thread is using: none of it changes while
-/// the application works on it.
-#[derive(Clone, Copy, Debug)]
-struct Aside<'r> {
-    server: Server<'r>,
-    /// The most verbose level that is logged for the request.
-    level: Level,
-    client: Option<&'r CStr>,
-    port: u16,
-    script: &'r CStr,
-}
-
 impl<'r> InFlight<'r> {
     fn new(request: Request<'r>, sendfile: bool) -> Self {
         Self {
             request,
-            aside: Aside {
-                server: request.server(),
-                level: Log::of_request::<Wsgi>(request).level(),
-                client: request.client_address(),
-                port: request.client_port(),
-                script: request.filename().unwrap_or_default(),
-            },
+            beside: Beside::of(request),
             body: RefCell::new(RequestBody::new(request)),
             silent_since: Cell::new(None),
-            awaited: Awaited::new(),
             thread: std::thread::current().id(),
             sendfile,
         }
@@ -118,7 +99,7 @@ pub(crate) fn serve<'r>(
     let outcome = python::while_serving(|| {
         // SAFETY: the engine was started. The request and what it borrows live until the call
         // returns, and so does what the handle points to, which only the engine's calls to the
-        // host use meanwhile, one at a time.
+        // host use meanwhile: one at a time, but for those that use no more than `Beside`.
         unsafe { (engine.handle)(&raw const abi_request, handle) }
     });
     Some(in_flight.conclude(outcome))

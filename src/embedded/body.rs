@@ -67,9 +67,12 @@ impl InFlight<'_> {
             .patience()
             .is_some_and(|limit| since.elapsed() > limit)
         {
-            return Err(InputError::TimedOut);
+            return Err(self.body.borrow_mut().time_out());
         }
-        self.awaited.0.store(socket.as_raw_fd(), Ordering::Relaxed);
+        self.beside
+            .awaited
+            .0
+            .store(socket.as_raw_fd(), Ordering::Relaxed);
         Ok(None)
     }
 }

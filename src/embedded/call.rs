@@ -56,7 +56,8 @@ pub(crate) fn call(call: &Call<'_, '_>) -> Result<Vec<Answer>, NotCalled> {
     let called = python::while_serving(|| {
         // SAFETY: the engine was started. The call and what it borrows live until it returns, and
         // so does what the handle points to, which only the engine's calls to the host use
-        // meanwhile, one at a time; and the answers, which only `take` touches.
+        // meanwhile: one at a time, but for those that use no more than `Beside`; and the answers,
+        // which only `take` touches.
         unsafe { (engine.call)(&raw const abi_call, handle) }
     });
     match called {
@@ -104,8 +105,8 @@ static SERVER_CALLS: ServerCalls = ServerCalls {
 
 unsafe extern "C" fn is_https(handle: RequestHandle) -> bool {
     panic::guard(false, || {
-        // SAFETY: the engine passes the handle of a call that is not over, and does nothing else
-        // with it meanwhile.
+        // SAFETY: the engine passes the handle of a call that is not over, and uses no more than what
+        // is `Beside` of it meanwhile.
         let in_flight = unsafe { in_flight(handle) };
         in_flight.is_some_and(|in_flight| in_flight.request.connection().is_https())
     })

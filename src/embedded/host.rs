@@ -4,7 +4,7 @@
 //! never from two at a time, but for [`log_beside`], [`log_level`] and [`await_body`]. No GIL is held, so
 //! anything here may block.
 
-use std::ffi::{CString, c_int, c_void};
+use std::ffi::{CStr, CString, c_int, c_void};
 use std::slice;
 
 use engine_abi::{
@@ -12,7 +12,8 @@ use engine_abi::{
 };
 use httpd::{InputError, Level, Log, panic, process};
 
-use super::{Aside, InFlight, response};
+use super::beside::beside;
+use super::{InFlight, response};
 use crate::Wsgi;
 use crate::log::Id;
 use crate::scoreboard;
@@ -39,8 +40,7 @@ pub(super) static HOST: Host = Host {
 /// # Safety
 ///
 /// - `handle` must be null or one that was given to the engine with a request it still serves.
-/// - If another thread may use that request during `'a`, only what is [`Aside`] or [`Awaited`] is used
-///   of it.
+/// - No other thread uses that request during `'a`, but for what is [`Beside`](super::beside::Beside).
 pub(super) unsafe fn in_flight<'a>(handle: RequestHandle) -> Option<&'a InFlight<'a>> {
     // SAFETY: handles are made from an `InFlight`, which lives until the request is served.
     unsafe { handle.cast::<InFlight<'a>>().as_ref() }
@@ -56,13 +56,14 @@ fn with_log<T>(in_flight: Option<&InFlight<'_>>, body: impl FnOnce(Log<'_>) -> T
 
 unsafe extern "C" fn log(handle: RequestHandle, line: *const LogLine<'_>) {
     panic::guard((), || {
-        // SAFETY: the engine passes a line and a handle that are valid until we return, and does
-        // nothing else with the request meanwhile.
+        // SAFETY: the engine passes a line and a handle that are valid until we return, and uses no
+        // more than what is `Beside` of the request meanwhile.
         let (line, in_flight) = unsafe { (&*line, in_flight(handle)) };
         let level = Level::from_number(line.level as u8);
         with_log(in_flight, |log| {
             if log.enabled(level) {
-                write(log, level, line, &text(line, in_flight));
+                let script = in_flight.map(|in_flight| in_flight.beside.script);
+                write(log, level, line, &text(line, script));
             }
         });
     });
@@ -75,10 +76,9 @@ fn write(log: Log<'_>, level: Level, line: &LogLine<'_>, text: &CString) {
 }
 
 /// The whole line: the script, the id, and what the engine says.
-fn text(line: &LogLine<'_>, in_flight: Option<&InFlight<'_>>) -> CString {
-    let named = in_flight.filter(|_| line.names_script);
-    let script = named.map(|in_flight| in_flight.aside.script);
-    crate::log::text(Id(line.id), script, line.text.or_empty())
+fn text(line: &LogLine<'_>, script: Option<&CStr>) -> CString {
+    let named = script.filter(|_| line.names_script);
+    crate::log::text(Id(line.id), named, line.text.or_empty())
 }
 
 /// httpd's functions for lines of a request look into its tables and may take memory from its pool, which
@@ -86,27 +86,17 @@ fn text(line: &LogLine<'_>, in_flight: Option<&InFlight<'_>>) -> CString {
 /// the request.
 unsafe extern "C" fn log_beside(handle: RequestHandle, line: *const LogLine<'_>) {
     panic::guard((), || {
-        // SAFETY: the engine passes a line and a handle that are valid until we return. Of what the
-        // other thread uses nothing is touched here.
-        let (line, in_flight) = unsafe { (&*line, in_flight(handle)) };
-        let Some(Aside {
-            server,
-            level,
-            client,
-            port,
-            ..
-        }) = in_flight.map(|it| it.aside)
-        else {
+        // SAFETY: the engine passes a line and a handle that are valid until we return.
+        let (line, beside) = unsafe { (&*line, beside(handle)) };
+        let Some(beside) = beside else {
             return;
         };
-        let wanted = Level::from_number(line.level as u8);
-        if wanted <= level {
-            let client = client.unwrap_or_default().to_string_lossy();
-            let client = format!("[client {client}:{port}] ");
-            let text = text(line, in_flight);
-            let text = CString::new([client.as_bytes(), text.as_bytes()].concat());
-            let text = text.unwrap_or_default();
-            write(Log::of_server::<Wsgi>(server), wanted, line, &text);
+        let level = Level::from_number(line.level as u8);
+        if level <= beside.level {
+            let text = text(line, Some(beside.script));
+            let text = [beside.client_tag().as_bytes(), text.as_bytes()].concat();
+            let text = CString::new(text).unwrap_or_default();
+            write(beside.log(), level, line, &text);
         }
     });
 }
@@ -114,8 +104,8 @@ unsafe extern "C" fn log_beside(handle: RequestHandle, line: *const LogLine<'_>)
 unsafe extern "C" fn log_level(handle: RequestHandle) -> c_int {
     panic::guard(Level::NOTICE.number(), || {
         // SAFETY: the handle is valid until we return.
-        let level = match unsafe { in_flight(handle) } {
-            Some(in_flight) => Some(in_flight.aside.level),
+        let level = match unsafe { beside(handle) } {
+            Some(beside) => Some(beside.level),
             None => with_log(None, |log| log.level()),
         };
         level.unwrap_or(Level::NOTICE).number()
@@ -148,10 +138,9 @@ unsafe extern "C" fn read_body(handle: RequestHandle, buffer: *mut u8, length: u
 
 unsafe extern "C" fn await_body(handle: RequestHandle) {
     panic::guard((), || {
-        // SAFETY: the engine passes a handle that is valid until we return. Only what is for that is
-        // used of it.
-        if let Some(in_flight) = unsafe { in_flight(handle) } {
-            in_flight.awaited.wait();
+        // SAFETY: the engine passes a handle that is valid until we return.
+        if let Some(beside) = unsafe { beside(handle) } {
+            beside.awaited.wait();
         }
     });
 }

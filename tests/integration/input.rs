@@ -484,6 +484,45 @@ fn a_thread_of_the_application_gets_what_the_client_sends(
 }
 
 #[rstest]
+fn a_body_that_was_given_up_stays_so(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) {
+    if !ours("D60") {
+        return;
+    }
+    let server = mode.site().config("Timeout 1").start();
+    let source = r#"
+import threading
+
+def application(environ, start_response):
+    said = []
+    def read():
+        for _ in range(2):
+            try:
+                said.append(repr(environ['wsgi.input'].read()))
+            except OSError as error:
+                said.append(type(error).__name__)
+                appeared('given-up')
+                wait_for('sent')
+    thread = threading.Thread(target=read)
+    thread.start()
+    thread.join()
+    start_response('200 OK', [])
+    return [' '.join(said).encode()]
+"#;
+    let url = gated_app(&server, "given_up", source);
+    let mut connection = server.connect();
+    let request = Request::new("POST", &url).header("Content-Length", "3");
+    connection.send(&request.head_bytes());
+    reached(&server, "given-up");
+    connection.send(b"abc");
+    open_gate(&server, "sent");
+
+    assert_eq!(
+        connection.read_response().text(),
+        "TimeoutError TimeoutError"
+    );
+}
+
+#[rstest]
 fn a_response_is_complete_though_a_thread_still_waits_for_the_body(
     #[values(Mode::Embedded, Mode::Daemon)] mode: Mode,
 ) {

@@ -18,7 +18,8 @@
 //!
 //! - Nothing unwinds across the boundary. A panic is caught on the side where it happens.
 //! - Borrowed data ([`Bytes`], [`Slice`]) is valid until the function that received it returns.
-//! - The engine never calls into the host while it holds a GIL. So a host function may block.
+//! - The engine never calls into the host while it holds a GIL, but for [`Host::try_send`]. So every
+//!   other host function may block, and that one must not.
 //! - For one request the engine makes at most one call into the host at a time, although not
 //!   always from the thread that called [`Engine::handle`]: an application may read its input on
 //!   a thread of its own. The engine serialises such calls. Exceptions are [`Host::log_beside`],

@@ -1,7 +1,8 @@
 //! The host, as the engine calls it.
 //!
 //! Every call takes a [`Detached`]: the host may block, so it is never called by a thread that holds
-//! a GIL; but for one call that does not wait. What the engine's two tables and their rules are is written in the `engine-abi` crate.
+//! a GIL; but for one call that does not wait. What the engine's two tables and their rules are is
+//! written in the `engine-abi` crate.
 
 use std::ffi::{c_int, c_void};
 use std::sync::OnceLock;

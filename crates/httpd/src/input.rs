@@ -109,6 +109,11 @@ impl<'r> RequestBody<'r> {
         }
     }
 
+    /// Gives the body up: whoever waited for more of it has waited long enough.
+    pub fn time_out(&mut self) -> InputError {
+        self.fail(InputError::TimedOut)
+    }
+
     /// Whether nothing of it was read yet.
     pub fn is_untouched(&self) -> bool {
         !self.is_begun

@@ -14,7 +14,12 @@ use super::CreateError;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-static FAILED: Mutex<Option<HashMap<Box<[u8]>, Failure>>> = Mutex::new(None);
+/// How many groups are remembered: names may be made of what clients send.
+const MOST: usize = 256;
+
+type Failures = HashMap<Box<[u8]>, Failure>;
+
+static FAILED: Mutex<Option<Failures>> = Mutex::new(None);
 
 struct Failure {
     why: String,
@@ -51,17 +56,32 @@ pub(super) fn note<T>(group: &[u8], attempt: &Result<T, CreateError>) {
             let failed = failed.get_or_insert_default();
             let before = failed.get(group).map(|failure| failure.pause);
             let pause = before.map_or(FIRST_PAUSE, |pause| LONGEST_PAUSE.min(pause * 2));
+            let now = Instant::now();
             let failure = Failure {
                 why: error.to_string(),
                 pause,
-                again: Instant::now() + pause,
+                again: now + pause,
             };
+            make_room(failed, group, now);
             failed.insert(group.into(), failure);
         }
     }
 }
 
-fn lock() -> MutexGuard<'static, Option<HashMap<Box<[u8]>, Failure>>> {
+/// Forgets groups that nobody has asked for since they were to be tried again, and as many more as it
+/// takes to remember `group`: those first that are to be tried soonest.
+fn make_room(failed: &mut Failures, group: &[u8], now: Instant) {
+    failed.retain(|_, failure| now < failure.again + LONGEST_PAUSE);
+    while failed.len() >= MOST && !failed.contains_key(group) {
+        let soonest = failed.iter().min_by_key(|(_, failure)| failure.again);
+        let Some(name) = soonest.map(|(name, _)| name.clone()) else {
+            return;
+        };
+        failed.remove(&name);
+    }
+}
+
+fn lock() -> MutexGuard<'static, Option<Failures>> {
     // A panic while the guard is held leaves every entry whole.
     FAILED.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -84,5 +104,41 @@ mod tests {
         }
         note(group, &Ok(()));
         assert!(check(group).is_ok());
+    }
+
+    fn failing_until(again: Instant) -> Failure {
+        Failure {
+            why: String::new(),
+            pause: FIRST_PAUSE,
+            again,
+        }
+    }
+
+    #[test]
+    fn what_nobody_asks_for_any_more_is_forgotten() {
+        let now = Instant::now() + 3 * LONGEST_PAUSE;
+        let mut failed = Failures::from([
+            ((*b"old").into(), failing_until(now - LONGEST_PAUSE)),
+            ((*b"due").into(), failing_until(now - FIRST_PAUSE)),
+        ]);
+        make_room(&mut failed, b"new", now);
+        assert_eq!(failed.into_keys().collect::<Vec<_>>(), [(*b"due").into()]);
+    }
+
+    #[test]
+    fn no_more_than_so_many_are_remembered() {
+        let now = Instant::now();
+        let mut failed = Failures::new();
+        for number in 0..2 * MOST {
+            let name = number.to_string();
+            make_room(&mut failed, name.as_bytes(), now);
+            let again = now + FIRST_PAUSE * u32::try_from(number).unwrap();
+            failed.insert(name.into_bytes().into(), failing_until(again));
+            assert!(failed.len() <= MOST);
+        }
+        let last = (2 * MOST - 1).to_string();
+        assert!(failed.contains_key(last.as_bytes()));
+        make_room(&mut failed, last.as_bytes(), now);
+        assert_eq!(failed.len(), MOST, "it has its place already");
     }
 }

@@ -33,6 +33,8 @@ use crate::wsgi;
 
 pub(crate) use registry::{CreateError, adopt_main, all, find};
 pub(crate) use setup::set_switch_interval;
+#[cfg(not(Py_3_12))]
+pub(crate) use thread::is_own_state;
 pub(crate) use thread::{attached_state, own_key};
 
 /// Prepares the threads of the process for extension modules that use the simplified GIL API. To be

@@ -230,6 +230,16 @@ pub(super) fn keep_state(interpreter: &'static Interpreter, state: *mut ffi::PyT
     THREAD.with(|thread| thread.states.borrow_mut().push(Pair { interpreter, state }));
 }
 
+/// Whether a thread state was made for this thread, by the engine. It is not looked behind.
+#[cfg(not(Py_3_12))]
+pub(crate) fn is_own_state(state: *const ffi::PyThreadState) -> bool {
+    let is_it = |pair: &Pair| std::ptr::eq(pair.state, state);
+    // Of a thread that is ending, nothing is known any more.
+    THREAD
+        .try_with(|thread| thread.states.borrow().iter().any(is_it))
+        .unwrap_or(false)
+}
+
 /// The interpreter that this thread is attached to.
 pub(super) fn current(_: Attached<'_>) -> Option<&'static Interpreter> {
     // SAFETY: the thread is attached.

@@ -341,15 +341,15 @@ fn is_attached() -> bool {
 }
 
 /// The same up to 3.11, where CPython only knows which thread state is attached in the process: that
-/// must be one of this thread's. It may be that, and yet not the one that the simplified GIL API knows
-/// (see `interpreter::gilstate`); then the answer is no.
+/// must be one of this thread's. The simplified GIL API knows one of these, the engine all that it made.
 #[cfg(not(Py_3_12))]
 fn is_attached() -> bool {
     // SAFETY: both may be asked on any thread at any time, and neither pointer is looked behind.
-    unsafe {
+    let (attached, bound) = unsafe {
         let attached = ffi::compat::PyThreadState_GetUnchecked();
-        !attached.is_null() && attached == ffi::PyGILState_GetThisThreadState()
-    }
+        (attached, ffi::PyGILState_GetThisThreadState())
+    };
+    !attached.is_null() && (attached == bound || crate::interpreter::is_own_state(attached))
 }
 
 #[cfg(Py_3_13)]
