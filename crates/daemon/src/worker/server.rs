@@ -4,10 +4,12 @@
 //! child that sees the connection break without an answer can tell from the kind of break whether
 //! its request had been read (see `docs/protocol.md`).
 //!
-//! Children see in the table how many threads of a worker have something to do: its *places*. One
-//! that sends a request over an idle connection reserves a place first. Whoever finds none waits in
-//! the queue at the door, and has the place of a thread that has become free before that is given
-//! back: nobody overtakes the queue.
+//! - [`Lead`] says which thread waits at the door
+//! - [`places`] is what children are told of how busy the worker is
+//! - [`request`] runs one request, or says why not
+
+mod places;
+mod request;
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -15,26 +17,24 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use control::{GroupSpec, MOST_SPARE, Replacement, Slot, SocketBuffers, Table};
-use engine_abi::{Bytes, LoadedEngine, LogLine, Outcome, Pair, Request, Script, Slice};
+use control::{GroupSpec, Replacement, Slot, SocketBuffers, Table};
+use engine_abi::LoadedEngine;
 use nix::sys::socket::{getsockopt, sockopt};
-use wire::{Greeting, OwnedFrame, Rejection, RequestHead, RequestNumber, ToChild, ToWorker};
+use wire::{Greeting, OwnedFrame, Rejection, RequestNumber, ToChild, ToWorker};
 
 use super::connection::{Broken, Connection, SOON};
 use super::courier::Courier;
 use super::door::{Caller, Door};
-use super::exchange::{Exchange, Finish};
-use super::fork;
 use super::lead::Lead;
-use super::life::{Event, exit_now};
+use super::life::Event;
 use super::limits;
-use super::monitor::{self, Monitor, RequestName};
+use super::monitor::{Monitor, RequestName};
 use super::outbox::{Outbox, Spool};
 use super::python;
 use super::root::Root;
-use super::scripts::{self, Scripts};
+use super::scripts::Scripts;
 use crate::log::{Level, Log};
 
 /// How much a connection takes that its child has not read yet, in bytes, where `send-buffer-size`
@@ -403,234 +403,6 @@ impl Server {
         }
     }
 
-    /// Runs a request, or says why not.
-    fn take(
-        &self,
-        connection: &mut Connection,
-        number: RequestNumber,
-        mut head: RequestHead<'_>,
-        thread: u32,
-    ) -> Next {
-        let Some(script) = self.root.inside(head.script) else {
-            return self.miss(connection, number, &head);
-        };
-        head.script = script;
-        head.resource = self.root.inside(head.resource).unwrap_or(head.resource);
-        match self.refusal(&head) {
-            Some(why) => reject(connection, number, why),
-            None => self.run(connection, number, &head, thread),
-        }
-    }
-
-    /// Answers a request for a script that the root directory of the group hides.
-    fn miss(
-        &self,
-        connection: &mut Connection,
-        number: RequestNumber,
-        head: &RequestHead<'_>,
-    ) -> Next {
-        let text = format!(
-            "The script {} lies outside the chroot of process group '{}'.",
-            String::from_utf8_lossy(head.script),
-            self.group.name
-        );
-        let exchange = Exchange::new(connection, number, head, &self.courier);
-        exchange.log(&LogLine {
-            level: Level::Error,
-            id: 81,
-            names_script: true,
-            text: Bytes::from(text.as_str()),
-            file: Bytes::NONE,
-            line: 0,
-        });
-        match exchange.finish(Outcome::refused(502)) {
-            Finish::Sent => Next::GoOn,
-            // So little is sent at once, or never.
-            Finish::Unsent(_) | Finish::Broken => Next::Close,
-        }
-    }
-
-    /// Why a request cannot be run here, if it cannot.
-    fn refusal(&self, head: &RequestHead<'_>) -> Option<Rejection> {
-        if !self.is_open() {
-            return Some(Rejection::Draining);
-        }
-        if let Some(limit) = self.group.life.queue_timeout {
-            let waited = now() - head.request_start;
-            if waited > i64::try_from(limit.as_micros()).unwrap_or(i64::MAX) {
-                return Some(Rejection::QueueTimeout);
-            }
-        }
-        if head.reload && self.scripts.changed(head.script) {
-            self.tell(Event::Replace(Replacement::ScriptReload));
-            return Some(Rejection::ScriptChanged);
-        }
-        (!self.count()).then_some(Rejection::Draining)
-    }
-
-    /// Counts a request. Returns whether it may still be taken: the one that reaches
-    /// `maximum-requests` is the last, and those behind it wait in the queue for the successor.
-    fn count(&self) -> bool {
-        let number = self.served.fetch_add(1, Ordering::Relaxed) + 1;
-        let maximum = self.group.life.maximum_requests;
-        if maximum == Some(number) {
-            self.is_sated.store(true, Ordering::SeqCst);
-            // No child looks for a place here any more.
-            if let Some(slot) = self.slot() {
-                let places = 0..slot.places(self.group.threads);
-                places.for_each(|_| slot.occupy(self.incarnation()));
-            }
-            self.door.close();
-            self.tell(Event::Replace(Replacement::MaximumRequests));
-        }
-        maximum.is_none_or(|maximum| number <= maximum)
-    }
-
-    /// Runs the application.
-    fn run(
-        &self,
-        connection: &mut Connection,
-        number: RequestNumber,
-        head: &RequestHead<'_>,
-        thread: u32,
-    ) -> Next {
-        let environ: Vec<_> = head
-            .environ
-            .iter()
-            .flat_map(|pairs| pairs.iter())
-            .filter_map(|variable| self.root.variable(variable))
-            .map(|(name, value)| Pair {
-                name: name.into(),
-                value: value.into(),
-            })
-            .collect();
-        let name = RequestName {
-            thread,
-            taken: now(),
-        };
-        let mtime = self.scripts.mtime(head.script);
-        if mtime == scripts::MISSING {
-            scripts::check_presence(head.script, &self.log);
-        }
-        let request = Request {
-            environ: Slice::new(&environ),
-            script: Script {
-                path: head.script.into(),
-                application_group: head.application_group.into(),
-                mtime,
-                reload: head.reload,
-            },
-            callable: head.callable.into(),
-            resource: head.resource.into(),
-            https: head.https,
-            content_length: head
-                .content_length
-                .and_then(|length| i64::try_from(length).ok())
-                .unwrap_or(-1),
-            thread_id: thread,
-            request_start: head.request_start,
-            queue_start: head.queue_start,
-            daemon_start: name.taken,
-            daemon_connects: head.connects,
-            daemon_restarts: head.restarts,
-            request_rec: std::ptr::null_mut(),
-        };
-        let exchange = Exchange::new(connection, number, head, &self.courier);
-        if head.body_is_whole && !exchange.gather() {
-            return Next::Close;
-        }
-        self.begin(name, head.ignore_activity);
-        let begin = Instant::now();
-        let handle = (&raw const exchange).cast_mut().cast();
-        // SAFETY: Python was started; request and exchange live until the call returns, and the
-        // exchange may be used by any thread meanwhile.
-        let outcome = unsafe { (self.engine.functions().handle)(&raw const request, handle) };
-        if fork::is_forked() {
-            // The application has forked here and let both return. The answer is the other's.
-            exit_now(0);
-        }
-        if outcome.kind == Outcome::STALE {
-            self.scripts.expire(head.script);
-            self.tell(Event::Replace(Replacement::ScriptReload));
-        }
-        let finish = exchange.finish(outcome);
-        self.note_duration(begin.elapsed());
-        self.monitor.end(name);
-        if !head.ignore_activity {
-            self.monitor.note_activity();
-        }
-        match finish {
-            Finish::Unsent(rest) => Next::Send(rest),
-            Finish::Sent => Next::GoOn,
-            Finish::Broken => Next::Close,
-        }
-    }
-
-    /// Tells children how many requests may wait here, where requests are short. Not if a limit for
-    /// waiting asks for more precision than [`Server::send_away`] has.
-    fn note_duration(&self, duration: Duration) {
-        let spare = self.lead.note(duration);
-        let limit = self.group.life.queue_timeout;
-        if limit.is_none_or(|limit| limit >= 4 * monitor::PERIOD)
-            && self.is_open()
-            && let Some(slot) = self.slot()
-        {
-            slot.set_spare(spare);
-        }
-    }
-
-    /// Sends requests away that wait here behind others which take longer than was to be expected: so
-    /// they wait in the queue of the group, where any worker finds them. To be called now and then.
-    pub(super) fn send_away(&self) {
-        if !self.has_slot() || self.is_draining() || !self.lead.is_deserted() {
-            return;
-        }
-        if let Some(slot) = self.slot() {
-            slot.set_spare(0);
-        }
-        for _ in 0..self.group.threads.saturating_add(MOST_SPARE) {
-            let Some(token) = self.door.known_caller() else {
-                return;
-            };
-            if let Some(mut connection) = self.door.take(token)
-                && self.turn_away(&mut connection)
-            {
-                self.go_on(token, connection);
-            }
-        }
-    }
-
-    /// Rejects the request that has arrived on a connection. Returns whether it can go on.
-    fn turn_away(&self, connection: &mut Connection) -> bool {
-        let mut frame = connection.ready_frame();
-        while let Ok(Some(arrived)) = frame {
-            let request = arrived.request();
-            match arrived.decode() {
-                Ok(ToWorker::Request(head)) if self.group.secret.is(head.secret) => {
-                    connection.last = request;
-                    if head.has_place {
-                        self.vacate();
-                    }
-                    if let Next::Close = reject(connection, request, Rejection::Busy) {
-                        return false;
-                    }
-                }
-                Ok(ToWorker::Request(_)) | Err(_) => return false,
-                Ok(_) if request != connection.last => return false,
-                Ok(_) => {}
-            }
-            frame = connection.buffered_frame();
-        }
-        frame.is_ok()
-    }
-
-    fn begin(&self, request: RequestName, ignored: bool) {
-        self.monitor.begin(request);
-        if !ignored {
-            self.monitor.note_activity();
-        }
-    }
-
     fn end(&self) {
         self.active.fetch_sub(1, Ordering::SeqCst);
         self.tell_if_idle();
@@ -639,57 +411,6 @@ impl Server {
     fn tell_if_idle(&self) {
         if self.is_draining() && self.active() == 0 {
             self.tell(Event::Idle);
-        }
-    }
-
-    /// Takes a place for a request, unless its child has reserved one or the thread still has one.
-    fn occupy(&self, is_reserved: bool, turn: &mut Turn) {
-        let has_place = std::mem::take(&mut turn.has_place);
-        match self.slot() {
-            Some(slot) if !is_reserved && !has_place => slot.occupy(self.incarnation()),
-            // One of the two is too many.
-            Some(_) if is_reserved && has_place => self.vacate(),
-            _ => {}
-        }
-    }
-
-    /// Gives a place to whoever waits at the door, if all other threads are busy, or else back. Where
-    /// some are not, others wait for the GIL or here, and come first.
-    fn hand_on(&self, turn: &mut Turn) {
-        let is_last = self.active.load(Ordering::SeqCst) + 1 >= self.group.threads;
-        if is_last && turn.next.is_none() && self.is_open() {
-            turn.next = self.admit();
-        }
-        turn.has_place = turn.next.is_some();
-        if !turn.has_place {
-            self.vacate();
-        }
-    }
-
-    /// Gives a place back, if it is not the successor's by now.
-    fn vacate(&self) {
-        if let Some(slot) = self.slot() {
-            slot.vacate(self.incarnation());
-        }
-    }
-
-    /// Gives back the places of children that died before they could use them. To be called now and
-    /// then: what is too much for so long that nothing has changed meanwhile is given back.
-    pub(super) fn count_places(&self) {
-        if !self.has_slot() {
-            return;
-        }
-        let served = self.served.load(Ordering::Relaxed);
-        let active = self.active.load(Ordering::SeqCst);
-        let Some(slot) = self.slot() else {
-            return;
-        };
-        let places = slot.active();
-        let is_idle = self.counted.swap(served, Ordering::Relaxed) == served;
-        let is_unchanged = self.places.swap(places, Ordering::Relaxed) == places;
-        // A place that was reserved a moment ago has its request on the way.
-        if is_idle && is_unchanged && self.is_open() {
-            slot.correct(places, active);
         }
     }
 
@@ -747,12 +468,4 @@ fn reject(connection: &mut Connection, number: RequestNumber, why: Rejection) ->
         Ok(()) => Next::GoOn,
         Err(_) => Next::Close,
     }
-}
-
-/// Now, in microseconds since the epoch.
-fn now() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO);
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

@@ -1,0 +1,128 @@
+//! Places: how many requests may be on their way to this worker, as children see it in the table.
+//!
+//! Children see there how many threads of a worker have something to do. One that sends a request over
+//! an idle connection reserves a place first. Whoever finds none waits in the queue at the door, and
+//! where all threads are busy has the place of one that has become free before that is given back:
+//! nobody overtakes the queue. Where requests are short there are spare places, for those that wait
+//! here for a moment.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use control::MOST_SPARE;
+use wire::{Rejection, ToWorker};
+
+use super::{Next, Server, Turn, reject};
+use crate::worker::connection::Connection;
+use crate::worker::monitor;
+
+impl Server {
+    /// Takes a place for a request, unless its child has reserved one or the thread still has one.
+    pub(super) fn occupy(&self, is_reserved: bool, turn: &mut Turn) {
+        let has_place = std::mem::take(&mut turn.has_place);
+        match self.slot() {
+            Some(slot) if !is_reserved && !has_place => slot.occupy(self.incarnation()),
+            // One of the two is too many.
+            Some(_) if is_reserved && has_place => self.vacate(),
+            _ => {}
+        }
+    }
+
+    /// Gives a place to whoever waits at the door, if all other threads are busy, or else back. Where
+    /// some are not, others wait for the GIL or here, and come first.
+    pub(super) fn hand_on(&self, turn: &mut Turn) {
+        let is_last = self.active.load(Ordering::SeqCst) + 1 >= self.group.threads;
+        if is_last && turn.next.is_none() && self.is_open() {
+            turn.next = self.admit();
+        }
+        turn.has_place = turn.next.is_some();
+        if !turn.has_place {
+            self.vacate();
+        }
+    }
+
+    /// Gives a place back, if it is not the successor's by now.
+    pub(super) fn vacate(&self) {
+        if let Some(slot) = self.slot() {
+            slot.vacate(self.incarnation());
+        }
+    }
+
+    /// Gives back the places of children that died before they could use them. To be called now and
+    /// then: what is too much for so long that nothing has changed meanwhile is given back.
+    pub(in crate::worker) fn count_places(&self) {
+        if !self.has_slot() {
+            return;
+        }
+        let served = self.served.load(Ordering::Relaxed);
+        let active = self.active.load(Ordering::SeqCst);
+        let Some(slot) = self.slot() else {
+            return;
+        };
+        let places = slot.active();
+        let is_idle = self.counted.swap(served, Ordering::Relaxed) == served;
+        let is_unchanged = self.places.swap(places, Ordering::Relaxed) == places;
+        // A place that was reserved a moment ago has its request on the way.
+        if is_idle && is_unchanged && self.is_open() {
+            slot.correct(places, active);
+        }
+    }
+
+    /// Tells children how many requests may wait here, where requests are short. Not if a limit for
+    /// waiting asks for more precision than [`Server::send_away`] has.
+    pub(super) fn note_duration(&self, duration: Duration) {
+        let spare = self.lead.note(duration);
+        let limit = self.group.life.queue_timeout;
+        if limit.is_none_or(|limit| limit >= 4 * monitor::PERIOD)
+            && self.is_open()
+            && let Some(slot) = self.slot()
+        {
+            slot.set_spare(spare);
+        }
+    }
+
+    /// Sends requests away that wait here behind others which take longer than was to be expected: so
+    /// they wait in the queue of the group, where any worker finds them. To be called now and then.
+    pub(in crate::worker) fn send_away(&self) {
+        if !self.has_slot() || self.is_draining() || !self.lead.is_deserted() {
+            return;
+        }
+        if let Some(slot) = self.slot() {
+            slot.set_spare(0);
+        }
+        for _ in 0..self.group.threads.saturating_add(MOST_SPARE) {
+            let Some(token) = self.door.known_caller() else {
+                return;
+            };
+            if let Some(mut connection) = self.door.take(token)
+                && self.turn_away(&mut connection)
+            {
+                self.go_on(token, connection);
+            }
+        }
+    }
+
+    /// Rejects the request that has arrived on a connection. Returns whether it can go on.
+    pub(super) fn turn_away(&self, connection: &mut Connection) -> bool {
+        let mut frame = connection.ready_frame();
+        while let Ok(Some(arrived)) = frame {
+            let request = arrived.request();
+            match arrived.decode() {
+                Ok(ToWorker::Request(head)) if self.group.secret.is(head.secret) => {
+                    connection.last = request;
+                    if head.has_place {
+                        self.vacate();
+                    }
+                    if let Next::Close = reject(connection, request, Rejection::Busy) {
+                        return false;
+                    }
+                }
+                Ok(ToWorker::Request(_)) | Err(_) => return false,
+                Ok(_) if request != connection.last => return false,
+                Ok(_) => {}
+            }
+            frame = connection.buffered_frame();
+        }
+        frame.is_ok()
+    }
+}
