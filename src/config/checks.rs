@@ -8,6 +8,7 @@ mod groups;
 mod interpreters;
 mod python;
 mod scripts;
+mod users;
 mod words;
 
 use std::fmt;
@@ -65,6 +66,7 @@ pub(crate) fn check(pool: Pool<'_>, base: Server<'_>) {
     interpreters::check(&config);
     groups::check(&config);
     scripts::check(&config);
+    users::check(&config);
     words::check(&config);
 }
 

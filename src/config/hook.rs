@@ -91,6 +91,13 @@ impl Hooks {
     }
 }
 
+impl Written {
+    /// Whether it is that of a `WSGIAuthUserScript`.
+    pub(super) fn is_of_users(&self) -> bool {
+        self.directive.eq_ignore_ascii_case("WSGIAuthUserScript")
+    }
+}
+
 impl fmt::Display for Written {
     /// As messages name it: `WSGIAccessScript /srv/access.py (/etc/httpd/site.conf:12)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

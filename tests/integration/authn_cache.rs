@@ -111,3 +111,43 @@ fn nothing_is_remembered_unasked() {
         assert_eq!(times_asked(&server, "plain"), 2, "{provided}");
     }
 }
+
+/// The cache does not know of scripts, but of contexts.
+#[test]
+fn scripts_that_are_not_kept_apart_are_warned_of() {
+    if !ours("D98") {
+        return;
+    }
+    for (provided, context, is_warned) in [
+        ("AuthnCacheProvideFor wsgi", "", true),
+        (
+            "AuthnCacheProvideFor wsgi",
+            "AuthnCacheContext server",
+            true,
+        ),
+        (
+            "AuthnCacheProvideFor wsgi",
+            "AuthnCacheContext other",
+            false,
+        ),
+        ("AuthnCacheProvideFor file", "", false),
+    ] {
+        let one = site("Basic", provided);
+        let answer = one.configtest();
+        assert!(!answer.text.contains("WSGI1470"), "{}", answer.text);
+
+        let two = site("Basic", provided)
+            .script("others.py", USERS)
+            .config(&format!(
+                "<Location /other>
+                    {provided}
+                    {context}
+                    WSGIAuthUserScript ${{WSGI}}/others.py
+                </Location>"
+            ));
+        let answer = two.configtest();
+        assert!(answer.success, "{}", answer.text);
+        let warning = answer.text.contains("WSGI1470: WSGIAuthUserScript ");
+        assert_eq!(warning, is_warned, "{provided} {context}: {}", answer.text);
+    }
+}

@@ -1,8 +1,9 @@
 //! The cache of mod_authn_socache, in which providers may have it remember what they found out about
 //! users: those that `AuthnCacheProvideFor` names.
 //!
-//! Runs in children, on the thread that processes the request.
+//! Runs in children, on the thread that processes the request, but for what is asked of a configuration.
 
+use std::collections::HashSet;
 use std::ffi::{CStr, c_char};
 use std::ptr;
 use std::sync::OnceLock;
@@ -10,6 +11,7 @@ use std::sync::OnceLock;
 use httpd_sys as sys;
 
 use crate::request::Request;
+use crate::server::Server;
 use crate::written::Written;
 
 /// What mod_authn_socache registers, if it is loaded: stores a value for a request, a provider, a user
@@ -92,9 +94,30 @@ impl AuthnCache {
     }
 }
 
+/// Under how many names of its own (`AuthnCacheContext`) the configuration of `base` has something
+/// remembered; `None` if nothing of `provider` is.
+pub fn own_contexts(base: Server<'_>, provider: &CStr) -> Option<usize> {
+    // SAFETY: what a server was made from is left alone once its configuration is complete, and lives
+    // as long as it does.
+    let directives = |_: Server<'_>| unsafe { Written::all() };
+    if !directives(base).any(|directive| provides_for(directive, provider.to_bytes())) {
+        return None;
+    }
+    let contexts: HashSet<&[u8]> = directives(base)
+        .filter(|directive| is_called(*directive, b"AuthnCacheContext"))
+        .filter_map(|directive| directive.words().next())
+        // These stand for the places of requests.
+        .filter(|context| !matches!(*context, b"directory" | b"server"))
+        .collect();
+    Some(contexts.len())
+}
+
+fn is_called(directive: Written<'_>, name: &[u8]) -> bool {
+    directive.name().to_bytes().eq_ignore_ascii_case(name)
+}
+
 fn provides_for(directive: Written<'_>, provider: &[u8]) -> bool {
-    let name = directive.name().to_bytes();
-    name.eq_ignore_ascii_case(b"AuthnCacheProvideFor") && directive.words().any(|it| it == provider)
+    is_called(directive, b"AuthnCacheProvideFor") && directive.words().any(|it| it == provider)
 }
 
 /// A salted hash of a password, as mod_authn_socache can check it. That of `htpasswd -m`: it looks at

@@ -23,7 +23,7 @@ impl<'c> Written<'c> {
     /// # Safety
     ///
     /// - Throughout `'c`, httpd neither carries directives out nor throws them away: it is in the
-    ///   hook `pre_config`, or this is a child.
+    ///   hook `pre_config` or in one behind that, or this is a child.
     pub(crate) unsafe fn all() -> impl Iterator<Item = Self> {
         // SAFETY: httpd sets it when it has read a configuration, on the thread this is.
         let first = unsafe { sys::ap_conftree };
