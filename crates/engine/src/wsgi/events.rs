@@ -41,14 +41,14 @@ impl Call<'_> {
         Ok(replaced.unwrap_or_else(|| application.owned()))
     }
 
-    /// `request_exception`
-    pub(super) fn publish_exception(&self, raised: &Raised<'_>) {
+    /// `request_exception`. Returns whether a callback was interrupted.
+    pub(super) fn publish_exception(&self, raised: &Raised<'_>) -> bool {
         let py = raised.value().py();
         let payload = payload(py, &self.served).and_then(|payload| {
             payload.object(c"exception_info", &*raised.exc_info()?)?;
             Ok(payload)
         });
-        self.publish_or_report(Event::RequestException, payload);
+        self.publish_or_report(Event::RequestException, payload)
     }
 
     /// `request_finished`
@@ -98,16 +98,17 @@ impl Call<'_> {
         payload.seconds(c"daemon_start", self.request.daemon_start)
     }
 
-    /// Tells of what happens at the end of the request, which ends whatever comes of that.
-    fn publish_or_report<'py>(&self, event: Event, payload: Result<'py, Record<'py>>) {
+    /// Tells of what happens at the end of the request, which ends whatever comes of that. Returns
+    /// whether a callback was interrupted because the request took too long.
+    fn publish_or_report<'py>(&self, event: Event, payload: Result<'py, Record<'py>>) -> bool {
         let published = payload.and_then(|payload| self.publish(event, &payload));
-        if let Err(raised) = published {
-            if self.is_timeout(&raised) {
-                self.report_timeout(raised.value().py());
-            } else {
+        published.is_err_and(|raised| {
+            let is_timeout = self.report_timeout(&raised);
+            if !is_timeout {
                 report_event_failure(raised.value().py(), event, &raised);
             }
-        }
+            is_timeout
+        })
     }
 
     fn publish<'py>(&self, event: Event, payload: &Record<'py>) -> Result<'py, ()> {

@@ -198,35 +198,34 @@ impl Call<'_> {
 
     /// Reports what the application, or building its environ, has raised.
     fn fail(&self, raised: &Raised<'_>) -> Rest {
-        self.report(raised);
-        if self.is_timeout(raised) {
+        if self.report(raised) {
             Rest::TimeOut
         } else {
             Rest::Fail
         }
     }
 
-    fn report(&self, raised: &Raised<'_>) {
+    /// Returns whether the request was interrupted because it took too long, there or in a callback
+    /// that is told.
+    fn report(&self, raised: &Raised<'_>) -> bool {
         let (py, exchange) = (raised.value().py(), self.response.exchange());
-        if self.is_timeout(raised) {
-            return self.report_timeout(py);
+        if self.report_timeout(raised) {
+            return true;
         }
         let script = self.request.script.path.or_empty();
         log::exception(py, exchange, script, raised);
-        if self.is_watched(py) {
-            self.publish_exception(raised);
+        self.is_watched(py) && self.publish_exception(raised)
+    }
+
+    /// Reports what was raised if that is because the request took too long, and returns whether it
+    /// is. Not the application's fault, and whoever has interrupted it has said so.
+    fn report_timeout(&self, raised: &Raised<'_>) -> bool {
+        let is_timeout = interrupt::is_timeout(self.interpreter, raised);
+        if is_timeout {
+            let (py, exchange) = (raised.value().py(), self.response.exchange());
+            log::line(py, exchange, Level::Info, 0, interrupt::RECOVERED);
         }
-    }
-
-    /// Not the application's fault, and whoever has interrupted it has said so.
-    fn report_timeout(&self, py: Attached<'_>) {
-        let exchange = self.response.exchange();
-        log::line(py, exchange, Level::Info, 0, interrupt::RECOVERED);
-    }
-
-    /// Whether the request was interrupted because it took too long.
-    fn is_timeout(&self, raised: &Raised<'_>) -> bool {
-        interrupt::is_timeout(self.interpreter, raised)
+        is_timeout
     }
 }
 
