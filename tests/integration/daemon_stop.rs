@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -143,19 +143,23 @@ impl Control {
     }
 
     fn order(&self, what: &str) {
-        let status = Command::new(&self.program)
+        let status = self.status_of(what);
+        assert!(
+            status.success(),
+            "-k {what}: {status} {:?}",
+            status.signal()
+        );
+    }
+
+    fn status_of(&self, what: &str) -> ExitStatus {
+        Command::new(&self.program)
             .args(["-d", &self.root, "-f", "conf/httpd.conf", "-k", what])
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status()
-            .expect("httpd runs");
-        assert!(
-            status.success(),
-            "-k {what}: {status} {:?}",
-            status.signal()
-        );
+            .expect("httpd runs")
     }
 }
 
@@ -174,8 +178,11 @@ fn another_httpd_can_start_as_soon_as_the_file_of_its_pid_is_gone() {
     control.order("stop");
     let begin = Instant::now();
     wait_until("the old one to stop", || (!pid_file.exists()).then_some(()));
-    control.order("start");
-    wait_until("the new one to start", || pid_file.exists().then_some(()));
+    // The file goes a moment before the ports.
+    wait_until("the new one to start", || {
+        control.status_of("start").success().then_some(())
+    });
+    wait_until("the new one to serve", || pid_file.exists().then_some(()));
     let new = worker(&server);
     assert_ne!(new, old);
     if begin.elapsed() < Duration::from_secs(2) {
