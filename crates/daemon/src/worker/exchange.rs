@@ -192,7 +192,7 @@ impl<'c> Exchange<'c> {
             self.broken.store(true, Ordering::Relaxed);
         }
         if self.is_broken() {
-            sending.out.discard();
+            sending.out.clear();
         }
     }
 

@@ -195,13 +195,13 @@ impl Course<'_> {
     fn look(&mut self) -> Step {
         let passed = self.watch.look();
         let order = self.orphan.as_ref().and_then(Orphan::look);
-        // Whoever leaves at its leisure must not outlive httpd.
-        let is_order = order.is_some_and(|it| it.is_urgent() || self.drain.is_none());
-        let is_new = self
-            .drain
-            .as_ref()
-            .is_none_or(|drain| Some(drain.reason) != order);
-        if let Some(reason) = order.filter(|_| is_order && is_new) {
+        // Whoever leaves at its leisure must not outlive httpd. One that is in a hurry already has a
+        // deadline, which stands.
+        let is_news = |order: &Replacement| match &self.drain {
+            None => true,
+            Some(drain) => order.is_urgent() && !drain.reason.is_urgent(),
+        };
+        if let Some(reason) = order.filter(is_news) {
             return Step::Leave(reason);
         }
         if let Some(drain) = &self.drain {

@@ -123,11 +123,6 @@ impl Outbox {
         self.share.size > 0
     }
 
-    /// Drops what was not sent: nobody is left to take it.
-    pub(super) fn discard(&mut self) {
-        self.clear();
-    }
-
     /// Takes everything out.
     pub(super) fn take(&mut self) -> Self {
         let empty = Self {
@@ -251,7 +246,8 @@ impl Outbox {
         self.frames.len() - self.sent
     }
 
-    fn clear(&mut self) {
+    /// Empties it: all was sent, or nobody is left to take it.
+    pub(super) fn clear(&mut self) {
         self.frames.clear();
         self.frames.shrink_to(2 * COLLECT);
         self.sent = 0;
