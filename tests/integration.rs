@@ -141,6 +141,8 @@ mod leaks; // what a request leaves behind
 mod lifecycle; // preloading, restarts, stopping, crashes
 #[path = "integration/log_handler.rs"]
 mod log_handler; // records of logging in the error log
+#[path = "integration/log_levels.rs"]
+mod log_levels; // LogLevel
 #[path = "integration/log_lines.rs"]
 mod log_lines; // the lines that people look for in the error log
 #[path = "integration/mapping.rs"]
@@ -189,6 +191,8 @@ mod signals; // signals for applications
 mod splitting; // response splitting, byte by byte
 #[path = "integration/start_response.rs"]
 mod start_response; // what start_response refuses
+#[path = "integration/streams.rs"]
+mod streams; // wsgi.errors, sys.stdout and sys.stderr as objects
 #[path = "integration/telemetry.rs"]
 mod telemetry; // the directives of telemetry, and slow requests
 #[path = "integration/tls.rs"]

@@ -50,6 +50,22 @@ def application(environ, start_response):
     return [body]
 "#;
 
+/// Prints as it is loaded, and again for each request.
+pub(crate) const TALKATIVE: &str = r#"
+import logging, mod_wsgi, sys
+
+logger = logging.getLogger('talkative')
+logger.addHandler(mod_wsgi.LogHandler())
+print('printed at load', file=sys.stderr)
+logger.warning('warning at load')
+logger.error('error at load')
+
+def application(environ, start_response):
+    print('printed for a request', file=sys.stderr)
+    start_response('200 OK', [])
+    return [b'said']
+"#;
+
 /// Answers with the text in it.
 pub(crate) fn answering(text: &str) -> String {
     format!(

@@ -1,14 +1,13 @@
 //! `wsgi.errors`, `sys.stdout` and `sys.stderr`: what an application prints, in httpd's error log.
 
-use rstest::rstest;
 use testkit::{ErrorLog, Httpd, Mark, SharedHttpd, Site, ours};
 
+use crate::apps::TALKATIVE;
 use crate::wsgi_site::{
-    CALCULATOR, Mode, answers_at_last, app, calculate, client_tag, gated_app, open_gate, reached,
-    wsgi_site,
+    answers_at_last, app, client_tag, gated_app, open_gate, reached, wsgi_site,
 };
 
-static SERVER: SharedHttpd = SharedHttpd::new(|| wsgi_site().script("calculate.wsgi", CALCULATOR));
+static SERVER: SharedHttpd = SharedHttpd::new(wsgi_site);
 
 /// Asks an application `name` that runs `body`, in which `errors` is `wsgi.errors`, and returns
 /// the log lines of its script once it has printed `end`.
@@ -331,31 +330,6 @@ def application(environ, start_response):
 }
 
 #[test]
-fn a_log_level_above_error_silences_it() {
-    let server = wsgi_site()
-        .config("<Location /quiet.wsgi>\nLogLevel wsgi:crit\n</Location>")
-        .start();
-
-    for name in ["quiet", "loud"] {
-        let source = r#"
-def application(environ, start_response):
-    print('said by', environ['SCRIPT_NAME'], file=environ['wsgi.errors'])
-    start_response('200 OK', [])
-    return [b'']
-"#;
-        assert_eq!(server.get(&app(&server, name, source)).status, 200);
-    }
-
-    server.log().wait_for(Mark::START, "said by /loud.wsgi");
-    assert!(
-        server
-            .log()
-            .matching(Mark::START, "said by /quiet.wsgi")
-            .is_empty()
-    );
-}
-
-#[test]
 fn what_is_printed_outside_a_request_goes_to_the_servers_log() {
     let server = SERVER.borrow();
     let url = app(
@@ -414,117 +388,6 @@ fn pythons_own_ways_of_reporting_end_up_there() {
     }
 }
 
-/// For whoever takes it for a text stream, it is one; that is told once.
-#[rstest]
-fn a_text_written_to_the_log_beneath_is_taken_with_a_warning(
-    #[values(Mode::Embedded, Mode::Daemon)] mode: Mode,
-) {
-    const WRITING: &str = "
-import warnings
-
-def application(environ, start_response):
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter('always')
-        for text in ['h\\xe9\\n', 'second\\n']:
-            environ['wsgi.errors'].buffer.write(text)
-    start_response('200 OK', [])
-    return [repr([warning.category.__name__ for warning in caught]).encode()]
-";
-    let server = mode.site().script("writing.wsgi", WRITING).start();
-    let mark = server.log().mark();
-    assert_eq!(server.get("/writing.wsgi").text(), "['DeprecationWarning']");
-    assert_eq!(server.get("/writing.wsgi").text(), "[]");
-    server.log().wait_for(mark, "] h\\xc3\\xa9");
-    server.log().wait_for(mark, "] second");
-}
-
-#[test]
-fn the_streams_are_text_streams_over_a_log() {
-    let server = SERVER.borrow();
-    for (code, answer) in [
-        (
-            "r = type(s) is io.TextIOWrapper, s.encoding, s.errors",
-            "(True, 'utf-8', 'replace')",
-        ),
-        ("r = s.line_buffering, s.write_through", "(True, True)"),
-        (
-            "r = s.isatty(), s.readable(), s.writable(), s.seekable()",
-            "(False, False, True, False)",
-        ),
-        ("r = s.write('abc\\n')", "4"),
-        ("s.fileno()", "OSError: "),
-        ("s.write(b'bytes')", "TypeError: "),
-        ("s.read()", "UnsupportedOperation: "),
-        (
-            "b = s.buffer; r = b.isatty(), b.readable(), b.writable(), b.seekable()",
-            "(False, False, True, False)",
-        ),
-        (
-            "b = s.buffer; r = b.encoding, b.errors, b.closed",
-            "('utf-8', 'replace', False)",
-        ),
-        ("s.buffer.fileno()", "OSError: "),
-        ("s.buffer.write(3)", "TypeError: "),
-        (
-            "import warnings; c = warnings.catch_warnings(); c.__enter__(); \
-             warnings.simplefilter('ignore'); s.buffer.write('text\\n'); c.__exit__(None, None, None)",
-            "None",
-        ),
-        ("s.buffer.write()", "TypeError: "),
-        (
-            "s.buffer.write(b'bytes\\n'); s.buffer.write(bytearray(b'array\\n'))",
-            "None",
-        ),
-        (
-            "s.buffer.writelines([b'one\\n', b'two\\n']); s.buffer.flush()",
-            "None",
-        ),
-    ] {
-        for (stream, name) in [
-            ("environ['wsgi.errors']", "<wsgi.errors>"),
-            ("sys.stdout", "<stdout>"),
-            ("sys.stderr", "<stderr>"),
-        ] {
-            let code =
-                format!("import sys; s = {stream}; assert s.buffer.name == '{name}'; {code}");
-            let got = calculate(&server, "/calculate.wsgi", &code);
-            assert!(got.starts_with(answer), "{code}: {got}");
-        }
-    }
-}
-
-#[test]
-fn after_the_request_wsgi_errors_is_refused_and_the_others_go_on() {
-    let server = SERVER.borrow();
-    let url = app(
-        &server,
-        "kept",
-        r#"
-import sys
-kept = None
-
-def attempt(call):
-    try:
-        return repr(call())
-    except RuntimeError:
-        return 'RuntimeError'
-
-def application(environ, start_response):
-    global kept
-    start_response('200 OK', [])
-    errors, kept = kept, environ['wsgi.errors']
-    if errors is None:
-        return [b'kept']
-    calls = (lambda: errors.write('x'), lambda: errors.write('x\n'), lambda: errors.closed,
-             lambda: sys.stdout.write('still here\n'), lambda: sys.stderr.write('still here\n'))
-    return [', '.join(attempt(call) for call in calls).encode()]
-"#,
-    );
-
-    assert_eq!(server.get(&url).text(), "kept");
-    answers_at_last(&server, &url, "RuntimeError, RuntimeError, False, 11, 11");
-}
-
 #[test]
 fn nothing_of_wsgi_errors_is_another_request_s() {
     let server = SERVER.borrow();
@@ -566,37 +429,6 @@ def application(environ, start_response):
         answers_at_last(&server, &url, "RuntimeError, None, AttributeError");
     }
     assert!(server.log().matching(mark, "of another").is_empty());
-}
-
-/// Prints as it is loaded, and again for each request.
-const TALKATIVE: &str = r#"
-import logging, mod_wsgi, sys
-
-logger = logging.getLogger('talkative')
-logger.addHandler(mod_wsgi.LogHandler())
-print('printed at load', file=sys.stderr)
-logger.warning('warning at load')
-logger.error('error at load')
-
-def application(environ, start_response):
-    print('printed for a request', file=sys.stderr)
-    start_response('200 OK', [])
-    return [b'said']
-"#;
-
-#[test]
-fn a_process_group_keeps_to_the_log_level_outside_requests_too() {
-    let server = Site::new()
-        .script("talks.wsgi", TALKATIVE)
-        .config(
-            "LogLevel error
-             WSGIDaemonProcess group
-             WSGIScriptAlias / ${WSGI}/talks.wsgi process-group=group application-group=%{GLOBAL}",
-        )
-        .start();
-    server.log().wait_for(Mark::START, "error at load");
-    let warnings = server.log().matching(Mark::START, "warning at load");
-    assert!(warnings.is_empty(), "{warnings:?}");
 }
 
 #[test]
