@@ -174,10 +174,9 @@ const NOT_OF_WSGI: [&CStr; 8] = [
 ];
 
 /// Adds what httpd knows for CGI scripts, but for [`NOT_OF_WSGI`]: these are left as the configuration
-/// set them. A request that is included begins with the variables of the page, for which mod_include has
-/// added them all.
+/// set them, or for a request that is included, mod_include for its page.
 fn add_common(request: Request<'_>, env: Table<'_>) {
-    let configured = NOT_OF_WSGI.map(|name| env.get(name).filter(|_| !request.is_included()));
+    let configured = NOT_OF_WSGI.map(|name| env.get(name));
     request.add_common_vars();
     for (name, value) in NOT_OF_WSGI.into_iter().zip(configured) {
         match value {

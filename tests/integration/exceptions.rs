@@ -3,7 +3,7 @@
 use rstest::rstest;
 use testkit::{Httpd, Mark, Mpm, SharedHttpd, ours};
 
-use crate::wsgi_site::{answers_at_last, app, client_tag, wsgi_site};
+use crate::wsgi_site::{Mode, answers_at_last, app, client_tag, wsgi_site};
 
 static SERVER: SharedHttpd = SharedHttpd::new(wsgi_site);
 
@@ -342,4 +342,29 @@ def application(environ, start_response):
 
     assert_eq!(server.get(&format!("{url}?fail")).status, 500);
     answers_at_last(&server, &url, "None");
+}
+
+/// As in any Python: the signal that the system sends for it would end the process.
+#[rstest]
+fn a_file_that_may_not_grow_is_an_exception(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) {
+    const WRITES: &str = "
+import os, resource, tempfile
+
+def application(environ, start_response):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    start_response('200 OK', [])
+    try:
+        with tempfile.TemporaryFile(buffering=0) as file:
+            file.write(b'x' * 1000)
+            file.write(b'x')
+        return [b'written']
+    except OSError as error:
+        return [str(error).encode()]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+";
+    let server = mode.site().script("writes.wsgi", WRITES).start();
+    let text = server.get("/writes.wsgi").text();
+    assert_eq!(text, "[Errno 27] File too large");
 }

@@ -222,6 +222,22 @@ fn a_subclass_is_sent_alike_and_closed_its_own_way() {
 }
 
 #[test]
+fn a_subclass_may_say_what_is_wrapped() {
+    let server = SERVER.borrow();
+    for (own, wrapped, body) in [
+        ("digits()", "io.BytesIO(b'memory')", "0123456789"),
+        ("io.BytesIO(b'memory')", "digits()", "memory"),
+        ("property(lambda self: self.other)", "digits()", "other"),
+    ] {
+        let code = format!(
+            "class Own(wrap):\n  filelike = {own}\n  other = io.BytesIO(b'other')\n\
+             start(); r = Own({wrapped})"
+        );
+        assert_eq!(wraps(&server, &code).text(), body, "{code}");
+    }
+}
+
+#[test]
 fn close_closes_the_file_when_the_response_is_sent() {
     let mut server = site().start();
     for code in [

@@ -1,7 +1,10 @@
 //! The lines of the error log that people and their scripts look for: their level, their id, and the
 //! words in them. All of them are mod_wsgi's, so that a search written for it finds them.
 
-use testkit::{Httpd, Mark, SharedHttpd, Site};
+use rstest::rstest;
+use testkit::{Httpd, Mark, SharedHttpd, Site, wait_until};
+
+use crate::wsgi_site::Mode;
 
 /// Fails in the way that the query says.
 const FAILING: &str = r#"
@@ -242,5 +245,114 @@ fn the_script_of_a_handler_that_is_gone() {
         let text = format!("Unable to stat target handler script '{script}'");
         check(&server, mark, "warn", &["WSGI0082: ", &text]);
         check(&server, mark, "error", &["WSGI0105: ", &script]);
+        check_unread(&server, mark, &script, "FileNotFoundError", NOT_FOUND);
     }
+}
+
+const NOT_FOUND: &str = "[Errno 2] No such file or directory";
+
+/// Asserts that what Python raises for a script that cannot be read is told after `mark`.
+fn check_unread(server: &Httpd, mark: Mark, script: &str, exception: &str, cause: &str) {
+    let head = format!("{exception} exception raised processing WSGI script '{script}'");
+    check(server, mark, "error", &["WSGI0174: ", &head]);
+    check(
+        server,
+        mark,
+        "error",
+        &[&format!("{exception}: {cause}: '{script}'")],
+    );
+}
+
+#[test]
+fn a_script_that_cannot_be_read() {
+    let site = Site::new()
+        .module("auth_basic")
+        .module("authn_core")
+        .script("locked.wsgi", FAILING)
+        .script("well.wsgi", FAILING)
+        .config(
+            "WSGISocketPrefix ${ROOT}/logs/wsgi
+             WSGIDaemonProcess group
+             WSGIHandlerScript missing ${WSGI}/handler.wsgi
+             WSGIImportScript ${WSGI}/import.wsgi process-group=%{GLOBAL} application-group=a
+             WSGIImportScript ${WSGI}/import.wsgi process-group=group application-group=a
+             WSGIScriptAlias /locked ${WSGI}/locked.wsgi
+             WSGIScriptAlias /group ${WSGI}/locked.wsgi process-group=group
+             WSGIScriptAlias /well ${WSGI}/well.wsgi
+             <Location /handler>
+                 SetHandler missing
+             </Location>
+             <Location /well/access>
+                 WSGIAccessScript ${WSGI}/access.wsgi
+             </Location>
+             <Location /well/dispatch>
+                 WSGIDispatchScript ${WSGI}/dispatch.wsgi
+             </Location>",
+        );
+    site.set_mode("wsgi/locked.wsgi", 0);
+    let server = site.start();
+    let import = path(&server, "import");
+    check(&server, Mark::START, "error", &["WSGI0106: ", &import]);
+    check_unread(
+        &server,
+        Mark::START,
+        &import,
+        "FileNotFoundError",
+        NOT_FOUND,
+    );
+    for (url, status, script, exception, cause) in [
+        ("/handler", 500, "handler", "FileNotFoundError", NOT_FOUND),
+        (
+            "/well/access",
+            403,
+            "access",
+            "FileNotFoundError",
+            NOT_FOUND,
+        ),
+        (
+            "/well/dispatch",
+            200,
+            "dispatch",
+            "FileNotFoundError",
+            NOT_FOUND,
+        ),
+        (
+            "/locked",
+            500,
+            "locked",
+            "PermissionError",
+            "[Errno 13] Permission denied",
+        ),
+        (
+            "/group",
+            500,
+            "locked",
+            "PermissionError",
+            "[Errno 13] Permission denied",
+        ),
+    ] {
+        let mark = server.log().mark();
+        assert_eq!(server.get(url).status, status, "{url}");
+        let script = path(&server, script);
+        check(&server, mark, "error", &["WSGI0105: ", &script]);
+        check_unread(&server, mark, &script, exception, cause);
+    }
+}
+
+#[rstest]
+fn what_becomes_of_a_script_is_told_where_its_virtual_host_logs(
+    #[values(Mode::Embedded, Mode::Daemon)] mode: Mode,
+) {
+    let server = mode
+        .site()
+        .script("first.wsgi", FAILING)
+        .config("<VirtualHost *:*>\nServerName x\nErrorLog ${ROOT}/logs/host.log\n</VirtualHost>")
+        .start();
+    assert_eq!(server.get("/first.wsgi").text(), "well");
+    let loading = format!("Loading WSGI script '{}'", path(&server, "first"));
+    wait_until(&loading, || {
+        let log = server.site().read("logs/host.log");
+        log.contains(&loading).then_some(())
+    });
+    assert!(server.log().matching(Mark::START, &loading).is_empty());
 }

@@ -1,7 +1,7 @@
 //! `wsgi.errors`, `sys.stdout` and `sys.stderr` as objects: what an application can ask of them.
 
 use rstest::rstest;
-use testkit::SharedHttpd;
+use testkit::{SharedHttpd, ours};
 
 use crate::wsgi_site::{CALCULATOR, Mode, answers_at_last, app, calculate, wsgi_site};
 
@@ -57,6 +57,17 @@ fn the_streams_are_text_streams_over_a_log() {
             "('utf-8', 'replace', False)",
         ),
         ("s.buffer.fileno()", "OSError: "),
+        ("s.buffer.flush(1)", "TypeError: "),
+        ("s.buffer.close(1)", "TypeError: "),
+        ("s.buffer.isatty(1)", "TypeError: "),
+        ("s.buffer.writable(1)", "TypeError: "),
+        ("s.buffer.fileno(1)", "TypeError: "),
+        ("s.buffer.write(b'a', b'b')", "TypeError: "),
+        ("s.buffer.writelines(3)", "TypeError: "),
+        ("s.writelines([b'bytes'])", "TypeError: "),
+        ("s.detached = 1; r = s.detached", "1"),
+        ("s.buffer.name = 'x'", "AttributeError: "),
+        ("s.buffer.mode", "AttributeError: "),
         ("s.buffer.write(3)", "TypeError: "),
         (
             "import warnings; c = warnings.catch_warnings(); c.__enter__(); \
@@ -116,4 +127,85 @@ def application(environ, start_response):
 
     assert_eq!(server.get(&url).text(), "kept");
     answers_at_last(&server, &url, "RuntimeError, RuntimeError, False, 11, 11");
+}
+
+#[test]
+fn a_closed_wsgi_errors_takes_no_more() {
+    let server = SERVER.borrow();
+    for close in ["close()", "buffer.close()"] {
+        for (code, answer) in [
+            ("s.write('x')", "RuntimeError: "),
+            ("s.write('')", "RuntimeError: "),
+            ("s.writelines(['x\\n'])", "RuntimeError: "),
+            ("print('x', file=s)", "RuntimeError: "),
+            ("s.buffer.write(b'x')", "RuntimeError: "),
+            ("s.buffer.write(3)", "RuntimeError: "),
+            ("s.buffer.writelines([])", "RuntimeError: "),
+            ("s.flush(); s.close(); s.buffer.close()", "None"),
+            (
+                "r = s.closed, s.buffer.closed, s.writable(), s.isatty()",
+                "(False, False, True, False)",
+            ),
+            ("r = s.name, s.encoding", "('<wsgi.errors>', 'utf-8')"),
+        ] {
+            let code = format!("s = environ['wsgi.errors']; s.{close}; {code}");
+            let got = calculate(&server, "/calculate.wsgi", &code);
+            assert!(got.starts_with(answer), "{code}: {got}");
+        }
+    }
+}
+
+#[test]
+fn the_other_streams_cannot_be_closed() {
+    let server = SERVER.borrow();
+    for stream in ["stdout", "stderr"] {
+        for close in ["close()", "buffer.close()"] {
+            calculate(
+                &server,
+                "/calculate.wsgi",
+                &format!("import sys; sys.{stream}.{close}"),
+            );
+            let code = format!("import sys; r = sys.{stream}.closed, sys.{stream}.write('x\\n')");
+            let later = calculate(&server, "/calculate.wsgi", &code);
+            assert_eq!(later, "(False, 2)", "{close} of {stream}");
+        }
+    }
+}
+
+#[test]
+fn one_that_is_closed_closes_no_other() {
+    if !ours("D122") {
+        return;
+    }
+    let server = SERVER.borrow();
+    for (closed, written) in [
+        ("environ['wsgi.errors']", "sys.stdout"),
+        ("environ['wsgi.errors']", "sys.stderr"),
+        ("sys.stdout", "sys.stdout"),
+        ("sys.stdout", "environ['wsgi.errors']"),
+    ] {
+        let code = format!("import sys; {closed}.close(); r = {written}.write('x\\n')");
+        assert_eq!(calculate(&server, "/calculate.wsgi", &code), "2", "{code}");
+    }
+}
+
+#[test]
+fn what_a_closed_wsgi_errors_had_is_logged() {
+    let server = SERVER.borrow();
+    let mark = server.log().mark();
+    let code = "s = environ['wsgi.errors']; s.write('without an end'); s.close()";
+    calculate(&server, "/calculate.wsgi", code);
+    server.log().wait_for(mark, "] without an end");
+}
+
+/// As the protocol of binary streams has it.
+#[test]
+fn the_log_beneath_says_how_much_it_took() {
+    if !ours("D122") {
+        return;
+    }
+    let server = SERVER.borrow();
+    let code =
+        "b = environ['wsgi.errors'].buffer; r = b.write(b'abc\\n'), b.write(memoryview(b'd\\n'))";
+    assert_eq!(calculate(&server, "/calculate.wsgi", code), "(4, 2)");
 }

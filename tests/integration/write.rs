@@ -1,8 +1,8 @@
 //! The `write()` callable that `start_response` returns.
 
-use testkit::{Ending, SharedHttpd};
+use testkit::{Ending, SharedHttpd, ours};
 
-use crate::wsgi_site::{CALCULATOR, app, calculate, gated_app, open_gate, wsgi_site};
+use crate::wsgi_site::{CALCULATOR, app, calculate, gated_app, open_gate, quoted, wsgi_site};
 
 static SERVER: SharedHttpd = SharedHttpd::new(|| wsgi_site().script("calculate.wsgi", CALCULATOR));
 
@@ -139,6 +139,60 @@ def application(environ, start_response):
     write = start_response('200 OK', [])
     write(b'')
     raise ValueError('in time for another status')
+"#,
+    );
+
+    assert_eq!(server.get(&url).status, 500);
+}
+
+#[test]
+fn writing_nothing_begins_the_body_all_the_same() {
+    let server = SERVER.borrow();
+    for (code, outcome) in [
+        ("start_response('200 OK', [])", "RuntimeError: "),
+        (
+            "import sys\ntry: 1 / 0\nexcept ZeroDivisionError: \
+             start_response('200 OK', [], sys.exc_info())",
+            "ZeroDivisionError: ",
+        ),
+    ] {
+        let url = app(
+            &server,
+            "begins",
+            r#"
+from urllib.parse import unquote
+
+def application(environ, start_response):
+    write = start_response('201 First', [('X-First', '1')])
+    write(b'')
+    try:
+        exec(unquote(environ['QUERY_STRING']))
+    except Exception as error:
+        return [f'{type(error).__name__}: {error}'.encode()]
+    return [b'nothing was raised']
+"#,
+        );
+        let response = server.get(&format!("{url}?{}", quoted(code)));
+        assert!(response.text().starts_with(outcome), "{}", response.text());
+        assert_eq!(response.status, 201);
+        assert_eq!(response.header("X-First"), Some("1"));
+    }
+}
+
+#[test]
+fn a_failure_after_nothing_was_written_is_an_error() {
+    if !ours("D120") {
+        return;
+    }
+    let server = SERVER.borrow();
+    let url = app(
+        &server,
+        "nothing_then_fails",
+        r#"
+def application(environ, start_response):
+    start_response('200 OK', [])(b'')
+    yield b''
+    raise ValueError('before anything was sent')
 "#,
     );
 

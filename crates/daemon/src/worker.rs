@@ -35,7 +35,7 @@ use control::{Channel, FromWorker, GroupSpec, ScoreboardReader, Table, ToWorker}
 
 use crate::log::Log;
 use nix::libc::{SIGHUP, SIGINT, SIGUSR1, SIGUSR2, SIGXCPU};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigHandler, Signal, signal};
 use root::Root;
 use scripts::Scripts;
 use server::Server;
@@ -128,6 +128,9 @@ fn start(control: &Channel) -> Result<Role, StartError> {
         signal_hook::flag::register(signal, Arc::default())?;
     }
     fork::note_handler(SIGUSR1);
+    // A file that may not grow is told to whoever writes it. For SIGPIPE Rust has seen to that.
+    // SAFETY: no handler is installed.
+    unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) }.map_err(std::io::Error::from)?;
     if group.is_service() {
         service::leave_signals()?;
     }

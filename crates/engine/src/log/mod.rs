@@ -44,6 +44,12 @@ pub(crate) fn line(py: Attached<'_>, exchange: &Exchange, level: Level, id: u16,
     py.detach(|detached| exchange.log(detached, &line));
 }
 
+/// A line for the request's log that names its script in its own words.
+pub(crate) fn unnamed_line(py: Attached<'_>, exchange: &Exchange, level: Level, text: &str) {
+    let line = log_line(level, 0, false, text.as_bytes());
+    py.detach(|detached| exchange.log(detached, &line));
+}
+
 /// An exception of an application: what was raised, for which script, with the traceback.
 pub(crate) fn exception(py: Attached<'_>, exchange: &Exchange, script: &[u8], raised: &Raised<'_>) {
     let report = Report::new(py, script, raised);

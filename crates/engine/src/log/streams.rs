@@ -51,6 +51,8 @@ enum Sink {
     Process(Arc<Unfinished>),
     /// Nothing: the log of a stream that waits for a request.
     Spare,
+    /// Nothing any more: the application has closed `wsgi.errors`.
+    Closed,
 }
 
 impl Streams {
@@ -176,19 +178,26 @@ impl Log {
     /// Writes bytes to where the log goes at the moment.
     fn write_bytes<'py>(this: &Instance<'py, Self>, bytes: &[u8]) -> Result<'py, ()> {
         let py = this.py();
+        this.check_open(py)?;
         match this.sink() {
-            Sink::Request(exchange) if exchange.is_closed() => {
-                let message = "wsgi.errors cannot be written to: its request is over";
-                return Err(Raised::runtime_error(py, message));
-            }
             Sink::Request(exchange) => write_to_request(py, &exchange, bytes),
             Sink::Process(unfinished) => match context::exchange() {
                 Some(exchange) => write_to_request(py, &exchange, bytes),
                 None => py.detach(|detached| unfinished.write(detached, bytes, Target::Server)),
             },
-            Sink::Spare => {}
+            Sink::Spare | Sink::Closed => {}
         }
         Ok(())
+    }
+
+    fn check_open<'py>(&self, py: Attached<'py>) -> Result<'py, ()> {
+        let cause = match self.sink() {
+            Sink::Request(exchange) if exchange.is_closed() => "its request is over",
+            Sink::Closed => "it has been closed",
+            _ => return Ok(()),
+        };
+        let message = format!("wsgi.errors cannot be written to: {cause}");
+        Err(Raised::runtime_error(py, &message))
     }
 
     /// Logs the unfinished line. Harmless after the request, whose line was logged at its end: a
@@ -203,7 +212,7 @@ impl Log {
                 }
                 unfinished.flush(detached, Target::Server);
             }),
-            Sink::Spare => {}
+            Sink::Spare | Sink::Closed => {}
         }
     }
 
@@ -216,6 +225,7 @@ impl Log {
         this: &Instance<'py, Self>,
         arguments: &[&Object<'py>],
     ) -> Result<'py, Owned<'py>> {
+        this.check_open(this.py())?;
         let data = only_argument(this.py(), c"write", arguments)?;
         let length = with_bytes(data, |bytes| {
             Self::write_bytes(this, bytes)?;
@@ -228,6 +238,7 @@ impl Log {
         this: &Instance<'py, Self>,
         arguments: &[&Object<'py>],
     ) -> Result<'py, Owned<'py>> {
+        this.check_open(this.py())?;
         let lines = only_argument(this.py(), c"writelines", arguments)?.iter()?;
         while let Some(data) = lines.next()? {
             with_bytes(&data, |bytes| Self::write_bytes(this, bytes))?;
@@ -235,20 +246,29 @@ impl Log {
         Ok(this.py().none().owned())
     }
 
-    fn flush<'py>(this: &Instance<'py, Self>, _: &[&Object<'py>]) -> Result<'py, Owned<'py>> {
+    fn flush<'py>(this: &Instance<'py, Self>) -> Result<'py, Owned<'py>> {
         Self::flush_line(this);
         Ok(this.py().none().owned())
     }
 
-    fn yes<'py>(this: &Instance<'py, Self>, _: &[&Object<'py>]) -> Result<'py, Owned<'py>> {
+    /// Closes `wsgi.errors`, for whoever holds it; the process's own streams stay open.
+    fn close<'py>(this: &Instance<'py, Self>) -> Result<'py, Owned<'py>> {
+        Self::flush_line(this);
+        if matches!(this.sink(), Sink::Request(_)) {
+            this.sink.replace(Sink::Closed);
+        }
+        Ok(this.py().none().owned())
+    }
+
+    fn yes<'py>(this: &Instance<'py, Self>) -> Result<'py, Owned<'py>> {
         Ok(this.py().bool(true).owned())
     }
 
-    fn no<'py>(this: &Instance<'py, Self>, _: &[&Object<'py>]) -> Result<'py, Owned<'py>> {
+    fn no<'py>(this: &Instance<'py, Self>) -> Result<'py, Owned<'py>> {
         Ok(this.py().bool(false).owned())
     }
 
-    fn fileno<'py>(this: &Instance<'py, Self>, _: &[&Object<'py>]) -> Result<'py, Owned<'py>> {
+    fn fileno<'py>(this: &Instance<'py, Self>) -> Result<'py, Owned<'py>> {
         let message = "the log has no file descriptor";
         Err(Raised::os_error(this.py(), message))
     }
@@ -266,16 +286,14 @@ impl Class for Log {
                 c"Write each item of an iterable.",
                 Self::writelines,
             )
-            .method(c"flush", c"Log what has no newline yet.", Self::flush)
-            .method(c"close", c"Flush; the log stays open.", Self::flush)
-            .method(c"isatty", c"False.", Self::no)
-            .method(c"readable", c"False.", Self::no)
-            .method(c"seekable", c"False.", Self::no)
-            .method(c"writable", c"True.", Self::yes)
-            .method(c"fileno", c"Raise OSError.", Self::fileno)
-            .getter(c"closed", c"False.", |this| {
-                Ok(this.py().bool(false).owned())
-            })
+            .plain_method(c"flush", c"Log what has no newline yet.", Self::flush)
+            .plain_method(c"close", c"Flush; wsgi.errors takes no more.", Self::close)
+            .plain_method(c"isatty", c"False.", Self::no)
+            .plain_method(c"readable", c"False.", Self::no)
+            .plain_method(c"seekable", c"False.", Self::no)
+            .plain_method(c"writable", c"True.", Self::yes)
+            .plain_method(c"fileno", c"Raise OSError.", Self::fileno)
+            .getter(c"closed", c"False.", Self::no)
             .getter(c"name", c"The name of the stream.", |this| {
                 this.py().text(this.name)
             })

@@ -192,6 +192,24 @@ impl<T: Class> Definition<T> {
         self
     }
 
+    /// A method without arguments.
+    pub(crate) fn plain_method<F: Getter<T>>(
+        mut self,
+        name: &'static CStr,
+        doc: &'static CStr,
+        _: F,
+    ) -> Self {
+        self.methods.push(ffi::PyMethodDef {
+            ml_name: name.as_ptr(),
+            ml_meth: ffi::PyMethodDefPointer {
+                PyCFunction: slots::plain_method::<T, F>,
+            },
+            ml_flags: ffi::METH_NOARGS,
+            ml_doc: doc.as_ptr(),
+        });
+        self
+    }
+
     /// A read-only attribute.
     pub(crate) fn getter<F: Getter<T>>(
         mut self,

@@ -73,6 +73,20 @@ impl<'py> Raised<'py> {
         Self::new(py, Exception::OsError, message)
     }
 
+    /// What `open()` raises when the system refuses it: an `OSError`, or the subclass for the cause.
+    pub(crate) fn os_error_of_file(error: &std::io::Error, file: &Object<'py>) -> Self {
+        let py = file.py();
+        let Some(errno) = error.raw_os_error() else {
+            return Self::os_error(py, &error.to_string());
+        };
+        // SAFETY: `errno` is this thread's own, the file name alive, the thread attached.
+        unsafe {
+            *libc::__errno_location() = errno;
+            ffi::PyErr_SetFromErrnoWithFilenameObject(Exception::OsError.as_ptr(), file.as_ptr());
+        }
+        Self::take(py)
+    }
+
     /// The exception that a C function has just set.
     pub(crate) fn take(py: Attached<'py>) -> Self {
         Self::take_if_any(py).unwrap_or_else(|| {
@@ -94,18 +108,27 @@ impl<'py> Raised<'py> {
 
     /// The exception that `value`, an exception object, is.
     pub(crate) fn from_value(value: Owned<'py>) -> Self {
-        // SAFETY: the object is alive. `PyExceptionInstance_Check` in C.
-        let is_exception = unsafe {
-            ffi::PyType_FastSubclass(
-                ffi::Py_TYPE(value.as_ptr()),
-                ffi::Py_TPFLAGS_BASE_EXC_SUBCLASS,
-            ) != 0
-        };
-        if is_exception {
+        // SAFETY: the object is alive.
+        if unsafe { ffi::PyExceptionInstance_Check(value.as_ptr()) } != 0 {
             return Self { value };
         }
         let message = "exceptions must derive from BaseException";
         Self::type_error(value.py(), message)
+    }
+
+    /// The exception that `value` is, or one of type `kind` that is made of it: up to Python 2 an
+    /// exception could be raised in such pieces, and `exc_info` is as old.
+    pub(crate) fn from_pieces(kind: &Object<'py>, value: &Object<'py>) -> Self {
+        let (kind, pieces) = (kind.as_ptr(), value.as_ptr());
+        // SAFETY: the objects are alive and the thread is attached.
+        unsafe {
+            if ffi::PyExceptionInstance_Check(pieces) == 0 && ffi::PyExceptionClass_Check(kind) != 0
+            {
+                ffi::PyErr_SetObject(kind, pieces);
+                return Self::take(value.py());
+            }
+        }
+        Self::from_value(value.owned())
     }
 
     /// Sets the exception in the interpreter, as a C function does before it returns NULL.

@@ -37,7 +37,7 @@ shape! {
     Method<T>: for<'py> Fn(&Instance<'py, T>, &[&Object<'py>]) -> Result<'py, Owned<'py>>
 }
 shape! {
-    /// An attribute that is computed from the instance.
+    /// What is computed from the instance alone: an attribute, or a method without arguments.
     Getter<T>: for<'py> Fn(&Instance<'py, T>) -> Result<'py, Owned<'py>>
 }
 shape! {
@@ -83,6 +83,15 @@ pub(super) unsafe extern "C" fn method<T: Class, F: Method<T>>(
         )
     };
     answer(this.py(), || summon::<F>()(this, arguments))
+}
+
+pub(super) unsafe extern "C" fn plain_method<T: Class, F: Getter<T>>(
+    this: *mut ffi::PyObject,
+    _: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: `this` is what CPython promises.
+    let this = unsafe { Instance::<T>::borrow(this) };
+    answer(this.py(), || summon::<F>()(this))
 }
 
 pub(super) unsafe extern "C" fn call<T: Class, F: Method<T>>(

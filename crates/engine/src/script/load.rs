@@ -10,8 +10,9 @@ use pyo3_ffi as ffi;
 use super::{ScriptError, Visit, c_source, lossy, stat};
 use crate::host;
 use crate::interrupt;
+use crate::log;
 use crate::process;
-use crate::python::{Exception, Object, Owned, Result};
+use crate::python::{Exception, Object, Owned, Raised, Result};
 use crate::script::slot::Slot;
 
 impl<'py> Visit<'_, 'py> {
@@ -40,17 +41,20 @@ impl<'py> Visit<'_, 'py> {
         let verb = if again { "Reloading" } else { "Loading" };
         let (path, place) = (lossy(self.path()), self.interpreter);
         let text = format!("{verb} WSGI script '{path}' into {place}.");
-        crate::log::notice(self.py, Level::Info, 0, &text);
+        match self.exchange {
+            Some(exchange) => log::unnamed_line(self.py, exchange, Level::Info, &text),
+            None => log::notice(self.py, Level::Info, 0, &text),
+        }
     }
 
     fn compile(&self) -> std::result::Result<Owned<'py>, ScriptError> {
+        let file = self.file_name()?;
         let path = OsStr::from_bytes(self.path());
-        let source = self.py.detach(|_| std::fs::read(path));
-        let source = source.map_err(|error| self.report_unreadable(&error))?;
-        compile(&*self.file_name()?, source).map_err(|raised| {
-            self.log_line(Level::Error, self.id(105), &self.cannot_compile());
-            self.report(&raised)
-        })
+        let source = self.py.detach(|_| std::fs::read(path)).map_err(|error| {
+            let raised = Raised::os_error_of_file(&error, &file);
+            self.report_uncompiled(&raised, &format!(" {error}."))
+        })?;
+        compile(&file, source).map_err(|raised| self.report_uncompiled(&raised, ""))
     }
 
     /// Executes the code as a new module.
@@ -98,15 +102,11 @@ impl<'py> Visit<'_, 'py> {
         name.map_err(|raised| self.report(&raised))
     }
 
-    fn report_unreadable(&self, error: &std::io::Error) -> ScriptError {
-        let text = format!("{} {error}.", self.cannot_compile());
-        self.log_line(Level::Error, self.id(105), &text);
-        ScriptError::Load
-    }
-
-    fn cannot_compile(&self) -> String {
+    fn report_uncompiled(&self, raised: &Raised<'py>, reason: &str) -> ScriptError {
         let (path, place) = (lossy(self.path()), self.interpreter);
-        format!("Could not read or compile WSGI script '{path}' for {place}.")
+        let text = format!("Could not read or compile WSGI script '{path}' for {place}.{reason}");
+        self.log_line(Level::Error, self.id(105), &text);
+        self.report(raised)
     }
 
     /// The id of a message: outside a request the next number is used.

@@ -8,7 +8,7 @@
 use engine_abi::{Bytes, FileRegion, Outcome};
 
 use super::Call;
-use super::file_wrapper::keeping_position;
+use super::file_wrapper::{FileWrapper, keeping_position};
 use super::response::{Response, Unsent};
 use super::start_response::raise;
 use crate::python::{Attached, Detached, Object, Owned, Raised, Result};
@@ -98,7 +98,7 @@ impl Call<'_> {
     fn file_region<'py>(&self, result: &Object<'py>) -> Result<'py, Option<FileRegion>> {
         match self.state.file_wrapper.downcast(result) {
             Some(wrapper) if self.response.is_started() && !self.response.is_sent() => {
-                wrapper.region(result.py())
+                FileWrapper::region(wrapper)
             }
             _ => Ok(None),
         }

@@ -38,7 +38,7 @@ impl Class for FileWrapper {
             .initializer(Self::init)
             .getter(c"filelike", c"The object that is wrapped.", Self::filelike)
             .getter(c"blksize", c"How much is read at a time.", Self::blksize)
-            .method(
+            .plain_method(
                 c"close",
                 c"close()\n--\n\nClose the object that is wrapped.",
                 Self::close,
@@ -100,8 +100,8 @@ impl FileWrapper {
     }
 
     fn next<'py>(this: &Instance<'py, Self>) -> Result<'py, Option<Owned<'py>>> {
-        let file = Self::filelike(this)?;
         // Looked up, for a subclass may have its own.
+        let file = this.as_object().attribute_named(c"filelike")?;
         let block = this.as_object().attribute_named(c"blksize")?;
         if !block.is_int() {
             let message = format!("blksize must be an int, not {}", block.type_name());
@@ -119,14 +119,8 @@ impl FileWrapper {
         }
     }
 
-    fn close<'py>(
-        this: &Instance<'py, Self>,
-        arguments: &[&Object<'py>],
-    ) -> Result<'py, Owned<'py>> {
+    fn close<'py>(this: &Instance<'py, Self>) -> Result<'py, Owned<'py>> {
         let py = this.py();
-        if !arguments.is_empty() {
-            return Err(Raised::type_error(py, "close() takes no arguments"));
-        }
         if !this.closed.replace(true)
             && let Some(file) = this.file(py)
         {
@@ -138,12 +132,12 @@ impl FileWrapper {
 
     /// The part of a real file that is wrapped: from where it stands to its end. `None` if what is
     /// wrapped must be iterated over instead. Raises only what interrupts the request.
-    pub(super) fn region<'py>(&self, py: Attached<'py>) -> Result<'py, Option<FileRegion>> {
-        interrupt::heed(py, || self.region_if_any(py))
+    pub(super) fn region<'py>(this: &Instance<'py, Self>) -> Result<'py, Option<FileRegion>> {
+        interrupt::heed(this.py(), || Self::region_if_any(this))
     }
 
-    fn region_if_any(&self, py: Attached<'_>) -> Option<FileRegion> {
-        let file = self.file(py).filter(|_| !self.closed.get())?;
+    fn region_if_any(this: &Instance<'_, Self>) -> Option<FileRegion> {
+        let file = this.as_object().attribute_named(c"filelike").ok()?;
         let fd = descriptor(&file)?;
         let offset = file.call_method_named(c"tell", []).ok()?;
         let offset = u64::try_from(offset.to_i64().ok()?).ok()?;

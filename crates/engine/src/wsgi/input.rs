@@ -53,7 +53,7 @@ impl Class for Input {
                 c"readlines(hint=-1, /)\n--\n\nRead lines, until they make up hint bytes.",
                 Self::read_lines,
             )
-            .method(
+            .plain_method(
                 c"close",
                 c"close()\n--\n\nDo nothing: the body belongs to the request.",
                 Self::close,
@@ -118,16 +118,9 @@ impl Input {
         Ok(lines)
     }
 
-    fn close<'py>(
-        this: &Instance<'py, Self>,
-        arguments: &[&Object<'py>],
-    ) -> Result<'py, Owned<'py>> {
-        let py = this.py();
-        this.check_open(py)?;
-        if !arguments.is_empty() {
-            return Err(Raised::type_error(py, "close() takes no arguments"));
-        }
-        Ok(py.none().owned())
+    fn close<'py>(this: &Instance<'py, Self>) -> Result<'py, Owned<'py>> {
+        this.check_open(this.py())?;
+        Ok(this.py().none().owned())
     }
 
     fn iter<'py>(this: &Instance<'py, Self>) -> Result<'py, Owned<'py>> {

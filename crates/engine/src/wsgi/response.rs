@@ -40,6 +40,8 @@ struct Progress {
     missing: Option<u64>,
     /// Nobody waits for the body: it is that of a response to `HEAD`.
     may_be_short: bool,
+    /// The application has begun the body, be it with nothing, so the head stays what it is.
+    is_begun: bool,
 }
 
 #[derive(Debug)]
@@ -85,9 +87,9 @@ pub(super) enum Unsent {
     Gone,
 }
 
-/// The head has been sent, so it cannot be replaced.
+/// The body has begun, so the head cannot be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct AlreadySent;
+pub(super) struct AlreadyBegun;
 
 impl Response {
     /// The response of an exchange. `is_for_head`: the request's method is `HEAD`.
@@ -101,6 +103,7 @@ impl Response {
                 status: None,
                 missing: None,
                 may_be_short: false,
+                is_begun: false,
             }),
         }
     }
@@ -110,15 +113,25 @@ impl Response {
         &self.exchange
     }
 
-    /// Sets the head, or replaces one that was not sent yet.
-    pub(super) fn start(&self, head: Head) -> Result<(), AlreadySent> {
+    /// Sets the head, or replaces one while the body has not begun.
+    pub(super) fn start(&self, head: Head) -> Result<(), AlreadyBegun> {
         let mut progress = lock(&self.progress);
-        if matches!(progress.stage, Stage::Sent) {
-            return Err(AlreadySent);
+        if progress.is_begun {
+            return Err(AlreadyBegun);
         }
-        progress.status = Some(head.status());
-        progress.stage = Stage::Ready(head);
+        progress.set_head(head);
         Ok(())
+    }
+
+    /// Begins the body with nothing: the head is not sent yet, but stays.
+    pub(super) fn begin(&self) {
+        self.offer(1, 0);
+        lock(&self.progress).is_begun = true;
+    }
+
+    /// Whether the body has begun.
+    pub(super) fn is_begun(&self) -> bool {
+        lock(&self.progress).is_begun
     }
 
     /// Whether there is a head, sent or not.
@@ -219,12 +232,16 @@ impl Response {
     /// How the request ends when it was interrupted: with 504 and nothing else, as a gateway's own
     /// words would be about a server behind it, of which the client knows nothing.
     pub(super) fn time_out(&self, detached: &Detached) -> Outcome {
-        let head = Head::new(b"504 Gateway Timeout");
-        match head.map(|head| self.start(head)) {
-            Ok(Ok(())) => self.finish(detached, &[]),
-            Ok(Err(AlreadySent)) => Outcome::truncated(),
-            Err(_) => Outcome::refused(504),
+        let Ok(head) = Head::new(b"504 Gateway Timeout") else {
+            return Outcome::refused(504);
+        };
+        let mut progress = lock(&self.progress);
+        if matches!(progress.stage, Stage::Sent) {
+            return Outcome::truncated();
         }
+        progress.set_head(head);
+        drop(progress);
+        self.finish(detached, &[])
     }
 
     fn deliver(&self, detached: &Detached, content: Content<'_>, then: Then) -> Result<(), Unsent> {
@@ -321,6 +338,11 @@ impl Response {
 const SHORT_BODY: u16 = 1040;
 
 impl Progress {
+    fn set_head(&mut self, head: Head) {
+        self.status = Some(head.status());
+        self.stage = Stage::Ready(head);
+    }
+
     /// The head, if this part is the first.
     fn take_head(&mut self, is_for_head: bool) -> Result<Option<Head>, Unsent> {
         if matches!(self.stage, Stage::Unstarted) {
@@ -329,6 +351,7 @@ impl Progress {
         let Stage::Ready(head) = std::mem::replace(&mut self.stage, Stage::Sent) else {
             return Ok(None);
         };
+        self.is_begun = true;
         if head.allows_body() {
             self.missing = head.content_length();
             self.may_be_short = is_for_head;
@@ -411,6 +434,7 @@ mod tests {
             status: None,
             missing: None,
             may_be_short: false,
+            is_begun: false,
         }
     }
 
@@ -442,6 +466,7 @@ mod tests {
             status: None,
             missing: None,
             may_be_short: false,
+            is_begun: false,
         };
         assert_eq!(progress.take_head(false).unwrap_err(), Unsent::Unstarted);
     }

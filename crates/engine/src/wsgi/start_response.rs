@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::events::publish_response_started;
 use super::head::Head;
-use super::response::{AlreadySent, Response, Unsent};
+use super::response::{AlreadyBegun, Response, Unsent};
 use super::validate::{self, Invalid};
 use crate::interpreter::Interpreter;
 use crate::modules::Served;
@@ -80,14 +80,14 @@ impl StartResponse {
             return Err(Raised::runtime_error(py, message));
         }
         let (status, headers, exc_info) = accept(py, arguments)?;
-        if this.response.is_sent() {
+        if this.response.is_begun() {
             return Err(too_late(py, exc_info));
         }
         publish_response_started(this.interpreter, &this.served, arguments)?;
         let head = head(status, headers)?;
-        // Of two threads that start the same response, one may have sent it since.
+        // Of two threads that start the same response, one may have begun its body since.
         let started = this.response.start(head);
-        started.map_err(|AlreadySent| too_late(py, exc_info))?;
+        started.map_err(|AlreadyBegun| too_late(py, exc_info))?;
         let response = Arc::clone(&this.response);
         let state = this.interpreter.wsgi();
         state.write.instantiate(py, Write { response })
@@ -114,7 +114,7 @@ impl Write {
             Raised::type_error(py, &format!("write() argument must be bytes, not {kind}"))
         })?;
         if bytes.is_empty() {
-            response.offer(1, 0);
+            response.begin();
         } else {
             response
                 .send(py, bytes)
@@ -178,13 +178,13 @@ fn too_late<'py>(py: Attached<'py>, exc_info: Option<&[&Object<'py>]>) -> Raised
             py,
             "start_response() was called again, without exc_info, after the response had begun",
         ),
-        Some([_, value, traceback]) => reraise(value, traceback),
+        Some([kind, value, traceback]) => reraise(kind, value, traceback),
         Some(_) => Raised::type_error(py, "exc_info must be a tuple of 3 items"),
     }
 }
 
-fn reraise<'py>(value: &Object<'py>, traceback: &Object<'py>) -> Raised<'py> {
-    let raised = Raised::from_value(value.owned());
+fn reraise<'py>(kind: &Object<'py>, value: &Object<'py>, traceback: &Object<'py>) -> Raised<'py> {
+    let raised = Raised::from_pieces(kind, value);
     if !traceback.is_none() && raised.value().is(value) {
         let set = raised.value().set_attribute(c"__traceback__", traceback);
         if let Err(other) = set {
