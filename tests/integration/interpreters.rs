@@ -374,7 +374,15 @@ def application(environ, start_response):
              WSGIScriptAlias /main ${WSGI}/own.wsgi application-group=%{GLOBAL}
              WSGIScriptAlias /sub ${WSGI}/own.wsgi application-group=sub",
         );
-    for module in ["logging", "signal", "threading", "traceback"] {
+    for module in [
+        "enum",
+        "logging",
+        "re",
+        "signal",
+        "threading",
+        "token",
+        "traceback",
+    ] {
         site = site.file(&format!("own/{module}.py"), "raise ImportError('own')\n");
     }
     let server = site.start();

@@ -64,6 +64,24 @@ fn our_own_version_stands_beside_the_compatible_one(
     }
 }
 
+/// Each module of Python's library takes memory in every interpreter of every process.
+#[rstest]
+fn little_is_imported_before_it_is_needed(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) {
+    if !ours("D120") {
+        return;
+    }
+    const IMPORTED: &str = "
+import sys
+imported = [name for name in ('logging', 're', 'signal', 'traceback') if name in sys.modules]
+
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return [repr(imported).encode()]
+";
+    let server = mode.site().script("imported.wsgi", IMPORTED).start();
+    assert_eq!(server.get("/imported.wsgi").text(), "[]");
+}
+
 #[rstest]
 fn apache_tells_of_httpd(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) {
     let names = "sorted(name for name in dir(apache) if not name.startswith('__'))";

@@ -1,7 +1,5 @@
 //! What is put into a new interpreter before any script runs there.
 
-use std::ffi::CStr;
-
 use engine_abi::Level;
 
 use super::options::Options;
@@ -13,16 +11,6 @@ use crate::process;
 use crate::python::{Attached, Object, Owned, Result};
 use crate::wsgi;
 
-/// What is used of Python's library, now or later. The main interpreter's main thread is the one that
-/// initialised Python, if `threading` is first imported there.
-const LIBRARY: [&CStr; 5] = [
-    c"threading",
-    c"logging",
-    c"signal",
-    c"traceback",
-    c"importlib.util",
-];
-
 /// Sets the interpreter of an application group up.
 pub(super) fn furnish<'py>(
     py: Attached<'py>,
@@ -31,10 +19,10 @@ pub(super) fn furnish<'py>(
 ) -> Result<'py, Contents> {
     let process = process::config();
     take_turns(py, group, options)?;
-    // Before directories of applications are on the path: they may have modules of these names.
-    for name in LIBRARY {
-        modules::without(&name.to_string_lossy(), py.import(name));
-    }
+    // The main interpreter's main thread is the one that initialised Python, if it is first imported there.
+    modules::without("threading", py.import(c"threading"));
+    // Before directories of applications are on the path.
+    modules::keep_library(py)?;
     for directories in &options.path {
         extend_path(py, directories)?;
     }
@@ -51,7 +39,7 @@ pub(super) fn furnish<'py>(
             modules::exit_on_sigterm(py)?;
         }
     } else if options.restrict_signal {
-        modules::without("signal", modules::intercept_signals(module));
+        modules::intercept_signals(module)?;
     }
     Ok(Contents {
         wsgi: wsgi::State::create(module)?,

@@ -2,20 +2,70 @@
 
 use engine_abi::Level;
 
+use crate::interpreter::Interpreter;
 use crate::interrupt;
 use crate::log;
-use crate::python::{Exception, Object, Owned, Raised, Result};
+use crate::python::{Attached, Exception, Object, Owned, Raised, Result};
 
-/// Derives the class from `logging.Handler`.
+/// Has the module make the class when it is first asked for: few applications use it, and it needs all
+/// of `logging`.
 pub(super) fn define<'py>(module: &Object<'py>) -> Result<'py, ()> {
     let py = module.py();
+    let doc = c"__getattr__(name, /)\n--\n\nMake what is made when it is needed.";
+    let function = py.function(c"__getattr__", doc, get_attribute)?;
+    module.set_attribute(c"__getattr__", &function)?;
+    let doc = c"__dir__()\n--\n\nName also what is not made yet.";
+    let function = py.function(c"__dir__", doc, directory)?;
+    module.set_attribute(c"__dir__", &function)
+}
+
+/// The name of the class in the module.
+const NAME: &str = "LogHandler";
+
+/// What the module calls for an attribute that it does not have.
+fn get_attribute<'py>(py: Attached<'py>, arguments: &[&Object<'py>]) -> Result<'py, Owned<'py>> {
+    match arguments {
+        [name] if name.as_text().is_ok_and(|name| name == NAME) => {
+            let handler = create(py)?;
+            // Another thread may have been faster while `logging` was imported.
+            contents(py)?.call_method_named(c"setdefault", [name, &handler])
+        }
+        _ => {
+            let name = arguments.first().map(|name| name.to_text_lossy());
+            let name = name.unwrap_or_default();
+            let message = format!("module 'mod_wsgi' has no attribute '{name}'");
+            Err(Raised::new(py, Exception::AttributeError, &message))
+        }
+    }
+}
+
+fn directory<'py>(py: Attached<'py>, _: &[&Object<'py>]) -> Result<'py, Owned<'py>> {
+    let names = contents(py)?.call_method_named(c"copy", [])?;
+    names.set_item(&*py.text(NAME)?, py.none())?;
+    names.call_method_named(c"keys", [])
+}
+
+/// The dict of the module.
+fn contents(py: Attached<'_>) -> Result<'_, Owned<'_>> {
+    let Some(interpreter) = Interpreter::current(py) else {
+        let message = "this interpreter is not one of mod_wsgi's";
+        return Err(Raised::runtime_error(py, message));
+    };
+    interpreter
+        .modules()
+        .mod_wsgi(py)
+        .attribute_named(c"__dict__")
+}
+
+/// Derives the class from `logging.Handler`.
+fn create(py: Attached<'_>) -> Result<'_, Owned<'_>> {
     let base = py.import(c"logging")?.attribute_named(c"Handler")?;
     let doc = "LogHandler(level=NOTSET)\n--\n\n\
         A handler of logging that writes to the error log of the request, or of the server.";
-    let handler = py.subclass("LogHandler", "mod_wsgi", &base, doc)?;
+    let handler = py.subclass(NAME, "mod_wsgi", &base, doc)?;
     let doc = c"emit(self, record, /)\n--\n\nWrite a record to the error log.";
     handler.add_method(c"emit", doc, emit)?;
-    module.set_attribute(c"LogHandler", &handler)
+    Ok(handler)
 }
 
 fn emit<'py>(this: &Object<'py>, arguments: &[&Object<'py>]) -> Result<'py, Owned<'py>> {

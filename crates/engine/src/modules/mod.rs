@@ -4,6 +4,7 @@
 
 mod apache;
 mod events;
+mod library;
 mod log_handler;
 mod metrics;
 mod requests;
@@ -24,6 +25,7 @@ use crate::python::{Attached, Object, Owned, Result, Stored};
 pub(crate) use events::{
     Event, Events, publish_signal, publish_stopping, report as report_event_failure,
 };
+pub(crate) use library::keep_library;
 pub(crate) use requests::{Deciding, Served, Serving};
 pub(crate) use restricted::restrict;
 pub(crate) use signals::{exit_on_sigterm, intercept_signals};
@@ -48,7 +50,7 @@ impl Modules {
         let events = Events::define(&module)?;
         let active_requests = requests::define(&module)?;
         let request_timeout = timeout::define(&module)?;
-        without("logging", log_handler::define(&module));
+        log_handler::define(&module)?;
         metrics::define(&module)?;
         server_metrics::define(&module)?;
         install(&module, c"mod_wsgi")?;
@@ -118,7 +120,7 @@ fn describe<'py>(module: &Object<'py>, group: &[u8]) -> Result<'py, ()> {
 /// So that `mod_wsgi.express` and the like can still be imported, its `__path__` is taken over.
 fn install<'py>(module: &Object<'py>, name: &CStr) -> Result<'py, ()> {
     let py = module.py();
-    match package_path(py, name) {
+    match library::package_path(py, name) {
         Ok(Some(path)) => module.set_attribute(c"__path__", &path)?,
         Ok(None) => {}
         Err(raised) => {
@@ -129,18 +131,6 @@ fn install<'py>(module: &Object<'py>, name: &CStr) -> Result<'py, ()> {
     }
     let modules = py.import(c"sys")?.attribute_named(c"modules")?;
     modules.set_item_named(name, module)
-}
-
-/// Where the modules of a package are, without running any of its code.
-fn package_path<'py>(py: Attached<'py>, name: &CStr) -> Result<'py, Option<Owned<'py>>> {
-    let name = py.text(&name.to_string_lossy())?;
-    let util = py.import(c"importlib.util")?;
-    let spec = util.call_method_named(c"find_spec", [&name])?;
-    if spec.is_none() {
-        return Ok(None);
-    }
-    let path = spec.attribute_named(c"submodule_search_locations")?;
-    Ok((!path.is_none()).then_some(path))
 }
 
 /// `(major, minor, patch)`

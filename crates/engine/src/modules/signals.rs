@@ -11,7 +11,7 @@ use crate::python::{
     Visit,
 };
 
-/// `mod_wsgi.SignalIntercept`: stands in for `signal.signal`.
+/// `mod_wsgi.SignalIntercept`: stands in for the function behind `signal.signal`.
 struct SignalIntercept {
     /// The function it stands in for.
     original: Stored,
@@ -51,10 +51,11 @@ impl SignalIntercept {
     }
 }
 
-/// Puts the intercept in the place of `signal.signal`.
+/// Puts the intercept in the place of what `signal.signal` calls: so that `signal` itself, which needs
+/// `enum`, is only imported where somebody uses it.
 pub(crate) fn intercept_signals<'py>(module: &Object<'py>) -> Result<'py, ()> {
     let py = module.py();
-    let signal = py.import(c"signal")?;
+    let signal = py.import(c"_signal")?;
     let intercept = SignalIntercept {
         original: signal.attribute_named(c"signal")?.into_stored(),
         process: std::process::id(),

@@ -17,6 +17,8 @@ pub(crate) struct Raised<'py> {
 /// The built-in exceptions that the engine raises or asks for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Exception {
+    /// `AttributeError`
+    AttributeError,
     /// `BaseException`
     Base,
     /// `ConnectionResetError`
@@ -169,6 +171,7 @@ impl Exception {
         // SAFETY: the statics are set once Python is initialised and never change.
         unsafe {
             match self {
+                Self::AttributeError => ffi::PyExc_AttributeError,
                 Self::Base => ffi::PyExc_BaseException,
                 Self::ConnectionResetError => ffi::PyExc_ConnectionResetError,
                 Self::General => ffi::PyExc_Exception,

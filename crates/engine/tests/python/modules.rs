@@ -54,6 +54,48 @@ fn signal_handlers_are_ignored() {
     );
 }
 
+/// Each module costs every interpreter of every process, whether the application uses it or not.
+#[test]
+fn a_new_interpreter_has_imported_little() {
+    let heavy = "['logging', 'traceback', 're', 'enum', 'signal', 'importlib.util', 'contextlib']";
+    let imported = format!("[name for name in {heavy} if name in sys.modules]");
+    assert_eq!(told("little", "sys", &imported), "[]");
+}
+
+#[test]
+fn the_log_handler_is_made_once_when_it_is_asked_for() {
+    let facts = "('LogHandler' in dir(mod_wsgi), 'logging' in sys.modules, \
+                 mod_wsgi.LogHandler is mod_wsgi.LogHandler, mod_wsgi.LogHandler.__module__, \
+                 issubclass(mod_wsgi.LogHandler, sys.modules['logging'].Handler))";
+    let told = told("handler", "mod_wsgi, sys", facts);
+    assert_eq!(told, "(True, False, True, 'mod_wsgi', True)");
+}
+
+#[test]
+fn other_names_are_no_attributes() {
+    let app = App::new("import mod_wsgi\nmod_wsgi.log_handler\n");
+    let answer = app.ask().group("attributes").answer();
+    answer.assert_refused("AttributeError: module 'mod_wsgi' has no attribute 'log_handler'");
+}
+
+#[test]
+fn where_the_module_traceback_is_of_no_use_the_log_names_the_places() {
+    let app = App::new(
+        "import sys
+sys.modules['traceback'] = None
+def application(environ, start_response):
+    raise ValueError('no traceback')
+",
+    );
+    let answer = app.ask().group("places").answer();
+    answer.assert_refused("ValueError: no traceback");
+    let place = format!(
+        "  File \"{}\", line 4, in application",
+        app.path().display()
+    );
+    assert!(answer.log_text().contains(&place), "{}", answer.log_text());
+}
+
 #[test]
 fn a_restricted_stdin_says_so() {
     let app = App::new("import sys\nsys.stdin.read()\n");

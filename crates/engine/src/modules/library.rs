@@ -1,0 +1,105 @@
+//! Which modules of Python's library an application cannot take the place of.
+//!
+//! In mod_wsgi every interpreter has imported `logging`, `signal` and `traceback` before the directories of
+//! applications are on the path, so a `logging.py` of an application's own stays unseen. With what they need
+//! they take more than a megabyte in each interpreter of each process, and most of the time it takes to make
+//! one. So here they are imported by whoever needs them first, and until then a finder keeps their names.
+
+use std::ffi::CStr;
+
+use crate::python::{Attached, Class, Definition, Instance, Object, Owned, Result, Stored, Type};
+
+/// `logging`, `signal`, `traceback`, and what they import in some version of Python.
+const KEPT: [&str; 24] = [
+    "_colorize",
+    "collections",
+    "contextlib",
+    "copyreg",
+    "enum",
+    "functools",
+    "keyword",
+    "linecache",
+    "logging",
+    "operator",
+    "re",
+    "reprlib",
+    "signal",
+    "sre_compile",
+    "sre_constants",
+    "sre_parse",
+    "string",
+    "textwrap",
+    "token",
+    "tokenize",
+    "traceback",
+    "types",
+    "warnings",
+    "weakref",
+];
+
+/// `mod_wsgi.Library`: a finder of modules that knows the kept ones alone.
+struct Library {
+    /// Where they are: the path without any directory of an application.
+    path: Stored,
+    /// Python's own finder.
+    finder: Stored,
+}
+
+impl Class for Library {
+    const NAME: &'static CStr = c"mod_wsgi.Library";
+    const DOC: &'static CStr = c"Finds modules of Python's library before those of applications.";
+
+    fn define(definition: Definition<Self>) -> Definition<Self> {
+        let doc = c"find_spec(name, path=None, target=None, /)\n--\n\nFind a module.";
+        definition.method(c"find_spec", doc, Self::find)
+    }
+}
+
+impl Library {
+    fn find<'py>(
+        this: &Instance<'py, Self>,
+        arguments: &[&Object<'py>],
+    ) -> Result<'py, Owned<'py>> {
+        let py = this.py();
+        let is_kept = |name: &Object<'_>| name.as_text().is_ok_and(|name| KEPT.contains(&name));
+        match arguments {
+            [name, ..] if is_kept(name) => {
+                let (finder, path) = (this.finder.bind(py), this.path.bind(py));
+                finder.call_method_named(c"find_spec", [name, path])
+            }
+            _ => Ok(py.none().owned()),
+        }
+    }
+}
+
+/// Keeps their names for the modules that are found now.
+pub(crate) fn keep_library(py: Attached<'_>) -> Result<'_, ()> {
+    let sys = py.import(c"sys")?;
+    let importing = py.import(c"_frozen_importlib_external")?;
+    let path = sys.attribute_named(c"path")?;
+    let library = Library {
+        path: path.call_method_named(c"copy", [])?.into_stored(),
+        finder: importing.attribute_named(c"PathFinder")?.into_stored(),
+    };
+    // There is no module `mod_wsgi` yet.
+    let library = Type::create(&sys)?.instantiate(py, library)?;
+    let finders = sys.attribute_named(c"meta_path")?;
+    finders
+        .call_method_named(c"insert", [&*py.int(0)?, &*library])
+        .map(drop)
+}
+
+/// Where the modules of a package are, without running any of its code. What `importlib.util.find_spec`
+/// does, without importing that.
+pub(super) fn package_path<'py>(py: Attached<'py>, name: &CStr) -> Result<'py, Option<Owned<'py>>> {
+    let name = py.text(&name.to_string_lossy())?;
+    let finders = py.import(c"sys")?.attribute_named(c"meta_path")?.iter()?;
+    while let Some(finder) = finders.next()? {
+        let spec = finder.call_method_named(c"find_spec", [&*name, py.none()])?;
+        if !spec.is_none() {
+            let path = spec.attribute_named(c"submodule_search_locations")?;
+            return Ok((!path.is_none()).then_some(path));
+        }
+    }
+    Ok(None)
+}
