@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -168,12 +168,15 @@ impl Channel {
         &self,
         flags: MsgFlags,
     ) -> Result<(M, Vec<OwnedFd>), ChannelError> {
-        let mut bytes = vec![0; MAX_MESSAGE];
-        let received = receive_with_descriptors(self.as_fd(), &mut bytes, flags);
-        let received = received.map_err(|error| match error {
+        let broken = |error| match error {
             Errno::ECONNRESET => ChannelError::Closed,
             error => error.into(),
-        })?;
+        };
+        // Only then is there memory for it: whoever waits, waits long, and most messages are short.
+        let length = self.next_length(flags).map_err(broken)?;
+        let mut bytes = vec![0; length.min(MAX_MESSAGE)];
+        let received = receive_with_descriptors(self.as_fd(), &mut bytes, flags);
+        let received = received.map_err(broken)?;
         let bytes = bytes.get(..received.length).unwrap_or_default();
         if bytes.is_empty() && self.has_ended()? {
             return Err(ChannelError::Closed);
@@ -182,6 +185,12 @@ impl Channel {
             return Err(ChannelError::Descriptors);
         }
         Ok((postcard::from_bytes(bytes)?, received.descriptors))
+    }
+
+    /// How long the next message is, which stays where it is.
+    fn next_length(&self, flags: MsgFlags) -> nix::Result<usize> {
+        let flags = flags | MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
+        retry(|| recv(self.socket.as_raw_fd(), &mut [], flags))
     }
 
     /// Whether nothing can come from the other end any more. A packet can be empty, so that one is

@@ -16,6 +16,7 @@ mod identity;
 mod lead;
 mod life;
 mod limits;
+mod memory;
 mod monitor;
 mod orphan;
 mod outbox;
@@ -115,6 +116,7 @@ fn start(control: &Channel) -> Result<Role, StartError> {
     let log = Arc::new(log);
     // The engine may lie where the group's user or root directory does not reach.
     let engine = engine_abi::LoadedEngine::load(group.python.engine.as_ref())?;
+    memory::forget_linking();
     limits::apply(&group.limits, group.life.shutdown_timeout, &log);
     identity::assume(&group.identity, &log)?;
     // While scripts are loaded nobody here listens for the supervisor's end. Set after the change
@@ -141,6 +143,7 @@ fn start(control: &Channel) -> Result<Role, StartError> {
     } else {
         let scripts = Scripts::default();
         python::preload(engine, &group.preload, &scripts);
+        memory::trim();
         python::set_switch_interval(engine, &group);
         let server = Server::new(engine, group, scripts, (table, slot), listener, log.clone())?;
         Role::Server(log, Arc::new(server))
