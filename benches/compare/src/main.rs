@@ -17,6 +17,7 @@ mod conditions;
 mod interrupt;
 mod load;
 mod measure;
+mod memory;
 mod peer;
 mod results;
 mod server;
@@ -59,6 +60,9 @@ struct Options {
     /// Who is asked. All by default, but for what `--peers` would be needed for.
     #[arg(long, value_delimiter = ',', value_enum)]
     targets: Vec<Target>,
+    /// Measure how much memory daemon mode takes instead of how fast it is.
+    #[arg(long)]
+    memory: bool,
     #[command(flatten)]
     modules: Modules,
     /// Where the chart goes.
@@ -68,6 +72,10 @@ struct Options {
 
 fn main() -> anyhow::Result<()> {
     let mut options = Options::parse();
+    let interrupt = Interrupt::catch()?;
+    if options.memory {
+        return measure_memory(&options, &interrupt);
+    }
     if options.cases.is_empty() {
         options.cases = CASES.iter().collect();
     }
@@ -80,12 +88,21 @@ fn main() -> anyhow::Result<()> {
         connections: options.connections.get(),
         processes: options.processes.get(),
     };
-    let interrupt = Interrupt::catch()?;
     let servers = start(&options, &interrupt)?;
     let results = measure::run(plan, &options.cases, &servers, &interrupt)?;
     let conditions = conditions::of(plan, &servers)?;
     writeln!(stdout(), "{conditions}\n{}", table::of(&results))?;
     write(&options.svg, &chart::of(&results))
+}
+
+fn measure_memory(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
+    let targets = match options.targets.as_slice() {
+        [] => &[Target::ReferenceDaemon, Target::OursDaemon],
+        targets => targets,
+    };
+    let table = memory::table(targets, &options.modules, options.rounds.get(), interrupt)?;
+    writeln!(stdout(), "{table}")?;
+    Ok(())
 }
 
 /// Boots the targets and has each show that it answers every case right.

@@ -122,7 +122,7 @@ impl Server {
 }
 
 /// Processes and their threads, as many at the end as at the start.
-fn mpm_settings(processes: u32) -> String {
+pub(crate) fn mpm_settings(processes: u32) -> String {
     let threads = 25 * processes;
     format!(
         "StartServers {processes}\nServerLimit {processes}\nThreadsPerChild 25\n\

@@ -132,6 +132,15 @@ impl Modules {
             .collect()
     }
 
+    /// The module of a target in daemon mode.
+    pub(crate) fn of(&self, target: Target) -> anyhow::Result<PathBuf> {
+        match target {
+            Target::ReferenceDaemon => self.reference(),
+            Target::OursDaemon => Ok(self.ours()?.to_owned()),
+            _ => bail!("{target} has no process group"),
+        }
+    }
+
     fn peers(&self) -> anyhow::Result<&Path> {
         self.peers
             .as_deref()
