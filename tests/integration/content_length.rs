@@ -35,6 +35,32 @@ fn a_body_of_the_length_said_is_sent_with_it() {
 }
 
 #[test]
+fn a_filter_sees_a_body_whole_that_is_all_there() {
+    if !ours("D47") {
+        return;
+    }
+    let server = wsgi_site()
+        .module("filter")
+        .module("deflate")
+        .config("SetOutputFilter DEFLATE")
+        .start();
+    for (result, encoding) in [
+        // Compressed, it would be longer.
+        ("[b'short']", None),
+        ("[b'long'] * 100", Some("gzip")),
+        ("iter([b'short'])", Some("gzip")),
+    ] {
+        let source = format!(
+            "def application(environ, start_response):\n    \
+             start_response('200 OK', [])\n    return {result}\n"
+        );
+        let request = Request::get(&app(&server, "compressed", &source));
+        let response = server.send(&request.header("Accept-Encoding", "gzip"));
+        assert_eq!(response.header("Content-Encoding"), encoding, "{result}");
+    }
+}
+
+#[test]
 fn bytes_beyond_it_are_discarded() {
     let server = SERVER.borrow();
     for (length, result, body) in [

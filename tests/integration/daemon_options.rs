@@ -507,3 +507,43 @@ fn a_python_without_an_engine_costs_its_group_only() {
     assert!(response.header("Retry-After").is_some());
     assert_eq!(server.get("/own").head.status, 200);
 }
+
+#[test]
+fn what_an_application_yields_arrives_with_any_response_flush_delay() {
+    const WAITS: &str = "
+import os, time
+
+def application(environ, start_response):
+    start_response('200 OK', [])
+    yield b'first'
+    deadline = time.monotonic() + 30
+    while not os.path.exists(environ['QUERY_STRING']) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    yield b'second'
+";
+    for delay in ["0", "5", "200"] {
+        let server = Site::new()
+            .script("waits.wsgi", WAITS)
+            .config(&format!(
+                "WSGISocketPrefix ${{ROOT}}/logs/wsgi
+                 WSGIDaemonProcess own response-flush-delay={delay}
+                 WSGIScriptAlias / ${{WSGI}}/waits.wsgi process-group=own"
+            ))
+            .start();
+        let mut connection = server.connect();
+        let gate = server.site().text_path("data/gate");
+        connection.send(format!("GET /?{gate} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
+        assert_eq!(connection.read_head().expect("a head").status, 200);
+        assert_eq!(
+            connection.read_chunk().as_deref(),
+            Some(&b"first"[..]),
+            "{delay}"
+        );
+        server.site().write("data/gate", "");
+        assert_eq!(
+            connection.read_chunk().as_deref(),
+            Some(&b"second"[..]),
+            "{delay}"
+        );
+    }
+}

@@ -56,6 +56,28 @@ fn only_their_owner_can_use_them() {
     }
 }
 
+/// mod_wsgi's default is where the httpd it was built for has its own files.
+#[test]
+fn without_a_prefix_they_are_in_the_runtime_directory() {
+    if !ours("D126") {
+        return;
+    }
+    let site = Site::new()
+        .script("a.wsgi", &answering("ran"))
+        .config(&GROUPS.replace(
+            "WSGISocketPrefix ${DATA}/socket",
+            "DefaultRuntimeDir ${DATA}",
+        ));
+    let server = site.start();
+    assert_eq!(server.get("/one").text(), "ran");
+    let sockets = sockets(&server);
+    assert_eq!(sockets.len(), 2, "{sockets:?}");
+    for socket in sockets {
+        let name = socket.file_name().unwrap_or_default().to_string_lossy();
+        assert!(name.starts_with("wsgi."), "{name}");
+    }
+}
+
 #[test]
 fn a_request_without_the_secret_is_not_run() {
     if !ours("D62") {

@@ -1,6 +1,6 @@
 //! The CGI variables of the environ: which there are, and what they say of request and server.
 
-use testkit::{Request, SharedHttpd};
+use testkit::{Request, SharedHttpd, Site};
 
 use crate::apps::{ENVIRON, Environ, environ};
 use crate::wsgi_site::wsgi_site;
@@ -127,6 +127,32 @@ fn what_other_gateways_pass_and_this_one_does_not() {
         "HTTPS",
     ] {
         assert!(!environ.has(key), "{key}: {}", environ.value(key));
+    }
+}
+
+#[test]
+fn a_query_in_the_name_of_a_script_is_not_passed_where_a_module_says_so() {
+    // In daemon mode, mod_wsgi looks for a script of the name that is passed.
+    let server = Site::new()
+        .module("lua")
+        .script("environ.wsgi?x=1", ENVIRON)
+        .file(
+            "conf/notes.lua",
+            "require 'apache2'
+             function note(r)
+                 r.notes['proxy-noquery'] = r.args
+                 return apache2.DECLINED
+             end",
+        )
+        .config(
+            "LuaHookFixups ${ROOT}/conf/notes.lua note
+             WSGIScriptAliasMatch ^/environ \"${WSGI}/environ.wsgi?x=1\"",
+        )
+        .start();
+    let script = server.site().text_path("wsgi/environ.wsgi");
+    for (query, filename) in [("", format!("{script}?x=1")), ("?note", script.clone())] {
+        let environ = environ(&server.get(&format!("/environ{query}")));
+        assert_eq!(environ.value("SCRIPT_FILENAME"), filename, "{query}");
     }
 }
 

@@ -242,6 +242,21 @@ def application(environ, start_response):
     assert_eq!(connection.read_exactly(3), b"abc");
 }
 
+/// What the client sends next may be the body, or another request: nobody can tell.
+#[test]
+fn a_client_that_was_not_asked_for_its_body_is_told_that_the_connection_ends() {
+    if !ours("D123") {
+        return;
+    }
+    let server = SERVER.borrow();
+    let url = app(&server, "not_asked", DOES_NOT_READ);
+    let mut connection = expecting(&server, &url, 3);
+
+    let response = connection.read_response();
+
+    assert_eq!(response.header("Connection"), Some("close"));
+}
+
 #[test]
 fn a_body_that_came_unasked_is_read() {
     let server = SERVER.borrow();

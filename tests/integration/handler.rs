@@ -133,6 +133,28 @@ fn a_chunked_request_needs_the_directive() {
 }
 
 #[test]
+fn of_two_lengths_the_chunks_count() {
+    let server = SERVER.borrow();
+    for headers in [
+        "Content-Length: 3\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\nContent-Length: 300",
+    ] {
+        let mut connection = server.connect();
+        connection.send(
+            format!(
+                "POST /chunked HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n\r\n\
+                 5\r\nhello\r\n0\r\n\r\nGET /chunked HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            )
+            .as_bytes(),
+        );
+        let response = connection.read_response();
+        assert_eq!(response.text(), "absent:hello", "{headers}");
+        // RFC 9112: whoever sent both may have an intermediary misled.
+        assert!(connection.is_closed(), "{headers}");
+    }
+}
+
+#[test]
 fn the_name_of_the_chunked_coding_has_no_case() {
     let server = SERVER.borrow();
     let mut connection = server.connect();

@@ -1,7 +1,7 @@
 //! `WSGITrustedProxyHeaders` and `WSGITrustedProxies`: what a front-end proxy may say about the
 //! client, and what anyone else may not.
 
-use testkit::{Httpd, Request, SharedHttpd, Site};
+use testkit::{Httpd, Request, SharedHttpd, Site, ours};
 
 use crate::apps::{ENVIRON, Environ, environ};
 use crate::wsgi_site::wsgi_site;
@@ -298,4 +298,30 @@ fn mod_remoteip_speaks_first() {
         let environ = environ(&server.send(&request));
         assert_eq!(environ.value("REMOTE_ADDR"), client, "{remote}");
     }
+}
+
+#[test]
+fn a_name_in_a_chain_is_the_client() {
+    for (chain, client, rest) in [
+        ("unknown", "unknown", "unknown"),
+        ("host.invalid", "host.invalid", "host.invalid"),
+        (
+            "203.0.113.9, host.invalid, 10.0.0.1",
+            "host.invalid",
+            "host.invalid, 10.0.0.1",
+        ),
+    ] {
+        let environ = seen("chain", &[("X-Forwarded-For", chain)]);
+        assert_eq!(environ.value("REMOTE_ADDR"), client, "{chain}");
+        assert_eq!(environ.value("HTTP_X_FORWARDED_FOR"), rest, "{chain}");
+    }
+}
+
+#[test]
+fn a_name_is_not_looked_up() {
+    if !ours("D125") {
+        return;
+    }
+    let environ = seen("chain", &[("X-Forwarded-For", "203.0.113.9, localhost")]);
+    assert_eq!(environ.value("REMOTE_ADDR"), "localhost");
 }
