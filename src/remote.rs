@@ -13,12 +13,14 @@ mod owner;
 mod response;
 mod upload;
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use control::schedule;
 use httpd::{Level, Request, Status};
 use nix::errno::Errno;
 use wire::{End, Greeting, Rejection, RequestHead, ToWorker, TooLong};
@@ -69,10 +71,24 @@ pub(crate) fn serve<'r>(
     if call.upload.is_answered() {
         return Ok(Status::FILTER_ERROR);
     }
+    if group.is_batch {
+        do_not_preempt();
+    }
     let _timeout = group
         .response_timeout
         .map(|timeout| request.connection().limit_waiting(timeout));
     call.run(group)
+}
+
+/// Has the calling thread, which waits for workers, not take the CPU from them.
+fn do_not_preempt() {
+    thread_local! {
+        static IS_DONE: Cell<bool> = const { Cell::new(false) };
+    }
+    if !IS_DONE.replace(true) {
+        // Where the system refuses, it only takes longer.
+        let _ = schedule::do_not_preempt();
+    }
 }
 
 /// The group a request is for, if it may use it.

@@ -60,6 +60,8 @@ pub(crate) struct Group {
     pub(super) response_buffer: usize,
     /// How long a client may take nothing of a response, if that is other than httpd's `Timeout`.
     pub(super) response_timeout: Option<Duration>,
+    /// Whether threads that wait for its workers do not preempt others.
+    pub(super) is_batch: bool,
     /// How many connections may be idle for each slot: as many as there are threads in a child.
     most_idle: usize,
     /// Connections that no request is on, for each slot.
@@ -117,6 +119,7 @@ impl Group {
             socket_timeout: kept.socket_timeout(),
             response_buffer: kept.response_buffer(),
             response_timeout: kept.response_timeout(),
+            is_batch: kept.is_batch(),
             most_idle: usize::try_from(Mpm::query().max_threads).unwrap_or(usize::MAX),
             turn: AtomicUsize::new(0),
         })

@@ -315,6 +315,11 @@ impl KeptGroup {
         self.response_timeout
     }
 
+    /// Whether `cpu-scheduling` is `batch`.
+    pub(crate) fn is_batch(&self) -> bool {
+        self.spec.limits.is_batch
+    }
+
     /// `response-buffer-size`.
     pub(crate) fn response_buffer(&self) -> usize {
         self.spec.response_buffer

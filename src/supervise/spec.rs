@@ -13,7 +13,7 @@ use httpd::child_user::ChildUser;
 use httpd::process::{self, Mpm};
 use httpd::{Level, Log};
 use nix::unistd::Uid;
-use wsgi_config::daemon_process::DaemonOptions;
+use wsgi_config::daemon_process::{CpuScheduling, DaemonOptions};
 use wsgi_config::interpreter_options::Section;
 use wsgi_config::value::HashSeed;
 
@@ -95,6 +95,7 @@ fn identity(definition: &DaemonDefinition<'_>) -> Identity {
 fn limits(options: &DaemonOptions) -> Limits {
     Limits {
         cpu_priority: options.cpu_priority,
+        is_batch: options.cpu_scheduling == CpuScheduling::Batch,
         cpu_time: options.cpu_time_limit,
         memory: options.memory_limit,
         virtual_memory: options.virtual_memory_limit,

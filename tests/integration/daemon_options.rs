@@ -31,6 +31,7 @@ def application(environ, start_response):
         'LANG': os.environ.get('LANG'), 'LC_ALL': os.environ.get('LC_ALL'),
         'locale': locale.setlocale(locale.LC_ALL),
         'HOME': os.environ.get('HOME'), 'eggs': os.environ.get('PYTHON_EGG_CACHE'),
+        'scheduling': os.sched_getscheduler(0) == os.SCHED_BATCH,
         'nice': os.getpriority(os.PRIO_PROCESS, 0),
         'shown': open('/proc/self/cmdline').read().split('\0')[0].strip(),
         'switch': sys.getswitchinterval(),
@@ -168,6 +169,23 @@ fn priority_and_limits() {
     assert_eq!(own.value("cpu"), "(3600, 3610)");
     assert_eq!(own.value("data"), "(2000000000, 2000000000)");
     assert_eq!(own.value("space"), "(8000000000, 8000000000)");
+}
+
+#[test]
+fn threads_that_serve_do_not_preempt_unless_they_are_told_to() {
+    if !ours("D111") {
+        return;
+    }
+    assert_eq!(told("").value("scheduling"), "True");
+    assert_eq!(told("cpu-scheduling=batch").value("scheduling"), "True");
+    let server = with_options("cpu-scheduling=other");
+    assert_eq!(environ(&server.get("/")).value("scheduling"), "False");
+    // Nor do those of httpd, which wait for them.
+    let do_preempt = |server: &Httpd| !server.children().iter().any(|it| it.has_batch_threads());
+    assert!(do_preempt(&server));
+    let server = with_options("");
+    server.get("/");
+    assert!(!do_preempt(&server));
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod channel;
 mod exit;
 mod messages;
 mod rights;
+pub mod schedule;
 mod scoreboard;
 mod secret;
 mod spec;

@@ -83,6 +83,8 @@ pub struct Identity {
 pub struct Limits {
     /// Its nice value.
     pub cpu_priority: Option<i32>,
+    /// Whether its threads, and those of httpd that wait for it, do not preempt others.
+    pub is_batch: bool,
     /// Its CPU time.
     pub cpu_time: Option<Duration>,
     /// Its data segment, in bytes.

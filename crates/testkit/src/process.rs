@@ -108,6 +108,14 @@ impl Process {
         self.read(ProcProcess::status).threads
     }
 
+    /// Whether a thread of it does not preempt others (`SCHED_BATCH`).
+    pub fn has_batch_threads(self) -> bool {
+        const SCHED_BATCH: Option<u32> = Some(3);
+        let threads = self.read(ProcProcess::tasks).flatten();
+        let mut stats = threads.filter_map(|thread| thread.stat().ok());
+        stats.any(|stat| stat.policy == SCHED_BATCH)
+    }
+
     /// Whether a file whose path contains `name` is mapped into it.
     pub fn maps(self, name: &str) -> bool {
         self.read(ProcProcess::maps)

@@ -65,6 +65,8 @@ pub struct DaemonOptions {
     pub maximum_requests: Option<u64>,
     /// `cpu-priority`, a nice value.
     pub cpu_priority: Option<i32>,
+    /// `cpu-scheduling`.
+    pub cpu_scheduling: CpuScheduling,
     /// `cpu-time-limit`.
     pub cpu_time_limit: Option<Duration>,
     /// `memory-limit`, in bytes.
@@ -111,6 +113,16 @@ pub struct DaemonOptions {
     pub has_flush_delay: bool,
 }
 
+/// Whether threads that requests wake take the CPU from those that run, by the names that sched(7) has
+/// for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CpuScheduling {
+    /// They wait for a free CPU, or until the others have had their share.
+    Batch,
+    /// They are like any thread.
+    Other,
+}
+
 /// What `response-buffer-size` is if nothing is said.
 const RESPONSE_BUFFER: u64 = 8 << 20;
 
@@ -140,6 +152,7 @@ impl Default for DaemonOptions {
             stack_size: None,
             maximum_requests: None,
             cpu_priority: None,
+            cpu_scheduling: CpuScheduling::Batch,
             cpu_time_limit: None,
             memory_limit: None,
             virtual_memory_limit: None,
@@ -193,6 +206,7 @@ pub const OPTIONS: &[&str] = &[
     "stack-size",
     "maximum-requests",
     "cpu-priority",
+    "cpu-scheduling",
     "cpu-time-limit",
     "memory-limit",
     "virtual-memory-limit",
@@ -294,6 +308,7 @@ impl DaemonOptions {
             b"socket-user" => self.socket_user = Some(value.text()?),
             b"stack-size" => self.stack_size = Some(value.whole(1..=u64::MAX)?),
             b"cpu-priority" => self.cpu_priority = value.priority()?,
+            b"cpu-scheduling" => self.cpu_scheduling = value.scheduling()?,
             b"listen-backlog" => self.listen_backlog = value.whole(0..=i32::MAX as u64)?,
             _ => return self.set_limit(word.key, &value),
         }
@@ -408,6 +423,14 @@ impl Value<'_> {
         Ok(Some(priority).filter(|priority| *priority != 0))
     }
 
+    fn scheduling(&self) -> Result<CpuScheduling, DaemonProcessError> {
+        match self.word.value.as_slice() {
+            b"batch" => Ok(CpuScheduling::Batch),
+            b"other" => Ok(CpuScheduling::Other),
+            _ => Err(self.refused("it must be batch or other")),
+        }
+    }
+
     fn seconds(&self) -> Result<Option<Duration>, DaemonProcessError> {
         // A longer time than a century is as good as none, and cannot overflow any clock.
         let seconds: Option<u64> = self.limit(0)?;
@@ -486,7 +509,8 @@ mod tests {
         let read = options(
             "user=#33 processes=1 threads=0 umask=0027 home=/srv display-name=%{GROUP} \
              cpu-priority=-5 graceful-timeout=0 request-timeout=60 memory-limit=1048576 \
-             supplementary-groups=a,#7 switch-interval=0.01 server-metrics=oN",
+             supplementary-groups=a,#7 switch-interval=0.01 server-metrics=oN \
+             cpu-scheduling=other",
         );
         assert_eq!(read.user.as_deref(), Some(&b"#33"[..]));
         assert_eq!(
@@ -495,6 +519,7 @@ mod tests {
         );
         assert_eq!(read.display_name.as_deref(), Some(&b"(wsgi:blog)"[..]));
         assert_eq!(read.cpu_priority, Some(-5));
+        assert_eq!(read.cpu_scheduling, CpuScheduling::Other);
         assert_eq!(
             (read.graceful_timeout, read.request_timeout),
             (None, Some(Duration::from_secs(60)))
@@ -545,6 +570,7 @@ mod tests {
                 "of at least 8192 is needed, or 0",
             ),
             ("blog cpu-priority=21", "from -20 to 20"),
+            ("blog cpu-scheduling=fifo", "it must be batch or other"),
             ("blog server-metrics=maybe", "it must be On or Off"),
             ("blog script-user=a script-group=b", "cannot both be given"),
             (

@@ -19,7 +19,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use control::{GroupSpec, Replacement, Slot, SocketBuffers, Table};
+use control::{GroupSpec, Replacement, Slot, SocketBuffers, Table, schedule};
 use engine_abi::LoadedEngine;
 use nix::sys::socket::{getsockopt, sockopt};
 use wire::{Greeting, OwnedFrame, Rejection, RequestNumber, ToChild, ToWorker};
@@ -226,6 +226,10 @@ impl Server {
 
     /// A thread's life.
     fn work(&self, thread: u32) {
+        if self.group.limits.is_batch {
+            // Where the system refuses, it only takes longer.
+            let _ = schedule::do_not_preempt();
+        }
         loop {
             let mut turn = Turn::new(thread);
             let caller = match self.lead.lead(|| self.is_gil_wanted(), || self.door.wait()) {
