@@ -334,11 +334,19 @@ impl<'c, 'r> Call<'c, 'r> {
         }
         match ended {
             Ended::Done(end, reusable) => {
-                if reusable && connection.is_clean() {
+                let is_clean = reusable && connection.is_clean();
+                // What lies in the window leaves before the worker puts something else there.
+                let answered = match self.response.is_in_window() {
+                    true => Some(self.answered(end)),
+                    false => None,
+                };
+                if is_clean {
                     connection.rest();
                     group.keep(connection);
                 }
-                self.answered(end).map(Attempt::Answered)
+                answered
+                    .unwrap_or_else(|| self.answered(end))
+                    .map(Attempt::Answered)
             }
             Ended::Down => Err(self.unavailable(group, NONE_STARTS)),
             Ended::ClientGone => Ok(Attempt::Answered(Status::OK)),

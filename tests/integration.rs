@@ -79,6 +79,8 @@ mod daemon_supervisor; // groups that come and go, a supervisor that dies
 mod daemon_timeouts; // requests that take too long
 #[path = "integration/daemon_whole.rs"]
 mod daemon_whole; // how soon a death is forgotten
+#[path = "integration/daemon_window.rs"]
+mod daemon_window; // large responses, which go through shared memory
 #[path = "integration/directives.rs"]
 mod directives; // where directives may stand and how they merge
 #[path = "integration/dispatch.rs"]

@@ -6,8 +6,10 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use control::{Placed, View};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
@@ -15,10 +17,10 @@ use nix::sys::socket::{
     setsockopt, shutdown, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike as _};
-use wire::{Decoder, Greeting, PeerError, RequestNumber, ToChild};
+use wire::{Decoder, Greeting, PeerError, Place, RequestNumber, ToChild};
 
-/// How many descriptors may wait for their frames: a worker sends one with each file, and a
-/// response is at most one file.
+/// How many descriptors may wait for their frames: a worker sends one with each file, of which a response
+/// is at most one, and one with its window.
 const MAX_DESCRIPTORS: usize = 4;
 
 /// Why a connection is of no more use.
@@ -61,6 +63,8 @@ pub(super) struct Connection {
     socket: OwnedFd,
     decoder: Decoder,
     descriptors: VecDeque<OwnedFd>,
+    /// Where the worker puts large data.
+    window: Option<Arc<View>>,
     timeout: Duration,
     /// The worker, once it has greeted.
     pub(super) worker: Option<Greeting>,
@@ -104,6 +108,7 @@ impl Connection {
             socket,
             decoder: Decoder::new(),
             descriptors: VecDeque::new(),
+            window: None,
             timeout,
             worker: None,
             incomplete: None,
@@ -195,6 +200,29 @@ impl Connection {
             return Err(Errno::EMFILE);
         }
         Ok(received.length)
+    }
+
+    /// Takes over the window that the worker has made.
+    pub(super) fn open_window(&mut self) -> Result<(), Broken> {
+        let descriptor = self.take_descriptor();
+        let descriptor = descriptor.ok_or(Broken::OutOfPlace("a window without a descriptor"))?;
+        if self.window.is_some() {
+            return Err(Broken::OutOfPlace("a second window"));
+        }
+        let view = View::open(descriptor.as_fd());
+        let view = view.map_err(|_| Broken::OutOfPlace("what is no window"))?;
+        self.window = Some(Arc::new(view));
+        Ok(())
+    }
+
+    /// What the worker has put into its window.
+    pub(super) fn placed(&self, place: Place) -> Result<Placed, Broken> {
+        let window = self.window.as_ref();
+        let window = window.ok_or(Broken::OutOfPlace("data in a window that is not there"))?;
+        let offset = usize::try_from(place.offset).unwrap_or(usize::MAX);
+        let length = usize::try_from(place.length).unwrap_or(usize::MAX);
+        let placed = window.at(offset, length);
+        placed.ok_or(Broken::OutOfPlace("data outside of the window"))
     }
 
     /// The descriptor that came with a file's frame.

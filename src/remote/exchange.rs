@@ -286,6 +286,11 @@ impl<'e, 'r> Exchange<'e, 'r> {
                         return Ok(Step::End(Ended::ClientGone));
                     }
                 }
+                ToChild::Window => self.connection.open_window()?,
+                ToChild::Placed(place) => {
+                    let placed = self.connection.placed(place)?;
+                    self.response.placed(placed)?;
+                }
                 ToChild::File(region) => {
                     let file = self.connection.take_descriptor();
                     let file = file.ok_or(Broken::OutOfPlace("a file without a descriptor"))?;

@@ -4,6 +4,7 @@
 
 use std::os::fd::OwnedFd;
 
+use control::Placed;
 use httpd::brigade::FilePart;
 use httpd::{AprStatus, Brigade, Request};
 use nix::sys::stat::{SFlag, fstat};
@@ -22,12 +23,21 @@ pub(super) struct Response<'r> {
     state: State<'r>,
     /// Data that was not passed on yet.
     held: Vec<u8>,
-    /// A file that comes behind that data.
-    held_file: Option<FilePart>,
+    /// What comes behind that data.
+    held_tail: Option<HeldTail>,
     /// The client must see that data as soon as nothing more is here.
     must_flush: bool,
     /// Some of it was passed on.
     is_parted: bool,
+}
+
+/// What is not held as a copy.
+#[derive(Debug)]
+enum HeldTail {
+    /// A part of a file.
+    File(FilePart),
+    /// Data in the worker's window.
+    Placed(Placed),
 }
 
 /// How much data is held back for what may follow, in bytes.
@@ -55,7 +65,7 @@ impl<'r> Response<'r> {
             rules,
             state: State::Waiting,
             held: Vec::new(),
-            held_file: None,
+            held_tail: None,
             must_flush: false,
             is_parted: false,
         }
@@ -118,7 +128,7 @@ impl<'r> Response<'r> {
         self.check_head()?;
         let fits = self.held.len() + data.len() <= HOLD;
         self.must_flush |= flush;
-        if fits && self.held_file.is_none() {
+        if fits && self.held_tail.is_none() {
             self.held.extend_from_slice(data);
         } else {
             let flush = self.must_flush;
@@ -127,13 +137,30 @@ impl<'r> Response<'r> {
         Ok(())
     }
 
+    /// Takes over data that lies in the worker's window: together with the end, if that follows.
+    pub(super) fn placed(&mut self, placed: Placed) -> Result<(), Broken> {
+        self.check_head()?;
+        self.hold_tail(HeldTail::Placed(placed));
+        Ok(())
+    }
+
+    /// Whether something lies in the worker's window that was not passed on yet.
+    pub(super) fn is_in_window(&self) -> bool {
+        matches!(self.held_tail, Some(HeldTail::Placed(_)))
+    }
+
+    fn hold_tail(&mut self, tail: HeldTail) {
+        if self.held_tail.is_some() {
+            self.pass(Tail::Nothing);
+        }
+        self.held_tail = Some(tail);
+    }
+
     /// Nothing more has arrived: passes on what the client must see.
     pub(super) fn catch_up(&mut self) {
-        if self.must_flush {
-            self.pass(Tail::Data {
-                data: &[],
-                flush: true,
-            });
+        if self.must_flush || self.is_in_window() {
+            let flush = self.must_flush;
+            self.pass(Tail::Data { data: &[], flush });
         }
     }
 
@@ -152,17 +179,14 @@ impl<'r> Response<'r> {
         if offset.saturating_add(length) > status.st_size {
             return Err(Broken::OutOfPlace("more of a file than there is"));
         }
-        if self.held_file.is_some() {
-            self.pass(Tail::Nothing);
-        }
-        self.held_file = Some(FilePart {
+        self.hold_tail(HeldTail::File(FilePart {
             file,
             offset,
             length,
             sendfile: self.sendfile,
             // It may be shorter by the time it is read.
             mmap: false,
-        });
+        }));
         Ok(())
     }
 
@@ -170,7 +194,7 @@ impl<'r> Response<'r> {
     /// body; a client that is still to send that is not to wait for the response until it has.
     pub(super) fn end(&mut self, body_may_go_on: bool) {
         // httpd works out the length of what comes with the end, but a response of parts has none.
-        if !self.is_parted {
+        if self.must_flush && !self.is_parted {
             self.catch_up();
         }
         self.pass(Tail::End {
@@ -182,6 +206,7 @@ impl<'r> Response<'r> {
     pub(super) fn drop_rest(&mut self) {
         self.state = State::Dropped;
         self.held.clear();
+        self.held_tail = None;
     }
 
     /// Lets the client see that the response is cut short.
@@ -193,7 +218,7 @@ impl<'r> Response<'r> {
     /// Passes on what was held, and this behind it.
     fn pass(&mut self, tail: Tail<'_>) {
         let held = std::mem::take(&mut self.held);
-        let file = self.held_file.take();
+        let held_tail = self.held_tail.take();
         self.must_flush = false;
         let is_first = !std::mem::replace(&mut self.is_parted, true);
         if !matches!(self.state, State::Begun) {
@@ -202,18 +227,33 @@ impl<'r> Response<'r> {
         if is_first && !matches!(tail, Tail::End { .. }) {
             self.request.send_in_chunks();
         }
-        if self.send(&held, file, tail).is_err() || self.request.connection().is_aborted() {
+        if self.send(&held, held_tail, tail).is_err() || self.request.connection().is_aborted() {
             self.state = State::Dropped;
         }
     }
 
-    fn send(&self, held: &[u8], file: Option<FilePart>, tail: Tail<'_>) -> Result<(), AprStatus> {
+    fn send(
+        &self,
+        held: &[u8],
+        held_tail: Option<HeldTail>,
+        tail: Tail<'_>,
+    ) -> Result<(), AprStatus> {
+        // What is in the window must be readable until the brigade is gone.
+        let (file, placed) = match held_tail {
+            Some(HeldTail::File(file)) => (Some(file), None),
+            Some(HeldTail::Placed(placed)) => (None, Some(placed)),
+            None => (None, None),
+        };
         let mut brigade = Brigade::new(self.request);
         if !held.is_empty() {
             brigade.push_data(held);
         }
         if let Some(file) = file {
             brigade.push_file(file)?;
+        }
+        if let Some(placed) = &placed {
+            // SAFETY: the bytes can be read as long as `placed` lives, which was there before the brigade.
+            unsafe { brigade.push_shared(placed.bytes()) };
         }
         match tail {
             Tail::Nothing => {}

@@ -2,17 +2,18 @@
 
 use std::fs::{self, File};
 use std::io::{IoSlice, Read as _, Write as _};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
+use control::Window;
 use nix::sys::socket::{ControlMessage, MsgFlags, recv, sendmsg};
 use nix::unistd::{Uid, chown};
 use rstest::rstest;
 use testkit::{Httpd, Mark, Request, Site, ours, wait_until};
-use wire::{End, FileRegion, Greeting, LogLine, Rejection, ResponseHead, ToChild, ToWorker};
+use wire::{End, FileRegion, Greeting, LogLine, Place, Rejection, ResponseHead, ToChild, ToWorker};
 
 use crate::apps::answering;
 
@@ -180,6 +181,81 @@ fn file_without_descriptor(stream: UnixStream) -> std::io::Result<()> {
     say(stream, &greeted(file))
 }
 
+fn window_without_descriptor(stream: UnixStream) -> std::io::Result<()> {
+    say(stream, &greeted(|out| ToChild::encode_window(out, 1)))
+}
+
+/// What somebody could cut short.
+fn window_without_seals(stream: UnixStream) -> std::io::Result<()> {
+    let file = tempfile::tempfile()?;
+    file.set_len(Window::SIZE as u64)?;
+    send_windows(
+        &stream,
+        &file.into(),
+        1,
+        Place {
+            offset: 0,
+            length: 1,
+        },
+    )?;
+    say(stream, &[])
+}
+
+fn two_windows(stream: UnixStream) -> std::io::Result<()> {
+    let (_, window) = Window::new()?;
+    send_windows(
+        &stream,
+        &window,
+        2,
+        Place {
+            offset: 0,
+            length: 1,
+        },
+    )?;
+    say(stream, &[])
+}
+
+fn outside_of_the_window(stream: UnixStream) -> std::io::Result<()> {
+    let (_, window) = Window::new()?;
+    let place = Place {
+        offset: 1,
+        length: Window::SIZE as u32,
+    };
+    send_windows(&stream, &window, 1, place)?;
+    say(stream, &[])
+}
+
+fn no_window(stream: UnixStream) -> std::io::Result<()> {
+    let placed = |out: &mut Vec<u8>| {
+        head(out, 200, &[]);
+        ToChild::encode_placed(
+            out,
+            1,
+            Place {
+                offset: 0,
+                length: 1,
+            },
+        );
+    };
+    say(stream, &greeted(placed))
+}
+
+/// Sends so many times the same window, and then a response of which a part lies there.
+fn send_windows(
+    stream: &UnixStream,
+    window: &OwnedFd,
+    times: usize,
+    place: Place,
+) -> std::io::Result<()> {
+    let bytes = greeted(|out| {
+        (0..times).for_each(|_| ToChild::encode_window(out, 1));
+        head(out, 200, &[]);
+        ToChild::encode_placed(out, 1, place);
+        ToChild::encode_end(out, 1, End::Complete);
+    });
+    send_descriptors(stream, &bytes, &vec![window.as_raw_fd(); times])
+}
+
 /// A device without an end, and nothing that a file has.
 fn endless_file(stream: UnixStream) -> std::io::Result<()> {
     send_file(&stream, &File::open("/dev/zero")?, 1, u64::MAX >> 1)?;
@@ -217,9 +293,12 @@ fn send_file(stream: &UnixStream, file: &File, times: usize, length: u64) -> std
         head(out, 200, &[]);
         ToChild::encode_file(out, 1, FileRegion { offset: 0, length });
     });
-    let rights = vec![file.as_raw_fd(); times];
-    let control = [ControlMessage::ScmRights(&rights)];
-    let parts = [IoSlice::new(&bytes)];
+    send_descriptors(stream, &bytes, &vec![file.as_raw_fd(); times])
+}
+
+fn send_descriptors(stream: &UnixStream, bytes: &[u8], rights: &[RawFd]) -> std::io::Result<()> {
+    let control = [ControlMessage::ScmRights(rights)];
+    let parts = [IoSlice::new(bytes)];
     sendmsg::<()>(
         stream.as_raw_fd(),
         &parts,
@@ -293,6 +372,11 @@ fn dripping(mut stream: UnixStream) -> std::io::Result<()> {
 #[case::interim(interim, 502, "WSGI1221")]
 #[case::random(random, 502, "WSGI0147")]
 #[case::file_without_descriptor(file_without_descriptor, 502, "WSGI0147")]
+#[case::window_without_descriptor(window_without_descriptor, 502, "WSGI0147")]
+#[case::window_without_seals(window_without_seals, 502, "WSGI0147")]
+#[case::two_windows(two_windows, 502, "WSGI0147")]
+#[case::outside_of_the_window(outside_of_the_window, 502, "WSGI0147")]
+#[case::no_window(no_window, 502, "WSGI0147")]
 #[case::endless_file(endless_file, 502, "WSGI0147")]
 #[case::long_file(long_file, 502, "WSGI0147")]
 #[case::endless_log(endless_log, 502, "WSGI0147")]

@@ -6,6 +6,8 @@
 //! every request, which workers are up and how busy, lies in memory they all map: a [`Table`] for
 //! each group.
 //!
+//! Large data of responses lies in a [`Window`], which a worker shares with a child.
+//!
 //! A worker that may know what httpd's processes are doing asks them over a [`scoreboard_link`].
 //!
 //! Requests themselves travel otherwise: in the frames of the crate `wire`.
@@ -16,9 +18,11 @@ mod messages;
 mod rights;
 pub mod schedule;
 mod scoreboard;
+mod sealed;
 mod secret;
 mod spec;
 mod table;
+mod window;
 
 pub use channel::{Channel, ChannelError, MAX_DESCRIPTORS, MAX_MESSAGE};
 pub use exit::describe_exit;
@@ -34,3 +38,4 @@ pub use spec::{
     SocketBuffers,
 };
 pub use table::{MOST_SPARE, Slot, SlotState, Table};
+pub use window::{Placed, View, Window};

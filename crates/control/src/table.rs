@@ -10,40 +10,24 @@
 //! back. A worker could write anything, and a child may die before it has sent what it reserved
 //! a place for, so readers take every number for what it is: a hint, that at worst makes them choose
 //! badly among the workers of that same group, or wait in its queue. All fields are atomic, and none
-//! guards another, so relaxed ordering is enough. Its size is sealed: were a worker able to shrink it,
-//! its next reader would die of SIGBUS.
+//! guards another, so relaxed ordering is enough.
 
 use std::fmt;
 use std::io;
-use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use nix::fcntl::{FcntlArg, SealFlag, fcntl};
-use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
-
-/// What keeps the memory as large as it is, for everybody and for ever.
-const SEALS: SealFlag = SealFlag::F_SEAL_SHRINK
-    .union(SealFlag::F_SEAL_GROW)
-    .union(SealFlag::F_SEAL_SEAL);
+use crate::sealed::{self, Access, Sealed};
 
 /// The most places of a slot beside those of its threads, whatever its worker says.
 pub const MOST_SPARE: u32 = 128;
 
 /// A group's table, mapped into this process until it is dropped.
 pub struct Table {
-    memory: OwnedFd,
-    slots: NonNull<Slot>,
+    descriptor: OwnedFd,
+    memory: Sealed,
     count: usize,
 }
-
-// SAFETY: the mapping belongs to this value and stays where it is until the drop; all that is in
-// it is atomic.
-unsafe impl Send for Table {}
-// SAFETY: as above.
-unsafe impl Sync for Table {}
 
 /// A slot of a group. Each has a cache line of its own, as its worker writes it all the time.
 #[repr(C, align(64))]
@@ -75,11 +59,7 @@ impl Table {
     ///
     /// When the system has no memory for it.
     pub fn new(count: usize) -> io::Result<Self> {
-        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-        let memory = memfd_create(c"wsgi-workers", flags)?;
-        let length = i64::try_from(count * size_of::<Slot>()).map_err(io::Error::other)?;
-        nix::unistd::ftruncate(&memory, length)?;
-        fcntl(&memory, FcntlArg::F_ADD_SEALS(SEALS))?;
+        let memory = sealed::create(c"wsgi-workers", count * size_of::<Slot>())?;
         Self::map(memory, count)
     }
 
@@ -88,34 +68,12 @@ impl Table {
     /// # Errors
     ///
     /// When the descriptor is of something else, too small for that, or might become so.
-    pub fn map(memory: OwnedFd, count: usize) -> io::Result<Self> {
-        let length = NonZeroUsize::new(count * size_of::<Slot>())
-            .ok_or_else(|| io::Error::other("a process group without processes"))?;
-        let size = nix::sys::stat::fstat(&memory)?.st_size;
-        if usize::try_from(size).is_ok_and(|size| size < length.get()) {
-            return Err(io::Error::other(
-                "the table of workers is smaller than its group",
-            ));
-        }
-        let seals = fcntl(&memory, FcntlArg::F_GET_SEALS)?;
-        if !SealFlag::from_bits_retain(seals).contains(SEALS) {
-            return Err(io::Error::other("the table of workers is not sealed"));
-        }
-        // SAFETY: a new shared mapping at an address of the kernel's choice. The file has all
-        // these bytes, and the seals keep everybody from shrinking it.
-        let slots = unsafe {
-            mmap(
-                None,
-                length,
-                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
-                MapFlags::MAP_SHARED,
-                &memory,
-                0,
-            )
-        }?;
+    pub fn map(descriptor: OwnedFd, count: usize) -> io::Result<Self> {
+        let length = count * size_of::<Slot>();
+        let memory = Sealed::map(descriptor.as_fd(), length, Access::ReadAndWrite)?;
         Ok(Self {
+            descriptor,
             memory,
-            slots: slots.cast(),
             count,
         })
     }
@@ -125,21 +83,13 @@ impl Table {
         // SAFETY: the mapping is page-aligned, has room for `count` slots, lives as long as
         // `self`, and a `Slot` is made of atomics, for which any bytes are a value and which
         // other processes may change meanwhile.
-        unsafe { std::slice::from_raw_parts(self.slots.as_ptr(), self.count) }
+        unsafe { std::slice::from_raw_parts(self.memory.start().cast().as_ptr(), self.count) }
     }
 }
 
 impl AsFd for Table {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.memory.as_fd()
-    }
-}
-
-impl Drop for Table {
-    fn drop(&mut self) {
-        // SAFETY: this is the mapping of `map`, with its length, and no borrow outlives `self`.
-        // Unmapping a whole mapping does not fail.
-        let _ = unsafe { munmap(self.slots.cast(), self.count * size_of::<Slot>()) };
+        self.descriptor.as_fd()
     }
 }
 
@@ -333,9 +283,5 @@ mod tests {
         let theirs = table.as_fd().try_clone_to_owned().unwrap();
         assert!(nix::unistd::ftruncate(&theirs, 0).is_err());
         assert_eq!(table.slots()[0].state(), SlotState::Starting);
-
-        let unsealed = memfd_create(c"test", MFdFlags::MFD_ALLOW_SEALING).unwrap();
-        nix::unistd::ftruncate(&unsealed, 4096).unwrap();
-        assert!(Table::map(unsealed, 1).is_err());
     }
 }

@@ -20,6 +20,7 @@ mod memory;
 mod monitor;
 mod orphan;
 mod outbox;
+mod pane;
 mod python;
 mod root;
 mod scripts;

@@ -90,6 +90,19 @@ impl<'r, 'd> Brigade<'r, 'd> {
         });
     }
 
+    /// Adds data to which there must be no reference, as another process may write there. Filters that
+    /// keep it copy it.
+    ///
+    /// # Safety
+    ///
+    /// The data must stay readable until the brigade was passed on or dropped.
+    pub unsafe fn push_shared(&mut self, data: NonNull<[u8]>) {
+        // SAFETY: as in `push_data`, where the caller promises what a borrow does there.
+        self.push(|alloc| unsafe {
+            sys::apr_bucket_transient_create(data.as_ptr().cast::<c_char>(), data.len(), alloc)
+        });
+    }
+
     /// Adds a part of a file, in buckets of the size that httpd can handle.
     pub fn push_file(&mut self, part: FilePart) -> Result<(), AprStatus> {
         let pool = self.request.pool().as_ptr();

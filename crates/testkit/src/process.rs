@@ -81,6 +81,11 @@ impl Process {
         self.read(ProcProcess::status).vmrss.unwrap_or(0)
     }
 
+    /// The memory it has of what processes share with each other, in KiB.
+    pub fn shared_kib(self) -> u64 {
+        self.read(ProcProcess::status).rssshmem.unwrap_or(0)
+    }
+
     /// Its share of the memory that it uses, in KiB: what it shares with others counts in parts.
     pub fn proportional_kib(self) -> u64 {
         let rollup = self.read(ProcProcess::smaps_rollup);

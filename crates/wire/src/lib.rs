@@ -30,7 +30,7 @@ pub use decoder::{Decoder, OwnedFrame};
 pub use error::{PeerError, TooLong};
 pub use frame::{Direction, FRAME_HEAD, RequestNumber, VERSION};
 pub use pairs::Pairs;
-pub use to_child::{End, FileRegion, Greeting, LogLine, Rejection, ResponseHead, ToChild};
+pub use to_child::{End, FileRegion, Greeting, LogLine, Place, Rejection, ResponseHead, ToChild};
 pub use to_worker::{BodyError, RequestHead, ToWorker};
 
 /// The largest payload of a frame that carries a request's or response's head, in bytes. It

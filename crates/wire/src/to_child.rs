@@ -14,6 +14,8 @@ const DATA: u8 = 0x84;
 const FILE: u8 = 0x85;
 const LOG: u8 = 0x86;
 const END: u8 = 0x87;
+const WINDOW: u8 = 0x88;
+const PLACED: u8 = 0x89;
 
 const FLUSH: u8 = 0b01;
 const NAMES_SCRIPT: u8 = 0b01;
@@ -37,6 +39,10 @@ pub enum ToChild<'a> {
         /// Whether the client must see it now.
         flush: bool,
     },
+    /// The memory whose descriptor came with this frame is the connection's window.
+    Window,
+    /// Data of the response, in the window.
+    Placed(Place),
     /// A region of the file whose descriptor came with this frame.
     File(FileRegion),
     /// A line for the request's log.
@@ -78,6 +84,15 @@ pub struct ResponseHead<'a> {
     pub status_line: &'a [u8],
     /// The headers. Ignored when encoding.
     pub headers: Option<Pairs<'a>>,
+}
+
+/// A place in a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The offset of its first byte.
+    pub offset: u32,
+    /// Its length.
+    pub length: u32,
 }
 
 /// A region of a file.
@@ -190,6 +205,21 @@ impl ToChild<'_> {
         });
     }
 
+    /// Appends the announcement of a window to `out`. Its descriptor must be sent with these bytes.
+    pub fn encode_window(out: &mut Vec<u8>, request: RequestNumber) {
+        // Nothing is never too long.
+        let _ = append(out, (WINDOW, 0), request, 0, |_| ());
+    }
+
+    /// Appends a place in the window to `out`.
+    pub fn encode_placed(out: &mut Vec<u8>, request: RequestNumber, place: Place) {
+        // Eight bytes are never too long.
+        let _ = append(out, (PLACED, 0), request, 8, |out| {
+            out.extend_from_slice(&place.offset.to_be_bytes());
+            out.extend_from_slice(&place.length.to_be_bytes());
+        });
+    }
+
     /// Appends a region of a file to `out`. Its descriptor must be sent with these bytes.
     pub fn encode_file(out: &mut Vec<u8>, request: RequestNumber, region: FileRegion) {
         // Sixteen bytes are never too long.
@@ -239,6 +269,8 @@ impl<'a> Direction<'a> for ToChild<'a> {
             WANT_BODY => Ok(0),
             HEAD => Ok(MAX_HEAD),
             DATA => Ok(MAX_DATA),
+            WINDOW => Ok(0),
+            PLACED => Ok(8),
             FILE => Ok(16),
             LOG => Ok(MAX_LOG),
             END => Ok(3),
@@ -276,6 +308,8 @@ impl<'a> Direction<'a> for ToChild<'a> {
                 data: cursor.rest(),
                 flush: flags & FLUSH != 0,
             }),
+            WINDOW => cursor.end().map(|()| Self::Window),
+            PLACED => Place::decode(cursor).map(Self::Placed),
             FILE => FileRegion::decode(cursor).map(Self::File),
             LOG => LogLine::decode(flags, cursor).map(Self::Log),
             END => End::decode(cursor).map(Self::End),
@@ -328,6 +362,17 @@ impl<'a> ResponseHead<'a> {
             status_line,
             headers: Some(Pairs::decode(cursor)?),
         })
+    }
+}
+
+impl Place {
+    fn decode(mut cursor: Cursor<'_>) -> Result<Self, PeerError> {
+        let place = Self {
+            offset: cursor.u32()?,
+            length: cursor.u32()?,
+        };
+        cursor.end()?;
+        Ok(place)
     }
 }
 

@@ -5,7 +5,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use wire::{
     BodyError, Decoder, Direction, End, FRAME_HEAD, FileRegion, Greeting, LogLine, PeerError,
-    Rejection, RequestHead, ResponseHead, ToChild, ToWorker,
+    Place, Rejection, RequestHead, ResponseHead, ToChild, ToWorker,
 };
 
 type OwnedPairs = Vec<(Vec<u8>, Option<Vec<u8>>)>;
@@ -305,6 +305,7 @@ proptest! {
         flush: bool,
         offset in 0..i64::MAX as u64 / 2,
         length in 0..i64::MAX as u64 / 2,
+        seen: u32,
         end in prop_oneof![
             Just(End::Complete),
             (400_u16..600).prop_map(End::Refused),
@@ -326,10 +327,12 @@ proptest! {
         ToChild::encode_want_body(&mut bytes, 2);
         ToChild::encode_head(&mut bytes, 2, &head, borrowed(&headers)).unwrap();
         ToChild::encode_data(&mut bytes, 2, &data, flush);
+        ToChild::encode_window(&mut bytes, 2);
+        ToChild::encode_placed(&mut bytes, 2, Place { offset: seen, length: !seen });
         ToChild::encode_file(&mut bytes, 2, FileRegion { offset, length });
         ToChild::encode_end(&mut bytes, 2, end);
         let whole = decoded::<Child>(&bytes, usize::MAX).unwrap();
-        prop_assert_eq!(whole.len(), 6 + usize::from(flush || !data.is_empty()));
+        prop_assert_eq!(whole.len(), 8 + usize::from(flush || !data.is_empty()));
         prop_assert_eq!(whole.last().unwrap(), &format!("2: End({end:?})"));
         prop_assert_eq!(decoded::<Child>(&bytes, step).unwrap(), whole);
     }

@@ -14,6 +14,7 @@ use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use wire::{Decoder, OwnedFrame, RequestNumber, ToWorker};
 
 use super::fork::Unshared;
+use super::pane::Pane;
 
 /// How much longer than `socket-timeout` is waited here. The child waits as long for its client and
 /// then says so, which must find this end still listening.
@@ -38,6 +39,8 @@ pub(super) struct Connection {
     _unshared: Unshared,
     line: Line,
     decoder: Decoder,
+    /// Where large data of its responses goes.
+    pub(super) pane: Pane,
     /// The number of its last request, once there was one that knew the secret of the group.
     pub(super) last: RequestNumber,
     /// Whether the threads' epoll knows it.
@@ -66,6 +69,7 @@ impl Connection {
                 timeout,
             },
             decoder: Decoder::new(),
+            pane: Pane::default(),
             last: 0,
             is_watched: false,
         }

@@ -13,12 +13,13 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use control::Window;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::connection::{Broken, Connection};
 use super::lock;
-use super::outbox::{Outbox, Spool};
+use super::outbox::{Outbox, Share, Spool};
 
 /// How many children are looked after at once.
 const EVENTS: usize = 32;
@@ -28,6 +29,8 @@ const EVENTS: usize = 32;
 pub(super) struct Courier {
     epoll: Epoll,
     spool: Arc<Spool>,
+    /// What of the windows has memory.
+    windows: Arc<Spool>,
     parcels: Mutex<HashMap<u64, Parcel>>,
     next: AtomicU64,
 }
@@ -55,10 +58,11 @@ pub(super) struct Loan(u64);
 
 impl Courier {
     /// One with nothing to do.
-    pub(super) fn new(spool: Spool) -> io::Result<Self> {
+    pub(super) fn new(spool: Spool, windows: Spool) -> io::Result<Self> {
         Ok(Self {
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             spool: Arc::new(spool),
+            windows: Arc::new(windows),
             parcels: Mutex::default(),
             next: AtomicU64::new(0),
         })
@@ -67,6 +71,11 @@ impl Courier {
     /// An outbox for a response.
     pub(super) fn outbox(&self) -> Outbox {
         Outbox::new(&self.spool)
+    }
+
+    /// The memory of a window, if there may be one more.
+    pub(super) fn window_share(&self) -> Option<Share> {
+        Share::of(&self.windows, Window::SIZE)
     }
 
     /// How many responses are on their way that are complete.

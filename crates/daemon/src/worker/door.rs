@@ -159,6 +159,13 @@ impl Door {
         lock(&self.idle).remove(&token)
     }
 
+    /// Gives back memory that idle connections have from large responses.
+    pub(super) fn rest(&self) {
+        for connection in lock(&self.idle).values_mut() {
+            connection.pane.rest();
+        }
+    }
+
     /// Lets a connection wait for its next request. If it cannot be watched it is closed, which
     /// the child notices.
     pub(super) fn put(&self, token: u64, mut connection: Connection) {

@@ -23,6 +23,7 @@ use super::connection::{Broken, Connection, Line};
 use super::courier::{Courier, Loan};
 use super::lock;
 use super::outbox::Outbox;
+use super::pane::{self, Pane};
 
 /// How long a body can be that a child sends as a whole, in bytes; a piece may come on top.
 const LARGEST_WHOLE: usize = 1 << 20;
@@ -68,6 +69,8 @@ struct Sending<'c> {
     courier: &'c Courier,
     /// Frames that were not sent before the application went on.
     lent: Option<Loan>,
+    /// Where large data goes.
+    pane: Pane,
 }
 
 /// How far a response came that is complete.
@@ -109,6 +112,8 @@ impl<'c> Exchange<'c> {
         } else {
             Body::Coming
         };
+        let mut pane = std::mem::take(&mut connection.pane);
+        pane.begin();
         Self {
             number,
             log_level: head.log_level,
@@ -117,6 +122,7 @@ impl<'c> Exchange<'c> {
                 out: courier.outbox(),
                 courier,
                 lent: None,
+                pane,
             }),
             receiving: Mutex::new(Receiving {
                 connection,
@@ -158,7 +164,11 @@ impl<'c> Exchange<'c> {
         });
         let is_broken = self.is_broken();
         let sending = self.sending.into_inner();
-        let out = sending.unwrap_or_else(PoisonError::into_inner).out;
+        let sending = sending.unwrap_or_else(PoisonError::into_inner);
+        let receiving = self.receiving.into_inner();
+        let receiving = receiving.unwrap_or_else(PoisonError::into_inner);
+        receiving.connection.pane = sending.pane;
+        let out = sending.out;
         // A withheld body never comes; one that was not read to its end is skipped later.
         match (is_broken, out.is_empty()) {
             (true, _) => Finish::Broken,
@@ -448,7 +458,8 @@ impl Sending<'_> {
                 .map_err(|_| Broken::Closed)?;
         }
         for data in part.data.get() {
-            self.out.push_data(&self.line, number, data.or_empty())?;
+            let rest = self.place(number, data.or_empty())?;
+            self.out.push_data(&self.line, number, rest)?;
         }
         // SAFETY: as for the head.
         if let Some(file) = unsafe { part.file.as_ref() } {
@@ -459,6 +470,39 @@ impl Sending<'_> {
             self.flush()?;
         }
         Ok(())
+    }
+
+    /// Puts large data into the window, which is made if there is none yet. Returns what is left to be
+    /// sent.
+    fn place<'d>(&mut self, number: RequestNumber, data: &'d [u8]) -> Result<&'d [u8], Broken> {
+        // The descriptor goes behind all that was sent before: a child that is slow would be waited for.
+        if data.len() >= pane::LARGE
+            && !self.out.is_kept()
+            && let Some(descriptor) = self.pane.open(self.courier)
+        {
+            self.out.flush_all(&self.line)?;
+            let mut frame = Vec::new();
+            ToChild::encode_window(&mut frame, number);
+            self.line.write_with(&frame, descriptor.as_raw_fd())?;
+        }
+        let rest = self.place_if_open(number, data);
+        if data.len() - rest.len() >= MAX_DATA {
+            // The child has something to do meanwhile.
+            self.flush()?;
+        }
+        Ok(rest)
+    }
+
+    /// Puts large data into the window, if there is one. Returns what is left to be sent.
+    fn place_if_open<'d>(&mut self, number: RequestNumber, data: &'d [u8]) -> &'d [u8] {
+        if data.len() < pane::LARGE {
+            return data;
+        }
+        let Some((place, rest)) = self.pane.place(data, self.courier) else {
+            return data;
+        };
+        ToChild::encode_placed(self.out.frames(), number, place);
+        rest
     }
 
     /// Sends a piece of the body as far as the child takes it at once. Returns whether that is all of it;
@@ -472,7 +516,8 @@ impl Sending<'_> {
             return None;
         }
         for data in data {
-            ToChild::encode_data(self.out.frames(), number, data.or_empty(), true);
+            let rest = self.place_if_open(number, data.or_empty());
+            ToChild::encode_data(self.out.frames(), number, rest, true);
         }
         Some(self.out.send_some(self.line.stream()))
     }

@@ -39,9 +39,9 @@ pub(super) struct Spool {
     kept: AtomicUsize,
 }
 
-/// What an outbox takes up of the spool.
+/// What an outbox or a window takes up of the spool.
 #[derive(Debug)]
-struct Share {
+pub(super) struct Share {
     spool: Arc<Spool>,
     size: usize,
 }
@@ -70,6 +70,15 @@ impl Spool {
 }
 
 impl Share {
+    /// One of this size, if there is as much left.
+    pub(super) fn of(spool: &Arc<Spool>, size: usize) -> Option<Self> {
+        let mut share = Self {
+            spool: spool.clone(),
+            size: 0,
+        };
+        share.resize(size).then_some(share)
+    }
+
     /// Makes it this large. Returns whether it could.
     fn resize(&mut self, size: usize) -> bool {
         let kept = &self.spool.kept;

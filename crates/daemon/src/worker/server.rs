@@ -19,7 +19,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use control::{GroupSpec, Replacement, Slot, SocketBuffers, Table, schedule};
+use control::{GroupSpec, Replacement, Slot, SocketBuffers, Table, Window, schedule};
 use engine_abi::LoadedEngine;
 use nix::sys::socket::{getsockopt, sockopt};
 use wire::{Greeting, OwnedFrame, Rejection, RequestNumber, ToChild, ToWorker};
@@ -40,6 +40,9 @@ use crate::log::{Level, Log};
 /// How much a connection takes that its child has not read yet, in bytes, where `send-buffer-size`
 /// says nothing and the system allows it (`net.core.wmem_max`): most responses in one go.
 const SEND_BUFFER: usize = 1 << 20;
+
+/// How many windows have memory, for each thread: a busy one serves some connections in turns.
+const WINDOWS: u32 = 4;
 
 /// What serves the requests of this process.
 pub(super) struct Server {
@@ -85,6 +88,7 @@ impl Server {
         log: Arc<Log>,
     ) -> io::Result<Self> {
         let spool = Spool::new(group.response_buffer, group.threads);
+        let windows = Spool::new(Window::SIZE, group.threads.saturating_mul(WINDOWS));
         Ok(Self {
             monitor: Arc::new(Monitor::new(group.threads)),
             engine,
@@ -95,7 +99,7 @@ impl Server {
             slot,
             log,
             door: Door::new(listener)?,
-            courier: Courier::new(spool)?,
+            courier: Courier::new(spool, windows)?,
             scripts,
             active: AtomicU32::new(0),
             served: AtomicU64::new(0),
@@ -193,6 +197,7 @@ impl Server {
             self.is_dozing.store(false, Ordering::SeqCst);
             return None;
         }
+        self.door.rest();
         Some(self.monitor.rest(&self.group.life))
     }
 

@@ -1,0 +1,129 @@
+//! Large responses of a process group, which do not go through its sockets.
+
+use std::thread;
+
+use rstest::rstest;
+use testkit::{Httpd, Site, ours, wait_until};
+
+/// Answers with as many bytes as it is asked for, which tell the request that they are for: in one piece, in
+/// pieces that are sent at once, or in a list.
+const SIZED: &str = r#"
+def application(environ, start_response):
+    size, seed = map(int, environ['QUERY_STRING'].split('-'))
+    data = (b'%06d ' % seed * (size // 7 + 1))[:size]
+    path = environ['PATH_INFO']
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    if path == '/pieces':
+        return (data[start:start + 40_000] for start in range(0, size, 40_000))
+    if path == '/list':
+        return [data[start:start + 40_000] for start in range(0, size, 40_000)]
+    return [data]
+"#;
+
+fn expected(size: usize, seed: usize) -> Vec<u8> {
+    let text = format!("{seed:06} ");
+    text.bytes().cycle().take(size).collect()
+}
+
+fn group(options: &str) -> Httpd {
+    Site::new()
+        .script("a.wsgi", SIZED)
+        .config(&format!(
+            "WSGISocketPrefix ${{DATA}}/socket
+             WSGIDaemonProcess one processes=2 threads=3 {options}
+             WSGIScriptAlias / ${{WSGI}}/a.wsgi process-group=one application-group=%{{GLOBAL}}"
+        ))
+        .start()
+}
+
+/// Around the sizes at which a response goes another way.
+const SIZES: [usize; 10] = [
+    1,
+    8191,
+    8192,
+    40_000,
+    65_536,
+    100_001,
+    (1 << 20) - 1,
+    1 << 20,
+    (1 << 20) + 1,
+    3 << 20,
+];
+
+#[rstest]
+fn every_response_arrives_as_it_is(#[values("/whole", "/pieces", "/list")] path: &str) {
+    let server = group("");
+    // Large ones behind small ones and the other way round, on connections that are used again.
+    for round in 0..3 {
+        for (number, size) in SIZES.iter().chain(SIZES.iter().rev()).enumerate() {
+            let seed = 100 * round + number;
+            let response = server.get(&format!("{path}?{size}-{seed}"));
+            assert_eq!(response.status, 200);
+            assert!(response.body == expected(*size, seed), "{path} {size}");
+        }
+    }
+}
+
+#[test]
+fn responses_at_the_same_time_do_not_mix() {
+    let server = group("");
+    thread::scope(|scope| {
+        for client in 0..8 {
+            let server = &server;
+            scope.spawn(move || {
+                for turn in 0..20 {
+                    let (size, seed) = (SIZES[(client + turn) % SIZES.len()], 100 * client + turn);
+                    let response = server.get(&format!("/whole?{size}-{seed}"));
+                    assert!(response.body == expected(size, seed), "{size} {seed}");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_client_that_is_slow_sees_nothing_of_later_responses() {
+    let server = group("");
+    let size = 1 << 20;
+    let mut slow: Vec<_> = (0..4)
+        .map(|seed| {
+            let mut client = server.connect();
+            client.send(format!("GET /whole?{size}-{seed} HTTP/1.0\r\nHost: x\r\n\r\n").as_bytes());
+            client.read_head().expect("a head");
+            client
+        })
+        .collect();
+    for seed in 10..50 {
+        let response = server.get(&format!("/whole?{size}-{seed}"));
+        assert!(response.body == expected(size, seed), "{seed}");
+    }
+    for (seed, client) in slow.iter_mut().enumerate() {
+        assert!(client.read_to_end() == expected(size, seed), "{seed}");
+    }
+}
+
+#[test]
+fn the_memory_that_large_responses_needed_is_given_back() {
+    // That is where they are kept, and when it is given back.
+    if !ours("D112") {
+        return;
+    }
+    let server = group("");
+    let shared = || -> u64 {
+        let processes = server.process().descendants();
+        processes.iter().map(|it| it.shared_kib()).sum()
+    };
+    server.get("/whole?1-1");
+    let before = shared();
+    let size = 1 << 20;
+    thread::scope(|scope| {
+        for seed in 0..4 {
+            let server = &server;
+            scope.spawn(move || server.get(&format!("/whole?{size}-{seed}")));
+        }
+    });
+    assert!(shared() >= before + 900, "there is a window");
+    wait_until("the memory", || (shared() < before + 500).then_some(()));
+    let response = server.get(&format!("/whole?{size}-7"));
+    assert!(response.body == expected(size, 7));
+}
