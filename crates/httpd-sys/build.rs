@@ -113,7 +113,7 @@ fn builder(flags: &[String], target: RustTarget) -> bindgen::Builder {
         .allowlist_var(
             "(ap|apr|AP|APR|APLOG|AUTHN|AUTHZ|HTTP|M|MODULE_MAGIC|OPT|OR|REMOTE|REQUEST|SATISFY)_.*",
         )
-        .allowlist_var("OK|DECLINED|DONE|RSRC_CONF|ACCESS_CONF|EXEC_ON_READ|GLOBAL_ONLY")
+        .allowlist_var("OK|DECLINED|DONE|ENABLE_MMAP_OFF|RSRC_CONF|ACCESS_CONF|EXEC_ON_READ|GLOBAL_ONLY")
         .default_macro_constant_type(bindgen::MacroTypeVariation::Signed)
         .derive_default(true)
         .generate_comments(false)

@@ -40,7 +40,7 @@ fn pass(in_flight: &InFlight<'_>, part: &Part<'_>) -> Result<(), AprStatus> {
     }
     // SAFETY: null, or a region that is valid as long as the part is.
     if let Some(region) = unsafe { part.file.as_ref() } {
-        brigade.push_file(file_part(region, in_flight.sendfile)?)?;
+        brigade.push_file(file_part(in_flight, region)?)?;
     }
     // Behind the last part httpd reads what is left of the body, and a client that has not sent it
     // yet is not to wait for the response until it has.
@@ -54,7 +54,7 @@ fn pass(in_flight: &InFlight<'_>, part: &Part<'_>) -> Result<(), AprStatus> {
 }
 
 /// The region as one that httpd owns: it may send it long after the application closed the file.
-fn file_part(region: &FileRegion, sendfile: bool) -> Result<FilePart, AprStatus> {
+fn file_part(in_flight: &InFlight<'_>, region: &FileRegion) -> Result<FilePart, AprStatus> {
     // SAFETY: the engine keeps the descriptor open until we return.
     let descriptor = unsafe { BorrowedFd::borrow_raw(region.fd) };
     let number = |number: u64| i64::try_from(number).map_err(|_| AprStatus::OUT_OF_RANGE);
@@ -62,8 +62,8 @@ fn file_part(region: &FileRegion, sendfile: bool) -> Result<FilePart, AprStatus>
         file: descriptor.try_clone_to_owned()?,
         offset: number(region.offset)?,
         length: number(region.length)?,
-        sendfile,
-        mmap: true,
+        sendfile: in_flight.sendfile,
+        mmap: in_flight.request.may_map_files(),
     })
 }
 

@@ -184,8 +184,7 @@ impl<'r> Response<'r> {
             offset,
             length,
             sendfile: self.sendfile,
-            // It may be shorter by the time it is read.
-            mmap: false,
+            mmap: self.request.may_map_files(),
         }));
         Ok(())
     }

@@ -411,15 +411,14 @@ fn a_worker_that_breaks_the_protocol_costs_its_own_request(
     assert_eq!(server.children(), children, "none has died");
 }
 
-#[test]
-fn a_file_that_shrinks_costs_no_child() {
+#[rstest]
+#[case::sent_by_the_kernel("")]
+#[case::read_by_a_filter("SetOutputFilter DEFLATE")]
+fn a_file_that_shrinks_costs_no_child(#[case] filter: &str) {
     if !ours("D92") {
         return;
     }
-    let server = site()
-        .module("deflate")
-        .config("SetOutputFilter DEFLATE")
-        .start();
+    let server = site().module("deflate").config(filter).start();
     assert_eq!(server.get("/good").text(), "ran");
     let children = server.children();
     usurp(&server, shrinking_file);

@@ -36,6 +36,7 @@ pub mod hook;
 pub mod input;
 pub mod log;
 pub mod module;
+mod output_filters;
 pub mod panic;
 pub mod pool;
 pub mod process;

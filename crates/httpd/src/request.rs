@@ -67,7 +67,7 @@ impl<'r> Request<'r> {
     }
 
     /// A look at the record. It must not last: httpd changes the record behind it.
-    fn record(&self) -> &sys::request_rec {
+    pub(crate) fn record(&self) -> &sys::request_rec {
         // SAFETY: the request lives for 'r and is used by this thread only, which does not call
         // into httpd while it holds this.
         unsafe { self.raw.as_ref() }
@@ -291,15 +291,6 @@ impl<'r> Request<'r> {
             let key = variable.as_ptr().cast();
             let length = sys::APR_HASH_KEY_STRING as sys::apr_ssize_t;
             text::borrow(sys::apr_hash_get(rules, key, length).cast())
-        }
-    }
-
-    /// Whether its first output filter makes or changes content, rather than speak the protocol.
-    pub fn has_content_filter(self) -> bool {
-        let filter = self.record().output_filters;
-        // SAFETY: null, or a filter of this request, whose record is static.
-        unsafe {
-            !filter.is_null() && (*(*filter).frec).ftype < sys::ap_filter_type_AP_FTYPE_PROTOCOL
         }
     }
 }
