@@ -30,7 +30,7 @@ const LITTLE_PATIENCE: Duration = Duration::from_micros(250);
 const LONGEST_VACANCY: Duration = Duration::from_millis(50);
 
 /// How many times the deputy looks in vain before it sleeps until the leader leaves.
-const GLANCES: u32 = 20;
+const GLANCES: u32 = 2;
 
 /// What a short request takes at most: not much more than it takes to wake somebody.
 const SHORT: Duration = Duration::from_micros(300);
