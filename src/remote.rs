@@ -101,7 +101,7 @@ fn find<'g>(
     let shown = String::from_utf8_lossy(name);
     let refused = |id, text: String| Refusal::new(Status::INTERNAL_SERVER_ERROR, id, text);
     if groups.find(name).is_none() && is_defined(request, config.process_group) {
-        return Err(unavailable(request, &shown, NO_ENGINE));
+        return Err(unavailable(request, &shown, NOT_STARTED));
     }
     if groups.is_empty() {
         return Err(refused(
@@ -496,8 +496,8 @@ const RUNS_SCRIPTS: &str = "it has threads=0, so it runs a script and serves no 
 const PATIENCE_TO_SETTLE: Duration = Duration::from_secs(5);
 
 /// Why a group is not available: it could not be started.
-const NO_ENGINE: &str = "it could not be started, for the reason that was logged when the server \
-     started (WSGI1232)";
+const NOT_STARTED: &str = "it could not be started, for the reason that was logged when the \
+     server started (WSGI0013 or WSGI1232)";
 
 /// Why a group is not available: every slot is down.
 const NONE_STARTS: &str = "none of its workers starts; see the earlier messages of its supervisor";

@@ -53,14 +53,6 @@ pub(crate) enum SuperviseError {
     /// There is no secret for a group.
     #[error("the system has no random numbers for the secrets of process groups: {0}")]
     Random(io::Error),
-    /// A socket or a table cannot be made.
-    #[error("process group '{name}': {cause}")]
-    Group {
-        /// The group.
-        name: String,
-        /// What the system said.
-        cause: sockets::SocketError,
-    },
     /// A table cannot be mapped for the children.
     #[error("the tables of the process groups cannot be mapped: {0}")]
     Table(io::Error),
@@ -157,7 +149,8 @@ pub(crate) fn child_init(base: Server<'_>) {
     }
 }
 
-/// The groups of a configuration, with the sockets of the last one where they are the same.
+/// The groups of a configuration, with the sockets of the last one where they are the same. One for
+/// which what it needs cannot be made is left out: the requests of others are no worse for it.
 fn groups_of(
     definitions: &[DaemonDefinition<'_>],
     mut old: Vec<KeptGroup>,
@@ -186,12 +179,21 @@ fn groups_of(
                 )
             }
         };
-        groups.push(group.map_err(|cause| SuperviseError::Group {
-            name: definition.name().to_string_lossy().into_owned(),
-            cause,
-        })?);
+        match group {
+            Ok(group) => groups.push(group),
+            Err(cause) => report_unmade(definition, &cause),
+        }
     }
     Ok(groups)
+}
+
+fn report_unmade(definition: &DaemonDefinition<'_>, cause: &sockets::SocketError) {
+    let text = format!(
+        "process group '{}': {cause}. Daemon group will not start, and its requests are answered \
+         with 503.",
+        definition.name().to_string_lossy()
+    );
+    log::server(definition.server(), Level::ALERT, Id(13), text);
 }
 
 /// Tells the supervisor about the groups; starts one if there is none that listens.

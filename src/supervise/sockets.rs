@@ -24,7 +24,7 @@ use crate::config::DaemonDefinition;
 #[non_exhaustive]
 pub(crate) enum SocketError {
     /// A step failed.
-    #[error("the socket {path:?} cannot be {step}: {cause}; see WSGISocketPrefix")]
+    #[error("the socket {path:?} cannot be {step}: {cause}; WSGISocketPrefix says where it is")]
     Step {
         /// The socket.
         path: PathBuf,

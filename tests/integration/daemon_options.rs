@@ -565,3 +565,25 @@ def application(environ, start_response):
         );
     }
 }
+
+#[test]
+fn what_an_application_starts_gains_no_privileges() {
+    const STATUS: &str = "
+import subprocess
+
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return [subprocess.run(['grep', 'NoNewPrivs', '/proc/self/status'], stdout=-1).stdout]
+";
+    if !ours("D127") {
+        return;
+    }
+    let server = Site::new()
+        .script("status.wsgi", STATUS)
+        .config(
+            "WSGIDaemonProcess own
+             WSGIScriptAlias / ${WSGI}/status.wsgi process-group=own",
+        )
+        .start();
+    assert_eq!(server.get("/").text(), "NoNewPrivs:\t1\n");
+}

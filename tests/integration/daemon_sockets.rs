@@ -78,6 +78,32 @@ fn without_a_prefix_they_are_in_the_runtime_directory() {
     }
 }
 
+/// Whoever reads the log at the start sees it; requests of others are no worse for it.
+#[test]
+fn a_group_whose_socket_cannot_be_made_is_not_available() {
+    let server = Site::new()
+        .script("a.wsgi", &answering("ran"))
+        .config(
+            "WSGISocketPrefix ${ROOT}/missing/socket
+             WSGIDaemonProcess one
+             WSGIScriptAlias /one ${WSGI}/a.wsgi process-group=one
+             WSGIScriptAlias /embedded ${WSGI}/a.wsgi",
+        )
+        .start();
+    server.log().expect_alarm("WSGI0013");
+    let line = server.log().wait_for(Mark::START, "WSGI0013");
+    assert!(line.contains(":alert]"), "{line}");
+    assert!(line.contains("Daemon group will not start"), "{line}");
+    assert!(line.contains("/missing/socket."), "{line}");
+    assert_eq!(server.get("/one").status, 503);
+    assert_eq!(server.get("/embedded").text(), "ran");
+
+    fs::create_dir(server.site().path("missing")).expect("the directory");
+    server.site().set_mode("missing", 0o755);
+    server.restart_gracefully();
+    assert_eq!(server.get("/one").text(), "ran");
+}
+
 #[test]
 fn a_request_without_the_secret_is_not_run() {
     if !ours("D62") {

@@ -21,6 +21,8 @@ pub struct Level(c_int);
 impl Level {
     /// A critical condition.
     pub const CRIT: Self = Self(sys::APLOG_CRIT);
+    /// Something must be done at once.
+    pub const ALERT: Self = Self(sys::APLOG_ALERT);
     /// An error.
     pub const ERROR: Self = Self(sys::APLOG_ERR);
     /// A warning.
