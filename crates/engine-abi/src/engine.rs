@@ -1,0 +1,61 @@
+//! What an engine does for its host.
+
+use std::ffi::{c_char, c_int};
+
+use crate::{Bytes, Call, Called, Host, Outcome, ProcessConfig, Request, RequestHandle, Script};
+
+/// What a host asks of Python. Functions that return [`c_int`] return 0 on success; the cause of
+/// a failure is in the log by then.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Engine {
+    /// [`ABI_VERSION`](crate::ABI_VERSION).
+    pub abi_version: u32,
+    /// `PY_VERSION_HEX` of the Python this engine is built for.
+    pub python_version: u32,
+    /// The engine's tag, for messages: `cp311`. A NUL-terminated string.
+    pub tag: *const c_char,
+    /// Starts Python, once in a process. Returns when it is ready. The host's table must live as
+    /// long as the process.
+    pub start: unsafe extern "C" fn(host: *const Host, config: *const ProcessConfig<'_>) -> c_int,
+    /// Loads a script before its first request.
+    pub preload: unsafe extern "C" fn(script: *const Script<'_>) -> c_int,
+    /// Runs a script on Python's main thread, where it may handle signals: this thread blocks none,
+    /// and the host's should block all. Returns when the script has ended, with 0 if it came to its
+    /// end or called `sys.exit`.
+    pub run: unsafe extern "C" fn(script: *const Script<'_>) -> c_int,
+    /// Serves a request on the calling thread.
+    pub handle: unsafe extern "C" fn(request: *const Request<'_>, handle: RequestHandle) -> Outcome,
+    /// Calls functions of a script on the calling thread.
+    pub call: unsafe extern "C" fn(call: *const Call<'_>, handle: RequestHandle) -> Called,
+    /// Sets how often Python threads take turns, in the interpreters that are there: the option
+    /// `switch-interval` of a process group, in seconds.
+    pub set_switch_interval: unsafe extern "C" fn(seconds: f64) -> c_int,
+    /// Tries whether Python still runs: returns 0 when it has had the GIL of the main interpreter,
+    /// which it waits for; and another value when Python has ended.
+    pub probe: unsafe extern "C" fn() -> c_int,
+    /// How many threads wait for a GIL at this moment, of those that serve requests.
+    pub gil_waiters: unsafe extern "C" fn() -> u32,
+    /// Raises `mod_wsgi.RequestTimeout` in the thread that runs a request inside an interpreter: the
+    /// request of this [`Request::thread_id`] and [`Request::daemon_start`]. Waits for the GIL of
+    /// that interpreter; logs where the thread is. Returns 0 when it was raised, and another value
+    /// if no thread runs that request any more.
+    pub interrupt: unsafe extern "C" fn(thread_id: u32, daemon_start: i64) -> c_int,
+    /// Logs where all threads of the interpreter are that runs a request, named as for
+    /// [`Engine::interrupt`].
+    pub log_stacks: unsafe extern "C" fn(thread_id: u32, daemon_start: i64) -> c_int,
+    /// Tells the applications, in every interpreter, of a signal that the process got and that is
+    /// theirs. Does nothing once Python ends.
+    pub signal: unsafe extern "C" fn(number: c_int),
+    /// Ends Python: publishes the end to the applications, runs their `atexit` functions and
+    /// joins their threads, in every interpreter. Returns when that is done or `deadline_ms`
+    /// have passed, then with a non-zero value. No request may be served afterwards; those
+    /// still being served keep Python from being finalised.
+    pub stop: unsafe extern "C" fn(reason: Bytes<'_>, deadline_ms: u32) -> c_int,
+}
+
+// SAFETY: the table is immutable: functions that any thread may call, and a pointer to a string
+// constant.
+unsafe impl Send for Engine {}
+// SAFETY: as above.
+unsafe impl Sync for Engine {}
