@@ -24,6 +24,7 @@ mod preload;
 pub(crate) mod removed;
 mod request;
 pub(crate) mod server;
+mod setters;
 mod source;
 
 pub(crate) use alias::ScriptAlias;

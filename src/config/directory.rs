@@ -17,6 +17,7 @@ use crate::config::checks::{self, WordMistake};
 use crate::config::groups::Groups;
 use crate::config::handler::{HandlerScript, Handlers};
 use crate::config::hook::HookScript;
+use crate::config::setters::setters;
 
 /// What is said in one place; `None` where nothing is.
 #[derive(Clone, Debug, Default)]
@@ -146,16 +147,6 @@ pub(crate) fn callable_object(
     Ok(())
 }
 
-/// `WSGIMapHEADToGET`.
-pub(crate) fn map_head_to_get(
-    config: &mut DirConfig,
-    _: &Parms<'_>,
-    word: &CStr,
-) -> Result<(), Refusal> {
-    config.map_head_to_get = Some(value::map_head(word.to_bytes())?);
-    Ok(())
-}
-
 /// `WSGITrustedProxyHeaders`: adds to what was said in the same place. A name that means nothing has
 /// no effect.
 pub(crate) fn trusted_proxy_headers(
@@ -227,46 +218,22 @@ entry_script!(
     auth_group_script
 );
 
-/// Defines the setter of a switch.
-macro_rules! switch {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        pub(crate) fn $name(
-            config: &mut DirConfig,
-            _: &Parms<'_>,
-            word: &CStr,
-        ) -> Result<(), Refusal> {
-            config.$name = Some(value::flag(word.to_bytes())?);
-            Ok(())
-        }
-    };
-}
-
-switch!(
+setters! {
+    |config: &mut DirConfig| config;
+    /// `WSGIMapHEADToGET`.
+    map_head_to_get: value::map_head;
     /// `WSGIScriptReloading`.
-    script_reloading
-);
-switch!(
+    script_reloading: value::flag;
     /// `WSGIPassAuthorization`.
-    pass_authorization
-);
-switch!(
+    pass_authorization: value::flag;
     /// `WSGIChunkedRequest`.
-    chunked_request
-);
-switch!(
+    chunked_request: value::flag;
     /// `WSGIEnableSendfile`.
-    enable_sendfile
-);
-switch!(
+    enable_sendfile: value::flag;
     /// `WSGIErrorOverride`.
-    error_override
-);
-switch!(
+    error_override: value::flag;
     /// `WSGIIgnoreActivity`.
-    ignore_activity
-);
-switch!(
+    ignore_activity: value::flag;
     /// `WSGIPassApacheRequest`.
-    pass_apache_request
-);
+    pass_apache_request: value::flag;
+}

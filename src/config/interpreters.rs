@@ -12,6 +12,7 @@ use wsgi_config::interpreter_options::{self, Section, Selector};
 use wsgi_config::value;
 
 use crate::config::ServerConfig;
+use crate::config::setters::setters;
 use crate::log::{self, Id};
 
 /// What is said of interpreters.
@@ -89,18 +90,6 @@ pub(crate) fn python_path(
     Ok(())
 }
 
-/// `WSGISwitchInterval`.
-pub(crate) fn switch_interval(
-    config: &mut ServerConfig,
-    _: &Parms<'_>,
-    word: &CStr,
-) -> Result<(), Refusal> {
-    let seconds = value::positive_seconds(word.to_bytes().trim_ascii_start())
-        .ok_or_else(|| NoInterval(word.to_string_lossy().into_owned()))?;
-    config.interpreters_mut().current().switch_interval = Some(seconds);
-    Ok(())
-}
-
 /// `WSGIFreeThreading`.
 pub(crate) fn free_threading(
     config: &mut ServerConfig,
@@ -117,35 +106,21 @@ pub(crate) fn free_threading(
     Ok(())
 }
 
-/// Defines the setter of a switch for interpreters.
-macro_rules! switch {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        pub(crate) fn $name(
-            config: &mut ServerConfig,
-            _: &Parms<'_>,
-            word: &CStr,
-        ) -> Result<(), Refusal> {
-            let on = value::flag(word.to_bytes())?;
-            config.interpreters_mut().current().$name = Some(on);
-            Ok(())
-        }
-    };
+setters! {
+    |config: &mut ServerConfig| config.interpreters_mut().current();
+    /// `WSGISwitchInterval`.
+    switch_interval: interval;
+    /// `WSGIRestrictStdin`.
+    restrict_stdin: value::flag;
+    /// `WSGIRestrictStdout`.
+    restrict_stdout: value::flag;
+    /// `WSGIRestrictSignal`.
+    restrict_signal: value::flag;
+    /// `WSGIPerInterpreterGIL`.
+    per_interpreter_gil: value::flag;
 }
 
-switch!(
-    /// `WSGIRestrictStdin`.
-    restrict_stdin
-);
-switch!(
-    /// `WSGIRestrictStdout`.
-    restrict_stdout
-);
-switch!(
-    /// `WSGIRestrictSignal`.
-    restrict_signal
-);
-switch!(
-    /// `WSGIPerInterpreterGIL`.
-    per_interpreter_gil
-);
+fn interval(word: &[u8]) -> Result<f64, NoInterval> {
+    value::positive_seconds(word.trim_ascii_start())
+        .ok_or_else(|| NoInterval(String::from_utf8_lossy(word).into_owned()))
+}

@@ -17,6 +17,7 @@ use crate::Wsgi;
 use crate::config::checks::{self, WordMistake};
 use crate::config::daemon::Daemon;
 use crate::config::interpreters::Interpreters;
+use crate::config::setters::{setters, text};
 use crate::config::{Preload, ScriptAlias};
 
 /// What is said in one server, or applies in it.
@@ -200,26 +201,6 @@ pub(crate) fn socket_prefix(
     Ok(())
 }
 
-/// `WSGIPythonHome`.
-pub(crate) fn python_home(
-    config: &mut ServerConfig,
-    _: &Parms<'_>,
-    directory: &CStr,
-) -> Result<(), Refusal> {
-    config.process_mut().python_home = Some(directory.to_owned());
-    Ok(())
-}
-
-/// `WSGIPythonEggs`.
-pub(crate) fn python_eggs(
-    config: &mut ServerConfig,
-    _: &Parms<'_>,
-    directory: &CStr,
-) -> Result<(), Refusal> {
-    config.process_mut().python_eggs = Some(directory.to_owned());
-    Ok(())
-}
-
 /// `WSGISlowRequests`. A word that is no number counts as one, as it always has.
 pub(crate) fn slow_requests(
     config: &mut ServerConfig,
@@ -258,48 +239,22 @@ pub(crate) fn python_warnings(
     Ok(())
 }
 
-/// `WSGIPythonHashSeed`.
-pub(crate) fn python_hash_seed(
-    config: &mut ServerConfig,
-    _: &Parms<'_>,
-    seed: &CStr,
-) -> Result<(), Refusal> {
-    config.process_mut().python_hash_seed = value::hash_seed(seed.to_bytes())?;
-    Ok(())
-}
-
-/// Defines the setter of a switch for the whole process.
-macro_rules! switch {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        pub(crate) fn $name(
-            config: &mut ServerConfig,
-            _: &Parms<'_>,
-            word: &CStr,
-        ) -> Result<(), Refusal> {
-            config.process_mut().$name = value::flag(word.to_bytes())?;
-            Ok(())
-        }
-    };
-}
-
-switch!(
+setters! {
+    |config: &mut ServerConfig| config.process_mut();
+    /// `WSGIPythonHome`.
+    python_home: text;
+    /// `WSGIPythonEggs`.
+    python_eggs: text;
+    /// `WSGIPythonHashSeed`.
+    python_hash_seed: value::hash_seed;
     /// `WSGIDontWriteBytecode`.
-    dont_write_bytecode
-);
-switch!(
+    dont_write_bytecode: value::flag;
     /// `WSGIRestrictEmbedded`.
-    restrict_embedded
-);
-switch!(
+    restrict_embedded: value::flag;
     /// `WSGIDestroyInterpreter`.
-    destroy_interpreter
-);
-switch!(
+    destroy_interpreter: value::flag;
     /// `WSGICaseSensitivity`.
-    case_sensitive
-);
-switch!(
+    case_sensitive: value::flag;
     /// `WSGIServerMetrics`.
-    server_metrics
-);
+    server_metrics: value::flag;
+}
