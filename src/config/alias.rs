@@ -137,10 +137,10 @@ impl Options {
     fn new(options: AliasOptions) -> Self {
         let group = |group: wsgi_config::group::Group| c_string(group.as_bytes());
         Self {
-            process_group: options.process_group.map(group),
-            application_group: options.application_group.map(group),
+            process_group: options.script.process_group.map(group),
+            application_group: options.script.application_group.map(group),
             callable_object: options.callable_object.map(c_string),
-            pass_authorization: options.pass_authorization,
+            pass_authorization: options.script.pass_authorization,
         }
     }
 }

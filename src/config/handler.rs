@@ -45,9 +45,9 @@ impl HandlerScript {
         let handler = Arc::new(Self {
             name: c_string(words.name),
             script: c_string(words.script),
-            process_group: words.process_group.map(group),
-            application_group: words.application_group.map(group),
-            pass_authorization: words.pass_authorization,
+            process_group: words.options.process_group.map(group),
+            application_group: words.options.application_group.map(group),
+            pass_authorization: words.options.pass_authorization,
             source: Source::of(parms),
         });
         if let Some(group) = &handler.process_group {

@@ -1,9 +1,7 @@
 //! The arguments of `WSGIHandlerScript`.
 
-use crate::group::Group;
-use crate::nearest::UnknownWord;
-use crate::value::flag;
-use crate::words::{OptionSyntaxError, OptionWord, Words};
+use crate::script_options::{ScriptOptionError, ScriptOptions, next_option};
+use crate::words::Words;
 
 /// The options' names.
 pub const OPTIONS: &[&str] = &["process-group", "application-group", "pass-authorization"];
@@ -15,12 +13,8 @@ pub struct HandlerScript {
     pub name: Vec<u8>,
     /// The script, verbatim.
     pub script: Vec<u8>,
-    /// `process-group=`.
-    pub process_group: Option<Group>,
-    /// `application-group=`.
-    pub application_group: Option<Group>,
-    /// `pass-authorization=`.
-    pub pass_authorization: Option<bool>,
+    /// What was said about how to run it.
+    pub options: ScriptOptions,
 }
 
 /// Why the arguments of `WSGIHandlerScript` were refused.
@@ -33,23 +27,9 @@ pub enum HandlerScriptError {
          in \"report-handler /srv/report/handler.py\""
     )]
     TooFewArguments,
-    /// A word is no option at all.
-    #[error("{0}; options are written option=value, with one of {names}", names = OPTIONS.join(", "))]
-    NotAnOption(#[from] OptionSyntaxError),
-    /// The option is none of ours.
-    #[error("the option {0}")]
-    UnknownOption(UnknownWord),
-    /// The option needs a value.
-    #[error("the option {option}= needs a value, such as {example}")]
-    EmptyValue {
-        /// The option.
-        option: &'static str,
-        /// A value it could have.
-        example: &'static str,
-    },
-    /// The option is a switch and the value is not one of its positions.
-    #[error("pass-authorization={0}")]
-    NotAFlag(UnknownWord),
+    /// An option is unknown, or has a value it cannot have.
+    #[error(transparent)]
+    Option(#[from] ScriptOptionError),
 }
 
 impl HandlerScript {
@@ -64,51 +44,22 @@ impl HandlerScript {
         if name.is_empty() || script.is_empty() {
             return Err(HandlerScriptError::TooFewArguments);
         }
-        let mut handler = Self {
+        let mut options = ScriptOptions::default();
+        while let Some(option) = next_option(&mut words, OPTIONS)? {
+            options.set(&option, OPTIONS)?;
+        }
+        Ok(Self {
             name,
             script,
-            process_group: None,
-            application_group: None,
-            pass_authorization: None,
-        };
-        while let Some(option) = words.next_option()? {
-            handler.set(&option)?;
-        }
-        Ok(handler)
-    }
-
-    fn set(&mut self, option: &OptionWord<'_>) -> Result<(), HandlerScriptError> {
-        let needs_value = |option, example| HandlerScriptError::EmptyValue { option, example };
-        match option.key {
-            b"process-group" => {
-                let group = Group::parse(&option.value);
-                let error = || needs_value("process-group", "%{GLOBAL} or a group's name");
-                self.process_group = Some(group.ok_or_else(error)?);
-            }
-            b"application-group" => {
-                let group = Group::parse(&option.value);
-                let error = || needs_value("application-group", "%{GLOBAL} or a name");
-                self.application_group = Some(group.ok_or_else(error)?);
-            }
-            b"pass-authorization" if option.value.is_empty() => {
-                return Err(needs_value("pass-authorization", "On or Off"));
-            }
-            b"pass-authorization" => {
-                let pass = flag(&option.value).map_err(HandlerScriptError::NotAFlag)?;
-                self.pass_authorization = Some(pass);
-            }
-            unknown => {
-                let unknown = UnknownWord::new(unknown, OPTIONS);
-                return Err(HandlerScriptError::UnknownOption(unknown));
-            }
-        }
-        Ok(())
+            options,
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::group::Group;
 
     fn parse(arguments: &str) -> Result<HandlerScript, HandlerScriptError> {
         HandlerScript::parse(arguments.as_bytes())
@@ -119,9 +70,7 @@ mod tests {
         let read = parse(" 'my handler' \"/w/a b.py\" ").unwrap();
         assert_eq!(read.name, b"my handler");
         assert_eq!(read.script, b"/w/a b.py");
-        assert_eq!(read.process_group, None);
-        assert_eq!(read.application_group, None);
-        assert_eq!(read.pass_authorization, None);
+        assert_eq!(read.options, ScriptOptions::default());
     }
 
     #[test]
@@ -130,7 +79,8 @@ mod tests {
             "h /w/h.py pass-authorization=oN application-group='%{ENV:A}' process-group=one \
              process-group=%{GLOBAL}",
         )
-        .unwrap();
+        .unwrap()
+        .options;
         assert_eq!(read.process_group, Some(Group::global()));
         assert_eq!(read.application_group, Group::parse(b"%{ENV:A}"));
         assert_eq!(read.pass_authorization, Some(true));

@@ -10,7 +10,7 @@
 //! - [`script_alias`] reads a `WSGIScriptAlias`; [`url`] matches URLs against it.
 //! - [`daemon_process`] reads a `WSGIDaemonProcess`, [`import_script`] a `WSGIImportScript`,
 //!   [`handler_script`] a `WSGIHandlerScript`, [`hook_script`] the directives that name a script
-//!   which decides about requests.
+//!   which decides about requests; [`script_options`] are those that several of them have.
 //! - [`interpreter_options`] reads a `<WSGIInterpreterOptions>`.
 //! - [`verdict`] tells what the functions of such a script say.
 //! - [`telemetry`] reads the directives of telemetry.
@@ -34,6 +34,7 @@ pub mod nearest;
 pub mod permission;
 pub mod proxies;
 pub mod script_alias;
+pub mod script_options;
 pub mod telemetry;
 pub mod url;
 pub mod value;

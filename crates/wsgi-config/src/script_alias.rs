@@ -1,9 +1,7 @@
 //! The arguments of `WSGIScriptAlias` and `WSGIScriptAliasMatch`.
 
-use crate::group::Group;
-use crate::nearest::UnknownWord;
-use crate::value::flag;
-use crate::words::{OptionSyntaxError, OptionWord, Words};
+use crate::script_options::{ScriptOptionError, ScriptOptions, needs_value, next_option};
+use crate::words::{OptionWord, Words};
 
 /// The options' names.
 pub const OPTIONS: &[&str] = &[
@@ -29,14 +27,10 @@ pub struct ScriptAlias {
 /// The options of an alias; each wins over the directive of the same meaning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AliasOptions {
-    /// `process-group=`.
-    pub process_group: Option<Group>,
-    /// `application-group=`.
-    pub application_group: Option<Group>,
+    /// Those of every script.
+    pub script: ScriptOptions,
     /// `callable-object=`, always literal.
     pub callable_object: Option<Vec<u8>>,
-    /// `pass-authorization=`.
-    pub pass_authorization: Option<bool>,
 }
 
 /// Why the arguments of an alias were refused.
@@ -49,23 +43,9 @@ pub enum ScriptAliasError {
          \"/blog /srv/blog/app.wsgi\""
     )]
     TooFewArguments(&'static str),
-    /// A word is no option at all.
-    #[error("{0}; options are written option=value, with one of {names}", names = OPTIONS.join(", "))]
-    NotAnOption(#[from] OptionSyntaxError),
-    /// The option is none of ours.
-    #[error("the option {0}")]
-    UnknownOption(UnknownWord),
-    /// The option needs a value.
-    #[error("the option {option}= needs a value, such as {example}")]
-    EmptyValue {
-        /// The option.
-        option: &'static str,
-        /// A value it could have.
-        example: &'static str,
-    },
-    /// The option is a switch and the value is not one of its positions.
-    #[error("pass-authorization={0}")]
-    NotAFlag(UnknownWord),
+    /// An option is unknown, or has a value it cannot have.
+    #[error(transparent)]
+    Option(#[from] ScriptOptionError),
 }
 
 /// What stands in the place of the URL.
@@ -111,52 +91,31 @@ impl ScriptAlias {
     /// are given and known before any request: then it is loaded when its process starts.
     pub fn preload_groups(&self) -> Option<(&[u8], &[u8])> {
         let is_one_script = self.kind == Location::Prefix || !self.target.contains(&b'$');
-        let process = self.options.process_group.as_ref()?.as_static()?;
-        let application = self.options.application_group.as_ref()?.as_static()?;
+        let options = &self.options.script;
+        let process = options.process_group.as_ref()?.as_static()?;
+        let application = options.application_group.as_ref()?.as_static()?;
         is_one_script.then_some((process, application))
     }
 }
 
 impl AliasOptions {
-    fn parse(words: &mut Words<'_>) -> Result<Self, ScriptAliasError> {
+    fn parse(words: &mut Words<'_>) -> Result<Self, ScriptOptionError> {
         let mut options = Self::default();
-        while let Some(option) = words.next_option()? {
-            options.set(&option)?;
+        while let Some(option) = next_option(words, OPTIONS)? {
+            options.set(option)?;
         }
         Ok(options)
     }
 
     /// A later option of the same name wins.
-    fn set(&mut self, option: &OptionWord<'_>) -> Result<(), ScriptAliasError> {
-        let needs_value = |option, example| ScriptAliasError::EmptyValue { option, example };
-        match option.key {
-            b"process-group" => {
-                let group = Group::parse(&option.value);
-                let error = || needs_value("process-group", "%{GLOBAL} or a group's name");
-                self.process_group = Some(group.ok_or_else(error)?);
-            }
-            b"application-group" => {
-                let group = Group::parse(&option.value);
-                let error = || needs_value("application-group", "%{GLOBAL} or a name");
-                self.application_group = Some(group.ok_or_else(error)?);
-            }
-            b"callable-object" if option.value.is_empty() => {
-                return Err(needs_value("callable-object", "\"application\""));
-            }
-            b"callable-object" => self.callable_object = Some(option.value.clone()),
-            b"pass-authorization" if option.value.is_empty() => {
-                return Err(needs_value("pass-authorization", "On or Off"));
-            }
-            b"pass-authorization" => {
-                let pass = flag(&option.value).map_err(ScriptAliasError::NotAFlag)?;
-                self.pass_authorization = Some(pass);
-            }
-            unknown => {
-                return Err(ScriptAliasError::UnknownOption(UnknownWord::new(
-                    unknown, OPTIONS,
-                )));
-            }
+    fn set(&mut self, option: OptionWord<'_>) -> Result<(), ScriptOptionError> {
+        if option.key != b"callable-object" {
+            return self.script.set(&option, OPTIONS);
         }
+        if option.value.is_empty() {
+            return Err(needs_value("callable-object", "\"application\""));
+        }
+        self.callable_object = Some(option.value);
         Ok(())
     }
 }
@@ -164,6 +123,7 @@ impl AliasOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::group::Group;
 
     fn parse(arguments: &str) -> Result<ScriptAlias, ScriptAliasError> {
         ScriptAlias::parse(Location::Prefix, arguments.as_bytes())
@@ -191,15 +151,15 @@ mod tests {
             "callable-object=app application-group='a b' pass-authorization=oFF \
              process-group=one process-group=two",
         );
-        assert_eq!(read.process_group, group("two"));
-        assert_eq!(read.application_group, group("a b"));
+        assert_eq!(read.script.process_group, group("two"));
+        assert_eq!(read.script.application_group, group("a b"));
         assert_eq!(read.callable_object.as_deref(), Some(&b"app"[..]));
-        assert_eq!(read.pass_authorization, Some(false));
+        assert_eq!(read.script.pass_authorization, Some(false));
     }
 
     #[test]
     fn a_blank_may_follow_the_equals_sign() {
-        assert_eq!(options("process-group= x").process_group, group("x"));
+        assert_eq!(options("process-group= x").script.process_group, group("x"));
     }
 
     #[test]
