@@ -2,12 +2,16 @@
 //!
 //! Users and groups stay names here; which ids they have is for whoever can ask the system.
 
-use std::ops::RangeInclusive;
-use std::time::Duration;
-
 use crate::nearest::UnknownWord;
-use crate::value::flag;
-use crate::words::{OptionSyntaxError, OptionWord, Words, lossy};
+use crate::words::{OptionSyntaxError, OptionWord, Words};
+
+mod options;
+mod value;
+
+pub use options::{CpuScheduling, DaemonOptions, OPTIONS};
+
+use options::{HEADER_BUFFER_SIZE, RESPONSE_BUFFER};
+use value::Value;
 
 /// A process group as written.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,219 +21,6 @@ pub struct DaemonProcess {
     /// Its options.
     pub options: DaemonOptions,
 }
-
-/// The options of a process group: what was said, or the default.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DaemonOptions {
-    /// `user`, a name or `#uid`.
-    pub user: Option<Vec<u8>>,
-    /// `group`, a name or `#gid`.
-    pub group: Option<Vec<u8>>,
-    /// `supplementary-groups`, names or `#gid`s.
-    pub supplementary_groups: Option<Vec<Vec<u8>>>,
-    /// `processes`, if given: merely giving it makes `wsgi.multiprocess` true.
-    pub processes: Option<u32>,
-    /// `threads`.
-    pub threads: u32,
-    /// `umask`.
-    pub umask: Option<u32>,
-    /// `chroot`, an absolute path.
-    pub chroot: Option<Vec<u8>>,
-    /// `home`, an absolute path.
-    pub home: Option<Vec<u8>>,
-    /// `lang`.
-    pub lang: Option<Vec<u8>>,
-    /// `locale`.
-    pub locale: Option<Vec<u8>>,
-    /// `display-name`, with `%{GROUP}` expanded.
-    pub display_name: Option<Vec<u8>>,
-    /// `python-home`.
-    pub python_home: Option<Vec<u8>>,
-    /// `python-path`.
-    pub python_path: Option<Vec<u8>>,
-    /// `python-eggs`.
-    pub python_eggs: Option<Vec<u8>>,
-    /// `switch-interval`, in seconds.
-    pub switch_interval: Option<f64>,
-    /// `script-user`, a name or `#uid`.
-    pub script_user: Option<Vec<u8>>,
-    /// `script-group`, a name or `#gid`.
-    pub script_group: Option<Vec<u8>>,
-    /// `server-metrics`.
-    pub server_metrics: bool,
-    /// `socket-user`, a name or `#uid`.
-    pub socket_user: Option<Vec<u8>>,
-    /// `stack-size`, in bytes.
-    pub stack_size: Option<u64>,
-    /// `maximum-requests`.
-    pub maximum_requests: Option<u64>,
-    /// `cpu-priority`, a nice value.
-    pub cpu_priority: Option<i32>,
-    /// `cpu-scheduling`.
-    pub cpu_scheduling: CpuScheduling,
-    /// `cpu-time-limit`.
-    pub cpu_time_limit: Option<Duration>,
-    /// `memory-limit`, in bytes.
-    pub memory_limit: Option<u64>,
-    /// `virtual-memory-limit`, in bytes.
-    pub virtual_memory_limit: Option<u64>,
-    /// `listen-backlog`.
-    pub listen_backlog: u32,
-    /// `send-buffer-size`, in bytes.
-    pub send_buffer_size: Option<u64>,
-    /// `receive-buffer-size`, in bytes.
-    pub receive_buffer_size: Option<u64>,
-    /// `header-buffer-size`: how long a line of a response's head may be, in bytes.
-    pub header_buffer_size: usize,
-    /// `connect-timeout`.
-    pub connect_timeout: Option<Duration>,
-    /// `socket-timeout`.
-    pub socket_timeout: Option<Duration>,
-    /// `queue-timeout`.
-    pub queue_timeout: Option<Duration>,
-    /// `startup-timeout`.
-    pub startup_timeout: Option<Duration>,
-    /// `request-timeout`.
-    pub request_timeout: Option<Duration>,
-    /// `interrupt-timeout`.
-    pub interrupt_timeout: Option<Duration>,
-    /// `deadlock-timeout`.
-    pub deadlock_timeout: Option<Duration>,
-    /// `inactivity-timeout`.
-    pub inactivity_timeout: Option<Duration>,
-    /// `graceful-timeout`.
-    pub graceful_timeout: Option<Duration>,
-    /// `eviction-timeout`.
-    pub eviction_timeout: Option<Duration>,
-    /// `restart-interval`.
-    pub restart_interval: Option<Duration>,
-    /// `shutdown-timeout`.
-    pub shutdown_timeout: Option<Duration>,
-    /// `response-socket-timeout`.
-    pub response_socket_timeout: Option<Duration>,
-    /// `response-buffer-size`, in bytes.
-    pub response_buffer_size: u64,
-    /// Whether `response-flush-delay`, which changes nothing, is given.
-    pub has_flush_delay: bool,
-}
-
-/// Whether threads that requests wake take the CPU from those that run, by the names that sched(7) has
-/// for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CpuScheduling {
-    /// They wait for a free CPU, or until the others have had their share.
-    Batch,
-    /// They are like any thread.
-    Other,
-}
-
-/// What `response-buffer-size` is if nothing is said.
-const RESPONSE_BUFFER: u64 = 8 << 20;
-
-impl Default for DaemonOptions {
-    fn default() -> Self {
-        let seconds = |seconds| Some(Duration::from_secs(seconds));
-        Self {
-            user: None,
-            group: None,
-            supplementary_groups: None,
-            processes: None,
-            threads: 15,
-            umask: None,
-            chroot: None,
-            home: None,
-            lang: None,
-            locale: None,
-            display_name: None,
-            python_home: None,
-            python_path: None,
-            python_eggs: None,
-            switch_interval: None,
-            script_user: None,
-            script_group: None,
-            server_metrics: false,
-            socket_user: None,
-            stack_size: None,
-            maximum_requests: None,
-            cpu_priority: None,
-            cpu_scheduling: CpuScheduling::Batch,
-            cpu_time_limit: None,
-            memory_limit: None,
-            virtual_memory_limit: None,
-            listen_backlog: 100,
-            send_buffer_size: None,
-            receive_buffer_size: None,
-            header_buffer_size: HEADER_BUFFER_SIZE,
-            connect_timeout: seconds(15),
-            socket_timeout: None,
-            queue_timeout: None,
-            startup_timeout: None,
-            request_timeout: None,
-            interrupt_timeout: None,
-            deadlock_timeout: seconds(300),
-            inactivity_timeout: None,
-            graceful_timeout: seconds(15),
-            eviction_timeout: None,
-            restart_interval: None,
-            shutdown_timeout: seconds(5),
-            response_socket_timeout: None,
-            response_buffer_size: RESPONSE_BUFFER,
-            has_flush_delay: false,
-        }
-    }
-}
-
-/// What applies without `header-buffer-size`, in bytes.
-const HEADER_BUFFER_SIZE: usize = 32_768;
-
-/// The options' names.
-pub const OPTIONS: &[&str] = &[
-    "user",
-    "group",
-    "supplementary-groups",
-    "processes",
-    "threads",
-    "umask",
-    "chroot",
-    "home",
-    "lang",
-    "locale",
-    "display-name",
-    "python-home",
-    "python-path",
-    "python-eggs",
-    "switch-interval",
-    "script-user",
-    "script-group",
-    "server-metrics",
-    "socket-user",
-    "stack-size",
-    "maximum-requests",
-    "cpu-priority",
-    "cpu-scheduling",
-    "cpu-time-limit",
-    "memory-limit",
-    "virtual-memory-limit",
-    "listen-backlog",
-    "send-buffer-size",
-    "receive-buffer-size",
-    "header-buffer-size",
-    "response-buffer-size",
-    "response-flush-delay",
-    "connect-timeout",
-    "socket-timeout",
-    "queue-timeout",
-    "startup-timeout",
-    "request-timeout",
-    "interrupt-timeout",
-    "deadlock-timeout",
-    "inactivity-timeout",
-    "graceful-timeout",
-    "eviction-timeout",
-    "restart-interval",
-    "shutdown-timeout",
-    "response-socket-timeout",
-];
 
 /// Why the arguments of `WSGIDaemonProcess` were refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -361,119 +152,6 @@ impl DaemonOptions {
     }
 }
 
-/// The value of an option, as what it has to be.
-struct Value<'w> {
-    word: &'w OptionWord<'w>,
-}
-
-impl Value<'_> {
-    fn text(&self) -> Result<Vec<u8>, DaemonProcessError> {
-        self.maybe_text()
-            .ok_or_else(|| self.refused("a value is needed"))
-    }
-
-    /// Empty means that nothing was said.
-    fn maybe_text(&self) -> Option<Vec<u8>> {
-        Some(self.word.value.clone()).filter(|text| !text.is_empty())
-    }
-
-    /// What stands between commas, which may be nothing.
-    fn list(&self) -> Vec<Vec<u8>> {
-        let names = self.word.value.split(|byte| *byte == b',');
-        names
-            .filter(|name| !name.is_empty())
-            .map(<[u8]>::to_vec)
-            .collect()
-    }
-
-    fn absolute_path(&self) -> Result<Vec<u8>, DaemonProcessError> {
-        let path = self.text()?;
-        if path.starts_with(b"/") {
-            Ok(path)
-        } else {
-            Err(self.refused("an absolute path is needed"))
-        }
-    }
-
-    fn flag(&self) -> Result<bool, DaemonProcessError> {
-        flag(&self.word.value).map_err(|_| self.refused("it must be On or Off"))
-    }
-
-    fn octal(&self) -> Result<u32, DaemonProcessError> {
-        let digits = std::str::from_utf8(&self.word.value).unwrap_or_default();
-        u32::from_str_radix(digits, 8)
-            .ok()
-            .filter(|mask| *mask <= 0o7777 && !digits.starts_with('+'))
-            .ok_or_else(|| self.refused("an octal number such as 0027 is needed"))
-    }
-
-    fn interval(&self) -> Result<f64, DaemonProcessError> {
-        crate::value::positive_seconds(&self.word.value).ok_or_else(|| {
-            self.refused("a number of seconds greater than 0 is needed, such as 0.005")
-        })
-    }
-
-    /// 0 changes nothing.
-    fn priority(&self) -> Result<Option<i32>, DaemonProcessError> {
-        let range = -20..=20;
-        let priority: i32 = self
-            .parsed()
-            .filter(|priority| range.contains(priority))
-            .ok_or_else(|| self.refused("a whole number from -20 to 20 is needed"))?;
-        Ok(Some(priority).filter(|priority| *priority != 0))
-    }
-
-    fn scheduling(&self) -> Result<CpuScheduling, DaemonProcessError> {
-        match self.word.value.as_slice() {
-            b"batch" => Ok(CpuScheduling::Batch),
-            b"other" => Ok(CpuScheduling::Other),
-            _ => Err(self.refused("it must be batch or other")),
-        }
-    }
-
-    fn seconds(&self) -> Result<Option<Duration>, DaemonProcessError> {
-        // A longer time than a century is as good as none, and cannot overflow any clock.
-        let seconds: Option<u64> = self.limit(0)?;
-        Ok(seconds.map(|seconds| Duration::from_secs(seconds.min(100 * 366 * 86_400))))
-    }
-
-    /// A number of at least `least`, or 0 for none.
-    fn limit(&self, least: u64) -> Result<Option<u64>, DaemonProcessError> {
-        match self.parsed::<u64>() {
-            Some(0) => Ok(None),
-            Some(number) if number >= least => Ok(Some(number)),
-            _ if least == 0 => Err(self.refused("a whole number is needed; 0 switches it off")),
-            _ => Err(self.refused(&format!(
-                "a whole number of at least {least} is needed, or 0 for the default"
-            ))),
-        }
-    }
-
-    fn whole<N: TryFrom<u64>>(&self, range: RangeInclusive<u64>) -> Result<N, DaemonProcessError> {
-        self.parsed::<u64>()
-            .filter(|number| range.contains(number))
-            .and_then(|number| N::try_from(number).ok())
-            .ok_or_else(|| {
-                self.refused(&match range.end() {
-                    &u64::MAX => format!("a whole number of at least {} is needed", range.start()),
-                    end => format!("a whole number from {} to {end} is needed", range.start()),
-                })
-            })
-    }
-
-    fn parsed<N: std::str::FromStr>(&self) -> Option<N> {
-        std::str::from_utf8(&self.word.value).ok()?.parse().ok()
-    }
-
-    fn refused(&self, allowed: &str) -> DaemonProcessError {
-        DaemonProcessError::Value {
-            option: lossy(self.word.key),
-            value: lossy(&self.word.value),
-            allowed: allowed.to_owned(),
-        }
-    }
-}
-
 /// `%{GROUP}` stands for the group's name as processes show it.
 fn display_name(value: &[u8], name: &[u8]) -> Vec<u8> {
     if value == b"%{GROUP}" {
@@ -485,6 +163,8 @@ fn display_name(value: &[u8], name: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn parse(arguments: &str) -> Result<DaemonProcess, DaemonProcessError> {
