@@ -4,9 +4,11 @@
 //! worker's word, a worker's death, a moment that was waited for. What then happens to a slot is
 //! decided by the state machine in [`slot`]; this loop and [`group`] carry it out.
 
+mod equipment;
 mod group;
 mod slot;
 mod spawn;
+mod worker;
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};

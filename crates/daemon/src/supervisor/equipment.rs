@@ -1,0 +1,123 @@
+//! What a group works with, as httpd's parent sent it: its error log, its table, its socket.
+
+use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::process::ExitStatus;
+
+use control::{GroupSpec, SlotState, Table};
+use nix::sys::socket::{Shutdown, UnixAddr, accept, getsockname, shutdown};
+
+use super::spawn::Equipment;
+use super::worker;
+use crate::log::Log;
+
+/// Why a group cannot be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(super) enum GroupError {
+    /// The descriptors that came with its description are not those it needs.
+    #[error("httpd sent {0} descriptors with it, which are not those it needs")]
+    Descriptors(usize),
+    /// Its table is of no use.
+    #[error("its table of workers is of no use: {0}")]
+    Table(std::io::Error),
+}
+
+/// What a group works with.
+pub(super) struct OwnedEquipment {
+    pub(super) log: Log,
+    /// The error log as workers get it.
+    descriptor: OwnedFd,
+    table: Table,
+    listener: OwnedFd,
+    /// The way to httpd's scoreboard, if the group may use it.
+    scoreboard: Option<OwnedFd>,
+}
+
+impl OwnedEquipment {
+    /// What came with a group's description: its error log, its table, its socket, perhaps the way to
+    /// httpd's scoreboard.
+    pub(super) fn new(
+        spec: &GroupSpec,
+        descriptors: Vec<OwnedFd>,
+        known_slots: usize,
+    ) -> Result<Self, GroupError> {
+        let count = descriptors.len();
+        // Where there are fewer processes than there were, the last may have a word to say.
+        let slots = usize::try_from(spec.processes).unwrap_or(usize::MAX);
+        let slots = slots.max(known_slots);
+        let mut descriptors = descriptors.into_iter();
+        let mut next = || descriptors.next().ok_or(GroupError::Descriptors(count));
+        let (descriptor, table, listener) = (next()?, next()?, next()?);
+        let scoreboard = descriptors.next();
+        let log = descriptor.try_clone().map_err(GroupError::Table)?;
+        Ok(Self {
+            log: Log::new(log, spec.log_level),
+            descriptor,
+            table: Table::map(table, slots).map_err(GroupError::Table)?,
+            listener,
+            scoreboard,
+        })
+    }
+
+    /// How many slots there are.
+    pub(super) fn slots(&self) -> usize {
+        self.table.slots().len()
+    }
+
+    /// What a worker is given.
+    pub(super) fn lend(&self) -> Equipment<'_> {
+        Equipment {
+            log: self.descriptor.as_fd(),
+            table: self.table.as_fd(),
+            listener: self.listener.as_fd(),
+            scoreboard: self.scoreboard.as_ref().map(OwnedFd::as_fd),
+        }
+    }
+
+    /// Tells the children what to expect of a slot.
+    pub(super) fn set_state(&self, slot: usize, state: SlotState) {
+        if let Some(place) = self.table.slots().get(slot) {
+            place.set_state(state);
+        }
+    }
+
+    /// Tells the children that another worker serves in a slot.
+    pub(super) fn succeed(&self, slot: usize) {
+        if let Some(place) = self.table.slots().get(slot) {
+            place.succeed();
+        }
+        self.set_state(slot, SlotState::Ready);
+    }
+
+    /// Tells the children how the worker of a slot ended. Returns whether it had requests.
+    pub(super) fn note_exit(&self, slot: usize, pid: u32, status: ExitStatus) -> bool {
+        let Some(place) = self.table.slots().get(slot) else {
+            return false;
+        };
+        let was_busy = place.active() > 0;
+        place.set_exit(pid, worker::raw(status));
+        was_busy
+    }
+
+    /// Takes the socket out of the file system.
+    pub(super) fn remove_socket(&self) {
+        let address = getsockname::<UnixAddr>(self.listener.as_raw_fd());
+        if let Some(path) = address.ok().as_ref().and_then(UnixAddr::path) {
+            // What is gone already need not be removed.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
+    /// Nobody is to connect any more, and who is in the queue is turned away: their requests were not
+    /// read, and may find another group.
+    pub(super) fn close_socket(&self) {
+        self.remove_socket();
+        let listener = self.listener.as_raw_fd();
+        // From then on nobody can connect, and accepting does not wait.
+        let _ = shutdown(listener, Shutdown::Both);
+        while let Ok(caller) = accept(listener) {
+            // SAFETY: it was accepted just now, for us.
+            drop(unsafe { OwnedFd::from_raw_fd(caller) });
+        }
+    }
+}

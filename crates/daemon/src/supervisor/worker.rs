@@ -1,0 +1,185 @@
+//! A worker as the supervisor has it: a child process, the link to it, and how long it may live.
+
+use std::fmt;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, ExitStatus};
+use std::time::{Duration, Instant};
+
+use control::{Channel, FromWorker, Life, ToWorker};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::slot::{Event, WorkerNumber};
+
+/// How much longer than a worker may take by its own rules it is left alone.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// How long a worker that starts is taken to be busy with it.
+const START: Duration = Duration::from_secs(3);
+
+/// A worker.
+pub(super) struct Worker {
+    pub(super) number: WorkerNumber,
+    /// The index of its slot.
+    pub(super) slot: usize,
+    /// What it was told of how long things may take.
+    pub(super) life: Life,
+    /// When it is killed, if it is not gone by then.
+    pub(super) kill_at: Option<Instant>,
+    /// It was ended by a signal from here.
+    pub(super) is_ended: bool,
+    child: Child,
+    control: Channel,
+    /// The other end is gone; its exit is still to come.
+    silent: bool,
+    /// What the worker said of why it cannot start.
+    failure: Option<String>,
+    ready: bool,
+    started: Instant,
+}
+
+impl Worker {
+    /// One that was started just now.
+    pub(super) fn new(
+        number: WorkerNumber,
+        slot: usize,
+        life: Life,
+        (child, control): (Child, Channel),
+    ) -> Self {
+        Self {
+            number,
+            slot,
+            life,
+            kill_at: None,
+            is_ended: false,
+            child,
+            control,
+            silent: false,
+            failure: None,
+            ready: false,
+            started: Instant::now(),
+        }
+    }
+
+    /// The id of its process.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The link to it, as long as it may say something.
+    pub(super) fn link(&self) -> Option<&Channel> {
+        (!self.silent).then_some(&self.control)
+    }
+
+    /// Whether it is busy starting. One that takes long is not: it waits for something.
+    pub(super) fn is_starting(&self, now: Instant) -> bool {
+        !self.ready && now.saturating_duration_since(self.started) < START
+    }
+
+    /// Takes what it says; its link is ready. Returns what that means to its slot.
+    pub(super) fn hear(&mut self) -> Option<Event> {
+        match self.control.receive::<FromWorker>() {
+            Ok((FromWorker::Ready, _)) => {
+                self.ready = true;
+                Some(Event::Ready(self.number))
+            }
+            Ok((FromWorker::Prepare, _)) => Some(Event::Prepare(self.number)),
+            Ok((FromWorker::Replace(reason), _)) => {
+                Some(Event::WantsSuccessor(self.number, reason))
+            }
+            Ok((FromWorker::Failed(why), _)) => {
+                self.failure = Some(why);
+                None
+            }
+            Err(_) => {
+                self.silent = true;
+                None
+            }
+        }
+    }
+
+    /// Tells it something.
+    pub(super) fn tell(&self, message: &ToWorker) {
+        // A worker that does not hear is dead or will be killed when its time is over.
+        let _ = self.control.send(message, &[]);
+    }
+
+    /// Has it killed after `patience`, if that is sooner than it would be anyway: one that was leaving
+    /// at its leisure may now have to hurry, never the reverse.
+    pub(super) fn limit(&mut self, patience: Option<Duration>) {
+        let deadline = patience.map(|patience| Instant::now() + patience + MARGIN);
+        self.kill_at = match (self.kill_at, deadline) {
+            (Some(old), Some(new)) => Some(old.min(new)),
+            (old, new) => old.or(new),
+        };
+    }
+
+    /// A worker that was never ready does not listen, and may take for ever to load a script. As
+    /// long as it does not, this signal ends it.
+    pub(super) fn terminate_unready(&mut self) {
+        if !self.ready {
+            self.is_ended = true;
+            self.signal(Signal::SIGTERM);
+        }
+    }
+
+    /// Kills it if its time is over. Returns whether it was.
+    pub(super) fn kill_overdue(&mut self, now: Instant) -> bool {
+        let is_overdue = self.kill_at.take_if(|at| *at <= now).is_some();
+        if is_overdue {
+            self.is_ended = true;
+            self.kill();
+        }
+        is_overdue
+    }
+
+    /// Kills it.
+    pub(super) fn kill(&self) {
+        self.signal(Signal::SIGKILL);
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Ok(pid) = i32::try_from(self.child.id()) {
+            // Not waited for yet, so the pid is still the worker's.
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
+    }
+
+    /// How it ended, if it has. What it said before that and nobody has heard yet is heard then.
+    pub(super) fn exit(&mut self) -> Option<ExitStatus> {
+        // An error would mean that somebody else waited for it, which nobody here does.
+        let status = self.child.try_wait().ok().flatten()?;
+        while let Ok(Some((said, _))) = self.control.try_receive() {
+            if let FromWorker::Failed(why) = said {
+                self.failure = Some(why);
+            }
+        }
+        Some(status)
+    }
+
+    /// How it ended, in words.
+    pub(super) fn cause(&self, status: ExitStatus) -> Cause<'_> {
+        let failure = self.failure.as_deref();
+        Cause { status, failure }
+    }
+}
+
+/// How a worker ended, in words.
+pub(super) struct Cause<'a> {
+    status: ExitStatus,
+    failure: Option<&'a str>,
+}
+
+impl fmt::Display for Cause<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(failure) = self.failure {
+            write!(f, "says: {failure}; it ")?;
+        }
+        f.write_str(&control::describe_exit(raw(self.status)))
+    }
+}
+
+/// The status as wait(2) gives it.
+pub(super) fn raw(status: ExitStatus) -> u32 {
+    u32::from_ne_bytes(status.into_raw().to_ne_bytes())
+}
