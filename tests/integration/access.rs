@@ -3,7 +3,7 @@
 use testkit::{Curl, Httpd, Request, Site, ours};
 
 use crate::apps::environ;
-use crate::hook_site::{ask_as, check_logged, hook_site, with_values};
+use crate::hook_site::{ask_as, check_logged, hook_site, unaskable, with_values};
 
 /// Tests look for what was logged, so each has a server of its own.
 fn server() -> Httpd {
@@ -21,15 +21,6 @@ fn server() -> Httpd {
             <Location /app>
                 WSGIAccessScript ${WSGI}/access.py
             </Location>
-            <Location /app/missing>
-                WSGIAccessScript ${WSGI}/none.py
-            </Location>
-            <Location /app/broken>
-                WSGIAccessScript ${WSGI}/broken.py
-            </Location>
-            <Location /app/empty>
-                WSGIAccessScript ${WSGI}/empty.py
-            </Location>
             <LocationMatch ^/app/(any|all)$>
                 AuthType Basic
                 AuthName test
@@ -45,6 +36,7 @@ fn server() -> Httpd {
             </Location>
             ",
         )
+        .config(&unaskable("WSGIAccessScript"))
         .start()
 }
 
@@ -418,18 +410,10 @@ fn mod_ssl_can_be_asked_until_the_function_returns() {
 #[test]
 fn mod_ssl_tells_of_the_connection() {
     let server = hook_site()
-        .module("socache_shmcb")
-        .module("ssl")
-        .certificate()
+        .tls_host()
         .script("asking.py", ASKING)
         .config(
             "
-            Listen 127.0.0.1:${TLS_PORT} https
-            <VirtualHost *:${TLS_PORT}>
-                SSLEngine on
-                SSLCertificateFile ${ROOT}/conf/server.crt
-                SSLCertificateKeyFile ${ROOT}/conf/server.key
-            </VirtualHost>
             <Location /app>
                 WSGIAccessScript ${WSGI}/asking.py
             </Location>

@@ -66,6 +66,14 @@ def application(environ, start_response):
     return [b'said']
 "#;
 
+/// Answers with the body of the request, in pieces.
+pub(crate) const ECHO_IN_PIECES: &str = r#"
+def application(environ, start_response):
+    body = environ['wsgi.input'].read()
+    start_response('200 OK', [('Content-Length', str(len(body)))])
+    return [body[n:n + 10_000] for n in range(0, len(body), 10_000)]
+"#;
+
 /// Answers with the text in it.
 pub(crate) fn answering(text: &str) -> String {
     format!(

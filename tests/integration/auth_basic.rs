@@ -2,7 +2,7 @@
 
 use testkit::{Httpd, Site, ours};
 
-use crate::hook_site::{ask_as, check_logged, hook_site, variable, with_values};
+use crate::hook_site::{ask_as, check_logged, guarded_site, hook_site, variable, with_values};
 
 /// Answers what the user's name says.
 const PASSWORDS: &str = r#"
@@ -19,30 +19,13 @@ AuthBasicProvider wsgi
 Require valid-user
 ";
 
+/// A site whose users are let in as `source` says.
+fn guarded_by(source: &str) -> Site {
+    guarded_site(BASIC, source)
+}
+
 fn site() -> Site {
-    hook_site()
-        .script("passwords.py", &with_values(PASSWORDS))
-        .config(&format!(
-            "
-            <Location /app>
-                {BASIC}
-                WSGIAuthUserScript ${{WSGI}}/passwords.py
-            </Location>
-            <Location /app/missing>
-                WSGIAuthUserScript ${{WSGI}}/none.py
-            </Location>
-            <Location /app/broken>
-                WSGIAuthUserScript ${{WSGI}}/broken.py
-            </Location>
-            <Location /app/empty>
-                WSGIAuthUserScript ${{WSGI}}/empty.py
-            </Location>
-            WSGIScriptAlias /unset ${{WSGI}}/app.wsgi
-            <Location /unset>
-                {BASIC}
-            </Location>
-            "
-        ))
+    guarded_by(&with_values(PASSWORDS))
 }
 
 #[test]
@@ -123,16 +106,11 @@ fn a_script_that_cannot_be_asked_is_an_error() {
 
 #[test]
 fn names_and_passwords_are_latin_1() {
-    let server = hook_site()
-        .script(
-            "ascii.py",
-            "def check_password(environ, user, password):\n    \
+    let server = guarded_by(
+        "def check_password(environ, user, password):\n    \
              return ascii((user, password, 'HTTP_AUTHORIZATION' in environ))\n",
-        )
-        .config(&format!(
-            "<Location /app>\n{BASIC}\nWSGIAuthUserScript ${{WSGI}}/ascii.py\n</Location>"
-        ))
-        .start();
+    )
+    .start();
     let request = testkit::Request::get("/app");
     // `é:x:ü` in UTF-8: the name ends at the first colon.
     let request = request.header("Authorization", "Basic w6k6eDrDvA==");
@@ -208,26 +186,19 @@ def check_password(environ, user, password):
 "
         )
     };
-    let server = hook_site()
-        .script("passwords.py", &source("('eve',)"))
-        .config(&format!(
-            "<Location /app>\n{BASIC}\nWSGIAuthUserScript ${{WSGI}}/passwords.py\n</Location>"
-        ))
-        .start();
+    let server = guarded_by(&source("('eve',)")).start();
     let pid = child_of(&server);
     let name = |user| variable(&ask_as(&server, "/app", user), "REMOTE_USER");
     assert_eq!(name("eve"), format!("eve-1-{pid}"));
     assert_eq!(name("eve"), format!("eve-1-{pid}"));
-    server
-        .site()
-        .write("wsgi/passwords.py", source("('adam',)"));
+    server.site().write("wsgi/users.py", source("('adam',)"));
     assert_eq!(name("adam"), format!("adam-2-{pid}"));
     assert_eq!(ask_as(&server, "/app", "eve").status, 401);
     server
         .site()
-        .write("wsgi/passwords.py", "import no_such_module\n");
+        .write("wsgi/users.py", "import no_such_module\n");
     assert_eq!(ask_as(&server, "/app", "adam").status, 500);
-    server.site().write("wsgi/passwords.py", source("('eve',)"));
+    server.site().write("wsgi/users.py", source("('eve',)"));
     assert_eq!(name("eve"), format!("eve-3-{pid}"));
     let asked = server.log().matching(testkit::Mark::START, "not asked");
     assert!(asked.is_empty(), "{asked:?}");
@@ -240,12 +211,7 @@ fn child_of(server: &Httpd) -> i32 {
 #[test]
 fn a_script_that_changes_under_load_answers_every_request() {
     let version = |number: u32| format!("def check_password(e, u, p): return 'version{number}'\n");
-    let server = hook_site()
-        .script("passwords.py", &version(0))
-        .config(&format!(
-            "<Location /app>\n{BASIC}\nWSGIAuthUserScript ${{WSGI}}/passwords.py\n</Location>"
-        ))
-        .start();
+    let server = guarded_by(&version(0)).start();
     let request = || {
         let request = testkit::Request::get("/app").header("Authorization", "Basic ZXZlOng=");
         let seen = crate::apps::environ(&server.send(&request));
@@ -256,7 +222,7 @@ fn a_script_that_changes_under_load_answers_every_request() {
         for number in 1..=20 {
             match client {
                 0 => {
-                    server.site().write("wsgi/passwords.py", version(number));
+                    server.site().write("wsgi/users.py", version(number));
                     assert_eq!(request(), Some(number), "it is not seen at once");
                 }
                 _ => assert!(request().is_some_and(|seen| seen <= 20)),
@@ -268,16 +234,12 @@ fn a_script_that_changes_under_load_answers_every_request() {
 #[test]
 fn a_script_stays_as_it_is_where_reloading_is_off() {
     let always = |name: &str| format!("def check_password(e, u, p): return {name:?}");
-    let server = hook_site()
-        .script("passwords.py", &always("first"))
-        .config(&format!(
-            "<Location /app>\n{BASIC}\nWSGIScriptReloading Off\n\
-             WSGIAuthUserScript ${{WSGI}}/passwords.py\n</Location>"
-        ))
+    let server = guarded_by(&always("first"))
+        .config("<Location /app>\nWSGIScriptReloading Off\n</Location>")
         .start();
     let name = || variable(&ask_as(&server, "/app", "eve"), "REMOTE_USER");
     assert_eq!(name(), "first");
-    server.site().write("wsgi/passwords.py", always("second"));
+    server.site().write("wsgi/users.py", always("second"));
     assert_eq!(name(), "first");
 }
 
@@ -318,16 +280,11 @@ fn an_application_in_a_process_group_is_guarded_from_httpds_processes() {
 
 #[test]
 fn many_users_are_let_in_at_once() {
-    let server = hook_site()
-        .script(
-            "passwords.py",
-            "import time\ndef check_password(environ, user, password):\n    \
+    let server = guarded_by(
+        "import time\ndef check_password(environ, user, password):\n    \
              time.sleep(0.01)\n    return None if user.endswith('3') else user + '!'\n",
-        )
-        .config(&format!(
-            "<Location /app>\n{BASIC}\nWSGIAuthUserScript ${{WSGI}}/passwords.py\n</Location>"
-        ))
-        .start();
+    )
+    .start();
     let answers = crate::apps::at_once(12, |number| {
         (0..5)
             .map(|round| {
@@ -348,18 +305,13 @@ fn many_users_are_let_in_at_once() {
 
 #[test]
 fn what_a_script_writes_is_in_the_log() {
-    let server = hook_site()
-        .script(
-            "passwords.py",
-            "def check_password(environ, user, password):\n    \
+    let server = guarded_by(
+        "def check_password(environ, user, password):\n    \
              print('to the log of the request', file=environ['wsgi.errors'])\n    \
              print('printed')\n    \
              environ['wsgi.errors'].write('without an end')\n    return True\n",
-        )
-        .config(&format!(
-            "<Location /app>\n{BASIC}\nWSGIAuthUserScript ${{WSGI}}/passwords.py\n</Location>"
-        ))
-        .start();
+    )
+    .start();
     let mark = server.log().mark();
     assert_eq!(ask_as(&server, "/app", "eve").status, 200);
     for text in ["to the log of the request", "printed", "without an end"] {

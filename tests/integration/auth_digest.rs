@@ -2,7 +2,9 @@
 
 use testkit::{Httpd, Site, ours};
 
-use crate::hook_site::{ask_by_digest, check_logged, hook_site, variable, with_values};
+use crate::hook_site::{
+    ask_as, ask_by_digest, check_logged, guarded_site, hook_site, variable, with_values,
+};
 
 /// Knows a user for each way to tell the hash; others are as `value` says.
 const HASHES: &str = r#"
@@ -23,29 +25,7 @@ Require valid-user
 ";
 
 fn site() -> Site {
-    hook_site()
-        .script("hashes.py", &with_values(HASHES))
-        .config(&format!(
-            "
-            <Location /app>
-                {DIGEST}
-                WSGIAuthUserScript ${{WSGI}}/hashes.py
-            </Location>
-            <Location /app/missing>
-                WSGIAuthUserScript ${{WSGI}}/none.py
-            </Location>
-            <Location /app/broken>
-                WSGIAuthUserScript ${{WSGI}}/broken.py
-            </Location>
-            <Location /app/empty>
-                WSGIAuthUserScript ${{WSGI}}/empty.py
-            </Location>
-            WSGIScriptAlias /unset ${{WSGI}}/app.wsgi
-            <Location /unset>
-                {DIGEST}
-            </Location>
-            "
-        ))
+    guarded_site(DIGEST, &with_values(HASHES))
 }
 
 fn check(server: &Httpd, url: &str, user: &str, status: u16, id: &str) {
@@ -140,7 +120,6 @@ fn basic_authentication_can_use_the_hash() {
             ",
         )
         .start();
-    use crate::hook_site::ask_as;
     assert_eq!(ask_as(&server, "/app", "str").status, 200);
     assert_eq!(ask_as(&server, "/app", "other").status, 401);
     assert_eq!(ask_as(&server, "/app", "none").status, 401);

@@ -46,12 +46,17 @@ def application(environ, start_response):
 "#;
 
 fn with_options(options: &str) -> Httpd {
+    serving(SELF, options)
+}
+
+/// A server whose one application is this script, in a process group with these options.
+fn serving(source: &str, options: &str) -> Httpd {
     Site::new()
-        .script("self.wsgi", SELF)
+        .script("only.wsgi", source)
         .config(&format!(
             "WSGISocketPrefix ${{ROOT}}/logs/wsgi
              WSGIDaemonProcess own {options}
-             WSGIScriptAlias / ${{WSGI}}/self.wsgi process-group=own application-group=%{{GLOBAL}}"
+             WSGIScriptAlias / ${{WSGI}}/only.wsgi process-group=own application-group=%{{GLOBAL}}"
         ))
         .start()
 }
@@ -340,16 +345,7 @@ def application(environ, start_response):
     return [str(size.value).encode()]
 ";
     let size = |options: &str| -> u64 {
-        let server = Site::new()
-            .script("measuring.wsgi", MEASURING)
-            .config(&format!(
-                "WSGISocketPrefix ${{ROOT}}/logs/wsgi
-                 WSGIDaemonProcess own {options}
-                 WSGIProcessGroup own
-                 WSGIScriptAlias / ${{WSGI}}/measuring.wsgi"
-            ))
-            .start();
-        let text = server.get("/").text();
+        let text = serving(MEASURING, options).get("/").text();
         text.parse()
             .unwrap_or_else(|error| panic!("{text}: {error}"))
     };
@@ -379,15 +375,7 @@ def application(environ, start_response):
         ("threads=2 maximum-requests=1", "False"),
         ("threads=1", "False"),
     ] {
-        let server = Site::new()
-            .script("asking.wsgi", ASKING)
-            .config(&format!(
-                "WSGISocketPrefix ${{ROOT}}/logs/wsgi
-                 WSGIDaemonProcess own {options}
-                 WSGIProcessGroup own
-                 WSGIScriptAlias / ${{WSGI}}/asking.wsgi"
-            ))
-            .start();
+        let server = serving(ASKING, options);
         assert_eq!(server.get("/").text(), expected, "{options}");
     }
 }
@@ -540,14 +528,7 @@ def application(environ, start_response):
     yield b'second'
 ";
     for delay in ["0", "5", "200"] {
-        let server = Site::new()
-            .script("waits.wsgi", WAITS)
-            .config(&format!(
-                "WSGISocketPrefix ${{ROOT}}/logs/wsgi
-                 WSGIDaemonProcess own response-flush-delay={delay}
-                 WSGIScriptAlias / ${{WSGI}}/waits.wsgi process-group=own"
-            ))
-            .start();
+        let server = serving(WAITS, &format!("response-flush-delay={delay}"));
         let mut connection = server.connect();
         let gate = server.site().text_path("data/gate");
         connection.send(format!("GET /?{gate} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());

@@ -11,20 +11,26 @@ use crate::express::{Express, Package, run, told};
 const FLASK: &str = include_str!("drop_in/flask_app.py");
 const SETTINGS: &str = include_str!("drop_in/django_settings.py");
 const URLS: &str = include_str!("drop_in/django_urls.py");
-const HELPER: &str = "TEXT = 'first'\n";
 
-fn flask() -> Site {
+/// A site with the Flask application.
+pub(crate) fn flask() -> Site {
     Site::new()
         .without_subject()
         .file("app.py", FLASK)
-        .file("helper.py", HELPER)
+        .file("helper.py", "TEXT = 'first'\n")
 }
 
 /// A server with the Flask application, started by `mod_wsgi-express start-server`.
-fn start(site: Site, package: &Arc<Package>, options: &[&str]) -> Express {
+pub(crate) fn start(site: Site, package: &Arc<Package>, options: &[&str]) -> Express {
     let mut command = package.express();
     command.args(["start-server", "app.py"]);
     Express::start(site, package.clone(), command, options)
+}
+
+/// Has the application tell the text `two` instead of `one`, once it is loaded anew.
+fn change(server: &Express) {
+    let changed = FLASK.replace("'one'", "'two'");
+    server.site().write("app.py", changed);
 }
 
 #[test]
@@ -121,29 +127,16 @@ fn flask_is_served_over_https_in_the_processes_of_httpd() {
 }
 
 #[test]
-fn a_changed_application_is_loaded_anew() {
+fn a_changed_application_is_loaded_anew_unless_that_is_disabled() {
     let Some(package) = Package::find() else {
         return;
     };
-    let server = start(flask(), &package, &[]);
-    assert_eq!(told(&server.get("/"))["text"], "one");
-    server
-        .site()
-        .write("app.py", FLASK.replace("'one'", "'two'"));
-    assert_eq!(told(&server.get("/"))["text"], "two");
-}
-
-#[test]
-fn a_changed_application_stays_where_reloading_is_disabled() {
-    let Some(package) = Package::find() else {
-        return;
-    };
-    let server = start(flask(), &package, &["--disable-reloading"]);
-    assert_eq!(told(&server.get("/"))["text"], "one");
-    server
-        .site()
-        .write("app.py", FLASK.replace("'one'", "'two'"));
-    assert_eq!(told(&server.get("/"))["text"], "one");
+    for (options, text) in [(&[][..], "two"), (&["--disable-reloading"], "one")] {
+        let server = start(flask(), &package, options);
+        assert_eq!(told(&server.get("/"))["text"], "one");
+        change(&server);
+        assert_eq!(told(&server.get("/"))["text"], text, "{options:?}");
+    }
 }
 
 #[test]
@@ -227,9 +220,7 @@ fn the_control_script_starts_restarts_and_stops() {
     server.apachectl(&["start"]);
     server.wait_until_it_serves();
     let pid = told(&server.get("/"))["pid"].clone();
-    server
-        .site()
-        .write("app.py", FLASK.replace("'one'", "'two'"));
+    change(&server);
     server.apachectl(&["graceful"]);
     wait_until("other processes", || {
         let seen = told(&server.get("/"));

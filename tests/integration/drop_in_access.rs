@@ -1,18 +1,10 @@
 //! The drop-in promise for what mod_wsgi-express offers beside an application: scripts that decide
 //! who may enter, and services.
 
-use testkit::{Site, wait_until};
+use testkit::wait_until;
 
-use crate::express::{Express, Package, told};
-
-const FLASK: &str = include_str!("drop_in/flask_app.py");
-
-fn flask() -> Site {
-    Site::new()
-        .without_subject()
-        .file("app.py", FLASK)
-        .file("helper.py", "TEXT = ''\n")
-}
+use crate::drop_in::{flask, start};
+use crate::express::{Package, told};
 
 /// Lets `spam` in with `eggs`, who is in the group `breakfast`.
 const USERS: &str = "\
@@ -31,11 +23,9 @@ fn users_are_asked_for_and_known_to_the_application() {
         let Some(package) = Package::find() else {
             return;
         };
-        let mut command = package.express();
-        command.args(["start-server", "app.py"]);
         let options = [&["--auth-user-script", "users.py"], mode].concat();
         let site = flask().file("users.py", USERS);
-        let server = Express::start(site, package, command, &options);
+        let server = start(site, &package, &options);
         let refused = server.get("/");
         assert_eq!(refused.status, 401);
         assert!(refused.head.contains("Basic realm="), "{}", refused.head);
@@ -51,8 +41,6 @@ fn groups_and_hosts_are_checked() {
     let Some(package) = Package::find() else {
         return;
     };
-    let mut command = package.express();
-    command.args(["start-server", "app.py"]);
     let site = flask().file("users.py", USERS).file(
         "hosts.py",
         "def allow_access(environ, host):\n    return 'HTTP_X_STRANGER' not in environ\n",
@@ -67,7 +55,7 @@ fn groups_and_hosts_are_checked() {
         "--host-access-script",
         "hosts.py",
     ];
-    let server = Express::start(site, package, command, &options);
+    let server = start(site, &package, &options);
     let user = ["--user", "spam:eggs"];
     assert_eq!(server.curl("/").args(user).send().status, 200);
     let stranger = server.curl("/").args(user).args(["-H", "X-Stranger: 1"]);
@@ -79,8 +67,6 @@ fn a_service_runs_beside_the_application() {
     let Some(package) = Package::find() else {
         return;
     };
-    let mut command = package.express();
-    command.args(["start-server", "app.py"]);
     let service = "\
 import os, time
 from pathlib import Path
@@ -92,7 +78,7 @@ while True:
 ";
     let site = flask().file("service.py", service);
     let options = ["--service-script", "work", "service.py"];
-    let server = Express::start(site, package, command, &options);
+    let server = start(site, &package, &options);
     let file = server.site().path("data/service");
     wait_until("the service to run", || file.exists().then_some(()));
     let pid = server.site().read("data/service");
@@ -109,9 +95,7 @@ fn a_single_process_in_debug_mode_serves_and_records() {
         &["--enable-recorder", "--recorder-directory", "data"],
         &["--enable-profiler", "--profiler-directory", "data"],
     ] {
-        let mut command = package.express();
-        command.args(["start-server", "app.py"]);
-        let server = Express::start(flask(), package.clone(), command, options);
+        let server = start(flask(), &package, options);
         let seen = told(&server.get("/"));
         assert_eq!(seen["process_group"], "", "{options:?}");
         assert_eq!(server.get("/fail").status, 500);

@@ -45,6 +45,41 @@ pub(crate) fn hook_site() -> Site {
     .config("WSGIApplicationGroup %{GLOBAL}\nWSGIScriptAlias /app ${WSGI}/app.wsgi")
 }
 
+/// Places below `/app` for which a directive names scripts that cannot be asked: one that is not there,
+/// one that cannot be loaded, one without functions.
+pub(crate) fn unaskable(directive: &str) -> String {
+    let place = |name: &str, script: &str| {
+        format!("<Location /app/{name}>\n{directive} ${{WSGI}}/{script}.py\n</Location>\n")
+    };
+    [
+        place("missing", "none"),
+        place("broken", "broken"),
+        place("empty", "empty"),
+    ]
+    .concat()
+}
+
+/// The same site with users who are let in as `users` says: to `/app` by the script `users.py`, which
+/// is `source`, to places below it by [scripts that cannot be asked](unaskable), and to the same
+/// application at `/unset` by none.
+pub(crate) fn guarded_site(users: &str, source: &str) -> Site {
+    hook_site()
+        .script("users.py", source)
+        .config(&format!(
+            "
+            <Location /app>
+                {users}
+                WSGIAuthUserScript ${{WSGI}}/users.py
+            </Location>
+            WSGIScriptAlias /unset ${{WSGI}}/app.wsgi
+            <Location /unset>
+                {users}
+            </Location>
+            "
+        ))
+        .config(&unaskable("WSGIAuthUserScript"))
+}
+
 /// What a user with this name and the password `secret` gets at `url`; an empty name is nobody's.
 pub(crate) fn ask_as(server: &Httpd, url: &str, user: &str) -> CurlAnswer {
     let credentials = format!("{user}:secret");

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use testkit::{Curl, CurlAnswer, Httpd, SharedHttpd, Site, ours, wait_until};
 
-use crate::apps::ENVIRON;
+use crate::apps::{ECHO_IN_PIECES, ENVIRON};
 use crate::wsgi_site::{
     app, gated_app, in_embedded_mode, is_daemon_mode, open_gate, reached, threaded, wsgi_site,
 };
@@ -17,21 +17,13 @@ fn site() -> Site {
     wsgi_site()
         .mpm(threaded())
         .module("http2")
-        .module("socache_shmcb")
-        .module("ssl")
-        .certificate()
+        .tls_host()
         .script("environ.wsgi", ENVIRON)
         .config(
             "WSGIChunkedRequest On
             Protocols h2 h2c http/1.1
             H2MinWorkers 16
-            H2MaxWorkers 32
-            Listen 127.0.0.1:${TLS_PORT}
-            <VirtualHost *:${TLS_PORT}>
-                SSLEngine On
-                SSLCertificateFile ${ROOT}/conf/server.crt
-                SSLCertificateKeyFile ${ROOT}/conf/server.key
-            </VirtualHost>",
+            H2MaxWorkers 32",
         )
 }
 
@@ -100,16 +92,7 @@ fn bodies_go_both_ways() {
 #[test]
 fn a_large_body_goes_both_ways() {
     let server = SERVER.borrow();
-    let url = app(
-        &server,
-        "large",
-        r#"
-def application(environ, start_response):
-    body = environ['wsgi.input'].read()
-    start_response('200 OK', [('Content-Length', str(len(body)))])
-    return [body[n:n + 10_000] for n in range(0, len(body), 10_000)]
-"#,
-    );
+    let url = app(&server, "large", ECHO_IN_PIECES);
     let body = "0123456789abcdef".repeat(100_000);
     server.site().write("data/large", &body);
     let argument = format!("@{}", server.site().text_path("data/large"));
@@ -137,6 +120,22 @@ fn a_body_of_unknown_length_is_read_to_its_end() {
     assert_eq!((answer.status, answer.body.as_str()), (201, "<one><two>"));
 }
 
+/// A curl that hands on what it gets as it comes.
+fn streaming(server: &Httpd, url: &str) -> Child {
+    Command::new("curl")
+        .args([
+            "--silent",
+            "--no-buffer",
+            "--http2-prior-knowledge",
+            "--max-time",
+            "30",
+        ])
+        .arg(format!("http://{}{url}", server.address()))
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("curl runs")
+}
+
 #[test]
 fn each_chunk_arrives_before_the_next_is_made() {
     let server = SERVER.borrow();
@@ -151,18 +150,7 @@ def application(environ, start_response):
         wait_for('h2-%d' % number)
 "#,
     );
-    let mut curl = Command::new("curl")
-        .args([
-            "--silent",
-            "--no-buffer",
-            "--http2-prior-knowledge",
-            "--max-time",
-            "30",
-        ])
-        .arg(format!("http://{}{url}", server.address()))
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("curl runs");
+    let mut curl = streaming(&server, &url);
     let mut lines = BufReader::new(curl.stdout.take().expect("a pipe")).lines();
 
     for number in 0..3 {
@@ -349,18 +337,7 @@ def application(environ, start_response):
 "#,
     );
     let mark = server.log().mark();
-    let mut curl = Command::new("curl")
-        .args([
-            "--silent",
-            "--no-buffer",
-            "--http2-prior-knowledge",
-            "--max-time",
-            "30",
-        ])
-        .arg(format!("http://{}{url}", server.address()))
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("curl runs");
+    let mut curl = streaming(&server, &url);
     let mut begin = [0; 1000];
     let mut output = curl.stdout.take().expect("a pipe");
     output.read_exact(&mut begin).expect("some of the body");

@@ -2,7 +2,7 @@
 
 use testkit::{Curl, CurlAnswer, Httpd, SharedHttpd, Site, ours};
 
-use crate::apps::ENVIRON;
+use crate::apps::{ECHO_IN_PIECES, ENVIRON};
 use crate::wsgi_site::{app, threaded, wsgi_site};
 
 static SERVER: SharedHttpd = SharedHttpd::new(site);
@@ -11,21 +11,12 @@ fn site() -> Site {
     wsgi_site()
         .mpm(threaded())
         .module("env")
-        .module("socache_shmcb")
-        .module("ssl")
         .module("http2")
-        .certificate()
+        .tls_host()
         .script("environ.wsgi", ENVIRON)
         .config(
-            "Listen 127.0.0.1:${TLS_PORT}
-            Protocols h2 http/1.1
+            "Protocols h2 http/1.1
             KeepAliveTimeout 300
-            <VirtualHost *:${TLS_PORT}>
-                ServerName localhost
-                SSLEngine On
-                SSLCertificateFile ${ROOT}/conf/server.crt
-                SSLCertificateKeyFile ${ROOT}/conf/server.key
-            </VirtualHost>
             <Location /environ.wsgi/std-env-vars>
                 SSLOptions +StdEnvVars +ExportCertData
             </Location>
@@ -140,16 +131,7 @@ fn http_2_over_tls_has_the_ssl_variables() {
 #[test]
 fn bodies_go_both_ways() {
     let server = SERVER.borrow();
-    let url = app(
-        &server,
-        "echo",
-        r#"
-def application(environ, start_response):
-    body = environ['wsgi.input'].read()
-    start_response('200 OK', [('Content-Length', str(len(body)))])
-    return [body[n:n + 10_000] for n in range(0, len(body), 10_000)]
-"#,
-    );
+    let url = app(&server, "echo", ECHO_IN_PIECES);
     let body = "0123456789abcdef".repeat(50_000);
     server.site().write("data/body", &body);
     let argument = format!("@{}", server.site().text_path("data/body"));

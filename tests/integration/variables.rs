@@ -45,6 +45,20 @@ fn site(mode: Mode, names: &[&str]) -> Site {
         .config(&logging(names))
 }
 
+/// What the configuration can set, and the gateway does not where others would see it.
+const LEFT_ALONE: [&str; 10] = [
+    "PATH",
+    "LD_LIBRARY_PATH",
+    "SERVER_SIGNATURE",
+    "GATEWAY_INTERFACE",
+    "PATH_TRANSLATED",
+    "REMOTE_HOST",
+    "HTTP_PROXY",
+    "HTTP_AUTHORIZATION",
+    "mod_wsgi.mount_point",
+    "mod_wsgi.thread_id",
+];
+
 const OWN: [&str; 12] = [
     "mod_wsgi.process_group",
     "mod_wsgi.application_group",
@@ -105,25 +119,16 @@ fn so_may_it_name_cgi_variables(#[values(Mode::Embedded, Mode::Daemon)] mode: Mo
 /// Of what the gateway adds that is no string, and of what describes the server, nothing.
 #[rstest]
 fn the_rest_is_not_there(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) {
-    const NAMES: [&str; 16] = [
-        "PATH",
-        "LD_LIBRARY_PATH",
-        "SERVER_SIGNATURE",
-        "GATEWAY_INTERFACE",
-        "PATH_TRANSLATED",
-        "REMOTE_HOST",
+    let more = [
         "HTTPS",
-        "HTTP_PROXY",
-        "HTTP_AUTHORIZATION",
-        "mod_wsgi.mount_point",
         "mod_wsgi.version",
-        "mod_wsgi.thread_id",
         "mod_wsgi.request_start",
         "mod_wsgi.application_start",
         "wsgi.version",
         "wsgi.url_scheme",
     ];
-    let server = site(mode, &NAMES)
+    let names = [&LEFT_ALONE[..], &more].concat();
+    let server = site(mode, &names)
         .env("LD_LIBRARY_PATH", "/nonexistent")
         .config("ServerSignature On\nHostnameLookups On")
         .start();
@@ -131,36 +136,26 @@ fn the_rest_is_not_there(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) {
     let request = request.header("Proxy", "x").header("Authorization", "x");
     server.send(&request);
 
-    let expected = NAMES.map(|name| format!("{name}=-"));
+    let expected: Vec<_> = names.iter().map(|name| format!("{name}=-")).collect();
     assert_eq!(logged(&server, "/rest"), expected);
 }
 
 #[rstest]
 fn what_only_the_configuration_says_stays(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) {
-    const NAMES: [&str; 12] = [
-        "PATH",
-        "LD_LIBRARY_PATH",
-        "SERVER_SIGNATURE",
-        "GATEWAY_INTERFACE",
-        "PATH_TRANSLATED",
-        "REMOTE_HOST",
-        "REMOTE_IDENT",
-        "HTTP_PROXY",
-        "HTTP_AUTHORIZATION",
-        "mod_wsgi.mount_point",
-        "mod_wsgi.thread_id",
-        "mod_wsgi.x-mine",
-    ];
-    let set: Vec<_> = NAMES
+    let names = [&LEFT_ALONE[..], &["REMOTE_IDENT", "mod_wsgi.x-mine"]].concat();
+    let set: Vec<_> = names
         .iter()
         .map(|name| format!("SetEnv {name} configured"))
         .collect();
-    let server = site(mode, &NAMES).config(&set.join("\n")).start();
+    let server = site(mode, &names).config(&set.join("\n")).start();
     let seen = environ(&server.get("/environ.wsgi/set"));
 
-    let expected = NAMES.map(|name| format!("{name}=configured"));
+    let expected: Vec<_> = names
+        .iter()
+        .map(|name| format!("{name}=configured"))
+        .collect();
     assert_eq!(logged(&server, "/set"), expected);
-    for name in NAMES {
+    for name in names {
         let expected = match name {
             "PATH" | "mod_wsgi.x-mine" => "<absent>",
             "mod_wsgi.thread_id" => continue,
@@ -250,18 +245,9 @@ fn the_scheme_that_was_found_out_is_in_https(#[values(Mode::Embedded, Mode::Daem
 #[rstest]
 fn mod_ssl_is_believed_about_https(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) {
     let server = site(mode, &["HTTPS", "mod_wsgi.connection_id"])
-        .module("socache_shmcb")
-        .module("ssl")
-        .certificate()
+        .tls_host()
         .config(
-            "Listen 127.0.0.1:${TLS_PORT}
-            <VirtualHost *:${TLS_PORT}>
-                ServerName localhost
-                SSLEngine On
-                SSLCertificateFile ${ROOT}/conf/server.crt
-                SSLCertificateKeyFile ${ROOT}/conf/server.key
-            </VirtualHost>
-            <Location /environ.wsgi/std>
+            "<Location /environ.wsgi/std>
                 SSLOptions +StdEnvVars
             </Location>",
         )

@@ -150,6 +150,22 @@ impl Site {
         self
     }
 
+    /// A virtual host `localhost` on `${TLS_PORT}` that speaks TLS, with such a certificate.
+    pub fn tls_host(self) -> Self {
+        self.module("socache_shmcb")
+            .module("ssl")
+            .certificate()
+            .config(
+                "Listen 127.0.0.1:${TLS_PORT}
+                <VirtualHost *:${TLS_PORT}>
+                    ServerName localhost
+                    SSLEngine On
+                    SSLCertificateFile ${ROOT}/conf/server.crt
+                    SSLCertificateKeyFile ${ROOT}/conf/server.key
+                </VirtualHost>",
+            )
+    }
+
     /// The absolute path of `relative`.
     pub fn path(&self, relative: &str) -> PathBuf {
         self.root.path().join(relative)
