@@ -4,7 +4,7 @@ use rstest::rstest;
 use serde_json::Value;
 use testkit::{Httpd, Request, wait_until};
 
-use crate::wsgi_site::{Mode, app};
+use crate::wsgi_site::{Mode, app, quoted};
 
 /// Notes all events but those of requests for `?events`, which answers with them as JSON: a list of
 /// the name and the payload, in which each value is text, of numbers, `None` and dicts as it is.
@@ -321,6 +321,43 @@ def watched(environ, start_response):
         let (_, finished) = events.last().expect("an event");
         assert_eq!(finished["output_length"], length, "{query}: {finished:#}");
         assert_eq!(finished["output_writes"], writes, "{query}: {finished:#}");
+    }
+}
+
+#[rstest]
+fn what_an_application_takes_of_a_body_is_counted(
+    #[values(Mode::Embedded, Mode::Daemon)] mode: Mode,
+) {
+    let server = mode.server();
+    let url = watched(
+        &server,
+        "takes",
+        "from urllib.parse import unquote
+
+def watched(environ, start_response):
+            i = environ['wsgi.input']
+            exec(unquote(environ['QUERY_STRING']))
+            start_response('200 OK', [])
+            return []",
+    );
+    for (number, (code, length)) in [
+        ("i.read(4)", 4),
+        ("i.readline()", 6),
+        ("i.readline(3);i.readline(3);i.readline(3)", 9),
+        ("i.readline();i.read(5)", 11),
+        ("i.readlines(1)", 6),
+        ("list(i)", 16),
+        ("i.read()", 16),
+        ("i.read(0)", 0),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let request = Request::post(&format!("{url}?{}", quoted(code)), "first\nsecond\nrst");
+        assert_eq!(server.send(&request).status, 200, "{code}");
+        let events = events(&server, &url, number + 1);
+        let (_, finished) = events.last().expect("an event");
+        assert_eq!(finished["input_length"], length, "{code}: {finished:#}");
     }
 }
 

@@ -234,12 +234,12 @@ impl Exchange {
                 }
             }
         })?;
-        let result = match ReadError::from_result(result) {
+        // Of the bytes those count that the application takes.
+        self.traffic.input.count(1, 0);
+        match ReadError::from_result(result) {
             Some(error) => Err(ReadFailure::Host(error)),
             None => Ok(buffer.len().min(result.unsigned_abs())),
-        };
-        self.traffic.input.count(1, result.unwrap_or(0) as u64);
-        result
+        }
     }
 
     /// Sends a part of the response.

@@ -186,7 +186,14 @@ impl Input {
     ) -> Option<Result<'py, Owned<'py>>> {
         let mut body = self.try_body()?;
         let length = body.line_length(limit)?;
+        self.count(length);
         Some(py.bytes(body.take_line(length)))
+    }
+
+    /// Counts bytes that the application gets; what is read ahead to find the end of a line it may
+    /// never ask for.
+    fn count(&self, bytes: usize) {
+        self.exchange.traffic.input.count(0, bytes as u64);
     }
 
     fn is_exhausted(&self) -> bool {
@@ -221,6 +228,7 @@ impl Input {
             let mut source = |room: &mut [u8]| self.exchange.read(detached, room);
             let filled = body.fill(room, &mut source)?;
             memory.keep(filled);
+            self.count(filled);
             if filled < size {
                 return Ok(true);
             }
