@@ -54,6 +54,26 @@ fn every_name_is_documented(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) 
 }
 
 #[rstest]
+fn an_import_of_everything_brings_every_name(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) {
+    const EVERYTHING: &str = "
+before = set(globals())
+from mod_wsgi import *
+names = set(globals()) - before - {'before'}
+import mod_wsgi
+
+def application(environ, start_response):
+    start_response('200 OK', [])
+    public = {name for name in dir(mod_wsgi) if not name.startswith('_')}
+    same = all(globals()[name] is getattr(mod_wsgi, name) for name in names)
+    return [repr([sorted(public ^ names), same, hasattr(mod_wsgi, '__all__'),
+                  issubclass(LogHandler, object)]).encode()]
+";
+    let server = mode.server();
+    let url = app(&server, "everything", EVERYTHING);
+    assert_eq!(server.get(&url).text(), "[[], True, False, True]");
+}
+
+#[rstest]
 fn our_own_version_stands_beside_the_compatible_one(
     #[values(Mode::Embedded, Mode::Daemon)] mode: Mode,
 ) {
@@ -72,6 +92,7 @@ fn little_is_imported_before_it_is_needed(#[values(Mode::Embedded, Mode::Daemon)
     }
     const IMPORTED: &str = "
 import sys
+from mod_wsgi import version
 imported = [name for name in ('logging', 're', 'signal', 'traceback') if name in sys.modules]
 
 def application(environ, start_response):

@@ -24,19 +24,23 @@ const NAME: &str = "LogHandler";
 
 /// What the module calls for an attribute that it does not have.
 fn get_attribute<'py>(py: Attached<'py>, arguments: &[&Object<'py>]) -> Result<'py, Owned<'py>> {
-    match arguments {
-        [name] if name.as_text().is_ok_and(|name| name == NAME) => {
-            let handler = create(py)?;
-            // Another thread may have been faster while `logging` was imported.
-            contents(py)?.call_method_named(c"setdefault", [name, &handler])
-        }
-        _ => {
-            let name = arguments.first().map(|name| name.to_text_lossy());
-            let name = name.unwrap_or_default();
-            let message = format!("module 'mod_wsgi' has no attribute '{name}'");
-            Err(Raised::new(py, Exception::AttributeError, &message))
-        }
+    let name = arguments.first().map(|name| name.to_text_lossy());
+    let name = name.unwrap_or_default();
+    match &*name {
+        NAME => return add(py),
+        // `from mod_wsgi import *` looks for it first. There is none, so it takes what there is next.
+        "__all__" => drop(add(py)?),
+        _ => {}
     }
+    let message = format!("module 'mod_wsgi' has no attribute '{name}'");
+    Err(Raised::new(py, Exception::AttributeError, &message))
+}
+
+/// Makes the class an attribute of the module.
+fn add(py: Attached<'_>) -> Result<'_, Owned<'_>> {
+    let (name, handler) = (py.text(NAME)?, create(py)?);
+    // Another thread may have been faster while `logging` was imported.
+    contents(py)?.call_method_named(c"setdefault", [&name, &handler])
 }
 
 fn directory<'py>(py: Attached<'py>, _: &[&Object<'py>]) -> Result<'py, Owned<'py>> {
