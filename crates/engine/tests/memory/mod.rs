@@ -345,6 +345,13 @@ pub fn server_log() -> Vec<String> {
     SERVER_LOG.lock().unwrap().clone()
 }
 
+static NOTICES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// What was logged at info or below so far, for requests and beside them: the life of scripts.
+pub fn notices() -> Vec<String> {
+    NOTICES.lock().unwrap().clone()
+}
+
 static HOST: Host = Host {
     abi_version: ABI_VERSION,
     is_duplex: false,
@@ -408,6 +415,9 @@ unsafe extern "C" fn log(request: RequestHandle, line: *const LogLine<'_>) {
     let mut text = String::from_utf8_lossy(line.text.or_empty()).into_owned();
     if line.id > 0 {
         text = format!("WSGI{:04}: {text}", line.id);
+    }
+    if line.level > Level::Warn {
+        NOTICES.lock().unwrap().push(text.clone());
     }
     if request.is_null() {
         SERVER_LOG.lock().unwrap().push(text);

@@ -6,16 +6,13 @@ use std::time::{Duration, Instant};
 
 use engine_abi::{Bytes, Outcome, Script};
 
-use crate::memory::{App, Asked, engine, server_log};
+use crate::memory::{App, Asked, engine, notices, server_log};
 use crate::telling;
 
 /// How often the log says that a script was loaded, or loaded again.
 fn count(verb: &str, app: &App) -> usize {
     let said = format!("{verb} WSGI script '{}' into", app.path().display());
-    server_log()
-        .iter()
-        .filter(|line| line.contains(&said))
-        .count()
+    notices().iter().filter(|line| line.contains(&said)).count()
 }
 
 #[test]
@@ -265,9 +262,8 @@ fn what_follows_a_nul_is_ignored() {
     assert_eq!(app.ask().group("nul").answer().text(), "fine");
 }
 
-#[test]
-fn a_preloaded_script_is_there_at_its_first_request() {
-    let app = App::new(&telling("'there'"));
+/// Loads the script before any request, and returns whether that could be done.
+fn preload(app: &App) -> bool {
     let path = app.path().to_str().unwrap();
     let script = Script {
         path: Bytes::from(path),
@@ -276,7 +272,13 @@ fn a_preloaded_script_is_there_at_its_first_request() {
         reload: true,
     };
     // SAFETY: the script lives until the call returns.
-    assert_eq!(unsafe { (engine().preload)(&raw const script) }, 0);
+    unsafe { (engine().preload)(&raw const script) == 0 }
+}
+
+#[test]
+fn a_preloaded_script_is_there_at_its_first_request() {
+    let app = App::new(&telling("'there'"));
+    assert!(preload(&app));
     assert_eq!(count("Loading", &app), 1);
     assert_eq!(app.ask().group("preloaded").answer().text(), "there");
     assert_eq!(count("Loading", &app), 1);
@@ -285,15 +287,7 @@ fn a_preloaded_script_is_there_at_its_first_request() {
 #[test]
 fn a_script_that_cannot_be_preloaded_is_explained() {
     let app = App::new("raise KeyError('preloading')\n");
-    let path = app.path().to_str().unwrap();
-    let script = Script {
-        path: Bytes::from(path),
-        application_group: Bytes::new(b"preloaded"),
-        mtime: -1,
-        reload: true,
-    };
-    // SAFETY: the script lives until the call returns.
-    assert_ne!(unsafe { (engine().preload)(&raw const script) }, 0);
+    assert!(!preload(&app));
     let log = server_log();
     assert!(
         log.iter().any(|line| line.starts_with("WSGI0110: ")),

@@ -91,12 +91,12 @@ def application(environ, start_response):
     told = ''
     for errors in kept:
         errors.flush()
-        errors.close()
         try:
             errors.write('late')
             told = 'written'
         except RuntimeError as error:
             told = str(error)
+        errors.close()
     kept.append(environ['wsgi.errors'])
     start_response('200 OK', [])
     return [told.encode()]
