@@ -59,11 +59,29 @@ pub(crate) struct KeptGroup {
     /// Made when the group may first use it; it stays, for its ends are with processes of several
     /// generations.
     scoreboard: Option<ScoreboardLink>,
+    terms: Terms,
+}
+
+/// What children hold a group to, that its workers need not know.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Terms {
     script_owner: Option<ScriptOwner>,
     longest_line: usize,
     connect_timeout: Option<Duration>,
     socket_timeout: Duration,
     response_timeout: Option<Duration>,
+}
+
+impl Terms {
+    fn of(definition: &DaemonDefinition<'_>) -> Self {
+        Self {
+            script_owner: definition.script_owner(),
+            longest_line: definition.options().header_buffer_size,
+            connect_timeout: definition.options().connect_timeout,
+            socket_timeout: definition.socket_timeout(),
+            response_timeout: definition.response_timeout(),
+        }
+    }
 }
 
 /// What is kept, as bytes: descriptors by their numbers.
@@ -84,11 +102,7 @@ struct StoredGroup {
     socket_path: PathBuf,
     socket: RawFd,
     scoreboard: Option<(RawFd, RawFd)>,
-    script_owner: Option<ScriptOwner>,
-    longest_line: usize,
-    connect_timeout: Option<Duration>,
-    socket_timeout: Duration,
-    response_timeout: Option<Duration>,
+    terms: Terms,
 }
 
 impl Kept {
@@ -140,11 +154,7 @@ impl Stored {
                     reader: ScoreboardReader::from_socket(own(reader)),
                     source: ScoreboardSource::from_socket(own(source)),
                 }),
-                script_owner: group.script_owner,
-                longest_line: group.longest_line,
-                connect_timeout: group.connect_timeout,
-                socket_timeout: group.socket_timeout,
-                response_timeout: group.response_timeout,
+                terms: group.terms,
             })
         });
         Ok(Kept {
@@ -168,11 +178,7 @@ impl KeptGroup {
             table: Table::new(shape.room()).map_err(SocketError::Table)?,
             log: definition.log().map_err(SocketError::Log)?,
             host: definition.host(),
-            script_owner: definition.script_owner(),
-            longest_line: definition.options().header_buffer_size,
-            connect_timeout: definition.options().connect_timeout,
-            socket_timeout: definition.socket_timeout(),
-            response_timeout: definition.response_timeout(),
+            terms: Terms::of(definition),
             spec,
             shape,
             socket_path,
@@ -195,11 +201,7 @@ impl KeptGroup {
             },
             log: definition.log().map_err(SocketError::Log)?,
             host: definition.host(),
-            script_owner: definition.script_owner(),
-            longest_line: definition.options().header_buffer_size,
-            connect_timeout: definition.options().connect_timeout,
-            socket_timeout: definition.socket_timeout(),
-            response_timeout: definition.response_timeout(),
+            terms: Terms::of(definition),
             ..self
         })
     }
@@ -292,27 +294,27 @@ impl KeptGroup {
 
     /// Whom its scripts must belong to.
     pub(crate) fn script_owner(&self) -> Option<ScriptOwner> {
-        self.script_owner
+        self.terms.script_owner
     }
 
     /// `header-buffer-size`.
     pub(crate) fn longest_line(&self) -> usize {
-        self.longest_line
+        self.terms.longest_line
     }
 
     /// `connect-timeout`.
     pub(crate) fn connect_timeout(&self) -> Option<Duration> {
-        self.connect_timeout
+        self.terms.connect_timeout
     }
 
     /// `socket-timeout`, or httpd's `Timeout`.
     pub(crate) fn socket_timeout(&self) -> Duration {
-        self.socket_timeout
+        self.terms.socket_timeout
     }
 
     /// `response-socket-timeout`, or `socket-timeout`, if either was given.
     pub(crate) fn response_timeout(&self) -> Option<Duration> {
-        self.response_timeout
+        self.terms.response_timeout
     }
 
     /// Whether `cpu-scheduling` is `batch`.
@@ -340,11 +342,7 @@ impl KeptGroup {
                     link.source.as_fd().as_raw_fd(),
                 )
             }),
-            script_owner: self.script_owner,
-            longest_line: self.longest_line,
-            connect_timeout: self.connect_timeout,
-            socket_timeout: self.socket_timeout,
-            response_timeout: self.response_timeout,
+            terms: self.terms,
         }
     }
 }
