@@ -2,6 +2,16 @@
 
 use httpd::{Brigade, Request, Status};
 
+/// Sets the status, and the words for it.
+pub(crate) fn set_status(request: Request<'_>, status: u16, line: &[u8]) {
+    request.set_status(status.into(), Some(request.pool().copy(line)));
+    // httpd serves a range of whatever is there as a whole. RFC 9110 means what is got, not what
+    // another method answers.
+    if !matches!(request.method().to_bytes(), b"GET" | b"HEAD") {
+        request.headers_in().unset(c"Range");
+    }
+}
+
 /// Sets a header of the response, through the functions of httpd's that know what else depends
 /// on it. Repeated headers stay apart.
 pub(crate) fn set_header(request: Request<'_>, name: &[u8], value: &[u8]) {

@@ -68,8 +68,7 @@ fn file_part(in_flight: &InFlight<'_>, region: &FileRegion) -> Result<FilePart, 
 }
 
 fn set_head(request: Request<'_>, head: &Head<'_>) {
-    let line = request.pool().copy(head.status_line.or_empty());
-    request.set_status(head.status.into(), Some(line));
+    response::set_status(request, head.status, head.status_line.or_empty());
     for header in head.headers.get() {
         response::set_header(request, header.name.or_empty(), header.value.or_empty());
     }

@@ -126,8 +126,7 @@ fn check(head: &ResponseHead<'_>, longest_line: usize) -> Result<(), Unfit> {
 
 /// Sets status and headers.
 fn set(request: Request<'_>, head: &ResponseHead<'_>) {
-    let line = request.pool().copy(head.status_line);
-    request.set_status(head.status.into(), Some(line));
+    response::set_status(request, head.status, head.status_line);
     let headers = head.headers.iter().flat_map(|headers| headers.iter());
     for (name, value) in headers {
         set_header(request, name, value.unwrap_or_default().trim_ascii_start());

@@ -146,6 +146,16 @@ fn what_is_known_to_be_all_is_sent_with_its_length() {
 }
 
 #[test]
+fn what_another_method_than_get_answers_has_no_ranges() {
+    let server = SERVER.borrow();
+    let url = returning(&server, "no_ranges", "[b'abcdef']");
+    for method in ["POST", "PUT", "DELETE", "REPORT"] {
+        let whole = server.send(&Request::new(method, &url).header("Range", "bytes=2-3"));
+        assert_eq!((whole.status, whole.text().as_str()), (200, "abcdef"));
+    }
+}
+
+#[test]
 fn start_response_may_be_called_when_the_first_item_is_asked_for() {
     let server = SERVER.borrow();
     let url = app(
