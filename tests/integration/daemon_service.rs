@@ -27,8 +27,8 @@ const WAITING: &str = r"
 atexit.register(trace, 'atexit')
 trace('main' if threading.current_thread() is threading.main_thread() else 'other')
 signal.signal(signal.SIGUSR1, lambda *_: trace('usr1'))
-trace('begun')
 try:
+    trace('begun')
     while True:
         time.sleep(60)
 except SystemExit:
