@@ -194,6 +194,10 @@ impl Course<'_> {
     /// Some time has passed.
     fn look(&mut self) -> Step {
         let passed = self.watch.look();
+        if self.orphan.is_some() {
+            // Nobody says when there is a successor, or no httpd.
+            self.watch.hasten();
+        }
         let order = self.orphan.as_ref().and_then(Orphan::look);
         // Whoever leaves at its leisure must not outlive httpd. One that is in a hurry already has a
         // deadline, which stands.
