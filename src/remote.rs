@@ -311,11 +311,16 @@ impl<'c, 'r> Call<'c, 'r> {
         };
         let pairs = self.environ.pairs.iter();
         let environ = pairs.map(|pair| (pair.name.or_empty(), pair.value.get()));
-        let size = whole.map_or(0, |(body, _)| body.len());
-        let mut out = Vec::with_capacity(2048 + size);
+        let mut out = Vec::with_capacity(2048);
         ToWorker::encode_request(&mut out, number, &head, environ)?;
         if let Some((body, end)) = whole {
-            ToWorker::encode_body(&mut out, number, body);
+            match connection.deliver(body) {
+                Some(length) => ToWorker::encode_body_placed(&mut out, number, length),
+                None => {
+                    out.reserve(body.len() + 64);
+                    ToWorker::encode_body(&mut out, number, body);
+                }
+            }
             ToWorker::encode_body_end(&mut out, number, end);
         }
         Ok(out)

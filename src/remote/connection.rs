@@ -23,6 +23,9 @@ use wire::{Decoder, Greeting, PeerError, Place, RequestNumber, ToChild};
 /// is at most one, and one with its window.
 const MAX_DESCRIPTORS: usize = 4;
 
+/// From which length on a body goes into the window, in bytes: less is sent sooner than it is told of.
+const LARGE: usize = 8 << 10;
+
 /// Why a connection is of no more use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -213,6 +216,14 @@ impl Connection {
         let view = view.map_err(|_| Broken::OutOfPlace("what is no window"))?;
         self.window = Some(Arc::new(view));
         Ok(())
+    }
+
+    /// Puts a large body into the worker's window, if there is one, and returns its length. The worker must
+    /// have answered the last request.
+    pub(super) fn deliver(&self, body: &[u8]) -> Option<u32> {
+        let window = self.window.as_ref()?;
+        let is_delivered = body.len() >= LARGE && window.deliver(body);
+        is_delivered.then(|| u32::try_from(body.len()).ok())?
     }
 
     /// What the worker has put into its window.

@@ -1,14 +1,22 @@
-//! Large responses of a process group, which do not go through its sockets.
+//! Large responses and bodies of requests in a process group, which do not go through its sockets.
 
 use std::thread;
 
 use rstest::rstest;
-use testkit::{Httpd, Site, ours, wait_until};
+use testkit::{Httpd, Request, Site, ours, wait_until};
 
 /// Answers with as many bytes as it is asked for, which tell the request that they are for: in one piece, in
-/// pieces that are sent at once, or in a list.
+/// pieces that are sent at once, or in a list. Or with the body of the request, read in as many ways.
 const SIZED: &str = r#"
 def application(environ, start_response):
+    if environ['REQUEST_METHOD'] == 'POST':
+        start_response('200 OK', [('Content-Type', 'text/plain')])
+        body = environ['wsgi.input']
+        match environ['PATH_INFO']:
+            case '/pieces': return [piece for piece in iter(lambda: body.read(9_000), b'')]
+            case '/list': return list(body)
+            case '/some': return [body.read(10)]
+        return [body.read()]
     size, seed = map(int, environ['QUERY_STRING'].split('-'))
     data = (b'%06d ' % seed * (size // 7 + 1))[:size]
     path = environ['PATH_INFO']
@@ -61,6 +69,39 @@ fn every_response_arrives_as_it_is(#[values("/whole", "/pieces", "/list")] path:
             assert_eq!(response.status, 200);
             assert!(response.body == expected(*size, seed), "{path} {size}");
         }
+    }
+}
+
+#[rstest]
+fn every_body_arrives_as_it_is(#[values("/whole", "/pieces", "/list")] path: &str) {
+    let server = group("");
+    for round in 0..3 {
+        for (number, size) in SIZES.iter().chain(SIZES.iter().rev()).enumerate() {
+            // Lines, of which there are no two.
+            let body = expected(*size, 100 * round + number);
+            let body: Vec<u8> = body
+                .chunks(100)
+                .enumerate()
+                .flat_map(|(line, rest)| [format!("{line:09}").as_bytes(), rest, b"\n"].concat())
+                .take(*size)
+                .collect();
+            let response = server.send(&Request::post(path, body.clone()));
+            assert!(response.body == body, "{path} {size}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_read_of_a_body_is_not_read_by_the_next_request() {
+    let server = group("");
+    for seed in 0..20 {
+        let body = expected(40_000, seed);
+        let response = server.send(&Request::post("/some", body.clone()));
+        assert!(response.body == body[..10]);
+        let response = server.send(&Request::post("/whole", body[..20_000].to_vec()));
+        assert!(response.body == body[..20_000]);
+        let response = server.send(&Request::post("/whole", b"a few".to_vec()));
+        assert_eq!(response.text(), "a few");
     }
 }
 

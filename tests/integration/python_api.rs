@@ -87,7 +87,7 @@ fn our_own_version_stands_beside_the_compatible_one(
 /// Each module of Python's library takes memory in every interpreter of every process.
 #[rstest]
 fn little_is_imported_before_it_is_needed(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) {
-    if !ours("D120") {
+    if !ours("D113") {
         return;
     }
     const IMPORTED: &str = "

@@ -6,7 +6,7 @@
 //! every request, which workers are up and how busy, lies in memory they all map: a [`Table`] for
 //! each group.
 //!
-//! Large data of responses lies in a [`Window`], which a worker shares with a child.
+//! Large data lies in a [`Window`], which a worker shares with a child.
 //!
 //! A worker that may know what httpd's processes are doing asks them over a [`scoreboard_link`].
 //!
@@ -38,4 +38,4 @@ pub use spec::{
     SocketBuffers,
 };
 pub use table::{MOST_SPARE, Slot, SlotState, Table};
-pub use window::{Placed, View, Window};
+pub use window::{Inbox, Placed, View, Window};

@@ -30,13 +30,6 @@ unsafe impl Send for Sealed {}
 // SAFETY: as above.
 unsafe impl Sync for Sealed {}
 
-/// What a process may do with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Access {
-    Read,
-    ReadAndWrite,
-}
-
 /// New memory, of zeros.
 pub(crate) fn create(name: &std::ffi::CStr, length: usize) -> io::Result<OwnedFd> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
@@ -53,7 +46,7 @@ impl Sealed {
     /// # Errors
     ///
     /// When the descriptor is of something else, too small for that, or might become so.
-    pub(crate) fn map(memory: BorrowedFd<'_>, length: usize, access: Access) -> io::Result<Self> {
+    pub(crate) fn map(memory: BorrowedFd<'_>, length: usize) -> io::Result<Self> {
         let length = NonZeroUsize::new(length)
             .ok_or_else(|| io::Error::other("there is no memory of no size"))?;
         let size = nix::sys::stat::fstat(memory)?.st_size;
@@ -70,10 +63,7 @@ impl Sealed {
                 "the shared memory has pages of another size",
             ));
         }
-        let protection = match access {
-            Access::Read => ProtFlags::PROT_READ,
-            Access::ReadAndWrite => ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
-        };
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a new shared mapping at an address of the kernel's choice. The file has all
         // these bytes, and the seals keep everybody from shrinking it.
         let start = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, memory, 0) }?;
@@ -99,10 +89,12 @@ impl Sealed {
         unsafe { madvise(self.start.cast(), self.length(), MmapAdvise::MADV_DONTFORK) }
     }
 
-    /// Gives all of its memory back. It has zeros then, for everybody.
-    pub(crate) fn clear(&mut self) -> nix::Result<()> {
-        // SAFETY: the whole mapping, in which nobody expects anything.
-        unsafe { madvise(self.start.cast(), self.length(), MmapAdvise::MADV_REMOVE) }
+    /// Gives the memory of its first `length` bytes back, a whole number of pages. There are zeros then,
+    /// for everybody.
+    pub(crate) fn clear(&self, length: usize) -> nix::Result<()> {
+        let length = length.min(self.length());
+        // SAFETY: a part of the mapping, of which nobody has a reference.
+        unsafe { madvise(self.start.cast(), length, MmapAdvise::MADV_REMOVE) }
     }
 }
 
@@ -131,13 +123,13 @@ mod tests {
     #[test]
     fn what_is_not_sealed_or_too_small_is_refused() {
         let unsealed = create_unsealed(4096);
-        assert!(Sealed::map(unsealed.as_fd(), 4096, Access::Read).is_err());
+        assert!(Sealed::map(unsealed.as_fd(), 4096).is_err());
         let sealed = create(c"test", 4096).unwrap();
-        assert!(Sealed::map(sealed.as_fd(), 4096, Access::Read).is_ok());
-        assert!(Sealed::map(sealed.as_fd(), 4097, Access::Read).is_err());
-        assert!(Sealed::map(sealed.as_fd(), 0, Access::Read).is_err());
+        assert!(Sealed::map(sealed.as_fd(), 4096).is_ok());
+        assert!(Sealed::map(sealed.as_fd(), 4097).is_err());
+        assert!(Sealed::map(sealed.as_fd(), 0).is_err());
         assert!(nix::unistd::ftruncate(&sealed, 0).is_err());
         let file = std::fs::File::open("/proc/self/exe").unwrap();
-        assert!(Sealed::map(file.as_fd(), 1, Access::Read).is_err());
+        assert!(Sealed::map(file.as_fd(), 1).is_err());
     }
 }

@@ -17,7 +17,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::sealed::{self, Access, Sealed};
+use crate::sealed::{self, Sealed};
 
 /// The most places of a slot beside those of its threads, whatever its worker says.
 pub const MOST_SPARE: u32 = 128;
@@ -70,7 +70,7 @@ impl Table {
     /// When the descriptor is of something else, too small for that, or might become so.
     pub fn map(descriptor: OwnedFd, count: usize) -> io::Result<Self> {
         let length = count * size_of::<Slot>();
-        let memory = Sealed::map(descriptor.as_fd(), length, Access::ReadAndWrite)?;
+        let memory = Sealed::map(descriptor.as_fd(), length)?;
         Ok(Self {
             descriptor,
             memory,

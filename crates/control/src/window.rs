@@ -1,26 +1,31 @@
-//! A window: memory in which a worker puts large data of its responses, for one child to see.
+//! A window: memory that a worker shares with one child, for large data.
 //!
 //! Data that goes through a socket is copied twice, into pages that the kernel finds for it and gives back
-//! each time. What lies in a window is copied once, into pages that stay. See `docs/protocol.md` for how
-//! the two sides tell each other of it.
+//! each time. What lies in a window is copied once, into pages that stay. The worker has the larger part of
+//! it for responses, the child what is behind that for a request's body. See `docs/protocol.md` for how the
+//! two tell each other of it.
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use crate::sealed::{self, Access, Sealed};
+use crate::sealed::{self, Sealed};
 
-/// A window, as the worker has it that writes into it.
+/// How many bytes a window has.
+const LENGTH: usize = Window::SIZE + Inbox::SIZE;
+
+/// A window, as the worker has it that puts responses there.
 #[derive(Debug)]
 pub struct Window {
-    memory: Sealed,
+    memory: Arc<Sealed>,
     /// How much of it is taken.
     used: usize,
 }
 
 impl Window {
-    /// How many bytes fit into one.
+    /// How many bytes of responses fit into one.
     pub const SIZE: usize = 1 << 20;
 
     /// Where data begins: at a multiple of this, a line of the CPU's cache.
@@ -33,9 +38,10 @@ impl Window {
     ///
     /// When the system has no memory or no descriptor for it.
     pub fn new() -> io::Result<(Self, OwnedFd)> {
-        let descriptor = sealed::create(c"wsgi-window", Self::SIZE)?;
-        let memory = Sealed::map(descriptor.as_fd(), Self::SIZE, Access::ReadAndWrite)?;
+        let descriptor = sealed::create(c"wsgi-window", LENGTH)?;
+        let memory = Sealed::map(descriptor.as_fd(), LENGTH)?;
         memory.keep_from_forks()?;
+        let memory = Arc::new(memory);
         Ok((Self { memory, used: 0 }, descriptor))
     }
 
@@ -47,14 +53,7 @@ impl Window {
     /// Puts in what fits of the data, and returns where that begins and how much it is.
     pub fn place(&mut self, data: &[u8]) -> (usize, usize) {
         let offset = self.used;
-        let length = data.len().min(self.room());
-        // SAFETY: the `length` bytes from `offset` on are inside the mapping, and inside `data`, which is
-        // other memory: nobody gets a reference into a window. What the other side reads there meanwhile
-        // is of no request, as it has been told of none of these bytes yet.
-        unsafe {
-            let place = self.memory.start().add(offset);
-            place.copy_from_nonoverlapping(NonNull::from(data).cast(), length);
-        }
+        let length = write(&self.memory, offset..Self::SIZE, data);
         let end = (offset + length).next_multiple_of(Self::ALIGNMENT);
         self.used = end.min(Self::SIZE);
         (offset, length)
@@ -65,15 +64,45 @@ impl Window {
         self.used = 0;
     }
 
-    /// The same, and gives its memory back to the system. Nothing in it may still be of use.
+    /// The same, and gives the memory for responses back to the system.
     pub fn clear(&mut self) {
         self.reuse();
-        // Where that cannot be done the memory stays.
-        let _ = self.memory.clear();
+        // Where that cannot be done the memory stays. The other part may be in use already.
+        let _ = self.memory.clear(Self::SIZE);
+    }
+
+    /// Where the other side puts bodies.
+    pub fn inbox(&self) -> Inbox {
+        Inbox(self.memory.clone())
     }
 }
 
-/// A window, as the child has it that looks into it.
+/// The part of a window in which the child puts a body, as the worker has it. It is there until the
+/// request is over.
+#[derive(Clone, Debug)]
+pub struct Inbox(Arc<Sealed>);
+
+impl Inbox {
+    /// The longest body that fits.
+    pub const SIZE: usize = 64 << 10;
+
+    /// Copies what lies there from `offset` on, as far as it and the buffer go. Returns how much that is.
+    pub fn read(&self, offset: usize, buffer: &mut [u8]) -> usize {
+        let length = buffer.len().min(Self::SIZE.saturating_sub(offset));
+        if length == 0 {
+            return 0;
+        }
+        // SAFETY: these bytes are inside the mapping. Whatever the other side writes meanwhile, any bytes
+        // are a body.
+        unsafe {
+            let start = self.0.start().add(Window::SIZE + offset);
+            start.copy_to_nonoverlapping(NonNull::from(buffer).cast(), length);
+        }
+        length
+    }
+}
+
+/// A window, as the child has it.
 #[derive(Debug)]
 pub struct View(Sealed);
 
@@ -84,13 +113,22 @@ impl View {
     ///
     /// When that is no window, but something that might hurt whoever looks into it.
     pub fn open(descriptor: BorrowedFd<'_>) -> io::Result<Self> {
-        Sealed::map(descriptor, Window::SIZE, Access::Read).map(Self)
+        Sealed::map(descriptor, LENGTH).map(Self)
     }
 
-    /// What lies at a place, if there is such a place.
+    /// Puts a body in, if it fits. Returns whether it does. The worker must be done with the last one.
+    pub fn deliver(&self, body: &[u8]) -> bool {
+        let fits = body.len() <= Inbox::SIZE;
+        if fits {
+            write(&self.0, Window::SIZE..LENGTH, body);
+        }
+        fits
+    }
+
+    /// What lies at a place, if there is such a place for responses.
     pub fn at(self: &Arc<Self>, offset: usize, length: usize) -> Option<Placed> {
         let end = offset.checked_add(length)?;
-        (end <= self.0.length()).then(|| Placed {
+        (end <= Window::SIZE).then(|| Placed {
             view: self.clone(),
             offset,
             length,
@@ -98,8 +136,24 @@ impl View {
     }
 }
 
-/// Data in a window. They are there until the worker has another request of the same connection; a hostile
-/// one changes them when it likes.
+/// Copies as much of `data` as fits into a part of the memory. Returns how much that is.
+fn write(memory: &Sealed, part: Range<usize>, data: &[u8]) -> usize {
+    let end = part.end.min(memory.length());
+    let length = data.len().min(end.saturating_sub(part.start));
+    if length > 0 {
+        // SAFETY: these bytes are inside the mapping and inside `data`, which is other memory: nobody gets
+        // a reference into a window. The other side has been told of none of them yet, or is hostile, and
+        // then reads what is of no request.
+        unsafe {
+            let place = memory.start().add(part.start);
+            place.copy_from_nonoverlapping(NonNull::from(data).cast(), length);
+        }
+    }
+    length
+}
+
+/// Data of a response in a window. They are there until the worker has another request of the same
+/// connection; a hostile one changes them when it likes.
 #[derive(Clone, Debug)]
 pub struct Placed {
     view: Arc<View>,
@@ -151,6 +205,28 @@ mod tests {
     }
 
     #[test]
+    fn a_body_is_delivered() {
+        let (mut window, descriptor) = Window::new().unwrap();
+        let view = View::open(descriptor.as_fd()).unwrap();
+        let inbox = window.inbox();
+        let body: Vec<u8> = (0..=u8::MAX).cycle().take(Inbox::SIZE).collect();
+        assert!(view.deliver(&body));
+        window.place(&[1; Window::SIZE]);
+        window.clear();
+        let mut read = vec![0; Inbox::SIZE + 1];
+        assert_eq!(inbox.read(0, &mut read), Inbox::SIZE);
+        assert!(
+            read[..Inbox::SIZE] == body,
+            "nothing of the response is there"
+        );
+        assert_eq!(inbox.read(Inbox::SIZE - 1, &mut read), 1);
+        assert_eq!(read[0], *body.last().unwrap());
+        assert_eq!(inbox.read(Inbox::SIZE, &mut read), 0);
+        assert_eq!(inbox.read(usize::MAX, &mut read), 0);
+        assert!(!view.deliver(&vec![0; Inbox::SIZE + 1]));
+    }
+
+    #[test]
     fn there_is_nothing_outside_of_it() {
         let (_, descriptor) = Window::new().unwrap();
         let view = Arc::new(View::open(descriptor.as_fd()).unwrap());
@@ -162,9 +238,9 @@ mod tests {
 
     #[test]
     fn nothing_else_is_a_window() {
-        let small = sealed::create(c"test", Window::SIZE - 1).unwrap();
+        let small = sealed::create(c"test", LENGTH - 1).unwrap();
         assert!(View::open(small.as_fd()).is_err());
-        let unsealed = sealed::create_unsealed(Window::SIZE as i64);
+        let unsealed = sealed::create_unsealed(LENGTH as i64);
         assert!(View::open(unsealed.as_fd()).is_err());
     }
 }

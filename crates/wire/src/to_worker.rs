@@ -10,6 +10,7 @@ const REQUEST: u8 = 0x01;
 const BODY: u8 = 0x02;
 const BODY_END: u8 = 0x03;
 const BODY_ERROR: u8 = 0x04;
+const BODY_PLACED: u8 = 0x05;
 
 const HTTPS: u8 = 1 << 0;
 const RELOAD: u8 = 1 << 1;
@@ -23,6 +24,8 @@ const HAS_PLACE: u8 = 1 << 5;
 pub enum ToWorker<'a> {
     /// A request begins. Its body follows, be it empty.
     Request(RequestHead<'a>),
+    /// The body is so long and lies in the window.
+    BodyPlaced(u32),
     /// A piece of the body, not empty.
     Body(&'a [u8]),
     /// The body is complete.
@@ -140,6 +143,14 @@ impl ToWorker<'_> {
         }
     }
 
+    /// Appends the length of a body that lies in the window to `out`.
+    pub fn encode_body_placed(out: &mut Vec<u8>, request: RequestNumber, length: u32) {
+        // Four bytes are never too long.
+        let _ = append(out, (BODY_PLACED, 0), request, 4, |out| {
+            out.extend_from_slice(&length.to_be_bytes());
+        });
+    }
+
     /// Appends the end of a body to `out`: good, or with the reason why it is not complete.
     pub fn encode_body_end(
         out: &mut Vec<u8>,
@@ -163,6 +174,7 @@ impl<'a> Direction<'a> for ToWorker<'a> {
             BODY => Ok(MAX_DATA),
             BODY_END => Ok(0),
             BODY_ERROR => Ok(1),
+            BODY_PLACED => Ok(4),
             _ => Err(PeerError::Kind(kind)),
         }
     }
@@ -179,6 +191,11 @@ impl<'a> Direction<'a> for ToWorker<'a> {
             REQUEST => RequestHead::decode(flags, cursor).map(Self::Request),
             BODY if payload.is_empty() => Err(PeerError::Payload(kind)),
             BODY => Ok(Self::Body(payload)),
+            BODY_PLACED => {
+                let length = cursor.u32()?;
+                cursor.end()?;
+                Ok(Self::BodyPlaced(length))
+            }
             BODY_END => cursor.end().map(|()| Self::BodyEnd),
             BODY_ERROR => {
                 let error = BodyError::from_code(cursor.u8()?)?;

@@ -291,9 +291,10 @@ proptest! {
         let mut bytes = Vec::new();
         ToWorker::encode_request(&mut bytes, 1, &request_head(), borrowed(&environ)).unwrap();
         ToWorker::encode_body(&mut bytes, 1, &body);
+        ToWorker::encode_body_placed(&mut bytes, 1, 4711);
         ToWorker::encode_body_end(&mut bytes, 1, error);
         let whole = decoded::<Worker>(&bytes, usize::MAX).unwrap();
-        prop_assert_eq!(whole.len(), 2 + usize::from(!body.is_empty()));
+        prop_assert_eq!(whole.len(), 3 + usize::from(!body.is_empty()));
         prop_assert_eq!(decoded::<Worker>(&bytes, step).unwrap(), whole);
     }
 

@@ -5,13 +5,13 @@
 
 use std::os::fd::OwnedFd;
 
-use control::Window;
+use control::{Inbox, Window};
 use wire::Place;
 
 use super::courier::Courier;
 use super::outbox::Share;
 
-/// From which length on data goes into the window, in bytes: less is copied sooner than it is told of.
+/// From which length on data goes into the window, in bytes: less is sent sooner than it is told of.
 pub(super) const LARGE: usize = 8 << 10;
 
 /// The window of a connection, if it has one.
@@ -72,6 +72,11 @@ impl Pane {
             length: u32::try_from(length).ok()?,
         };
         Some((place, data.get(length..).unwrap_or_default()))
+    }
+
+    /// Where the child puts bodies, if there is a window.
+    pub(super) fn inbox(&self) -> Option<Inbox> {
+        self.window.as_ref().map(Window::inbox)
     }
 
     /// Gives the memory back. The connection is idle.

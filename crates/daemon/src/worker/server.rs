@@ -403,11 +403,12 @@ impl Server {
                 next
             }
             // What the application left unread of the last request's body.
-            Ok(ToWorker::Body(_) | ToWorker::BodyEnd | ToWorker::BodyError(_))
-                if frame.request() == connection.last =>
-            {
-                Next::GoOn
-            }
+            Ok(
+                ToWorker::Body(_)
+                | ToWorker::BodyPlaced(_)
+                | ToWorker::BodyEnd
+                | ToWorker::BodyError(_),
+            ) if frame.request() == connection.last => Next::GoOn,
             Ok(_) | Err(_) => Next::Close,
         }
     }

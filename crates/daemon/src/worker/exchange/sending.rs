@@ -1,0 +1,241 @@
+//! The half of an exchange on which the response goes.
+
+use std::fs::File;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+
+use control::Inbox;
+use engine_abi::{Outcome, Part};
+use wire::{End, FileRegion, MAX_DATA, Rejection, RequestNumber, ResponseHead, ToChild};
+
+use crate::worker::connection::{Broken, Connection, Line};
+use crate::worker::courier::{Courier, Loan};
+use crate::worker::outbox::Outbox;
+use crate::worker::pane::{self, Pane};
+
+/// The half on which the response goes.
+pub(super) struct Sending<'c> {
+    pub(super) line: Line,
+    /// Frames that were not sent yet.
+    pub(super) out: Outbox,
+    /// Sends what a slow child has not taken while the application goes on.
+    courier: &'c Courier,
+    /// Frames that were not sent before the application went on.
+    lent: Option<Loan>,
+    /// Where large data goes.
+    pane: Pane,
+    /// The child would have had use for a window, and will the next time.
+    wants_window: bool,
+}
+
+/// Appends the frame that tells how a request ended.
+pub(super) fn encode_outcome(out: &mut Vec<u8>, number: RequestNumber, outcome: Outcome) {
+    match outcome.kind {
+        Outcome::COMPLETE => ToChild::encode_end(out, number, End::Complete),
+        Outcome::REFUSED => ToChild::encode_end(out, number, End::Refused(outcome.status)),
+        Outcome::TRUNCATED => ToChild::encode_end(out, number, End::Truncated),
+        Outcome::STALE => ToChild::encode_rejected(out, number, Rejection::ScriptChanged),
+        Outcome::ENDING => ToChild::encode_rejected(out, number, Rejection::Draining),
+        // There is no other. If there were, the response would not be whole.
+        _ => ToChild::encode_end(out, number, End::Refused(500)),
+    }
+}
+
+impl<'c> Sending<'c> {
+    /// The half of a request whose body has such a length.
+    pub(super) fn new(
+        connection: &Connection,
+        courier: &'c Courier,
+        content_length: Option<u64>,
+        pane: Pane,
+    ) -> Self {
+        Self {
+            line: connection.line().clone(),
+            out: courier.outbox(),
+            courier,
+            lent: None,
+            pane,
+            wants_window: is_large(content_length),
+        }
+    }
+
+    /// The window, and what was not sent.
+    pub(super) fn end(self) -> (Pane, Outbox) {
+        (self.pane, self.out)
+    }
+
+    /// Takes back what was lent and not sent, so that what comes now is sent after it.
+    pub(super) fn take_back(&mut self) -> Result<(), Broken> {
+        if let Some(loan) = self.lent.take() {
+            self.out = self.courier.give_back(&loan)?;
+        }
+        Ok(())
+    }
+
+    /// Has what the child did not take sent while the application goes on.
+    pub(super) fn lend(&mut self) -> Result<(), Broken> {
+        if self.out.is_kept() {
+            self.lent = self.courier.lend(self.line.stream(), &mut self.out);
+            if self.lent.is_none() {
+                return self.out.flush_all(&self.line);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what was collected, or keeps it for a child that is slow.
+    pub(super) fn flush(&mut self) -> Result<(), Broken> {
+        self.out.flush(&self.line)
+    }
+
+    /// Sends a part of the response, or collects it.
+    pub(super) fn part(&mut self, number: RequestNumber, part: &Part<'_>) -> Result<(), Broken> {
+        if std::mem::take(&mut self.wants_window) {
+            self.open_window(number)?;
+        }
+        // SAFETY: the engine passes null or a head that lives as long as the part.
+        if let Some(head) = unsafe { part.head.as_ref() } {
+            let response = ResponseHead {
+                status: head.status,
+                status_line: head.status_line.or_empty(),
+                headers: None,
+            };
+            let headers = head
+                .headers
+                .get()
+                .iter()
+                .map(|pair| (pair.name.or_empty(), pair.value.get()));
+            ToChild::encode_head(self.out.frames(), number, &response, headers)
+                .map_err(|_| Broken::Closed)?;
+        }
+        for data in part.data.get() {
+            let rest = self.place(number, data.or_empty())?;
+            self.out.push_data(&self.line, number, rest)?;
+        }
+        // SAFETY: as for the head.
+        if let Some(file) = unsafe { part.file.as_ref() } {
+            self.file(number, file)?;
+        }
+        if part.flush {
+            ToChild::encode_data(self.out.frames(), number, &[], true);
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Makes a window, if there is none yet.
+    fn open_window(&mut self, number: RequestNumber) -> Result<(), Broken> {
+        // The descriptor goes behind all that was sent before: a child that is slow would be waited for.
+        if !self.out.is_kept()
+            && let Some(descriptor) = self.pane.open(self.courier)
+        {
+            self.out.flush_all(&self.line)?;
+            let mut frame = Vec::new();
+            ToChild::encode_window(&mut frame, number);
+            self.line.write_with(&frame, descriptor.as_raw_fd())?;
+        }
+        Ok(())
+    }
+
+    /// Puts large data into the window, which is made if there is none yet. Returns what is left to be
+    /// sent.
+    fn place<'d>(&mut self, number: RequestNumber, data: &'d [u8]) -> Result<&'d [u8], Broken> {
+        if data.len() >= pane::LARGE {
+            self.open_window(number)?;
+        }
+        let rest = self.place_if_open(number, data);
+        if data.len() - rest.len() >= MAX_DATA {
+            // The child has something to do meanwhile.
+            self.flush()?;
+        }
+        Ok(rest)
+    }
+
+    /// Puts large data into the window, if there is one. Returns what is left to be sent.
+    fn place_if_open<'d>(&mut self, number: RequestNumber, data: &'d [u8]) -> &'d [u8] {
+        if data.len() < pane::LARGE {
+            return data;
+        }
+        let Some((place, rest)) = self.pane.place(data, self.courier) else {
+            return data;
+        };
+        ToChild::encode_placed(self.out.frames(), number, place);
+        rest
+    }
+
+    /// Sends a piece of the body as far as the child takes it at once. Returns whether that is all of it;
+    /// `None` if there is something to be sent before it, and so nothing was sent.
+    pub(super) fn try_piece(
+        &mut self,
+        number: RequestNumber,
+        data: &[engine_abi::Bytes<'_>],
+    ) -> Option<Result<bool, Broken>> {
+        if self.lent.is_some() {
+            return None;
+        }
+        for data in data {
+            let rest = self.place_if_open(number, data.or_empty());
+            ToChild::encode_data(self.out.frames(), number, rest, true);
+        }
+        Some(self.out.send_some(self.line.stream()))
+    }
+
+    /// Sends a file's descriptor along with the frame that tells the region.
+    fn file(&mut self, number: RequestNumber, file: &engine_abi::FileRegion) -> Result<(), Broken> {
+        // A descriptor travels with the bytes it is sent with, so nothing may be kept before it.
+        self.out.flush_all(&self.line)?;
+        let region = FileRegion {
+            offset: file.offset,
+            length: file.length,
+        };
+        let mut frame = Vec::new();
+        ToChild::encode_file(&mut frame, number, region);
+        // SAFETY: the engine keeps the descriptor open until this call returns.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(file.fd) };
+        let own = reopened(descriptor);
+        let sent = own
+            .as_ref()
+            .map_or(descriptor.as_raw_fd(), |own| own.as_raw_fd());
+        self.line.write_with(&frame, sent)
+    }
+}
+
+/// The same file with a position of its own: whoever reads from it later must not move that of the
+/// application. A file that cannot be opened again is sent as it is.
+fn reopened(file: BorrowedFd<'_>) -> Option<File> {
+    File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
+}
+
+/// Whether a body of this length would have been put into a window.
+fn is_large(length: Option<u64>) -> bool {
+    let length = length.and_then(|length| usize::try_from(length).ok());
+    length.is_some_and(|length| (pane::LARGE..=Inbox::SIZE).contains(&length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_outcome_has_its_own_frame() {
+        let frame = |encode: &dyn Fn(&mut Vec<u8>)| {
+            let mut out = Vec::new();
+            encode(&mut out);
+            out
+        };
+        for (outcome, end) in [
+            (Outcome::complete(), Ok(End::Complete)),
+            (Outcome::refused(504), Ok(End::Refused(504))),
+            (Outcome::truncated(), Ok(End::Truncated)),
+            (Outcome::stale(), Err(Rejection::ScriptChanged)),
+            // Another worker serves it.
+            (Outcome::ending(), Err(Rejection::Draining)),
+        ] {
+            let expected = frame(&|out| match end {
+                Ok(end) => ToChild::encode_end(out, 1, end),
+                Err(rejection) => ToChild::encode_rejected(out, 1, rejection),
+            });
+            let encoded = frame(&|out| encode_outcome(out, 1, outcome));
+            assert_eq!(encoded, expected, "{outcome:?}");
+        }
+    }
+}
