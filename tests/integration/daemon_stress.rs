@@ -154,12 +154,10 @@ fn graceful_restarts_cost_no_request_and_nothing_grows() {
 
     under_load(&server, |answers| (0..TIMES).for_each(|_| restart(answers))).check();
 
-    assert_eq!(
-        resources(&server),
-        before,
-        "{:#?}",
-        server.process().open_file_names()
-    );
+    // Of a worker that has just ended the supervisor may still have a descriptor.
+    wait_until("nothing to have grown", || {
+        (resources(&server) == before).then_some(())
+    });
     let now = server.process().resident_kib() + supervisor(&server).resident_kib();
     assert!(
         now.saturating_sub(memory) < 4096,
