@@ -98,9 +98,9 @@ fn what_is_not_read_of_a_body_is_not_read_by_the_next_request() {
         let body = expected(40_000, seed);
         let response = server.send(&Request::post("/some", body.clone()));
         assert!(response.body == body[..10]);
-        let response = server.send(&Request::post("/whole", body[..20_000].to_vec()));
+        let response = server.send(&Request::post("/whole", &body[..20_000]));
         assert!(response.body == body[..20_000]);
-        let response = server.send(&Request::post("/whole", b"a few".to_vec()));
+        let response = server.send(&Request::post("/whole", b"a few"));
         assert_eq!(response.text(), "a few");
     }
 }
