@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use control::{Placed, View};
+use control::{Placed, View, Window};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
@@ -22,9 +22,6 @@ use wire::{Decoder, Greeting, PeerError, Place, RequestNumber, ToChild};
 /// How many descriptors may wait for their frames: a worker sends one with each file, of which a response
 /// is at most one, and one with its window.
 const MAX_DESCRIPTORS: usize = 4;
-
-/// From which length on a body goes into the window, in bytes: less is sent sooner than it is told of.
-const LARGE: usize = 8 << 10;
 
 /// Why a connection is of no more use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,7 +63,7 @@ pub(super) struct Connection {
     socket: OwnedFd,
     decoder: Decoder,
     descriptors: VecDeque<OwnedFd>,
-    /// Where the worker puts large data.
+    /// Where large data of responses and bodies lies, if the worker has made it.
     window: Option<Arc<View>>,
     timeout: Duration,
     /// The worker, once it has greeted.
@@ -213,7 +210,10 @@ impl Connection {
             return Err(Broken::OutOfPlace("a second window"));
         }
         let view = View::open(descriptor.as_fd());
-        let view = view.map_err(|_| Broken::OutOfPlace("what is no window"))?;
+        let view = view.map_err(|error| match error.raw_os_error() {
+            Some(number) => Broken::System(Errno::from_raw(number)),
+            None => Broken::OutOfPlace("what is no window"),
+        })?;
         self.window = Some(Arc::new(view));
         Ok(())
     }
@@ -222,7 +222,7 @@ impl Connection {
     /// have answered the last request.
     pub(super) fn deliver(&self, body: &[u8]) -> Option<u32> {
         let window = self.window.as_ref()?;
-        let is_delivered = body.len() >= LARGE && window.deliver(body);
+        let is_delivered = body.len() >= Window::LARGE && window.deliver(body);
         is_delivered.then(|| u32::try_from(body.len()).ok())?
     }
 
@@ -271,8 +271,11 @@ impl Connection {
         !self.decoder.has_bytes() && self.descriptors.is_empty()
     }
 
-    /// Gives back memory that one large response needed.
+    /// The response has left. Gives back memory that a large one needed, and lets the worker do so.
     pub(super) fn rest(&mut self) {
+        if let Some(window) = &self.window {
+            window.release(self.number);
+        }
         self.decoder.shrink();
     }
 }

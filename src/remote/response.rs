@@ -126,6 +126,10 @@ impl<'r> Response<'r> {
     /// and it is to be flushed. A small response leaves in one brigade with its end.
     pub(super) fn data(&mut self, data: &[u8], flush: bool) -> Result<(), Broken> {
         self.check_head()?;
+        if data.is_empty() {
+            self.must_flush |= flush;
+            return Ok(());
+        }
         let fits = self.held.len() + data.len() <= HOLD;
         self.must_flush |= flush;
         if fits && self.held_tail.is_none() {
@@ -140,7 +144,9 @@ impl<'r> Response<'r> {
     /// Takes over data that lies in the worker's window: together with the end, if that follows.
     pub(super) fn placed(&mut self, placed: Placed) -> Result<(), Broken> {
         self.check_head()?;
-        self.hold_tail(HeldTail::Placed(placed));
+        if matches!(self.state, State::Begun) {
+            self.hold_tail(HeldTail::Placed(placed));
+        }
         Ok(())
     }
 
@@ -218,7 +224,9 @@ impl<'r> Response<'r> {
     fn pass(&mut self, tail: Tail<'_>) {
         let held = std::mem::take(&mut self.held);
         let held_tail = self.held_tail.take();
-        self.must_flush = false;
+        if !matches!(tail, Tail::Nothing) {
+            self.must_flush = false;
+        }
         let is_first = !std::mem::replace(&mut self.is_parted, true);
         if !matches!(self.state, State::Begun) {
             return;

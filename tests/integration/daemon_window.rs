@@ -1,6 +1,7 @@
 //! Large responses and bodies of requests in a process group, which do not go through its sockets.
 
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rstest::rstest;
 use testkit::{Httpd, Request, Site, ours, wait_until};
@@ -140,6 +141,82 @@ fn a_client_that_is_slow_sees_nothing_of_later_responses() {
     }
     for (seed, client) in slow.iter_mut().enumerate() {
         assert!(client.read_to_end() == expected(size, seed), "{seed}");
+    }
+}
+
+#[test]
+fn a_response_is_there_until_a_slow_client_has_it() {
+    let server = Site::new()
+        .script("a.wsgi", SIZED)
+        .config(
+            "SendBufferSize 8192
+             WSGISocketPrefix ${DATA}/socket
+             WSGIDaemonProcess one threads=3
+             WSGIScriptAlias / ${WSGI}/a.wsgi process-group=one application-group=%{GLOBAL}",
+        )
+        .start();
+    let size = 1 << 20;
+    let mut client = server.connect();
+    client.send(format!("GET /whole?{size}-1 HTTP/1.0\r\nHost: x\r\n\r\n").as_bytes());
+    client.read_head().expect("a head");
+    // Longer than it takes a worker to find that it has nothing to do.
+    let later = Instant::now() + Duration::from_secs(4);
+    wait_until("some seconds", || (Instant::now() >= later).then_some(()));
+    assert!(client.read_to_end() == expected(size, 1));
+}
+
+/// Forks, and answers with how the new process ended: it has read the body, or answered like the old one.
+const FORKING: &str = "
+import os
+
+def application(environ, start_response):
+    length = int(environ['CONTENT_LENGTH'])
+    process = os.fork()
+    if not process and environ['PATH_INFO'] == '/read':
+        os._exit(0 if environ['wsgi.input'].read() == b'x' * length else 1)
+    start_response('200 OK', [])
+    if not process:
+        return [b'y' * 20_000]
+    return [str(os.waitpid(process, 0)[1]).encode().ljust(20_000)]
+";
+
+#[rstest]
+#[case::reads("/read")]
+#[case::answers("/answer")]
+fn a_process_that_is_forked_hurts_nobody(#[case] path: &str) {
+    // Two processes that answer the same request are one too many for mod_wsgi.
+    if path == "/answer" && !ours("D66") {
+        return;
+    }
+    let server = Site::new()
+        .script("a.wsgi", FORKING)
+        .config(
+            "WSGISocketPrefix ${DATA}/socket
+             WSGIDaemonProcess one
+             WSGIScriptAlias / ${WSGI}/a.wsgi process-group=one application-group=%{GLOBAL}",
+        )
+        .start();
+    for _ in 0..5 {
+        let response = server.send(&Request::post(path, vec![b'x'; 20_000]));
+        assert_eq!(response.text().trim_end(), "0");
+        assert_eq!(response.body.len(), 20_000);
+    }
+}
+
+/// A list is complete when it is returned, and so has a length.
+#[test]
+fn a_complete_response_has_a_length_whatever_its_size() {
+    // mod_wsgi sends the items of a list one by one.
+    if !ours("D47") {
+        return;
+    }
+    let server = group("");
+    for size in SIZES.into_iter().filter(|size| *size <= 1 << 20) {
+        for seed in 0..10 {
+            let response = server.get(&format!("/whole?{size}-{seed}"));
+            let length = response.header("Content-Length");
+            assert_eq!(length, Some(size.to_string().as_str()), "{size}");
+        }
     }
 }
 

@@ -83,12 +83,6 @@ impl Sealed {
         self.length.get()
     }
 
-    /// Keeps it out of processes that this one forks.
-    pub(crate) fn keep_from_forks(&self) -> nix::Result<()> {
-        // SAFETY: the whole mapping, which stays as it is in this process.
-        unsafe { madvise(self.start.cast(), self.length(), MmapAdvise::MADV_DONTFORK) }
-    }
-
     /// Gives the memory of its first `length` bytes back, a whole number of pages. There are zeros then,
     /// for everybody.
     pub(crate) fn clear(&self, length: usize) -> nix::Result<()> {

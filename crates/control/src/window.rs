@@ -10,11 +10,15 @@ use std::ops::Range;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::sealed::{self, Sealed};
 
+/// Where the number of the last request lies whose response has left the window.
+const RELEASED: usize = Window::SIZE + Inbox::SIZE;
+
 /// How many bytes a window has.
-const LENGTH: usize = Window::SIZE + Inbox::SIZE;
+const LENGTH: usize = RELEASED + size_of::<AtomicU32>();
 
 /// A window, as the worker has it that puts responses there.
 #[derive(Debug)]
@@ -28,11 +32,14 @@ impl Window {
     /// How many bytes of responses fit into one.
     pub const SIZE: usize = 1 << 20;
 
+    /// From which length on data goes into a window, in bytes: less is sent sooner than it is told of.
+    pub const LARGE: usize = 8 << 10;
+
     /// Where data begins: at a multiple of this, a line of the CPU's cache.
     const ALIGNMENT: usize = 64;
 
     /// A window in which nothing is, and the descriptor from which the other side makes its
-    /// [`View`]. Processes that this one forks do not have it.
+    /// [`View`]. Processes that this one forks have it as well, and must leave it alone.
     ///
     /// # Errors
     ///
@@ -40,7 +47,6 @@ impl Window {
     pub fn new() -> io::Result<(Self, OwnedFd)> {
         let descriptor = sealed::create(c"wsgi-window", LENGTH)?;
         let memory = Sealed::map(descriptor.as_fd(), LENGTH)?;
-        memory.keep_from_forks()?;
         let memory = Arc::new(memory);
         Ok((Self { memory, used: 0 }, descriptor))
     }
@@ -64,7 +70,14 @@ impl Window {
         self.used = 0;
     }
 
-    /// The same, and gives the memory for responses back to the system.
+    /// The number of the last request of which the other side has said that its response has left.
+    pub fn released(&self) -> u32 {
+        released(&self.memory).load(Ordering::Acquire)
+    }
+
+    /// The same as [`Window::reuse`], and gives the memory for responses back to the system. Only when all
+    /// that was placed has left: a response lies here until its client has taken it, long after the
+    /// worker is done with it.
     pub fn clear(&mut self) {
         self.reuse();
         // Where that cannot be done the memory stays. The other part may be in use already.
@@ -125,6 +138,11 @@ impl View {
         fits
     }
 
+    /// Says that the response to this request has left.
+    pub fn release(&self, request: u32) {
+        released(&self.0).store(request, Ordering::Release);
+    }
+
     /// What lies at a place, if there is such a place for responses.
     pub fn at(self: &Arc<Self>, offset: usize, length: usize) -> Option<Placed> {
         let end = offset.checked_add(length)?;
@@ -134,6 +152,13 @@ impl View {
             length,
         })
     }
+}
+
+fn released(memory: &Sealed) -> &AtomicU32 {
+    const { assert!(RELEASED.is_multiple_of(align_of::<AtomicU32>())) };
+    // SAFETY: the mapping begins with a page, has the number at this multiple of its alignment and lives as
+    // long as the reference; both sides use it as an atomic number only, for which any bytes are a value.
+    unsafe { memory.start().add(RELEASED).cast().as_ref() }
 }
 
 /// Copies as much of `data` as fits into a part of the memory. Returns how much that is.
@@ -152,8 +177,8 @@ fn write(memory: &Sealed, part: Range<usize>, data: &[u8]) -> usize {
     length
 }
 
-/// Data of a response in a window. They are there until the worker has another request of the same
-/// connection; a hostile one changes them when it likes.
+/// Data of a response in a window. They are there until this side has released the request, or sends the
+/// next one; a hostile worker changes them when it likes.
 #[derive(Clone, Debug)]
 pub struct Placed {
     view: Arc<View>,
@@ -188,6 +213,9 @@ mod tests {
         assert_eq!((first, second), ((0, 5), (64, 6)));
         assert_eq!(read(&view.at(0, 5).unwrap()), b"first");
         assert_eq!(read(&view.at(64, 6).unwrap()), b"second");
+        assert_eq!(window.released(), 0);
+        view.release(7);
+        assert_eq!(window.released(), 7);
         window.reuse();
         assert_eq!(window.place(b"third"), (0, 5));
         assert_eq!(read(&view.at(0, 5).unwrap()), b"third");

@@ -197,6 +197,11 @@ impl Line {
         self.wait(PollFlags::POLLOUT)
     }
 
+    /// Whether something can be sent now.
+    pub(super) fn takes_more(&self) -> bool {
+        self.wait_for(PollFlags::POLLOUT, PollTimeout::ZERO).is_ok()
+    }
+
     /// Waits until something can be sent, but no longer than this.
     pub(super) fn wait_to_send_for(&self, patience: Duration) -> Result<(), Broken> {
         let timeout = patience.try_into().unwrap_or(PollTimeout::MAX);

@@ -73,6 +73,11 @@ impl Courier {
         Outbox::new(&self.spool)
     }
 
+    /// Whether there are windows at all.
+    pub(super) fn has_windows(&self) -> bool {
+        self.windows.is_open()
+    }
+
     /// The memory of a window, if there may be one more.
     pub(super) fn window_share(&self) -> Option<Share> {
         Share::of(&self.windows, Window::SIZE)

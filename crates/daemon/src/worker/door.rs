@@ -159,11 +159,14 @@ impl Door {
         lock(&self.idle).remove(&token)
     }
 
-    /// Gives back memory that idle connections have from large responses.
-    pub(super) fn rest(&self) {
-        for connection in lock(&self.idle).values_mut() {
-            connection.pane.rest();
-        }
+    /// Gives back memory that idle connections have from large responses. Returns whether some still have
+    /// any. To be called now and then.
+    pub(super) fn rest(&self) -> bool {
+        let mut idle = lock(&self.idle);
+        let has_memory = |connection: &mut Connection| connection.pane.rest(connection.last);
+        idle.values_mut()
+            .map(has_memory)
+            .fold(false, |some, one| some | one)
     }
 
     /// Lets a connection wait for its next request. If it cannot be watched it is closed, which

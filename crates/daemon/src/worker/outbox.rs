@@ -60,12 +60,19 @@ pub(super) struct Outbox {
 impl Spool {
     /// Room for so many responses of so many bytes.
     pub(super) fn new(each: usize, responses: u32) -> Self {
-        let responses = usize::try_from(responses).unwrap_or(usize::MAX).max(1);
+        let responses = usize::try_from(responses).unwrap_or(usize::MAX);
         Self {
             each,
             all: each.saturating_mul(responses),
             kept: AtomicUsize::new(0),
         }
+    }
+}
+
+impl Spool {
+    /// Whether anything may be kept.
+    pub(super) fn is_open(&self) -> bool {
+        self.each > 0 && self.all > 0
     }
 }
 

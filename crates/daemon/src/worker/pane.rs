@@ -1,25 +1,25 @@
 //! A connection's window, and whether it has memory.
 //!
-//! The window is made when a response first has data for it, and kept for the next. What lies in it is
-//! there until the child sends another request over the connection, which it does when all of it has left.
+//! The window is made when a response or a body has use for one, and kept for the next. What lies in it is
+//! there until the child has sent it to its client, which may take long after the request is over here.
 
 use std::os::fd::OwnedFd;
 
 use control::{Inbox, Window};
-use wire::Place;
+use wire::{Place, RequestNumber};
 
 use super::courier::Courier;
+use super::fork;
 use super::outbox::Share;
-
-/// From which length on data goes into the window, in bytes: less is sent sooner than it is told of.
-pub(super) const LARGE: usize = 8 << 10;
 
 /// The window of a connection, if it has one.
 #[derive(Debug, Default)]
 pub(super) struct Pane {
     window: Option<Window>,
-    /// While it has memory: that is not without end.
+    /// While it may have memory for responses: that is not without end.
     share: Option<Share>,
+    /// Nothing was put there since somebody looked.
+    is_stale: bool,
     /// None could be made, and none will be.
     is_hopeless: bool,
 }
@@ -27,30 +27,25 @@ pub(super) struct Pane {
 impl Pane {
     /// There is a new request, so nothing that lies there is of use any more.
     pub(super) fn begin(&mut self) {
+        self.is_stale = false;
         if let Some(window) = &mut self.window {
             window.reuse();
         }
     }
 
-    /// Makes a window, if there is none and there may be one. The descriptor is to be sent to the child
-    /// before it is told of anything that lies there.
-    pub(super) fn open(&mut self, courier: &Courier) -> Option<OwnedFd> {
-        if self.window.is_some() || self.is_hopeless {
-            return None;
-        }
-        self.share = Some(courier.window_share()?);
-        match Window::new() {
-            Ok((window, descriptor)) => {
-                self.window = Some(window);
-                Some(descriptor)
-            }
-            // The socket does as well.
-            Err(_) => {
-                self.is_hopeless = true;
-                self.share = None;
-                None
-            }
-        }
+    /// Whether there is no window, but one could be made.
+    pub(super) fn is_missing(&self) -> bool {
+        self.window.is_none() && !self.is_hopeless && !fork::is_forked()
+    }
+
+    /// Makes a window. The descriptor is to be sent to the child before it is told of anything that lies
+    /// there. Where none can be made the socket does as well.
+    pub(super) fn open(&mut self) -> Option<OwnedFd> {
+        let made = Window::new();
+        self.is_hopeless = made.is_err();
+        let (window, descriptor) = made.ok()?;
+        self.window = Some(window);
+        Some(descriptor)
     }
 
     /// Puts data in. Returns where, and what is left for the socket.
@@ -60,11 +55,12 @@ impl Pane {
         courier: &Courier,
     ) -> Option<(Place, &'d [u8])> {
         let window = self.window.as_mut()?;
+        // What a forked process answers is nobody's, and what lies here is another's.
+        if window.room() < Window::LARGE || fork::is_forked() {
+            return None;
+        }
         if self.share.is_none() {
             self.share = Some(courier.window_share()?);
-        }
-        if window.room() < LARGE {
-            return None;
         }
         let (offset, length) = window.place(data);
         let place = Place {
@@ -79,12 +75,18 @@ impl Pane {
         self.window.as_ref().map(Window::inbox)
     }
 
-    /// Gives the memory back. The connection is idle.
-    pub(super) fn rest(&mut self) {
-        if let Some(window) = &mut self.window
-            && self.share.take().is_some()
-        {
-            window.clear();
+    /// Gives the memory for responses back if the connection was idle since somebody last looked, and the
+    /// child is done with its last request. Returns whether there is memory still.
+    pub(super) fn rest(&mut self, last: RequestNumber) -> bool {
+        let Some(window) = self.window.as_mut().filter(|_| self.share.is_some()) else {
+            return false;
+        };
+        let was_stale = std::mem::replace(&mut self.is_stale, true);
+        if !was_stale || window.released() != last {
+            return true;
         }
+        window.clear();
+        self.share = None;
+        false
     }
 }

@@ -88,7 +88,12 @@ impl Server {
         log: Arc<Log>,
     ) -> io::Result<Self> {
         let spool = Spool::new(group.response_buffer, group.threads);
-        let windows = Spool::new(Window::SIZE, group.threads.saturating_mul(WINDOWS));
+        let windows = match group.limits.virtual_memory {
+            // What is mapped is missed by the application.
+            Some(_) => 0,
+            None => group.threads.saturating_mul(WINDOWS),
+        };
+        let windows = Spool::new(Window::SIZE, windows);
         Ok(Self {
             monitor: Arc::new(Monitor::new(group.threads)),
             engine,
@@ -193,11 +198,11 @@ impl Server {
         // Who comes after this load finds the flag.
         let is_active = self.active() > 0 || self.is_draining();
         let has_place = self.slot().is_some_and(|slot| slot.active() > 0);
-        if is_active || has_place || self.door.is_starved() {
+        let has_memory = self.door.rest();
+        if is_active || has_place || has_memory || self.door.is_starved() {
             self.is_dozing.store(false, Ordering::SeqCst);
             return None;
         }
-        self.door.rest();
         Some(self.monitor.rest(&self.group.life))
     }
 

@@ -1,16 +1,17 @@
 //! The half of an exchange on which the response goes.
 
 use std::fs::File;
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 
-use control::Inbox;
+use control::{Inbox, Window};
 use engine_abi::{Outcome, Part};
 use wire::{End, FileRegion, MAX_DATA, Rejection, RequestNumber, ResponseHead, ToChild};
 
 use crate::worker::connection::{Broken, Connection, Line};
 use crate::worker::courier::{Courier, Loan};
+use crate::worker::fork::Unshared;
 use crate::worker::outbox::Outbox;
-use crate::worker::pane::{self, Pane};
+use crate::worker::pane::Pane;
 
 /// The half on which the response goes.
 pub(super) struct Sending<'c> {
@@ -108,7 +109,7 @@ impl<'c> Sending<'c> {
                 .map_err(|_| Broken::Closed)?;
         }
         for data in part.data.get() {
-            let rest = self.place(number, data.or_empty())?;
+            let rest = self.place(number, data.or_empty(), part.end)?;
             self.out.push_data(&self.line, number, rest)?;
         }
         // SAFETY: as for the head.
@@ -122,13 +123,15 @@ impl<'c> Sending<'c> {
         Ok(())
     }
 
-    /// Makes a window, if there is none yet.
+    /// Makes a window, if there is none yet and the child can be told of it at once.
     fn open_window(&mut self, number: RequestNumber) -> Result<(), Broken> {
-        // The descriptor goes behind all that was sent before: a child that is slow would be waited for.
-        if !self.out.is_kept()
-            && let Some(descriptor) = self.pane.open(self.courier)
-        {
-            self.out.flush_all(&self.line)?;
+        let is_free = self.courier.has_windows() && self.pane.is_missing() && !self.out.is_kept();
+        // The descriptor goes behind all that was sent before.
+        if !is_free || !self.out.send_some(self.line.stream())? || !self.line.takes_more() {
+            return Ok(());
+        }
+        if let Some(descriptor) = self.pane.open() {
+            let _unshared = Unshared::mark(descriptor.as_fd());
             let mut frame = Vec::new();
             ToChild::encode_window(&mut frame, number);
             self.line.write_with(&frame, descriptor.as_raw_fd())?;
@@ -138,13 +141,18 @@ impl<'c> Sending<'c> {
 
     /// Puts large data into the window, which is made if there is none yet. Returns what is left to be
     /// sent.
-    fn place<'d>(&mut self, number: RequestNumber, data: &'d [u8]) -> Result<&'d [u8], Broken> {
-        if data.len() >= pane::LARGE {
+    fn place<'d>(
+        &mut self,
+        number: RequestNumber,
+        data: &'d [u8],
+        is_end: bool,
+    ) -> Result<&'d [u8], Broken> {
+        if data.len() >= Window::LARGE {
             self.open_window(number)?;
         }
         let rest = self.place_if_open(number, data);
-        if data.len() - rest.len() >= MAX_DATA {
-            // The child has something to do meanwhile.
+        // The child has something to do meanwhile. But what comes with the end has a length.
+        if !is_end && data.len() - rest.len() >= MAX_DATA {
             self.flush()?;
         }
         Ok(rest)
@@ -152,7 +160,7 @@ impl<'c> Sending<'c> {
 
     /// Puts large data into the window, if there is one. Returns what is left to be sent.
     fn place_if_open<'d>(&mut self, number: RequestNumber, data: &'d [u8]) -> &'d [u8] {
-        if data.len() < pane::LARGE {
+        if data.len() < Window::LARGE {
             return data;
         }
         let Some((place, rest)) = self.pane.place(data, self.courier) else {
@@ -208,7 +216,7 @@ fn reopened(file: BorrowedFd<'_>) -> Option<File> {
 /// Whether a body of this length would have been put into a window.
 fn is_large(length: Option<u64>) -> bool {
     let length = length.and_then(|length| usize::try_from(length).ok());
-    length.is_some_and(|length| (pane::LARGE..=Inbox::SIZE).contains(&length))
+    length.is_some_and(|length| (Window::LARGE..=Inbox::SIZE).contains(&length))
 }
 
 #[cfg(test)]
