@@ -228,6 +228,12 @@ fn a_subclass_may_say_what_is_wrapped() {
         ("digits()", "io.BytesIO(b'memory')", "0123456789"),
         ("io.BytesIO(b'memory')", "digits()", "memory"),
         ("property(lambda self: self.other)", "digits()", "other"),
+        // A file that nobody else has.
+        (
+            "property(lambda self: digits())",
+            "io.BytesIO(b'memory')",
+            "0123456789",
+        ),
     ] {
         let code = format!(
             "class Own(wrap):\n  filelike = {own}\n  other = io.BytesIO(b'other')\n\

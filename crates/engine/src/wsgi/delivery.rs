@@ -79,7 +79,7 @@ impl Call<'_> {
     fn deliver_iterable(&self, result: &Object<'_>) -> Rest {
         let _closing = Closing { call: self, result };
         let delivered = match self.file_region(result) {
-            Ok(Some(region)) => Ok(self.deliver_file(result.py(), region)),
+            Ok(Some((_file, region))) => Ok(self.deliver_file(result.py(), region)),
             Ok(None) => self.iterate(result),
             Err(raised) => Err(raised),
         };
@@ -94,8 +94,11 @@ impl Call<'_> {
         }))
     }
 
-    /// The file that the application wants sent, if it is that simple.
-    fn file_region<'py>(&self, result: &Object<'py>) -> Result<'py, Option<FileRegion>> {
+    /// The file that the application wants sent, if it is that simple, and what of it.
+    fn file_region<'py>(
+        &self,
+        result: &Object<'py>,
+    ) -> Result<'py, Option<(Owned<'py>, FileRegion)>> {
         match self.state.file_wrapper.downcast(result) {
             Some(wrapper) if self.response.is_started() && !self.response.is_sent() => {
                 FileWrapper::region(wrapper)

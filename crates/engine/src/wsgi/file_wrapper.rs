@@ -130,22 +130,26 @@ impl FileWrapper {
         Ok(py.none().owned())
     }
 
-    /// The part of a real file that is wrapped: from where it stands to its end. `None` if what is
-    /// wrapped must be iterated over instead. Raises only what interrupts the request.
-    pub(super) fn region<'py>(this: &Instance<'py, Self>) -> Result<'py, Option<FileRegion>> {
+    /// The part of a real file that is wrapped: from where it stands to its end, and the file, with which
+    /// the descriptor may close. `None` if what is wrapped must be iterated over instead. Raises only what
+    /// interrupts the request.
+    pub(super) fn region<'py>(
+        this: &Instance<'py, Self>,
+    ) -> Result<'py, Option<(Owned<'py>, FileRegion)>> {
         interrupt::heed(this.py(), || Self::region_if_any(this))
     }
 
-    fn region_if_any(this: &Instance<'_, Self>) -> Option<FileRegion> {
+    fn region_if_any<'py>(this: &Instance<'py, Self>) -> Option<(Owned<'py>, FileRegion)> {
         let file = this.as_object().attribute_named(c"filelike").ok()?;
         let fd = descriptor(&file)?;
         let offset = file.call_method_named(c"tell", []).ok()?;
         let offset = u64::try_from(offset.to_i64().ok()?).ok()?;
-        Some(FileRegion {
+        let region = FileRegion {
             fd,
             offset,
             length: regular_size(fd)?.saturating_sub(offset),
-        })
+        };
+        Some((file, region))
     }
 
     fn file<'py>(&self, py: Attached<'py>) -> Option<Owned<'py>> {
