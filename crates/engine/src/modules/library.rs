@@ -95,7 +95,11 @@ pub(super) fn package_path<'py>(py: Attached<'py>, name: &CStr) -> Result<'py, O
     let name = py.text(&name.to_string_lossy())?;
     let finders = py.import(c"sys")?.attribute_named(c"meta_path")?.iter()?;
     while let Some(finder) = finders.next()? {
-        let spec = finder.call_method_named(c"find_spec", [&*name, py.none()])?;
+        // Finders of Python 3.3 and before have none.
+        let Some(find_spec) = finder.attribute_if_any(&*py.text("find_spec")?)? else {
+            continue;
+        };
+        let spec = find_spec.call(&[&*name, py.none()])?;
         if !spec.is_none() {
             let path = spec.attribute_named(c"submodule_search_locations")?;
             return Ok((!path.is_none()).then_some(path));
