@@ -200,24 +200,35 @@ impl Response {
         self.send_part(detached, std::ptr::null(), Content::Data(&[]), false)
     }
 
-    /// Sends the rest of the body and with it the end of the response.
+    /// Sends the rest of the body and with it the end of the response. If that is all of it, and the
+    /// application stated no length, it is stated.
     pub(super) fn finish(&self, detached: &Detached, data: &[Bytes<'_>]) -> Outcome {
+        let length: usize = data.iter().map(|data| data.or_empty().len()).sum();
+        // Whoever answers HEAD may have left out a body that GET would have.
+        if length > 0 {
+            self.state_length(length as u64);
+        }
         let sent = self.deliver(detached, Content::Data(data), Then::End);
         self.outcome(detached, sent)
     }
 
     /// Sends a file as the whole body. If the application stated no length, the file's is stated.
     pub(super) fn finish_with_file(&self, detached: &Detached, region: FileRegion) -> Outcome {
-        if let Stage::Ready(head) = &mut lock(&self.progress).stage
-            && head.content_length().is_none()
-            && head.allows_body()
-        {
-            head.set_content_length(region.length);
-        }
+        self.state_length(region.length);
         // The server writes it, not the application.
         self.offer(0, region.length);
         let sent = self.deliver(detached, Content::File(region), Then::End);
         self.outcome(detached, sent)
+    }
+
+    /// States the length of the whole body, unless the application has or there must be none.
+    fn state_length(&self, length: u64) {
+        if let Stage::Ready(head) = &mut lock(&self.progress).stage
+            && head.content_length().is_none()
+            && head.allows_body()
+        {
+            head.set_content_length(length);
+        }
     }
 
     /// How the request ends when the application has failed.
