@@ -27,7 +27,6 @@ pub(super) struct Pane {
 impl Pane {
     /// There is a new request, so nothing that lies there is of use any more.
     pub(super) fn begin(&mut self) {
-        self.is_stale = false;
         if let Some(window) = &mut self.window {
             window.reuse();
         }
@@ -62,6 +61,7 @@ impl Pane {
         if self.share.is_none() {
             self.share = Some(courier.window_share()?);
         }
+        self.is_stale = false;
         let (offset, length) = window.place(data);
         let place = Place {
             offset: u32::try_from(offset).ok()?,

@@ -9,8 +9,8 @@ use wire::{BodyError, OwnedFrame, ToChild, ToWorker};
 
 use super::Exchange;
 use crate::worker::connection::{Broken, Connection};
-use crate::worker::lock;
 use crate::worker::pane::Pane;
+use crate::worker::{fork, lock};
 
 /// How long a body can be that a child sends as a whole, in bytes; a piece may come on top.
 const LARGEST_WHOLE: usize = 1 << 20;
@@ -56,6 +56,16 @@ pub(super) enum Body {
     Ended,
     /// It cannot be completed.
     Failed(ReadError),
+}
+
+impl Body {
+    /// Whether what is left of it lies in the window.
+    fn is_placed(&self) -> bool {
+        matches!(
+            self,
+            Self::Piece(Piece::Placed(..), _) | Self::Last(Piece::Placed(..), ..)
+        )
+    }
 }
 
 /// A piece of the body.
@@ -132,6 +142,10 @@ impl<'c> Exchange<'c> {
         self.send_collected();
         if buffer.is_empty() {
             return Ok(Some(0));
+        }
+        if receiving.body.is_placed() && fork::is_forked() {
+            // Its own process may be done with the request, and another body lie there.
+            return Err(ReadError::Disconnected);
         }
         let is_its_own = std::thread::current().id() == self.thread;
         loop {
