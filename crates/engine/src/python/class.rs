@@ -176,35 +176,41 @@ impl<T: Class> Definition<T> {
 
     /// A method with positional arguments.
     pub(crate) fn method<F: Method<T>>(
-        mut self,
+        self,
         name: &'static CStr,
         doc: &'static CStr,
         _: F,
     ) -> Self {
-        self.methods.push(ffi::PyMethodDef {
-            ml_name: name.as_ptr(),
-            ml_meth: ffi::PyMethodDefPointer {
-                PyCFunctionFast: slots::method::<T, F>,
-            },
-            ml_flags: ffi::METH_FASTCALL,
-            ml_doc: doc.as_ptr(),
-        });
-        self
+        let call = ffi::PyMethodDefPointer {
+            PyCFunctionFast: slots::method::<T, F>,
+        };
+        self.with_method(name, doc, call, ffi::METH_FASTCALL)
     }
 
     /// A method without arguments.
     pub(crate) fn plain_method<F: Getter<T>>(
-        mut self,
+        self,
         name: &'static CStr,
         doc: &'static CStr,
         _: F,
     ) -> Self {
+        let call = ffi::PyMethodDefPointer {
+            PyCFunction: slots::plain_method::<T, F>,
+        };
+        self.with_method(name, doc, call, ffi::METH_NOARGS)
+    }
+
+    fn with_method(
+        mut self,
+        name: &'static CStr,
+        doc: &'static CStr,
+        call: ffi::PyMethodDefPointer,
+        flags: c_int,
+    ) -> Self {
         self.methods.push(ffi::PyMethodDef {
             ml_name: name.as_ptr(),
-            ml_meth: ffi::PyMethodDefPointer {
-                PyCFunction: slots::plain_method::<T, F>,
-            },
-            ml_flags: ffi::METH_NOARGS,
+            ml_meth: call,
+            ml_flags: flags,
             ml_doc: doc.as_ptr(),
         });
         self
