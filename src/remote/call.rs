@@ -1,0 +1,410 @@
+//! A request on its way: sent to one worker after the other, until one has answered.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use httpd::{Level, Request, Status};
+use nix::errno::Errno;
+use wire::{End, Greeting, Rejection, RequestHead, ToWorker, TooLong};
+
+use super::connection::{Broken, Connection};
+use super::exchange::{Ended, Exchange};
+use super::groups::Group;
+use super::head::Replacement;
+use super::refused::{
+    NO_SOCKET, NOBODY_TOOK_IT, NONE_STARTS, busy, hopeless, not_available, show, unavailable,
+};
+use super::response::Response;
+use super::upload::Upload;
+use crate::config::RequestConfig;
+use crate::environ::Environ;
+use crate::handler::Refusal;
+use crate::log::{self, Id};
+
+/// How long to wait before looking again for a worker where all that are there just left.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// How long to wait for the supervisor to tell how a worker ended.
+const OBITUARY: Duration = Duration::from_millis(500);
+
+/// How long a script may go on changing before its requests are refused: one that is deployed file by
+/// file settles sooner.
+const PATIENCE_TO_SETTLE: Duration = Duration::from_secs(5);
+
+/// A request on its way to whichever worker will run it.
+pub(super) struct Call<'c, 'r> {
+    request: Request<'r>,
+    config: &'c RequestConfig<'r>,
+    environ: &'c Environ<'r>,
+    content_length: Option<u64>,
+    pub(super) upload: Upload<'r>,
+    response: Response<'r>,
+    /// How often a worker was asked to take the request.
+    connects: u32,
+    /// How often one that is being replaced did not.
+    restarts: u32,
+    /// A worker has sent it back, so it waits in the queue for another one.
+    is_for_queue: bool,
+}
+
+/// What came of sending a request to one worker.
+enum Attempt {
+    /// It was answered.
+    Answered(Status),
+    /// It was not run; the reason, in case nobody else runs it either.
+    NotRun(Reason),
+}
+
+/// Why a request was not run.
+enum Reason {
+    Connect(Errno),
+    Reset,
+    /// Its new connection ended before it was read.
+    NotAccepted,
+    /// Its worker is busy for longer than was to be expected.
+    Busy,
+    /// Its worker is being replaced.
+    Leaving,
+    /// Its worker, which has this process id, is being replaced because the script changed.
+    Changed(Option<u32>),
+}
+
+impl<'c, 'r> Call<'c, 'r> {
+    pub(super) fn new(
+        request: Request<'r>,
+        config: &'c RequestConfig<'r>,
+        environ: &'c Environ<'r>,
+        content_length: Option<u64>,
+        response: Response<'r>,
+    ) -> Self {
+        Self {
+            request,
+            config,
+            environ,
+            content_length,
+            upload: Upload::new(request),
+            response,
+            connects: 0,
+            restarts: 0,
+            is_for_queue: false,
+        }
+    }
+
+    /// Sends the request to one worker after the other until one has answered.
+    pub(super) fn run(&mut self, group: &Group) -> Result<Status, Refusal> {
+        let begin = Instant::now();
+        let mut deadline = begin + group.connect_timeout.unwrap_or(group.socket_timeout);
+        let mut is_missing = false;
+        let mut outdated = BTreeSet::new();
+        loop {
+            if group.is_down() {
+                return Err(self.unavailable(group, NONE_STARTS));
+            }
+            match self.attempt(group)? {
+                Attempt::Answered(status) => return Ok(status),
+                Attempt::NotRun(Reason::Connect(error)) => {
+                    if let Some((id, why)) = hopeless(error) {
+                        return Err(busy(self.request, id, not_available(&show(group), &why)));
+                    }
+                    // Once may be the moment at which another is put in its place.
+                    if error == Errno::ENOENT && std::mem::replace(&mut is_missing, true) {
+                        return Err(self.unavailable(group, NO_SOCKET));
+                    }
+                    std::thread::sleep(PAUSE);
+                }
+                Attempt::NotRun(Reason::Reset) => {}
+                Attempt::NotRun(Reason::Busy) => self.is_for_queue = true,
+                Attempt::NotRun(Reason::NotAccepted) => std::thread::sleep(PAUSE),
+                Attempt::NotRun(reason @ (Reason::Leaving | Reason::Changed(_))) => {
+                    if let Reason::Changed(Some(worker)) = reason {
+                        outdated.insert(worker);
+                    }
+                    self.restarts = self.restarts.saturating_add(1);
+                    // Its successor is on its way, and may take long to load what it serves.
+                    deadline = deadline.max(begin + group.socket_timeout);
+                    std::thread::sleep(PAUSE);
+                }
+            }
+            let has_tried_all = outdated.len() > 2 * group.processes() + 1;
+            if has_tried_all && begin.elapsed() >= PATIENCE_TO_SETTLE {
+                return Err(self.restless(group, outdated.len()));
+            }
+            if deadline <= Instant::now() {
+                return Err(self.unavailable(group, NOBODY_TOOK_IT));
+            }
+        }
+    }
+
+    /// Sends the request to a worker with a free thread, or else into the queue of the group.
+    fn attempt(&mut self, group: &Group) -> Result<Attempt, Refusal> {
+        let reserved = match self.is_for_queue {
+            true => None,
+            false => group.reserve(),
+        };
+        let mut connection = match reserved {
+            Some(connection) => connection,
+            None => match group.connect() {
+                Ok(connection) => connection,
+                Err(error) => return Ok(Attempt::NotRun(Reason::Connect(error))),
+            },
+        };
+        let number = connection.next_number();
+        self.connects = self.connects.saturating_add(1);
+        let frames = self.frames(group, &connection, number);
+        let frames = frames.map_err(|error| {
+            group.vacate(&mut connection);
+            let text = format!("The head of the request cannot be sent to a worker: {error}.");
+            Refusal::new(Status::BAD_REQUEST, 1220, text)
+        })?;
+        self.upload.rewind();
+        let mut exchange = Exchange::new(
+            self.request,
+            &mut connection,
+            number,
+            frames,
+            &mut self.upload,
+            &mut self.response,
+        );
+        let limit = group.queue_timeout;
+        let limit = limit.map(|limit| deadline(self.request.time(), limit));
+        let ended = match exchange.queue(limit, || group.is_down()) {
+            Ok(()) => exchange.run(),
+            Err(ended) => ended,
+        };
+        self.conclude(group, connection, ended)
+    }
+
+    /// The frames of the request's head and of what was read of its body.
+    fn frames(
+        &self,
+        group: &Group,
+        connection: &Connection,
+        number: u32,
+    ) -> Result<Vec<u8>, TooLong> {
+        let resource = self.request.filename().unwrap_or_default();
+        let whole = self.upload.whole();
+        let head = RequestHead {
+            https: self.environ.https,
+            reload: self.config.script_reloading,
+            ignore_activity: self.config.ignore_activity,
+            body_on_demand: self.upload.is_withheld(),
+            body_is_whole: whole.is_some(),
+            has_place: connection.has_place,
+            content_length: self.content_length,
+            request_start: self.request.time(),
+            queue_start: now(),
+            connects: self.connects,
+            restarts: self.restarts,
+            log_level: log::level(self.request),
+            secret: group.secret.as_bytes(),
+            script: self.config.script.to_bytes(),
+            application_group: self.config.application_group.to_bytes(),
+            callable: self.config.callable.to_bytes(),
+            resource: resource.to_bytes(),
+            environ: None,
+        };
+        let pairs = self.environ.pairs.iter();
+        let environ = pairs.map(|pair| (pair.name.or_empty(), pair.value.get()));
+        let mut out = Vec::with_capacity(2048);
+        ToWorker::encode_request(&mut out, number, &head, environ)?;
+        if let Some((body, end)) = whole {
+            match connection.deliver(body) {
+                Some(length) => ToWorker::encode_body_placed(&mut out, number, length),
+                None => {
+                    out.reserve(body.len() + 64);
+                    ToWorker::encode_body(&mut out, number, body);
+                }
+            }
+            ToWorker::encode_body_end(&mut out, number, end);
+        }
+        Ok(out)
+    }
+
+    /// What follows from how an exchange ended.
+    fn conclude(
+        &mut self,
+        group: &Group,
+        mut connection: Connection,
+        ended: Ended,
+    ) -> Result<Attempt, Refusal> {
+        if self.upload.is_answered() {
+            // A filter has; what the application answers is dropped.
+            return Ok(Attempt::Answered(Status::FILTER_ERROR));
+        }
+        match ended {
+            Ended::Done(end, reusable) => {
+                let is_clean = reusable && connection.is_clean();
+                // What lies in the window leaves before the worker puts something else there.
+                let answered = match self.response.is_in_window() {
+                    true => Some(self.answered(end)),
+                    false => None,
+                };
+                if is_clean {
+                    connection.rest();
+                    group.keep(connection);
+                }
+                answered
+                    .unwrap_or_else(|| self.answered(end))
+                    .map(Attempt::Answered)
+            }
+            Ended::Down => Err(self.unavailable(group, NONE_STARTS)),
+            Ended::ClientGone => Ok(Attempt::Answered(Status::OK)),
+            Ended::Rejected(Rejection::QueueTimeout) => {
+                let text = format!(
+                    "The request waited longer than the queue-timeout of process group '{}'.",
+                    show(group)
+                );
+                Err(busy(self.request, 84, text))
+            }
+            Ended::Rejected(Rejection::Draining) => self.retry(group, Reason::Leaving),
+            Ended::Rejected(Rejection::Busy) => self.retry(group, Reason::Busy),
+            Ended::Rejected(Rejection::ScriptChanged) => {
+                self.retry(group, Reason::Changed(connection.worker.map(|it| it.pid)))
+            }
+            Ended::Broken(broken) => self.broken(group, &mut connection, broken),
+        }
+    }
+
+    fn answered(&mut self, end: End) -> Result<Status, Refusal> {
+        if let Some(replacement) = self.response.replacement() {
+            return self.replace(replacement);
+        }
+        match end {
+            End::Complete => {
+                self.response.end(self.upload.may_go_on());
+                Ok(Status::OK)
+            }
+            End::Refused(status) if !self.response.has_begun() => Ok(Status(status.into())),
+            End::Refused(_) | End::Truncated => {
+                self.response.abort();
+                Ok(Status::OK)
+            }
+        }
+    }
+
+    /// Answers with something else than the worker's response, whose head asks for that.
+    fn replace(&self, replacement: Replacement<'r>) -> Result<Status, Refusal> {
+        if self.upload.may_go_on() {
+            // What is left of the body could be taken for the next request.
+            self.request.connection().close_after_request();
+        }
+        match replacement {
+            Replacement::Error(status) => Ok(status),
+            Replacement::Redirect(location) => {
+                self.request.redirect_internally(location);
+                Ok(Status::OK)
+            }
+            Replacement::Unfit(unfit) => {
+                let (status, id) = unfit.answer();
+                Err(Refusal::new(status, id, unfit.to_string()))
+            }
+        }
+    }
+
+    /// A worker that is being replaced did not run the request, so its successor can.
+    fn retry(&self, group: &Group, reason: Reason) -> Result<Attempt, Refusal> {
+        if self.upload.is_repeatable() {
+            Ok(Attempt::NotRun(reason))
+        } else {
+            Err(self.unavailable(
+                group,
+                "the worker that was to run the request was replaced \
+                while its body was being sent",
+            ))
+        }
+    }
+
+    /// No worker can take the request now.
+    fn unavailable(&self, group: &Group, why: &str) -> Refusal {
+        unavailable(self.request, &show(group), why)
+    }
+
+    /// The script changes faster than workers can be replaced.
+    fn restless(&self, group: &Group, workers: usize) -> Refusal {
+        let text = format!(
+            "Process group '{}' is not available: {workers} of its workers, one after the other, \
+             were to be replaced because the script has changed; does its reload_required() always \
+             return true?",
+            show(group)
+        );
+        busy(self.request, 124, text)
+    }
+
+    /// The connection broke before the worker said how the request ended.
+    fn broken(
+        &mut self,
+        group: &Group,
+        connection: &mut Connection,
+        broken: Broken,
+    ) -> Result<Attempt, Refusal> {
+        // Never greeted: nobody accepted the connection. Reset: what was sent was not read whole,
+        // which says whether it was run only where it is read whole before.
+        let unread = matches!(broken, Broken::Reset) && self.upload.runs_when_read()
+            || matches!(broken, Broken::Closed | Broken::Reset) && connection.worker.is_none();
+        if unread {
+            group.vacate(connection);
+        }
+        let is_silent = !self.response.has_begun() && self.response.replacement().is_none();
+        if unread && is_silent && self.upload.is_repeatable() {
+            return Ok(Attempt::NotRun(match connection.is_new() {
+                true => Reason::NotAccepted,
+                false => Reason::Reset,
+            }));
+        }
+        let fate = fate(group, connection.worker, broken);
+        let (status, id) = match broken {
+            Broken::TimedOut => (Status::GATEWAY_TIME_OUT, 145),
+            Broken::Closed | Broken::Reset => (Status::BAD_GATEWAY, 146),
+            _ => (Status::BAD_GATEWAY, 147),
+        };
+        let uri = self.request.uri().to_string_lossy();
+        let method = self.request.method().to_string_lossy();
+        let text = format!(
+            "No complete answer to {method} {uri} from process group '{}': {fate}.",
+            show(group)
+        );
+        if let Some(replacement) = self.response.replacement() {
+            log::script(self.request, Level::ERROR, Id(id), &text);
+            return self.replace(replacement).map(Attempt::Answered);
+        }
+        if self.response.has_begun() {
+            log::script(self.request, Level::ERROR, Id(id), &text);
+            self.response.abort();
+            return Ok(Attempt::Answered(Status::OK));
+        }
+        Err(Refusal::new(status, id, text))
+    }
+}
+
+/// What became of a worker that did not answer.
+fn fate(group: &Group, worker: Option<Greeting>, broken: Broken) -> String {
+    let Some(worker) = worker else {
+        return broken.to_string();
+    };
+    let pid = worker.pid;
+    if !matches!(broken, Broken::Closed | Broken::Reset) {
+        return format!("worker {pid}: {broken}");
+    }
+    let deadline = Instant::now() + OBITUARY;
+    loop {
+        if let Some(status) = group.exit_of(worker) {
+            return format!("worker {pid} {}", control::describe_exit(status));
+        }
+        if Instant::now() >= deadline {
+            return format!("worker {pid}: {broken}");
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// When a request of this age, in microseconds since the epoch, has waited for so long.
+fn deadline(begin: i64, limit: Duration) -> Instant {
+    let waited = Duration::from_micros(u64::try_from(now() - begin).unwrap_or(0));
+    Instant::now() + limit.saturating_sub(waited)
+}
+
+/// Now, in microseconds since the epoch.
+fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    i64::try_from(since.unwrap_or_default().as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,67 @@
+//! What a client is told whose request no worker takes, and the administrator.
+
+use std::ffi::CStr;
+
+use httpd::{Request, Status};
+use nix::errno::Errno;
+
+use super::groups::Group;
+use crate::handler::Refusal;
+
+/// When a client that was turned away may come back, in seconds.
+const RETRY_AFTER: &CStr = c"5";
+
+/// A group cannot take the request now.
+pub(super) fn unavailable(request: Request<'_>, group: &str, why: &str) -> Refusal {
+    busy(request, 116, not_available(group, why))
+}
+
+/// The client is told to come back later.
+pub(super) fn busy(request: Request<'_>, id: u16, text: String) -> Refusal {
+    request.err_headers_out().set(c"Retry-After", RETRY_AFTER);
+    Refusal::new(Status::SERVICE_UNAVAILABLE, id, text)
+}
+
+/// Why a group is not available: it is not there for requests.
+pub(super) const RUNS_SCRIPTS: &str =
+    "it has threads=0, so it runs a script and serves no requests";
+
+/// Why a group is not available: it could not be started.
+pub(super) const NOT_STARTED: &str = "it could not be started, for the reason that was logged when the \
+     server started (WSGI0013 or WSGI1232)";
+
+/// Why a group is not available: every slot is down.
+pub(super) const NONE_STARTS: &str =
+    "none of its workers starts; see the earlier messages of its supervisor";
+
+/// Why a group is not available: it cannot be reached.
+pub(super) const NO_SOCKET: &str =
+    "its socket is not there; something has removed it (see WSGISocketPrefix)";
+
+/// Why a group is not available: time is up.
+pub(super) const NOBODY_TOOK_IT: &str =
+    "no worker took the request in the time that connect-timeout allows";
+
+/// What to say of a failure to connect that no other attempt would mend.
+pub(super) fn hopeless(error: Errno) -> Option<(u16, String)> {
+    match error {
+        Errno::EAGAIN => {
+            let why = "its queue stayed full for as long as connect-timeout allows; give it more \
+                       processes or threads, or a longer listen-backlog";
+            Some((116, why.to_owned()))
+        }
+        Errno::EACCES | Errno::EPERM => {
+            let why = format!("its socket cannot be reached ({error}); see WSGISocketPrefix");
+            Some((117, why))
+        }
+        _ => None,
+    }
+}
+
+pub(super) fn not_available(group: &str, why: &str) -> String {
+    format!("Process group '{group}' is not available: {why}.")
+}
+
+pub(super) fn show(group: &Group) -> String {
+    String::from_utf8_lossy(&group.name).into_owned()
+}
