@@ -190,6 +190,7 @@ impl<'c, 'r> Call<'c, 'r> {
             body_on_demand: self.upload.is_withheld(),
             body_is_whole: whole.is_some(),
             has_place: connection.has_place,
+            has_window: connection.has_window(),
             content_length: self.content_length,
             request_start: self.request.time(),
             queue_start: now(),

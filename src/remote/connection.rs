@@ -63,6 +63,8 @@ pub(super) struct Connection {
     socket: OwnedFd,
     decoder: Decoder,
     descriptors: VecDeque<OwnedFd>,
+    /// A descriptor is missing, as this process may have no more.
+    is_short: bool,
     /// Where large data of responses and bodies lies, if the worker has made it.
     window: Option<Arc<View>>,
     timeout: Duration,
@@ -108,6 +110,7 @@ impl Connection {
             socket,
             decoder: Decoder::new(),
             descriptors: VecDeque::new(),
+            is_short: false,
             window: None,
             timeout,
             worker: None,
@@ -196,26 +199,33 @@ impl Connection {
         self.descriptors.extend(received.descriptors);
         // More than a worker has reason to send is dropped, and closed with that.
         self.descriptors.truncate(MAX_DESCRIPTORS);
-        if received.is_short {
-            return Err(Errno::EMFILE);
-        }
+        self.is_short |= received.is_short;
         Ok(received.length)
     }
 
-    /// Takes over the window that the worker has made.
+    /// Takes over the window that the worker has made. Where that cannot be done for want of something the
+    /// worker is told nothing, and goes on without it.
     pub(super) fn open_window(&mut self) -> Result<(), Broken> {
-        let descriptor = self.take_descriptor();
-        let descriptor = descriptor.ok_or(Broken::OutOfPlace("a window without a descriptor"))?;
+        let Some(descriptor) = self.take_descriptor() else {
+            return match self.is_short {
+                true => Ok(()),
+                false => Err(Broken::OutOfPlace("a window without a descriptor")),
+            };
+        };
         if self.window.is_some() {
             return Err(Broken::OutOfPlace("a second window"));
         }
-        let view = View::open(descriptor.as_fd());
-        let view = view.map_err(|error| match error.raw_os_error() {
-            Some(number) => Broken::System(Errno::from_raw(number)),
-            None => Broken::OutOfPlace("what is no window"),
-        })?;
-        self.window = Some(Arc::new(view));
+        match View::open(descriptor.as_fd()) {
+            Ok(view) => self.window = Some(Arc::new(view)),
+            Err(error) if error.raw_os_error().is_some() => {}
+            Err(_) => return Err(Broken::OutOfPlace("what is no window")),
+        }
         Ok(())
+    }
+
+    /// Whether it has the window that the worker has made.
+    pub(super) fn has_window(&self) -> bool {
+        self.window.is_some()
     }
 
     /// Puts a large body into the worker's window, if there is one, and returns its length. The worker must
@@ -237,7 +247,14 @@ impl Connection {
     }
 
     /// The descriptor that came with a file's frame.
-    pub(super) fn take_descriptor(&mut self) -> Option<OwnedFd> {
+    pub(super) fn take_file(&mut self) -> Result<OwnedFd, Broken> {
+        self.take_descriptor().ok_or(match self.is_short {
+            true => Broken::System(Errno::EMFILE),
+            false => Broken::OutOfPlace("a file without a descriptor"),
+        })
+    }
+
+    fn take_descriptor(&mut self) -> Option<OwnedFd> {
         self.descriptors.pop_front()
     }
 

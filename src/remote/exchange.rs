@@ -292,8 +292,7 @@ impl<'e, 'r> Exchange<'e, 'r> {
                     self.response.placed(placed)?;
                 }
                 ToChild::File(region) => {
-                    let file = self.connection.take_descriptor();
-                    let file = file.ok_or(Broken::OutOfPlace("a file without a descriptor"))?;
+                    let file = self.connection.take_file()?;
                     self.response.file(file, region)?;
                 }
                 ToChild::End(end) => {

@@ -143,6 +143,7 @@ fn forged_request(server: &Httpd) -> Vec<u8> {
         reload: false,
         body_on_demand: false,
         has_place: false,
+        has_window: false,
         body_is_whole: false,
         ignore_activity: false,
         content_length: None,

@@ -18,6 +18,10 @@ const ON_DEMAND: u8 = 1 << 2;
 const WHOLE: u8 = 1 << 3;
 const IGNORE: u8 = 1 << 4;
 const HAS_PLACE: u8 = 1 << 5;
+const HAS_WINDOW: u8 = 1 << 6;
+
+/// The flags that a request may have.
+const FLAGS: u8 = HTTPS | RELOAD | ON_DEMAND | WHOLE | IGNORE | HAS_PLACE | HAS_WINDOW;
 
 /// A frame from a child to a worker.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +56,8 @@ pub struct RequestHead<'a> {
     pub ignore_activity: bool,
     /// Whether the child has reserved a place for it in the table of the group.
     pub has_place: bool,
+    /// The child has the window of the connection, so large data may lie there.
+    pub has_window: bool,
     /// The length of the body as the client stated it.
     pub content_length: Option<u64>,
     /// When httpd began to read the request, in microseconds since the epoch.
@@ -216,6 +222,7 @@ impl<'a> RequestHead<'a> {
             (self.body_is_whole, WHOLE),
             (self.ignore_activity, IGNORE),
             (self.has_place, HAS_PLACE),
+            (self.has_window, HAS_WINDOW),
         ]
         .into_iter()
         .filter_map(|(set, flag)| set.then_some(flag))
@@ -227,7 +234,7 @@ impl<'a> RequestHead<'a> {
         if version != VERSION {
             return Err(PeerError::Version(version));
         }
-        if flags & !(HTTPS | RELOAD | ON_DEMAND | WHOLE | IGNORE | HAS_PLACE) != 0 {
+        if flags & !FLAGS != 0 {
             return Err(PeerError::Value {
                 kind: REQUEST,
                 field: "flags",
@@ -240,6 +247,7 @@ impl<'a> RequestHead<'a> {
             body_is_whole: flags & WHOLE != 0,
             ignore_activity: flags & IGNORE != 0,
             has_place: flags & HAS_PLACE != 0,
+            has_window: flags & HAS_WINDOW != 0,
             content_length: Some(cursor.u64()?).filter(|length| *length != u64::MAX),
             request_start: cursor.i64()?,
             queue_start: cursor.i64()?,

@@ -52,6 +52,7 @@ fn request_head() -> RequestHead<'static> {
         reload: false,
         body_on_demand: true,
         has_place: true,
+        has_window: true,
         body_is_whole: false,
         ignore_activity: true,
         content_length: Some(17),
@@ -84,7 +85,7 @@ fn a_request_keeps_every_field() {
         panic!("not the request");
     };
     assert!(head.https && !head.reload && head.body_on_demand && !head.body_is_whole);
-    assert!(head.ignore_activity);
+    assert!(head.ignore_activity && head.has_place && head.has_window);
     assert_eq!(head.content_length, Some(17));
     assert_eq!(
         (head.request_start, head.queue_start),

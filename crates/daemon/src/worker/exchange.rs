@@ -72,7 +72,7 @@ impl<'c> Exchange<'c> {
             Body::Coming
         };
         let mut pane = std::mem::take(&mut connection.pane);
-        pane.begin();
+        pane.begin(head.has_window);
         let inbox = pane.inbox();
         Self {
             number,

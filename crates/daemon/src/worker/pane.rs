@@ -20,13 +20,17 @@ pub(super) struct Pane {
     share: Option<Share>,
     /// Nothing was put there since somebody looked.
     is_stale: bool,
+    /// The child has it, too.
+    is_shared: bool,
     /// None could be made, and none will be.
     is_hopeless: bool,
 }
 
 impl Pane {
-    /// There is a new request, so nothing that lies there is of use any more.
-    pub(super) fn begin(&mut self) {
+    /// There is a new request, so nothing that lies there is of use any more. `is_shared` is what the
+    /// child says of whether it has the window.
+    pub(super) fn begin(&mut self, is_shared: bool) {
+        self.is_shared = is_shared;
         if let Some(window) = &mut self.window {
             window.reuse();
         }
@@ -37,8 +41,8 @@ impl Pane {
         self.window.is_none() && !self.is_hopeless && !fork::is_forked()
     }
 
-    /// Makes a window. The descriptor is to be sent to the child before it is told of anything that lies
-    /// there. Where none can be made the socket does as well.
+    /// Makes a window. The descriptor is to be sent to the child, which has use for it from its next
+    /// request on: it may not be able to take it. Where none can be made the socket does as well.
     pub(super) fn open(&mut self) -> Option<OwnedFd> {
         let made = Window::new();
         self.is_hopeless = made.is_err();
@@ -53,7 +57,7 @@ impl Pane {
         data: &'d [u8],
         courier: &Courier,
     ) -> Option<(Place, &'d [u8])> {
-        let window = self.window.as_mut()?;
+        let window = self.window.as_mut().filter(|_| self.is_shared)?;
         // What a forked process answers is nobody's, and what lies here is another's.
         if window.room() < Window::LARGE || fork::is_forked() {
             return None;
@@ -72,7 +76,8 @@ impl Pane {
 
     /// Where the child puts bodies, if there is a window.
     pub(super) fn inbox(&self) -> Option<Inbox> {
-        self.window.as_ref().map(Window::inbox)
+        let window = self.window.as_ref().filter(|_| self.is_shared);
+        window.map(Window::inbox)
     }
 
     /// Gives the memory for responses back if the connection was idle since somebody last looked, and the
