@@ -1,7 +1,8 @@
 //! A connection's window, and whether it has memory.
 //!
-//! The window is made when a response or a body has use for one, and kept for the next. What lies in it is
-//! there until the child has sent it to its client, which may take long after the request is over here.
+//! The window is made when a response or a body would have had use for one, and serves those after it.
+//! What lies in it is there until the child has sent it to its client, which may take long after the
+//! request is over here.
 
 use std::os::fd::OwnedFd;
 

@@ -151,7 +151,7 @@ impl<'c> Sending<'c> {
             self.open_window(number)?;
         }
         let rest = self.place_if_open(number, data);
-        // The child has something to do meanwhile. But what comes with the end has a length.
+        // The child has something to do meanwhile. But httpd serves ranges only of what comes with its end.
         if !is_end && data.len() - rest.len() >= MAX_DATA {
             self.flush()?;
         }
