@@ -126,12 +126,11 @@ impl<'r> Response<'r> {
     /// and it is to be flushed. A small response leaves in one brigade with its end.
     pub(super) fn data(&mut self, data: &[u8], flush: bool) -> Result<(), Broken> {
         self.check_head()?;
+        self.must_flush |= flush;
         if data.is_empty() {
-            self.must_flush |= flush;
             return Ok(());
         }
         let fits = self.held.len() + data.len() <= HOLD;
-        self.must_flush |= flush;
         if fits && self.held_tail.is_none() {
             self.held.extend_from_slice(data);
         } else {

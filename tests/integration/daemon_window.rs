@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rstest::rstest;
-use testkit::{Httpd, Request, Site, ours, wait_until};
+use testkit::{Connection, Httpd, Request, Site, ours, wait_until};
 
 /// Answers with as many bytes as it is asked for, which tell the request that they are for: in one piece, in
 /// pieces that are sent at once, or in a list. Or with the body of the request, read in as many ways.
@@ -43,6 +43,14 @@ fn group(options: &str) -> Httpd {
              WSGIScriptAlias / ${{WSGI}}/a.wsgi process-group=one application-group=%{{GLOBAL}}"
         ))
         .start()
+}
+
+/// A client that has read no more than the head of a response in one piece.
+fn slow_client(server: &Httpd, size: usize, seed: usize) -> Connection {
+    let mut client = server.connect();
+    client.send(format!("GET /whole?{size}-{seed} HTTP/1.0\r\nHost: x\r\n\r\n").as_bytes());
+    client.read_head().expect("a head");
+    client
 }
 
 /// Around the sizes at which a response goes another way.
@@ -128,12 +136,7 @@ fn a_client_that_is_slow_sees_nothing_of_later_responses() {
     let server = group("");
     let size = 1 << 20;
     let mut slow: Vec<_> = (0..4)
-        .map(|seed| {
-            let mut client = server.connect();
-            client.send(format!("GET /whole?{size}-{seed} HTTP/1.0\r\nHost: x\r\n\r\n").as_bytes());
-            client.read_head().expect("a head");
-            client
-        })
+        .map(|seed| slow_client(&server, size, seed))
         .collect();
     for seed in 10..50 {
         let response = server.get(&format!("/whole?{size}-{seed}"));
@@ -156,9 +159,7 @@ fn a_response_is_there_until_a_slow_client_has_it() {
         )
         .start();
     let size = 1 << 20;
-    let mut client = server.connect();
-    client.send(format!("GET /whole?{size}-1 HTTP/1.0\r\nHost: x\r\n\r\n").as_bytes());
-    client.read_head().expect("a head");
+    let mut client = slow_client(&server, size, 1);
     // Longer than it takes a worker to find that it has nothing to do.
     let later = Instant::now() + Duration::from_secs(4);
     wait_until("some seconds", || (Instant::now() >= later).then_some(()));
