@@ -205,7 +205,8 @@ def check_password(environ, user, password):
 }
 
 fn child_of(server: &Httpd) -> i32 {
-    server.children().first().expect("a child").pid
+    let child = || server.children().first().map(|child| child.pid);
+    testkit::wait_until("a child", child)
 }
 
 #[test]

@@ -21,7 +21,11 @@ use crate::wait::{DEADLINE, poll};
 const PORT_ATTEMPTS: usize = 5;
 
 /// How long children may be busy before they are stopped in the middle of something.
-const PATIENCE_TO_SETTLE: Duration = Duration::from_millis(500);
+const PATIENCE_TO_SETTLE: Duration = Duration::from_secs(2);
+
+/// How often in a row they must be seen asleep: threads are looked at one after the other, and one
+/// that was asleep may have been woken by the next.
+const GLANCES_TO_SETTLE: u32 = 3;
 
 /// What httpd logs when it is up, and again after every restart.
 const RUNNING: &str = "resuming normal operations";
@@ -150,8 +154,12 @@ impl Httpd {
     /// connection. The event MPM of httpd 2.4 may crash when it is told to stop in that moment:
     /// it shuts down the sockets of its threads without asking whether they are still there.
     fn settle(&self) {
-        let asleep = || self.children().into_iter().all(Process::is_asleep);
-        poll(PATIENCE_TO_SETTLE, || asleep().then_some(()));
+        let mut glances = 0;
+        poll(PATIENCE_TO_SETTLE, || {
+            let asleep = self.children().into_iter().all(Process::is_asleep);
+            glances = if asleep { glances + 1 } else { 0 };
+            (glances == GLANCES_TO_SETTLE).then_some(())
+        });
     }
 }
 
