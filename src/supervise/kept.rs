@@ -289,7 +289,9 @@ impl KeptGroup {
 
     /// A mapping of its table of its own, which children share.
     pub(crate) fn table(&self) -> io::Result<Table> {
-        Table::map(self.table.as_fd().try_clone_to_owned()?, self.shape.slots())
+        let table = Table::map(self.table.as_fd().try_clone_to_owned()?, self.shape.slots())?;
+        table.secure()?;
+        Ok(table)
     }
 
     /// Whom its scripts must belong to.

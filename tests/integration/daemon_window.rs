@@ -1,5 +1,6 @@
 //! Large responses and bodies of requests in a process group, which do not go through its sockets.
 
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -51,6 +52,12 @@ fn slow_client(server: &Httpd, size: usize, seed: usize) -> Connection {
     client.send(format!("GET /whole?{size}-{seed} HTTP/1.0\r\nHost: x\r\n\r\n").as_bytes());
     client.read_head().expect("a head");
     client
+}
+
+/// How much memory the processes of the server share that is of no file, in KiB.
+fn shared_kib(server: &Httpd) -> u64 {
+    let processes = server.process().descendants();
+    processes.iter().map(|it| it.shared_kib()).sum()
 }
 
 /// Around the sizes at which a response goes another way.
@@ -232,10 +239,7 @@ fn the_memory_that_large_responses_needed_is_given_back() {
         return;
     }
     let server = group("");
-    let shared = || -> u64 {
-        let processes = server.process().descendants();
-        processes.iter().map(|it| it.shared_kib()).sum()
-    };
+    let shared = || shared_kib(&server);
     server.get("/whole?1-1");
     let before = shared();
     let size = 1 << 20;
@@ -252,4 +256,50 @@ fn the_memory_that_large_responses_needed_is_given_back() {
     wait_until("the memory", || (shared() < before + 500).then_some(()));
     let response = server.get(&format!("/whole?{size}-7"));
     assert!(response.body == expected(size, 7));
+}
+
+/// A library that is loaded before all others, with which the system has no memory to share but for small things.
+const NO_MEMORY: &str = r"
+#include <errno.h>
+
+int madvise(void *start, unsigned long length, int advice) {
+    int is_refused = advice == 23 /* MADV_POPULATE_WRITE */ && length > 16384;
+    errno = is_refused ? EFAULT : 0;
+    return is_refused ? -1 : 0;
+}
+";
+
+#[test]
+fn where_the_system_has_no_memory_the_socket_does() {
+    // There are no windows otherwise.
+    if !ours("D112") {
+        return;
+    }
+    let site = Site::new();
+    site.write("no-memory.c", NO_MEMORY);
+    let library = site.text_path("no-memory.so");
+    let made = Command::new("cc")
+        .args(["-shared", "-fPIC", "-o", &library])
+        .arg(site.path("no-memory.c"))
+        .status();
+    assert!(made.is_ok_and(|status| status.success()), "a library");
+    let server = site
+        .env("LD_PRELOAD", &library)
+        .script("a.wsgi", SIZED)
+        .config(
+            "WSGISocketPrefix ${DATA}/socket
+             WSGIDaemonProcess one
+             WSGIScriptAlias / ${WSGI}/a.wsgi process-group=one application-group=%{GLOBAL}",
+        )
+        .start();
+    let before = shared_kib(&server);
+    for size in [100_000, 1 << 20] {
+        for seed in 0..4 {
+            let response = server.get(&format!("/whole?{size}-{seed}"));
+            assert!(response.body == expected(size, seed));
+            let response = server.send(&Request::post("/whole", &response.body[..40_000]));
+            assert!(response.body == expected(40_000, seed));
+        }
+    }
+    assert!(shared_kib(&server) < before + 100, "nothing lies there");
 }

@@ -1,12 +1,15 @@
 //! Memory that processes share, of a size that is sealed.
 //!
-//! Were one of them able to shrink it, the next to touch what is gone would die of SIGBUS.
+//! Were one of them able to shrink it, the next to touch what is gone would die of SIGBUS. So would whoever is the
+//! first to touch a page for which the system has no memory: a part is to be [secured](Sealed::secure) before.
 
 use std::io;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, munmap};
@@ -16,6 +19,9 @@ use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 const SEALS: SealFlag = SealFlag::F_SEAL_SHRINK
     .union(SealFlag::F_SEAL_GROW)
     .union(SealFlag::F_SEAL_SEAL);
+
+/// A multiple of the size of a page, whatever that is here, in bytes.
+const PAGES: usize = 64 << 10;
 
 /// A mapping of such memory into this process, until it is dropped.
 #[derive(Debug)]
@@ -81,6 +87,27 @@ impl Sealed {
     /// How many bytes it has.
     pub(crate) fn length(&self) -> usize {
         self.length.get()
+    }
+
+    /// Has the system find the memory of a part, of which what comes before it was secured: `Err` if it has
+    /// none (`vm.overcommit_memory=2`), which whoever touches the part would die of. Linux before 5.14 finds
+    /// it only then.
+    pub(crate) fn secure(&self, part: Range<usize>) -> nix::Result<()> {
+        let start = part.start / PAGES * PAGES;
+        let length = part.end.min(self.length()).saturating_sub(start);
+        if length == 0 {
+            return Ok(());
+        }
+        // SAFETY: the part begins inside the mapping, with a page, and ends there. What is in its pages
+        // stays as it is.
+        let secured = unsafe {
+            let start = self.start.byte_add(start).cast();
+            madvise(start, length, MmapAdvise::MADV_POPULATE_WRITE)
+        };
+        match secured {
+            Ok(()) | Err(Errno::EINVAL) => Ok(()),
+            Err(_) => Err(Errno::ENOMEM),
+        }
     }
 
     /// Gives the memory of its first `length` bytes back, a whole number of pages. There are zeros then,

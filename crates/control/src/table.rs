@@ -78,6 +78,15 @@ impl Table {
         })
     }
 
+    /// Has the system find memory for all of it, before anybody uses it.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn secure(&self) -> io::Result<()> {
+        Ok(self.memory.secure(0..self.memory.length())?)
+    }
+
     /// The slots.
     pub fn slots(&self) -> &[Slot] {
         // SAFETY: the mapping is page-aligned, has room for `count` slots, lives as long as

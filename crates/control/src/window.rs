@@ -6,11 +6,10 @@
 //! two tell each other of it.
 
 use std::io;
-use std::ops::Range;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use crate::sealed::{self, Sealed};
 
@@ -26,6 +25,7 @@ pub struct Window {
     memory: Arc<Sealed>,
     /// How much of it is taken.
     used: usize,
+    secured: Secured,
 }
 
 impl Window {
@@ -47,8 +47,13 @@ impl Window {
     pub fn new() -> io::Result<(Self, OwnedFd)> {
         let descriptor = sealed::create(c"wsgi-window", LENGTH)?;
         let memory = Sealed::map(descriptor.as_fd(), LENGTH)?;
-        let memory = Arc::new(memory);
-        Ok((Self { memory, used: 0 }, descriptor))
+        memory.secure(RELEASED..LENGTH)?;
+        let window = Self {
+            memory: Arc::new(memory),
+            used: 0,
+            secured: Secured::default(),
+        };
+        Ok((window, descriptor))
     }
 
     /// How many bytes still fit.
@@ -56,10 +61,15 @@ impl Window {
         Self::SIZE - self.used
     }
 
-    /// Puts in what fits of the data, and returns where that begins and how much it is.
+    /// Puts in what fits of the data, and returns where that begins and how much it is: nothing, where the
+    /// system has no memory for it.
     pub fn place(&mut self, data: &[u8]) -> (usize, usize) {
         let offset = self.used;
-        let length = write(&self.memory, offset..Self::SIZE, data);
+        let length = data.len().min(self.room());
+        if !self.secured.reach(&self.memory, 0, offset + length) {
+            return (offset, 0);
+        }
+        write(&self.memory, offset, data.get(..length).unwrap_or_default());
         let end = (offset + length).next_multiple_of(Self::ALIGNMENT);
         self.used = end.min(Self::SIZE);
         (offset, length)
@@ -82,6 +92,7 @@ impl Window {
         self.reuse();
         // Where that cannot be done the memory stays. The other part may be in use already.
         let _ = self.memory.clear(Self::SIZE);
+        self.secured = Secured::default();
     }
 
     /// Where the other side puts bodies.
@@ -117,7 +128,11 @@ impl Inbox {
 
 /// A window, as the child has it.
 #[derive(Debug)]
-pub struct View(Sealed);
+pub struct View {
+    memory: Sealed,
+    /// How much of the part for bodies.
+    secured: Secured,
+}
 
 impl View {
     /// The view of the window that a worker has made.
@@ -126,21 +141,25 @@ impl View {
     ///
     /// When that is no window, but something that might hurt whoever looks into it.
     pub fn open(descriptor: BorrowedFd<'_>) -> io::Result<Self> {
-        Sealed::map(descriptor, LENGTH).map(Self)
+        let memory = Sealed::map(descriptor, LENGTH)?;
+        let secured = Secured::default();
+        Ok(Self { memory, secured })
     }
 
-    /// Puts a body in, if it fits. Returns whether it does. The worker must be done with the last one.
+    /// Puts a body in, if it fits and the system has memory for it. Returns whether it did. The worker must
+    /// be done with the last one.
     pub fn deliver(&self, body: &[u8]) -> bool {
-        let fits = body.len() <= Inbox::SIZE;
+        let reach = || self.secured.reach(&self.memory, Window::SIZE, body.len());
+        let fits = body.len() <= Inbox::SIZE && reach();
         if fits {
-            write(&self.0, Window::SIZE..LENGTH, body);
+            write(&self.memory, Window::SIZE, body);
         }
         fits
     }
 
     /// Says that the response to this request has left.
     pub fn release(&self, request: u32) {
-        released(&self.0).store(request, Ordering::Release);
+        released(&self.memory).store(request, Ordering::Release);
     }
 
     /// What lies at a place, if there is such a place for responses.
@@ -161,20 +180,41 @@ fn released(memory: &Sealed) -> &AtomicU32 {
     unsafe { memory.start().add(RELEASED).cast().as_ref() }
 }
 
-/// Copies as much of `data` as fits into a part of the memory. Returns how much that is.
-fn write(memory: &Sealed, part: Range<usize>, data: &[u8]) -> usize {
-    let end = part.end.min(memory.length());
-    let length = data.len().min(end.saturating_sub(part.start));
-    if length > 0 {
+/// How much of a part of a window has memory, from its beginning on. It grows as the part is used, as most are
+/// never full.
+#[derive(Debug, Default)]
+struct Secured(AtomicUsize);
+
+impl Secured {
+    /// Has so much of the part that begins at `start` have memory. Returns whether it has.
+    fn reach(&self, memory: &Sealed, start: usize, length: usize) -> bool {
+        let before = self.0.load(Ordering::Relaxed);
+        if length <= before {
+            return true;
+        }
+        let is_secured = memory.secure(start + before..start + length).is_ok();
+        if is_secured {
+            self.0.store(length, Ordering::Relaxed);
+        }
+        is_secured
+    }
+}
+
+/// Copies `data` into the memory, where it must have been secured.
+fn write(memory: &Sealed, start: usize, data: &[u8]) {
+    let fits = start
+        .checked_add(data.len())
+        .is_some_and(|end| end <= memory.length());
+    debug_assert!(fits, "no part is longer than the memory");
+    if fits {
         // SAFETY: these bytes are inside the mapping and inside `data`, which is other memory: nobody gets
         // a reference into a window. The other side has been told of none of them yet, or is hostile, and
         // then reads what is of no request.
         unsafe {
-            let place = memory.start().add(part.start);
-            place.copy_from_nonoverlapping(NonNull::from(data).cast(), length);
+            let place = memory.start().add(start);
+            place.copy_from_nonoverlapping(NonNull::from(data).cast(), data.len());
         }
     }
-    length
 }
 
 /// Data of a response in a window. They are there until this side has released the request, or sends the
@@ -191,7 +231,7 @@ impl Placed {
     /// process may write there.
     pub fn bytes(&self) -> NonNull<[u8]> {
         // SAFETY: `at` has found the offset inside the mapping.
-        let start = unsafe { self.view.0.start().add(self.offset) };
+        let start = unsafe { self.view.memory.start().add(self.offset) };
         NonNull::slice_from_raw_parts(start, self.length)
     }
 }
@@ -221,6 +261,24 @@ mod tests {
         assert_eq!(read(&view.at(0, 5).unwrap()), b"third");
         window.clear();
         assert_eq!(read(&view.at(0, 5).unwrap()), [0; 5]);
+    }
+
+    #[test]
+    fn there_is_memory_for_what_is_used() {
+        let (mut window, descriptor) = Window::new().unwrap();
+        let view = View::open(descriptor.as_fd()).unwrap();
+        let bytes = || nix::sys::stat::fstat(&descriptor).unwrap().st_blocks * 512;
+        let page = bytes();
+        assert!(page > 0, "that of the number");
+        window.place(&[1; 10_000]);
+        let more = bytes() - page;
+        assert!((10_000..10_000 + page).contains(&more), "{more}");
+        let before = bytes();
+        assert!(view.deliver(&[1; 9_000]));
+        let body = bytes() - before;
+        assert!((9_000..9_000 + page).contains(&body), "{body}");
+        window.clear();
+        assert_eq!(bytes(), page + body);
     }
 
     #[test]

@@ -68,6 +68,9 @@ impl Pane {
         }
         self.is_stale = false;
         let (offset, length) = window.place(data);
+        if length == 0 {
+            return None;
+        }
         let place = Place {
             offset: u32::try_from(offset).ok()?,
             length: u32::try_from(length).ok()?,
