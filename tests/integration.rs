@@ -133,6 +133,8 @@ mod input; // wsgi.input
 mod interpreter_options; // what may be said of some interpreters
 #[path = "integration/interpreters.rs"]
 mod interpreters; // interpreters, and the threads that enter them
+#[path = "integration/isolated.rs"]
+mod isolated; // what interpreters with a GIL of their own cannot do, and which those are
 #[path = "integration/iteration.rs"]
 mod iteration; // the iterable an application returns
 #[path = "integration/keepalive.rs"]

@@ -2,6 +2,7 @@
 //!
 //! `apxs/test` provides both. Where they are not, as with a bare `cargo test`, they are made here:
 //! `apxs/second-python` finds or makes a Python, and the engine is built beside a copy of the module.
+//! The reference serves one Python only, so another build of it stands in for the module under test.
 
 use std::fs;
 use std::io::{Write, stderr};
@@ -10,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::thread;
 
-use testkit::{Site, module_under_test};
+use testkit::{Site, is_reference, module_under_test};
 
 use crate::scripts;
 
@@ -19,7 +20,7 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// A Python that is not the default one.
 #[derive(Debug)]
 pub(crate) struct SecondPython {
-    /// The module, with engines for both Pythons beside it.
+    /// The module, with engines for both Pythons beside it; the reference as built for this one.
     pub(crate) module: PathBuf,
     /// The interpreter.
     pub(crate) program: PathBuf,
@@ -59,6 +60,13 @@ impl SecondPython {
         Site::new().subject(&self.module)
     }
 
+    /// A site where everything runs in this one, embedded applications too: on the reference, which
+    /// knows one Python at a time, it is the only kind there is.
+    pub(crate) fn alone(&self) -> Site {
+        self.site()
+            .config(&format!("WSGIPythonHome {}", self.prefix))
+    }
+
     /// A line that has a process group `name` run this Python, as it is installed.
     pub(crate) fn group(&self, name: &str) -> String {
         format!(
@@ -81,8 +89,13 @@ impl SecondPython {
         };
         let number = |text: &str| text.parse().map_err(|_| format!("no version: {text}"));
         let version = (number(major)?, number(minor)?);
+        let module = if is_reference() {
+            reference_for_it()?
+        } else {
+            module_with_engine(&program, version)?
+        };
         Ok(Self {
-            module: module_with_engine(&program, version)?,
+            module,
             program,
             prefix: (*prefix).to_owned(),
             version,
@@ -99,6 +112,15 @@ fn skip(cause: &str) {
 fn make_python() -> Result<PathBuf, String> {
     let place = Path::new(ROOT).join("target/second-python");
     output(scripts::command("second-python").arg(place)).map(PathBuf::from)
+}
+
+/// mod_wsgi as somebody has built it for the second Python.
+fn reference_for_it() -> Result<PathBuf, String> {
+    const VARIABLE: &str = "MOD_WSGI_TEST_SECOND_SO";
+    let path = std::env::var_os(VARIABLE).map(PathBuf::from);
+    let path = path.ok_or(format!("{VARIABLE} names no mod_wsgi for it"))?;
+    path.canonicalize()
+        .map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// The module under test if it has an engine for this Python, else a copy of it for which one is

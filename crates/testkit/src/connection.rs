@@ -162,11 +162,14 @@ impl Connection {
     /// Receives some bytes; 0 if the connection has ended, in whatever way.
     fn receive(&mut self) -> usize {
         let mut buffer = [0; 16 * 1024];
-        let count = match self.stream.read(&mut buffer) {
-            Err(error) if is_hang_up(error.kind()) => 0,
-            result => result.unwrap_or_else(|error| {
-                panic!("no answer ({error}); received so far: {:?}", self.rest())
-            }),
+        let count = loop {
+            match self.stream.read(&mut buffer) {
+                Ok(count) => break count,
+                Err(error) if is_hang_up(error.kind()) => break 0,
+                // What happens when somebody stops the test for a while.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => panic!("no answer ({error}); received so far: {:?}", self.rest()),
+            }
         };
         self.received
             .extend_from_slice(buffer.get(..count).unwrap_or_default());

@@ -115,11 +115,7 @@ fn create(detached: &mut Detached, group: &[u8]) -> Result<&'static Interpreter,
     let main = main().ok_or(CreateError::NotRunning)?;
     let process = process::config();
     let options = Options::of(process, group);
-    let gil = if options.own_gil {
-        ", with a GIL of its own"
-    } else {
-        ""
-    };
+    let gil = if options.own_gil { " with own GIL" } else { "" };
     let text = format!("Creating {} in {process}{gil}.", GroupName(group));
     log::server(detached, Level::Info, 0, &text);
     let state = new_interpreter(detached, main, options.own_gil)?;
