@@ -27,17 +27,20 @@ impl Awaited {
         Self(AtomicI32::new(-1))
     }
 
-    /// Waits until something may have come, or for a while.
-    pub(super) fn wait(&self) {
+    /// Waits until something may have come, or `end` can be read from, or for a while.
+    pub(super) fn wait(&self, end: Option<BorrowedFd<'_>>) {
         let socket = self.0.load(Ordering::Relaxed);
         if socket < 0 {
             return;
         }
         // SAFETY: the descriptor is that of a connection, which is open as long as its request lives.
         let socket = unsafe { BorrowedFd::borrow_raw(socket) };
-        let mut sockets = [PollFd::new(socket, PollFlags::POLLIN)];
+        let sources = std::iter::once(socket).chain(end);
+        let mut sources: Vec<_> = sources
+            .map(|source| PollFd::new(source, PollFlags::POLLIN))
+            .collect();
         // What went wrong, the next read tells.
-        let _ = poll(&mut sockets, PollTimeout::from(GLANCE));
+        let _ = poll(&mut sources, PollTimeout::from(GLANCE));
     }
 }
 

@@ -5,6 +5,7 @@
 //! anything here may block.
 
 use std::ffi::{CStr, CString, c_int, c_void};
+use std::os::fd::BorrowedFd;
 use std::slice;
 
 use engine_abi::{
@@ -136,11 +137,14 @@ unsafe extern "C" fn read_body(handle: RequestHandle, buffer: *mut u8, length: u
     })
 }
 
-unsafe extern "C" fn await_body(handle: RequestHandle) {
+unsafe extern "C" fn await_body(handle: RequestHandle, end: c_int) {
     panic::guard((), || {
-        // SAFETY: the engine passes a handle that is valid until we return.
+        // SAFETY: the engine passes a handle that is valid until we return, and a descriptor that is open as
+        // long, or -1.
+        let end = (end >= 0).then(|| unsafe { BorrowedFd::borrow_raw(end) });
+        // SAFETY: as above.
         if let Some(beside) = unsafe { beside(handle) } {
-            beside.awaited.wait();
+            beside.awaited.wait(end);
         }
     });
 }

@@ -25,8 +25,9 @@ pub struct Host {
     /// may return [`Host::NOT_YET`].
     pub read_body:
         unsafe extern "C" fn(request: RequestHandle, buffer: *mut u8, len: usize) -> isize,
-    /// After [`Host::NOT_YET`]: blocks until there may be more of the body, or for a while.
-    pub await_body: unsafe extern "C" fn(request: RequestHandle),
+    /// After [`Host::NOT_YET`]: blocks until there may be more of the body, or `end` can be read from, or
+    /// for a while. `end` is a descriptor, or -1.
+    pub await_body: unsafe extern "C" fn(request: RequestHandle, end: c_int),
     /// Sends a part of the response; see [`Part`].
     pub send: unsafe extern "C" fn(request: RequestHandle, part: *const Part<'_>) -> Sent,
     /// Sends a part as far as that needs no waiting: for a thread that has a GIL and would rather keep

@@ -71,7 +71,8 @@ impl Gate {
         true
     }
 
-    fn is_left(&self) -> bool {
+    /// Whether nobody is inside.
+    pub(crate) fn is_left(&self) -> bool {
         self.count.load(Ordering::Acquire) & !CLOSED == 0
     }
 

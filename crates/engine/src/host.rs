@@ -6,10 +6,11 @@
 
 use std::ffi::{c_int, c_void};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use engine_abi::{Host, LogLine, Part, ReadError, RequestHandle, Scoreboard, Sent, TakeScoreboard};
 
+use crate::bell::Bell;
 use crate::gate::Gate;
 use crate::log::Unfinished;
 use crate::python::{Attached, Detached, catch};
@@ -89,6 +90,8 @@ pub(crate) struct Exchange {
     handle: Handle,
     /// Those who make a call of the host; closed when the request is over.
     calls: Gate,
+    /// Rings then, for those who wait for the body.
+    end: Bell,
     /// Whose turn it is to send; and to read, but for a host that can do both at once.
     sending: Turn,
     /// Whose turn it is to read from such a host.
@@ -151,6 +154,7 @@ impl Exchange {
         Self {
             handle: Handle(handle),
             calls: Gate::new(),
+            end: Bell::new(),
             sending: Turn::new(),
             reading: Turn::new(),
             begun: AtomicBool::new(false),
@@ -162,6 +166,11 @@ impl Exchange {
     /// Ends the exchange: waits for calls that other threads are making, and lets no other begin.
     pub(crate) fn close(&self, _: &Detached) {
         self.calls.close();
+        if !self.calls.is_left() {
+            // Pairs with that of `await_body`.
+            fence(Ordering::SeqCst);
+            self.end.ring();
+        }
         self.calls.wait_until_left(None);
     }
 
@@ -227,11 +236,7 @@ impl Exchange {
                 if result != Host::NOT_YET {
                     return Ok(result);
                 }
-                // SAFETY: as above; this may come beside other calls.
-                unsafe { (host.await_body)(request) };
-                if self.is_closed() {
-                    return Err(ReadFailure::Closed);
-                }
+                self.await_body(host)?;
             }
         })?;
         // Of the bytes those count that the application takes.
@@ -239,6 +244,22 @@ impl Exchange {
         match ReadError::from_result(result) {
             Some(error) => Err(ReadFailure::Host(error)),
             None => Ok(buffer.len().min(result.unsigned_abs())),
+        }
+    }
+
+    /// Waits until there may be more of the body. To be called while the call is counted.
+    fn await_body(&self, host: &Host) -> Result<(), ReadFailure> {
+        let end = self.end.listen();
+        // Whoever closes the exchange finds that somebody listens, or this that it is closed.
+        fence(Ordering::SeqCst);
+        if !self.is_closed() {
+            // SAFETY: the handle is valid while the call is counted, and the descriptor as long as the
+            // exchange; this may come beside other calls.
+            unsafe { (host.await_body)(self.handle.0, end) };
+        }
+        match self.is_closed() {
+            true => Err(ReadFailure::Closed),
+            false => Ok(()),
         }
     }
 

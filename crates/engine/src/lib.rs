@@ -9,7 +9,7 @@
 //! - `host`: the functions of the host, as the engine calls them; a request as `host::Exchange`
 //! - `process`: how Python is to be run in this process
 //! - `runtime`: starting and ending Python, on a thread of its own
-//! - `gate`, `turn`: letting threads in until the end, and one at a time
+//! - `gate`, `turn`, `bell`: letting threads in until the end, one at a time, and waking those who wait
 //! - `activity`: who is inside Python at the moment
 //! - `interpreter`: the interpreters, and how a thread attaches to one
 //! - `script`: loading the application's file, and loading it again when it has changed
@@ -28,6 +28,7 @@ compile_error!(
 );
 
 mod activity;
+mod bell;
 mod entry;
 mod gate;
 mod hook;

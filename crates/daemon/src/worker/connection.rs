@@ -107,22 +107,6 @@ impl Connection {
         is_due && !left.is_zero() && self.line.wait_for(PollFlags::POLLIN, patience).is_ok()
     }
 
-    /// The next frame, if it comes within this time.
-    pub(super) fn next_frame_within(
-        &mut self,
-        patience: Duration,
-    ) -> Result<Option<OwnedFrame>, Broken> {
-        if let Some(frame) = self.ready_frame()? {
-            return Ok(Some(frame));
-        }
-        let timeout = patience.try_into().unwrap_or(PollTimeout::MAX);
-        match self.line.wait_for(PollFlags::POLLIN, timeout) {
-            Err(Broken::TimedOut) => Ok(None),
-            Err(broken) => Err(broken),
-            Ok(()) => self.ready_frame(),
-        }
-    }
-
     /// How long is waited for a frame; `None` if for ever.
     pub(super) fn patience(&self) -> Option<Duration> {
         let millis = self.line.timeout.as_millis()?;
@@ -225,6 +209,17 @@ impl Line {
             }
         };
         self.write(bytes.get(sent..).unwrap_or_default())
+    }
+
+    /// Waits until something may have come, or `other` can be read from, but no longer than this.
+    pub(super) fn wait_beside(&self, other: Option<BorrowedFd<'_>>, patience: Duration) {
+        let sources = std::iter::once(self.stream.as_fd()).chain(other);
+        let mut sources: Vec<_> = sources
+            .map(|source| PollFd::new(source, PollFlags::POLLIN))
+            .collect();
+        let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
+        // What went wrong, the next read tells.
+        let _ = poll(&mut sources, timeout);
     }
 
     fn wait(&self, what: PollFlags) -> Result<(), Broken> {

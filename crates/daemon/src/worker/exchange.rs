@@ -24,7 +24,7 @@ use super::outbox::Outbox;
 use receiving::{Body, Receiving};
 use sending::{Sending, encode_outcome};
 
-pub(super) use handle::{log, log_level, read_body, send, try_send};
+pub(super) use handle::{await_body, log, log_level, read_body, send, try_send};
 
 /// How much waits for a thread that is sending before others wait for it, too, in bytes.
 const LONGEST_QUEUE: usize = 1 << 20;

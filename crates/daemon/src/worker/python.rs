@@ -36,7 +36,7 @@ static HOST: Host = Host {
     log_beside: log,
     log_level,
     read_body: exchange::read_body,
-    await_body,
+    await_body: exchange::await_body,
     send: exchange::send,
     try_send: Some(exchange::try_send),
     scoreboard,
@@ -216,9 +216,6 @@ unsafe extern "C" fn scoreboard(take: TakeScoreboard, taker: *mut c_void) {
         }
     }));
 }
-
-/// Reading blocks itself, for a while, in a half of the exchange that is its own.
-unsafe extern "C" fn await_body(_: RequestHandle) {}
 
 unsafe extern "C" fn loaded() {
     LOADED.store(true, Ordering::Relaxed);

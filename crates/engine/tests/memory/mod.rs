@@ -459,7 +459,7 @@ unsafe extern "C" fn read_body(request: RequestHandle, buffer: *mut u8, len: usi
     piece.len().cast_signed()
 }
 
-unsafe extern "C" fn await_body(_: RequestHandle) {}
+unsafe extern "C" fn await_body(_: RequestHandle, _: c_int) {}
 
 unsafe extern "C" fn send(request: RequestHandle, part: *const Part<'_>) -> Sent {
     // SAFETY: the engine sends during the request only, and the part lives until we return.

@@ -1,5 +1,7 @@
 //! What the engine calls with the handle of a request: see [`engine_abi::Host`].
 
+use std::ffi::c_int;
+use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use engine_abi::{Host, LogLine, Part, ReadError, RequestHandle, Sent};
@@ -40,6 +42,17 @@ pub(in crate::worker) unsafe extern "C" fn read_body(
         Ok(Err(error)) => error as isize,
         Err(_) => ReadError::Malformed as isize,
     }
+}
+
+/// [`engine_abi::Host::await_body`].
+pub(in crate::worker) unsafe extern "C" fn await_body(request: RequestHandle, end: c_int) {
+    // After a panic the next read tells what is there.
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: the engine passes a descriptor that is open until this returns, or -1.
+        let end = (end >= 0).then(|| unsafe { BorrowedFd::borrow_raw(end) });
+        // SAFETY: the engine keeps the rules of its ABI.
+        unsafe { exchange(request) }.await_body(end);
+    }));
 }
 
 /// [`engine_abi::Host::send`].

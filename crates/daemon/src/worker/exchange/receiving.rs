@@ -1,5 +1,6 @@
 //! The half of an exchange on which the body of the request comes.
 
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -15,8 +16,8 @@ use crate::worker::{fork, lock};
 /// How long a body can be that a child sends as a whole, in bytes; a piece may come on top.
 const LARGEST_WHOLE: usize = 1 << 20;
 
-/// How long a thread of the application's own waits for the body at a time: the request may have ended
-/// meanwhile.
+/// How long a thread of the application's own waits for the body at a time, where nothing tells it that the
+/// request has ended.
 const GLANCE: Duration = Duration::from_secs(1);
 
 /// The half on which the body comes.
@@ -131,8 +132,8 @@ impl<'c> Exchange<'c> {
         true
     }
 
-    /// Reads some of the body: `None` if nothing came for a while, and the calling thread is not the one
-    /// that has the request.
+    /// Reads some of the body: `None` if nothing is here, and the calling thread is not the one that has the
+    /// request. Then it is to wait outside, so that the request can end.
     pub(super) fn read(&self, buffer: &mut [u8]) -> Result<Option<usize>, ReadError> {
         let mut receiving = lock(&self.receiving);
         if let Body::Withheld = receiving.body {
@@ -165,12 +166,18 @@ impl<'c> Exchange<'c> {
                 Body::Withheld | Body::Coming if is_its_own => {
                     receiving.body = self.next_piece(&mut receiving);
                 }
-                Body::Withheld | Body::Coming => match self.piece_within_glance(&mut receiving) {
+                Body::Withheld | Body::Coming => match self.piece_if_here(&mut receiving) {
                     Some(body) => receiving.body = body,
                     None => return Ok(None),
                 },
             }
         }
+    }
+
+    /// Waits until there may be more of the body, or `end` can be read from, or for a while.
+    pub(super) fn await_body(&self, end: Option<BorrowedFd<'_>>) {
+        let line = lock(&self.receiving).connection.line().clone();
+        line.wait_beside(end, GLANCE);
     }
 
     /// Sends what was collected, before the thread waits for the body. One that is sending does so
@@ -192,9 +199,9 @@ impl<'c> Exchange<'c> {
         self.piece(receiving.connection.next_frame())
     }
 
-    /// The same, but not for long.
-    fn piece_within_glance(&self, receiving: &mut Receiving<'c>) -> Option<Body> {
-        let frame = match receiving.connection.next_frame_within(GLANCE) {
+    /// The next frame of the body, if it is here.
+    fn piece_if_here(&self, receiving: &mut Receiving<'c>) -> Option<Body> {
+        let frame = match receiving.connection.ready_frame() {
             Ok(Some(frame)) => Ok(frame),
             Err(broken) => Err(broken),
             Ok(None) => {

@@ -1,0 +1,69 @@
+//! A bell, for threads that wait in the host for a descriptor, and cannot be told otherwise to go.
+//!
+//! It rings by closing one end of a pipe, of which it has none until somebody listens. A process that
+//! the application forks has both ends as well: until it ends there is no ring, and those who wait look up by
+//! themselves now and then.
+
+use std::ffi::c_int;
+use std::io::{PipeReader, PipeWriter, pipe};
+use std::os::fd::AsRawFd as _;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+/// The bell.
+#[derive(Debug)]
+pub(crate) struct Bell(OnceLock<Option<Ends>>);
+
+#[derive(Debug)]
+struct Ends {
+    near: PipeReader,
+    /// `None` once it has rung.
+    far: Mutex<Option<PipeWriter>>,
+}
+
+impl Bell {
+    /// One to which nobody listens yet.
+    pub(crate) const fn new() -> Self {
+        Self(OnceLock::new())
+    }
+
+    /// What can be read from once the bell has rung, as long as the bell is there; -1 where the system has no
+    /// more descriptors.
+    pub(crate) fn listen(&self) -> c_int {
+        let ends = self.0.get_or_init(|| {
+            let (near, far) = pipe().ok()?;
+            let far = Mutex::new(Some(far));
+            Some(Ends { near, far })
+        });
+        ends.as_ref().map_or(-1, |ends| ends.near.as_raw_fd())
+    }
+
+    /// Rings, if somebody listens.
+    pub(crate) fn ring(&self) {
+        if let Some(Some(ends)) = self.0.get() {
+            let mut far = ends.far.lock().unwrap_or_else(PoisonError::into_inner);
+            *far = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    #[test]
+    fn who_listens_is_woken() {
+        let bell = Bell::new();
+        bell.ring();
+        assert!(bell.0.get().is_none(), "nobody has listened");
+        assert!(bell.listen() >= 0);
+        std::thread::scope(|scope| {
+            let mut near = &bell.0.get().unwrap().as_ref().unwrap().near;
+            let listener = scope.spawn(move || near.read(&mut [0]).unwrap());
+            bell.ring();
+            assert_eq!(listener.join().unwrap(), 0);
+        });
+        bell.ring();
+    }
+}
