@@ -39,6 +39,9 @@ pub(super) struct Call<'c, 'r> {
     content_length: Option<u64>,
     pub(super) upload: Upload<'r>,
     response: Response<'r>,
+    /// Since when it waits for a worker, in microseconds since the epoch: its body is here then, as far as
+    /// it is waited for.
+    queued: i64,
     /// How often a worker was asked to take the request.
     connects: u32,
     /// How often one that is being replaced did not.
@@ -84,6 +87,7 @@ impl<'c, 'r> Call<'c, 'r> {
             content_length,
             upload: Upload::new(request),
             response,
+            queued: 0,
             connects: 0,
             restarts: 0,
             is_for_queue: false,
@@ -93,6 +97,7 @@ impl<'c, 'r> Call<'c, 'r> {
     /// Sends the request to one worker after the other until one has answered.
     pub(super) fn run(&mut self, group: &Group) -> Result<Status, Refusal> {
         let begin = Instant::now();
+        self.queued = now();
         let mut deadline = begin + group.connect_timeout.unwrap_or(group.socket_timeout);
         let mut is_missing = false;
         let mut outdated = BTreeSet::new();
@@ -166,7 +171,7 @@ impl<'c, 'r> Call<'c, 'r> {
             &mut self.response,
         );
         let limit = group.queue_timeout;
-        let limit = limit.map(|limit| deadline(self.request.time(), limit));
+        let limit = limit.map(|limit| deadline(self.queued, limit));
         let ended = match exchange.queue(limit, || group.is_down()) {
             Ok(()) => exchange.run(),
             Err(ended) => ended,
@@ -193,7 +198,7 @@ impl<'c, 'r> Call<'c, 'r> {
             has_window: connection.has_window(),
             content_length: self.content_length,
             request_start: self.request.time(),
-            queue_start: now(),
+            queue_start: self.queued,
             connects: self.connects,
             restarts: self.restarts,
             log_level: log::level(self.request),

@@ -1,5 +1,7 @@
 //! More requests than threads: the queue of a process group.
 
+use std::time::{Duration, Instant};
+
 use testkit::{Connection, Httpd, Mark, Mpm, Request, Site, ours, wait_until};
 
 /// Notes that it runs, and with `?wait=NAME` stays until `data/NAME` is there.
@@ -151,6 +153,19 @@ fn a_request_that_waits_too_long_is_turned_away_and_not_run() {
     assert_eq!(busy.read_response().text(), "busy");
     assert_eq!(server.get("/next").text(), "next");
     assert_eq!(ran(&server), ["busy", "next"]);
+}
+
+#[test]
+fn the_time_in_which_the_body_comes_is_none_in_the_queue() {
+    let server = group("threads=1 queue-timeout=1");
+    let mut slow = server.connect();
+    slow.send(b"POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n.");
+    let begin = Instant::now();
+    wait_until("some seconds", || {
+        (begin.elapsed() >= Duration::from_secs(2)).then_some(())
+    });
+    slow.send(b".");
+    assert_eq!(slow.read_response().status, 200);
 }
 
 #[test]
