@@ -17,7 +17,7 @@ use crate::log;
 const PIECE: usize = 32 << 10;
 
 /// How long to wait before asking again whether a body goes on, where nothing tells.
-const PAUSE: Duration = Duration::from_millis(5);
+pub(super) const PAUSE: Duration = Duration::from_millis(5);
 
 /// How often a request that waits in the queue looks whether there is anybody to wait for.
 const GLANCE: Duration = Duration::from_millis(500);

@@ -3,13 +3,18 @@
 //! A body of moderate size is read whole before a worker is chosen: a client that sends it slowly
 //! holds no thread of the application. Its memory is bounded, for one body by the group's
 //! `response-buffer-size` and for all bodies of a child together; what is too much for either is
-//! passed on as it comes. So is a body whose length the client does not tell, as it may depend on
-//! what the application answers meanwhile: of that only what is here already is read.
+//! passed on as it comes. A body whose length the client does not tell may depend on what the application
+//! answers meanwhile, or have no end: that is read as long as the client goes on sending, but not for long.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use httpd::{InputError, Request, RequestBody};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use wire::BodyError;
+
+use super::exchange::PAUSE;
 
 /// The largest body that a worker is sent as a whole, in bytes: it reads it all before it runs
 /// anything, so the request can be repeated if the worker dies before.
@@ -23,6 +28,14 @@ static HELD: AtomicUsize = AtomicUsize::new(0);
 
 /// How much is read at a time, in bytes.
 const PIECE: usize = 16 << 10;
+
+/// How long a client that does not tell the length of its body may send nothing, until it is taken for one
+/// that waits for an answer. Slow ones send at least a byte in a second.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// How long such a body is waited for in all: it may be a stream that goes on for ever. That is what
+/// `RequestReadTimeout` gives a body, too, if nobody says otherwise.
+const LONGEST: Duration = Duration::from_secs(20);
 
 /// A body.
 #[derive(Debug)]
@@ -56,7 +69,7 @@ impl<'r> Upload<'r> {
     }
 
     /// Reads a body of up to `most` bytes, unless the client waits to be told to send it. One without a
-    /// length is not waited for.
+    /// length is waited for only while it comes.
     pub(super) fn gather(&mut self, length: Option<u64>, most: usize) {
         if self.end.is_some() || self.request.expects_continue() {
             return;
@@ -64,7 +77,7 @@ impl<'r> Upload<'r> {
         match length.and_then(|length| usize::try_from(length).ok()) {
             Some(length) if length <= most => self.wait_for_all(length, most),
             Some(_) => {}
-            None => self.take_what_is_here(most.min(WHOLE)),
+            None => self.take_what_comes(most),
         }
     }
 
@@ -88,24 +101,43 @@ impl<'r> Upload<'r> {
         };
     }
 
-    /// Most clients have sent all of a small body by now: it goes along with the request.
-    fn take_what_is_here(&mut self, most: usize) {
+    fn take_what_comes(&mut self, most: usize) {
+        let last = Instant::now() + LONGEST;
+        let mut deadline = Instant::now() + SILENCE;
         let mut piece = [0; PIECE];
-        while self.held.len() <= most && HELD.load(Ordering::Relaxed) <= MOST_HELD {
+        while self.end.is_none()
+            && self.held.len() <= most
+            && HELD.load(Ordering::Relaxed) <= MOST_HELD
+        {
             match self.client.try_read(&mut piece) {
-                Ok(None) => return,
+                Ok(None) => {
+                    let left = deadline.min(last).saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return;
+                    }
+                    self.wait_for_client(left);
+                }
                 Ok(Some(0)) => self.end = Some(Ok(())),
                 Ok(Some(count)) => {
                     self.hold(piece.get(..count).unwrap_or_default());
-                    continue;
+                    deadline = Instant::now() + SILENCE;
                 }
                 Err(error) => {
                     self.request.connection().close_after_request();
                     self.end = Some(Err(body_error(error)));
                 }
             }
-            return;
         }
+    }
+
+    /// Waits until the client may have sent something, but no longer than this.
+    fn wait_for_client(&self, patience: Duration) {
+        let Some(client) = self.request.connection().own_socket() else {
+            return thread::sleep(patience.min(PAUSE));
+        };
+        let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
+        // What went wrong, the next read tells.
+        let _ = poll(&mut [PollFd::new(client, PollFlags::POLLIN)], timeout);
     }
 
     fn hold(&mut self, piece: &[u8]) {

@@ -1,10 +1,12 @@
 //! Clients that are slow hold no thread of an application, up to the size of the buffer.
 
+use std::time::{Duration, Instant};
+
 use rstest::rstest;
 use testkit::{Connection, Httpd, Request, Site, ours, wait_until};
 
-/// Answers with as many bytes as it is asked for, in one of the ways to do so, or with the length
-/// of the body.
+/// Answers with as many bytes as it is asked for, in one of the ways to do so, or with the digest or the
+/// beginning of the body.
 const SIZED: &str = r#"
 import hashlib
 
@@ -18,12 +20,18 @@ def application(environ, start_response):
         return []
     if path == '/yield':
         return (data[start:start + 50_000] for start in range(0, size, 50_000))
+    if path == '/some':
+        return [environ['wsgi.input'].read(4)]
     if path == '/digest':
         return [hashlib.md5(environ['wsgi.input'].read()).hexdigest().encode()]
     return [data]
 "#;
 
 const SIZE: usize = 6 << 20;
+
+/// The head of a request with a body of unknown length.
+const CHUNKED: &str =
+    "POST /digest HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
 
 /// More than the buffers of all sockets on the way take, whatever the system allows them.
 const ENDLESS: usize = 64 << 20;
@@ -34,6 +42,7 @@ fn one_thread(options: &str) -> Httpd {
         .script("a.wsgi", SIZED)
         .config(&format!(
             "WSGISocketPrefix ${{DATA}}/socket
+             WSGIChunkedRequest On
              WSGIDaemonProcess one threads=1 {options}
              WSGIScriptAlias / ${{WSGI}}/a.wsgi process-group=one application-group=%{{GLOBAL}}"
         ))
@@ -112,6 +121,45 @@ fn a_client_that_uploads_slowly_holds_no_thread() {
         let digest = slow.read_response().text();
         assert_eq!(digest, server.send(&Request::post("/digest", &body)).text());
     }
+}
+
+#[test]
+fn a_client_that_does_not_tell_how_much_it_uploads_holds_no_thread() {
+    if !ours("D90") {
+        return;
+    }
+    let server = one_thread("");
+    let mut slow = server.connect();
+    slow.send(CHUNKED.as_bytes());
+    for _ in 0..4 {
+        slow.send(b"1\r\n.\r\n");
+        let begin = Instant::now();
+        assert_eq!(server.get("/list?256").body, expected(256));
+        wait_until("a second", || {
+            (begin.elapsed() >= Duration::from_secs(1)).then_some(())
+        });
+    }
+    slow.send(b"0\r\n\r\n");
+    let digest = slow.read_response().text();
+    assert_eq!(
+        digest,
+        server.send(&Request::post("/digest", b"....")).text()
+    );
+}
+
+#[test]
+fn what_goes_on_for_long_reaches_the_application_meanwhile() {
+    // mod_wsgi sends the whole body before it looks at the response.
+    if !ours("D80") {
+        return;
+    }
+    let server = one_thread("");
+    let mut stream = server.connect();
+    stream.send(CHUNKED.replace("digest", "some").as_bytes());
+    wait_until("an answer to the first piece", || {
+        stream.send(b"4\r\nmore\r\n");
+        (!stream.pending().is_empty()).then_some(())
+    });
 }
 
 #[test]
