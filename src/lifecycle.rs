@@ -43,7 +43,7 @@ pub(crate) fn post_config(configured: Configured<'_>) -> Status {
 fn introduce(pool: Pool<'_>, base: Server<'_>) {
     add_component(pool, COMPATIBLE_VERSION);
     if let Ok(engine) = engines::of(base.config::<Wsgi>().process()) {
-        add_component(pool, &format!("Python/{}", engine.python));
+        add_component(pool, &format!("Python/{}", engine.python.number()));
     }
 }
 

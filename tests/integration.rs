@@ -109,6 +109,8 @@ mod express; // that package, and the servers that it starts
 mod file_wrapper; // wsgi.file_wrapper
 #[path = "integration/frameworks.rs"]
 mod frameworks; // Flask and Django
+#[path = "integration/free_threading.rs"]
+mod free_threading; // processes without a GIL
 #[path = "integration/groups.rs"]
 mod groups; // which process group and application group serve a request
 #[path = "integration/handler.rs"]

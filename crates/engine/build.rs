@@ -9,7 +9,12 @@ fn main() {
     println!("cargo::rustc-env=ENGINE_PYTHON={python}");
     let version = pyo3_build_config::get().version();
     let (major, minor) = (version.major, version.minor);
-    println!("cargo::rustc-env=ENGINE_TAG=cp{major}{minor}");
+    let is_free_threaded = pyo3_build_config::get()
+        .target_abi()
+        .kind()
+        .is_free_threaded();
+    let suffix = if is_free_threaded { "t" } else { "" };
+    println!("cargo::rustc-env=ENGINE_TAG=cp{major}{minor}{suffix}");
     // As far as compatibility goes: `PY_VERSION_HEX` without the patch and the release level.
     println!("cargo::rustc-env=ENGINE_PYTHON_VERSION={major:02x}{minor:02x}0000");
     if !libpython_is_the_system_s() {

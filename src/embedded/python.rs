@@ -139,6 +139,7 @@ fn process_config<'a>(
         restrict_signal: outside.restrict_signal.unwrap_or(true),
         switch_interval: outside.switch_interval.unwrap_or_default(),
         per_interpreter_gil: outside.per_interpreter_gil.unwrap_or(false),
+        free_threading: config.interpreters.free_threading(b""),
         sections: Slice::new(sections),
         case_sensitive: config.case_sensitive,
         server_metrics: config.server_metrics,

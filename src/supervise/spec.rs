@@ -26,7 +26,7 @@ use crate::{Wsgi, engines};
 pub(super) fn of(definition: &DaemonDefinition<'_>, secret: Secret) -> Option<GroupSpec> {
     let options = definition.options();
     let engine = match engine(definition) {
-        Ok(engine) => engine.path,
+        Ok(engine) => engine,
         Err(error) => {
             let name = definition.name().to_string_lossy();
             let text = format!("Process group '{name}' cannot be started: {error}");
@@ -53,7 +53,7 @@ pub(super) fn of(definition: &DaemonDefinition<'_>, secret: Secret) -> Option<Gr
         limits: limits(options),
         buffers: buffers(options),
         life: life(definition),
-        python: python(definition, engine.into_os_string()),
+        python: python(definition, engine),
         preload: preload(definition),
         server: server(),
         log_level: u8::try_from(level).unwrap_or(u8::MAX),
@@ -128,14 +128,16 @@ fn life(definition: &DaemonDefinition<'_>) -> Life {
     }
 }
 
-fn python(definition: &DaemonDefinition<'_>, engine: OsString) -> PythonSpec {
+fn python(definition: &DaemonDefinition<'_>, engine: EngineFile) -> PythonSpec {
     let options = definition.options();
     let process = definition.base().config::<Wsgi>().process();
     let interpreters = &process.interpreters;
     let outside = interpreters.outside();
-    let sections = interpreters.in_process_group(definition.name().to_bytes());
+    let name = definition.name().to_bytes();
+    let sections = interpreters.in_process_group(name);
     PythonSpec {
-        engine,
+        free_threading: engine.python.is_free_threaded() && interpreters.free_threading(name),
+        engine: engine.path.into_os_string(),
         home: home(definition),
         path: options.python_path.clone().map(os),
         eggs: options.python_eggs.clone().map(os),

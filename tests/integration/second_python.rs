@@ -17,6 +17,32 @@ use crate::scripts;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
+/// A kind of Python that a test may need.
+struct Kind {
+    /// The variable that names one.
+    program: &'static str,
+    /// The one that names mod_wsgi itself, built for it.
+    reference: &'static str,
+    /// What `apxs/second-python` is told, to find or make one.
+    option: Option<&'static str>,
+    /// What the tag of its engine ends in.
+    suffix: &'static str,
+}
+
+const ANOTHER: Kind = Kind {
+    program: "MOD_WSGI_TEST_SECOND_PYTHON",
+    reference: "MOD_WSGI_TEST_SECOND_SO",
+    option: None,
+    suffix: "",
+};
+
+const FREE_THREADED: Kind = Kind {
+    program: "MOD_WSGI_TEST_FREE_PYTHON",
+    reference: "MOD_WSGI_TEST_FREE_SO",
+    option: Some("--free-threaded"),
+    suffix: "t",
+};
+
 /// A Python that is not the default one.
 #[derive(Debug)]
 pub(crate) struct SecondPython {
@@ -35,10 +61,22 @@ impl SecondPython {
     /// runner.
     pub(crate) fn find() -> Option<&'static Self> {
         static FOUND: OnceLock<Result<SecondPython, String>> = OnceLock::new();
-        match FOUND.get_or_init(Self::make) {
+        match FOUND.get_or_init(|| Self::make(&ANOTHER)) {
             Ok(found) => Some(found),
             Err(cause) => {
                 skip(&format!("there is no second Python: {cause}"));
+                None
+            }
+        }
+    }
+
+    /// A free-threaded Python, found like the second one.
+    pub(crate) fn free_threaded() -> Option<&'static Self> {
+        static FOUND: OnceLock<Result<SecondPython, String>> = OnceLock::new();
+        match FOUND.get_or_init(|| Self::make(&FREE_THREADED)) {
+            Ok(found) => Some(found),
+            Err(cause) => {
+                skip(&format!("there is no free-threaded Python: {cause}"));
                 None
             }
         }
@@ -75,9 +113,18 @@ impl SecondPython {
         )
     }
 
-    fn make() -> Result<Self, String> {
-        let given = std::env::var_os("MOD_WSGI_TEST_SECOND_PYTHON").map(PathBuf::from);
-        let program = given.map_or_else(make_python, Ok)?;
+    /// Makes a virtual environment `venv` of it in the site, as a person does.
+    pub(crate) fn add_venv(&self, site: &Site) {
+        let made = Command::new(&self.program)
+            .args(["-I", "-m", "venv", "--without-pip"])
+            .arg(site.path("venv"))
+            .status();
+        assert!(made.is_ok_and(|status| status.success()), "a venv");
+    }
+
+    fn make(kind: &Kind) -> Result<Self, String> {
+        let given = std::env::var_os(kind.program).map(PathBuf::from);
+        let program = given.map_or_else(|| make_python(kind), Ok)?;
         let facts = output(Command::new(&program).args([
             "-I",
             "-c",
@@ -90,9 +137,9 @@ impl SecondPython {
         let number = |text: &str| text.parse().map_err(|_| format!("no version: {text}"));
         let version = (number(major)?, number(minor)?);
         let module = if is_reference() {
-            reference_for_it()?
+            reference_for_it(kind)?
         } else {
-            module_with_engine(&program, version)?
+            module_with_engine(&program, version, kind.suffix)?
         };
         Ok(Self {
             module,
@@ -109,30 +156,35 @@ fn skip(cause: &str) {
     let _ = writeln!(stderr(), "skipped: {test}: {cause}");
 }
 
-fn make_python() -> Result<PathBuf, String> {
+fn make_python(kind: &Kind) -> Result<PathBuf, String> {
     let place = Path::new(ROOT).join("target/second-python");
-    output(scripts::command("second-python").arg(place)).map(PathBuf::from)
+    let mut command = scripts::command("second-python");
+    output(command.args(kind.option).arg(place)).map(PathBuf::from)
 }
 
-/// mod_wsgi as somebody has built it for the second Python.
-fn reference_for_it() -> Result<PathBuf, String> {
-    const VARIABLE: &str = "MOD_WSGI_TEST_SECOND_SO";
-    let path = std::env::var_os(VARIABLE).map(PathBuf::from);
-    let path = path.ok_or(format!("{VARIABLE} names no mod_wsgi for it"))?;
+/// mod_wsgi as somebody has built it for that Python.
+fn reference_for_it(kind: &Kind) -> Result<PathBuf, String> {
+    let path = std::env::var_os(kind.reference).map(PathBuf::from);
+    let path = path.ok_or(format!("{} names no mod_wsgi for it", kind.reference))?;
     path.canonicalize()
         .map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// The module under test if it has an engine for this Python, else a copy of it for which one is
 /// built.
-fn module_with_engine(program: &Path, (major, minor): (u32, u32)) -> Result<PathBuf, String> {
+fn module_with_engine(
+    program: &Path,
+    (major, minor): (u32, u32),
+    suffix: &str,
+) -> Result<PathBuf, String> {
     let module = module_under_test();
-    let engine = format!("wsgi-engine-cp{major}{minor}.so");
+    let tag = format!("cp{major}{minor}{suffix}");
+    let engine = format!("wsgi-engine-{tag}.so");
     let engines = module.with_file_name("mod_wsgi");
     if engines.join(&engine).exists() {
         return Ok(module.to_owned());
     }
-    let target = Path::new(ROOT).join(format!("target/engine-cp{major}{minor}"));
+    let target = Path::new(ROOT).join(format!("target/engine-{tag}"));
     output(
         scripts::command_of(Path::new(env!("CARGO")))
             .args([
@@ -145,6 +197,8 @@ fn module_with_engine(program: &Path, (major, minor): (u32, u32)) -> Result<Path
             ])
             .arg(&target)
             .env("PYO3_PYTHON", program)
+            // As apxs/build does for 3.13t; other Pythons do not mind.
+            .env("UNSAFE_PYO3_SKIP_VERSION_CHECK", "1")
             .current_dir(ROOT),
     )?;
     let place = target.join("dist");

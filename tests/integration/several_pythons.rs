@@ -1,8 +1,6 @@
 //! Several Pythons in one httpd: process groups whose `python-home` are of different versions, beside
 //! each other and beside embedded mode.
 
-use std::process::Command;
-
 use testkit::{Httpd, Mark, Site, ours};
 
 use crate::apps::{Environ, answering, at_once, environ};
@@ -26,15 +24,6 @@ fn ask(server: &Httpd, url: &str) -> Environ {
     environ(&server.get(url))
 }
 
-/// A virtual environment of the second Python, as a person makes one.
-fn add_venv(site: &Site, second: &SecondPython) {
-    let made = Command::new(&second.program)
-        .args(["-I", "-m", "venv", "--without-pip"])
-        .arg(site.path("venv"))
-        .status();
-    assert!(made.is_ok_and(|status| status.success()), "a venv");
-}
-
 #[test]
 fn groups_of_two_pythons_answer_side_by_side_and_beside_embedded_mode() {
     if !ours("D73") {
@@ -55,7 +44,7 @@ fn groups_of_two_pythons_answer_side_by_side_and_beside_embedded_mode() {
              WSGIScriptAlias /new ${WSGI}/python.wsgi process-group=new application-group=sub
              WSGIScriptAlias /venv ${WSGI}/python.wsgi process-group=venv application-group=%{GLOBAL}",
         );
-    add_venv(&site, second);
+    second.add_venv(&site);
     let venv = site.text_path("venv");
     let server = site.start();
     let (major, minor) = second.version;

@@ -232,6 +232,8 @@ pub struct PythonSpec {
     pub server_metrics: bool,
     /// `WSGIPerInterpreterGIL`.
     pub per_interpreter_gil: bool,
+    /// `WSGIFreeThreading`, if the engine's Python can do without a GIL.
+    pub free_threading: bool,
     /// `WSGISwitchInterval`, in seconds.
     pub default_switch_interval: Option<f64>,
     /// `switch-interval`, in seconds: set once scripts are loaded.
@@ -239,10 +241,13 @@ pub struct PythonSpec {
 }
 
 impl PythonSpec {
-    /// Whether there may be interpreters with a GIL of their own.
+    /// Whether requests may run at the same time: without a GIL, or in interpreters each with a GIL of
+    /// its own.
     pub fn has_own_gils(&self) -> bool {
         let mut sections = self.sections.iter();
-        self.per_interpreter_gil || sections.any(|it| it.per_interpreter_gil == Some(true))
+        self.free_threading
+            || self.per_interpreter_gil
+            || sections.any(|it| it.per_interpreter_gil == Some(true))
     }
 }
 

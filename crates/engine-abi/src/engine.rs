@@ -13,7 +13,8 @@ pub struct Engine {
     pub abi_version: u32,
     /// `PY_VERSION_HEX` of the Python this engine is built for.
     pub python_version: u32,
-    /// The engine's tag, for messages: `cp311`. A NUL-terminated string.
+    /// The engine's tag, as wheels have it: `cp311`, or `cp313t` for a free-threaded build. A
+    /// NUL-terminated string.
     pub tag: *const c_char,
     /// Starts Python, once in a process. Returns when it is ready. The host's table must live as
     /// long as the process.

@@ -2,7 +2,8 @@
 //!
 //! Engines lie in a directory `mod_wsgi` beside the module's own file, so that the tree can be
 //! copied anywhere; failing that, in the directory that httpd's modules were installed to when the
-//! module was built. An engine's file name tells its Python: `wsgi-engine-cp311.so` is for 3.11.
+//! module was built. An engine's file name tells its Python: `wsgi-engine-cp311.so` is for 3.11, and
+//! `wsgi-engine-cp313t.so` for the free-threaded build of 3.13, which is another Python than 3.13.
 //! The link `wsgi-engine.so` names the default.
 //!
 //! Used in the httpd parent (for the version banner and the checks of a configuration test) and
@@ -46,50 +47,65 @@ pub enum EnginesError {
     },
 }
 
-/// The `major.minor` that decides whether an engine fits a Python home.
+/// What decides whether an engine fits a Python home: `major.minor`, and whether it is a free-threaded
+/// build, whose objects have another layout. CPython calls that one `3.13t`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PythonVersion {
     major: u32,
     minor: u32,
+    is_free_threaded: bool,
 }
 
 impl PythonVersion {
-    /// Of these two numbers.
+    /// Of these two numbers, built as usual.
     pub const fn new(major: u32, minor: u32) -> Self {
-        Self { major, minor }
-    }
-
-    /// From the tag in an engine's file name: `cp311` is 3.11.
-    fn from_tag(tag: &str) -> Option<Self> {
-        let digits = tag.strip_prefix("cp")?;
-        let (major, minor) = digits.split_at_checked(1)?;
-        Some(Self {
-            major: major.parse().ok()?,
-            minor: minor.parse().ok()?,
-        })
-    }
-
-    /// From a number like `PY_VERSION_HEX`.
-    pub const fn from_hex(hex: u32) -> Self {
         Self {
-            major: hex >> 24,
-            minor: hex >> 16 & 0xff,
+            major,
+            minor,
+            is_free_threaded: false,
         }
     }
 
-    /// From the start of a version number: `3.11.2` is 3.11.
+    /// From the tag of an engine: `cp311` is 3.11, `cp313t` the free-threaded 3.13.
+    pub fn from_tag(tag: &str) -> Option<Self> {
+        let (major, minor) = tag.strip_prefix("cp")?.split_at_checked(1)?;
+        Self::of_parts(major, minor)
+    }
+
+    /// Whether it is a free-threaded build: one that can do without a GIL.
+    pub const fn is_free_threaded(self) -> bool {
+        self.is_free_threaded
+    }
+
+    /// The version of the language: `3.13`, however Python was built.
+    pub fn number(self) -> String {
+        format!("{}.{}", self.major, self.minor)
+    }
+
+    /// From the start of a version number: `3.11.2` is 3.11. What comes before the second point may
+    /// end in a `t`.
     fn from_number(text: &str) -> Option<Self> {
         let mut parts = text.trim().split('.');
+        Self::of_parts(parts.next()?, parts.next()?)
+    }
+
+    fn of_parts(major: &str, minor: &str) -> Option<Self> {
+        let (minor, is_free_threaded) = match minor.strip_suffix('t') {
+            Some(minor) => (minor, true),
+            None => (minor, false),
+        };
         Some(Self {
-            major: parts.next()?.parse().ok()?,
-            minor: parts.next()?.parse().ok()?,
+            major: major.parse().ok()?,
+            minor: minor.parse().ok()?,
+            is_free_threaded,
         })
     }
 }
 
 impl fmt::Display for PythonVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.major, self.minor)
+        let suffix = if self.is_free_threaded { "t" } else { "" };
+        write!(f, "{}.{}{suffix}", self.major, self.minor)
     }
 }
 
@@ -172,13 +188,18 @@ impl Engines {
             })
     }
 
-    /// The engine that the link names; without a usable link, that of the newest Python.
+    /// The engine that the link names; without a usable link, that of the newest Python, and rather
+    /// of one that is not free-threaded.
     pub fn default_engine(&self) -> &EngineFile {
         let linked = fs::read_link(self.directory.join(DEFAULT_ENGINE)).ok();
         let linked = linked.as_deref().and_then(Path::file_name);
-        self.files
-            .iter()
-            .find(|file| linked.is_some() && file.path.file_name() == linked)
+        let is_linked = |file: &&EngineFile| linked.is_some() && file.path.file_name() == linked;
+        let is_usual = |file: &&EngineFile| !file.python.is_free_threaded();
+        let mut files = self.files.iter();
+        files
+            .clone()
+            .find(is_linked)
+            .or_else(|| files.rfind(is_usual))
             .unwrap_or(&self.files[self.files.len() - 1])
     }
 
@@ -204,10 +225,21 @@ fn installed_in(directory: &Path) -> io::Result<Vec<EngineFile>> {
 /// The version that a Python home is for: what its `pyvenv.cfg` says, or else the one directory
 /// `lib/pythonX.Y` below it.
 fn version_of_home(home: &Path) -> Option<PythonVersion> {
-    match fs::read_to_string(home.join("pyvenv.cfg")) {
-        Ok(config) => version_in_pyvenv(&config),
-        Err(_) => version_of_library(&home.join("lib")),
-    }
+    let lib = home.join("lib");
+    let Ok(config) = fs::read_to_string(home.join("pyvenv.cfg")) else {
+        return version_of_library(&lib);
+    };
+    let version = version_in_pyvenv(&config)?;
+    // That file does not say how the Python was built, but the directory of its packages does.
+    let free_threaded = PythonVersion {
+        is_free_threaded: true,
+        ..version
+    };
+    let has_library = |version: PythonVersion| lib.join(format!("python{version}")).is_dir();
+    Some(match has_library(free_threaded) && !has_library(version) {
+        true => free_threaded,
+        false => version,
+    })
 }
 
 /// The value of `version` (written by venv) or `version_info` (by virtualenv).
@@ -233,21 +265,20 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
-    const V311: PythonVersion = PythonVersion {
-        major: 3,
-        minor: 11,
-    };
-    const V313: PythonVersion = PythonVersion {
-        major: 3,
-        minor: 13,
+    const V311: PythonVersion = PythonVersion::new(3, 11);
+    const V313: PythonVersion = PythonVersion::new(3, 13);
+    const V313T: PythonVersion = PythonVersion {
+        is_free_threaded: true,
+        ..V313
     };
 
-    /// A directory with a module's engines for 3.9, 3.11 and 3.13 in it.
+    /// A directory with a module's engines for 3.9, 3.11, 3.13 and the free-threaded 3.13 in it.
     fn tree() -> tempfile::TempDir {
         let place = tempfile::tempdir().unwrap();
         let engines = place.path().join(DIRECTORY);
         fs::create_dir(&engines).unwrap();
         for name in [
+            "wsgi-engine-cp313t.so",
             "wsgi-engine-cp313.so",
             "wsgi-engine-cp39.so",
             "wsgi-engine-cp311.so",
@@ -274,7 +305,7 @@ mod tests {
             .iter()
             .map(|file| file.python.to_string())
             .collect();
-        assert_eq!(versions, ["3.9", "3.11", "3.13"]);
+        assert_eq!(versions, ["3.9", "3.11", "3.13", "3.13t"]);
     }
 
     #[test]
@@ -320,13 +351,48 @@ mod tests {
     }
 
     #[test]
+    fn a_virtualenv_of_a_free_threaded_python_gets_the_engine_for_that() {
+        let place = tree();
+        let engines = Engines::in_first_of(&[place.path()]).unwrap();
+        let home = home("home = /opt/bin\nversion = 3.13.5\n");
+        let engine = |home: &Path| engines.for_home(Some(home)).unwrap().python;
+        assert_eq!(engine(home.path()), V313);
+        fs::create_dir_all(home.path().join("lib/python3.13t/site-packages")).unwrap();
+        assert_eq!(engine(home.path()), V313T);
+        fs::create_dir_all(home.path().join("lib/python3.13/site-packages")).unwrap();
+        assert_eq!(engine(home.path()), V313, "it has been both");
+    }
+
+    #[test]
+    fn a_free_threaded_python_needs_an_engine_of_its_own() {
+        let place = tree();
+        fs::remove_file(place.path().join(DIRECTORY).join("wsgi-engine-cp313t.so")).unwrap();
+        let engines = Engines::in_first_of(&[place.path()]).unwrap();
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir_all(home.path().join("lib/python3.13t/encodings")).unwrap();
+        let error = engines.for_home(Some(home.path())).unwrap_err().to_string();
+        assert!(error.contains("Python 3.13t"), "{error}");
+        assert!(error.contains("/path/to/python3.13t"), "{error}");
+    }
+
+    #[test]
+    fn tags_are_those_of_wheels() {
+        for (tag, version) in [("cp311", V311), ("cp313", V313), ("cp313t", V313T)] {
+            assert_eq!(PythonVersion::from_tag(tag), Some(version));
+        }
+        assert_eq!(V313T.to_string(), "3.13t");
+        assert_eq!(V313T.number(), "3.13");
+        assert_eq!(PythonVersion::from_tag("cp3"), None);
+    }
+
+    #[test]
     fn a_home_without_an_engine_is_an_error_that_says_what_is_installed() {
         let place = tree();
         let engines = Engines::in_first_of(&[place.path()]).unwrap();
         let home = home("version = 3.12.1\n");
         let error = engines.for_home(Some(home.path())).unwrap_err().to_string();
         assert!(error.contains("Python 3.12"), "{error}");
-        assert!(error.contains("3.9, 3.11, 3.13"), "{error}");
+        assert!(error.contains("3.9, 3.11, 3.13, 3.13t"), "{error}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::{ABI_VERSION, ENTRY_SYMBOL, Engine, EntryFn};
+use crate::{ABI_VERSION, ENTRY_SYMBOL, Engine, EntryFn, PythonVersion};
 
 /// Why an engine could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +60,13 @@ impl LoadedEngine {
             return Err(LoadError::Version(path.to_owned()));
         }
         Ok(Self { engine })
+    }
+
+    /// The Python it is for; `None` if its tag says nothing of that.
+    pub fn python(self) -> Option<PythonVersion> {
+        // SAFETY: the tag is a NUL-terminated constant of a library that is never closed.
+        let tag = unsafe { CStr::from_ptr(self.engine.tag) };
+        PythonVersion::from_tag(tag.to_str().ok()?)
     }
 
     /// The engine's functions.

@@ -49,7 +49,7 @@ const PYTHON_VERSION: u32 = match u32::from_str_radix(env!("ENGINE_PYTHON_VERSIO
     Err(_) => 0,
 };
 
-/// `cp311` and the like, NUL-terminated.
+/// `cp311`, `cp313t` and the like, NUL-terminated.
 static TAG: &str = concat!(env!("ENGINE_TAG"), "\0");
 
 /// The engine's entry point; see [`engine_abi::EntryFn`].
@@ -157,6 +157,10 @@ unsafe extern "C" fn call(call: *const Call<'_>, handle: RequestHandle) -> Calle
 
 unsafe extern "C" fn set_switch_interval(seconds: f64) -> c_int {
     status(|detached| {
+        if process::config().free_threading {
+            runtime::warn_about_interval(detached, 204, seconds);
+            return Ok(());
+        }
         let _inside = activity::enter().ok_or(())?;
         for interpreter in interpreter::all() {
             interpreter.attach(detached, |py| {

@@ -2,10 +2,10 @@
 //!
 //! A thread that runs a request inside an interpreter says so here, as long as it does. Another
 //! thread can then have `mod_wsgi.RequestTimeout` raised in it. Both do what they do attached to
-//! that interpreter: so between finding that a thread runs a request and raising the exception
-//! there, the request cannot end. What was raised too late to be noticed is taken back when the
-//! request ends; and what was raised where the engine does without whatever fails, [`heed`] raises
-//! again.
+//! that interpreter, under the lock of the thread's entry: so between finding that a thread runs a
+//! request and raising the exception there, the request cannot end. What was raised too late to be
+//! noticed is taken back when the request ends; and what was raised where the engine does without
+//! whatever fails, [`heed`] raises again.
 
 use std::ffi::c_long;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -92,7 +92,7 @@ impl<'py> Interruptible<'py> {
             return None;
         }
         let thread = THREAD.try_with(|own| own.0.clone()).ok()?;
-        *lock(&thread.running) = Some(Running {
+        *py.lock(&thread.running) = Some(Running {
             name: Name {
                 thread_id: request.thread_id,
                 daemon_start: request.daemon_start,
@@ -107,7 +107,7 @@ impl<'py> Interruptible<'py> {
 
 impl Drop for Interruptible<'_> {
     fn drop(&mut self) {
-        let running = lock(&self.thread.running).take();
+        let running = self.py.lock(&self.thread.running).take();
         if running.is_some_and(|running| running.interrupted) {
             self.thread.raise(self.py, std::ptr::null_mut());
         }
@@ -116,11 +116,10 @@ impl Drop for Interruptible<'_> {
 
 impl Thread {
     /// Raises the exception, if the thread still runs that request: it may have ended while the
-    /// caller waited for the GIL, but cannot now. Nothing that may let go of the GIL is done under
-    /// the lock, for which the thread waits with the GIL.
+    /// caller waited for the GIL, but cannot now.
     fn interrupt(&self, py: Attached<'_>, name: Name, interpreter: &Interpreter) -> bool {
         let timeout = interpreter.modules().request_timeout(py);
-        let mut running = lock(&self.running);
+        let mut running = py.lock(&self.running);
         let Some(running) = running.as_mut().filter(|running| running.name == name) else {
             return false;
         };
@@ -129,8 +128,9 @@ impl Thread {
     }
 
     /// Whether the request that it runs was interrupted.
-    fn is_interrupted(&self) -> bool {
-        lock(&self.running).is_some_and(|running| running.interrupted)
+    fn is_interrupted(&self, py: Attached<'_>) -> bool {
+        py.lock(&self.running)
+            .is_some_and(|running| running.interrupted)
     }
 
     /// Has CPython raise an exception in the thread as soon as it runs Python code, or with null
@@ -146,7 +146,7 @@ impl Thread {
 /// meanwhile is no such failure: then this raises.
 pub(crate) fn heed<'py, R>(py: Attached<'py>, f: impl FnOnce() -> R) -> Result<'py, R> {
     let own = own_if_interruptible();
-    let is_interrupted = || own.as_ref().is_some_and(|own| own.is_interrupted());
+    let is_interrupted = || own.as_ref().is_some_and(|own| own.is_interrupted(py));
     let was_interrupted = is_interrupted();
     let result = f();
     match (&own, Interpreter::current(py)) {
@@ -181,8 +181,10 @@ pub(crate) fn interrupt(detached: &mut Detached, name: Name) -> bool {
         return false;
     };
     let interpreter = running.interpreter;
+    let has_stacks = !process::config().free_threading;
     let places = interpreter.attach(detached, |py| {
-        let mut stacks = interpreter.stacks(py).into_iter();
+        let stacks = has_stacks.then(|| interpreter.stacks(py));
+        let mut stacks = stacks.into_iter().flatten();
         let own = stacks.find(|(key, _)| *key == running.key);
         thread
             .interrupt(py, name, interpreter)
@@ -190,22 +192,32 @@ pub(crate) fn interrupt(detached: &mut Detached, name: Name) -> bool {
     });
     let Some(places) = places else { return false };
     let (number, process) = (name.thread_id, process::config());
-    let text = format!(
-        "Dumping stack trace for thread {number} of {process}, whose request takes longer than \
-         request-timeout, before injecting RequestTimeout to unwind it."
-    );
-    info(detached, &text);
-    log_stack(detached, &format!("Thread {number}"), &places);
+    if has_stacks {
+        let text = format!(
+            "Dumping stack trace for thread {number} of {process}, whose request takes longer than \
+             request-timeout, before injecting RequestTimeout to unwind it."
+        );
+        info(detached, &text);
+        log_stack(detached, &format!("Thread {number}"), &places);
+    }
     let text = format!("Injected RequestTimeout into thread {number} of {process}.");
     info(detached, &text);
     true
 }
 
-/// Logs where all threads are of the interpreter that runs a request; false if none does.
+/// Logs where all threads are of the interpreter that runs a request; false if none does, or nobody can
+/// know: without a GIL a thread goes on while it is looked at.
 pub(crate) fn log_stacks(detached: &mut Detached, name: Name) -> bool {
     let Some((_, Running { interpreter, .. })) = find(name) else {
         return false;
     };
+    if process::config().free_threading {
+        let text = format!(
+            "Free-threading is active in this process: there are no stack traces of {interpreter}."
+        );
+        info(detached, &text);
+        return false;
+    }
     let stacks = interpreter.attach(detached, |py| interpreter.stacks(py));
     info(
         detached,
@@ -223,15 +235,20 @@ pub(crate) fn log_stacks(detached: &mut Detached, name: Name) -> bool {
 
 /// The thread that runs a request.
 fn find(name: Name) -> Option<(Arc<Thread>, Running)> {
-    lock(&THREADS).iter().find_map(|thread| {
+    threads().into_iter().find_map(|thread| {
         let running = lock(&thread.running).filter(|running| running.name == name)?;
-        Some((thread.clone(), running))
+        Some((thread, running))
     })
+}
+
+/// A copy, so that nobody who is attached waits for the list while somebody looks at the threads.
+fn threads() -> Vec<Arc<Thread>> {
+    lock(&THREADS).clone()
 }
 
 /// The number of the thread that runs a request, and whose stack is known by this.
 fn number_of(key: usize) -> Option<u32> {
-    lock(&THREADS).iter().find_map(|thread| {
+    threads().iter().find_map(|thread| {
         let running = lock(&thread.running).filter(|running| running.key == key)?;
         Some(running.name.thread_id)
     })

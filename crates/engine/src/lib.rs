@@ -22,11 +22,6 @@
 //! - `modules`: the modules `mod_wsgi` and `apache`
 //! - `python`: the safe layer over CPython's C API on which all of this stands
 
-#[cfg(Py_GIL_DISABLED)]
-compile_error!(
-    "the engine relies on the GIL: build it with a Python that is not free-threaded (cp313t)"
-);
-
 mod activity;
 mod bell;
 mod entry;

@@ -5,16 +5,20 @@
 //! does not know its own thread would make that one wait for itself for ever.
 
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// What only one thread has at a time.
 #[derive(Debug)]
 pub(crate) struct Turn {
     lock: Mutex<()>,
-    /// Who has it; null if nobody does.
-    owner: AtomicPtr<u8>,
+    /// Who has it; 0 if nobody does.
+    owner: AtomicUsize,
 }
+
+/// What a thread is known by, as long as it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ThreadKey(usize);
 
 /// Has the turn as long as it lives.
 #[derive(Debug)]
@@ -42,7 +46,7 @@ impl Turn {
     pub(crate) const fn new() -> Self {
         Self {
             lock: Mutex::new(()),
-            owner: AtomicPtr::new(ptr::null_mut()),
+            owner: AtomicUsize::new(0),
         }
     }
 
@@ -68,11 +72,12 @@ impl Turn {
 
     /// Whether the calling thread has it. No other thread can make that true or false.
     pub(crate) fn is_own(&self) -> bool {
-        ptr::eq(self.owner.load(Ordering::Relaxed), this_thread())
+        self.owner.load(Ordering::Relaxed) == ThreadKey::of_this_thread().0
     }
 
     fn begin<'t>(&'t self, guard: MutexGuard<'t, ()>) -> Taken<'t> {
-        self.owner.store(this_thread(), Ordering::Relaxed);
+        let ThreadKey(key) = ThreadKey::of_this_thread();
+        self.owner.store(key, Ordering::Relaxed);
         Taken {
             turn: self,
             _guard: guard,
@@ -88,16 +93,18 @@ impl<'t> From<Taken<'t>> for Whose<'t> {
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        self.turn.owner.store(ptr::null_mut(), Ordering::Relaxed);
+        self.turn.owner.store(0, Ordering::Relaxed);
     }
 }
 
-/// An address that is the calling thread's alone.
-fn this_thread() -> *mut u8 {
-    thread_local! {
-        static HERE: u8 = const { 0 };
+impl ThreadKey {
+    /// An address that is the calling thread's alone.
+    pub(crate) fn of_this_thread() -> Self {
+        thread_local! {
+            static HERE: u8 = const { 0 };
+        }
+        Self(HERE.with(|here| ptr::from_ref(here).addr()))
     }
-    HERE.with(|here| ptr::from_ref(here).cast_mut())
 }
 
 #[cfg(test)]

@@ -16,17 +16,17 @@ enum InterpreterMistake {
     #[error("WSGIPerInterpreterGIL requires Python 3.12 or later; it has no effect in {0}")]
     NoOwnGil(Places),
     #[error(
-        "WSGIFreeThreading On has no effect: this module always runs Python with its GIL; \
-         WSGIPerInterpreterGIL lets application groups run at the same time"
+        "WSGIFreeThreading On has no effect in {0}: that Python is not a free-threaded build \
+         (--disable-gil, Python 3.13 or later); name one with WSGIPythonHome or python-home"
     )]
-    NoFreeThreading,
+    NoFreeThreading(Places),
 }
 
 impl Mistake for InterpreterMistake {
     fn id(&self) -> Id {
         Id(match self {
             Self::NoOwnGil(_) => 198,
-            Self::NoFreeThreading => 200,
+            Self::NoFreeThreading(_) => 200,
         })
     }
 }
@@ -54,18 +54,24 @@ impl fmt::Display for Places {
     }
 }
 
+impl Places {
+    fn push(&mut self, place: &str, engine: &EngineFile) {
+        self.0.push(format!("{place} (Python {})", engine.python));
+    }
+}
+
 pub(super) fn check(config: &Checked<'_>) {
     let process = config.base.config::<Wsgi>().process();
     let interpreters = &process.interpreters;
-    let mut too_old = Places::default();
-    let mut free_threading = false;
+    let (mut too_old, mut need_gil) = (Places::default(), Places::default());
     let mut look = |name: &[u8], engine: Option<EngineFile>, place: &str| {
-        free_threading |= interpreters.free_threading(name);
-        let engine = engine.filter(|_| interpreters.own_gils(name));
-        if let Some(engine) = engine.filter(|engine| engine.python < OWN_GILS) {
-            too_old
-                .0
-                .push(format!("{place} (Python {})", engine.python));
+        // Without an engine there is no Python at all, which is told elsewhere.
+        let Some(engine) = engine else { return };
+        if interpreters.own_gils(name) && engine.python < OWN_GILS {
+            too_old.push(place, &engine);
+        }
+        if interpreters.free_threading(name) && !engine.python.is_free_threaded() {
+            need_gil.push(place, &engine);
         }
     };
     if !process.restrict_embedded {
@@ -80,7 +86,8 @@ pub(super) fn check(config: &Checked<'_>) {
     if !too_old.0.is_empty() {
         report(config.base, Err(InterpreterMistake::NoOwnGil(too_old)));
     }
-    if free_threading {
-        report(config.base, Err(InterpreterMistake::NoFreeThreading));
+    if !need_gil.0.is_empty() {
+        let mistake = InterpreterMistake::NoFreeThreading(need_gil);
+        report(config.base, Err(mistake));
     }
 }

@@ -35,6 +35,9 @@ pub(super) enum HomeError {
         /// What is looked for.
         version: PythonVersion,
     },
+    /// It cannot be said what is to be in it.
+    #[error("the engine does not say which Python it is for")]
+    Unknown,
 }
 
 /// Looks for a Python in its home, if it is to have one.
@@ -47,7 +50,7 @@ pub(super) fn check(python: &PythonSpec, engine: LoadedEngine) -> Result<(), Hom
         uid: nix::unistd::geteuid(),
         cause,
     })?;
-    let version = PythonVersion::from_hex(engine.functions().python_version);
+    let version = engine.python().ok_or(HomeError::Unknown)?;
     let library = format!("python{version}/os.py");
     let marks = [
         home.join("pyvenv.cfg"),

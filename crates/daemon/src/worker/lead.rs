@@ -47,7 +47,7 @@ const WEIGHT: u64 = 8;
 /// The post of the leader.
 #[derive(Debug)]
 pub(super) struct Lead {
-    /// Whether requests may run at the same time, each with a GIL of its own.
+    /// Whether requests may run at the same time, each with a GIL of its own or without any.
     is_parallel: bool,
     post: Mutex<Post>,
     /// Where followers wait.

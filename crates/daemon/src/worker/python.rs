@@ -83,6 +83,7 @@ pub(super) fn start(
         restrict_signal: python.restrict_signal,
         switch_interval: python.default_switch_interval.unwrap_or_default(),
         per_interpreter_gil: python.per_interpreter_gil,
+        free_threading: python.free_threading,
         sections: Slice::new(&sections),
         case_sensitive: python.case_sensitive,
         server_metrics: python.server_metrics,

@@ -32,7 +32,7 @@ use crate::script::Scripts;
 use crate::wsgi;
 
 pub(crate) use registry::{CreateError, adopt_main, all, find};
-pub(crate) use setup::set_switch_interval;
+pub(crate) use setup::{NO_INTERVAL, set_switch_interval};
 #[cfg(not(Py_3_12))]
 pub(crate) use thread::is_own_state;
 pub(crate) use thread::{attached_state, own_key};

@@ -114,7 +114,16 @@ fn read() -> RwLockReadGuard<'static, Option<Interpreters>> {
 fn create(detached: &mut Detached, group: &[u8]) -> Result<&'static Interpreter, CreateError> {
     let main = main().ok_or(CreateError::NotRunning)?;
     let process = process::config();
-    let options = Options::of(process, group);
+    let mut options = Options::of(process, group);
+    if options.own_gil && process.free_threading {
+        let text = format!(
+            "Skipping per-interpreter GIL for {} in {process}: free-threading is active in this process, \
+             so there is no GIL to have one of.",
+            GroupName(group)
+        );
+        log::server(detached, Level::Warn, 202, &text);
+        options.own_gil = false;
+    }
     let gil = if options.own_gil { " with own GIL" } else { "" };
     let text = format!("Creating {} in {process}{gil}.", GroupName(group));
     log::server(detached, Level::Info, 0, &text);

@@ -50,12 +50,23 @@ pub(super) fn furnish<'py>(
     })
 }
 
+/// Why there is no switch interval where there is no GIL.
+pub(crate) const NO_INTERVAL: &str = "free-threading is active in this process, so there is no GIL that threads would take turns with";
+
 /// Sets how often the threads of the interpreter take turns: those of all interpreters that share
 /// its GIL, so what was said of one of these alone is left out.
 fn take_turns<'py>(py: Attached<'py>, group: &[u8], options: &Options<'_>) -> Result<'py, ()> {
     let Some(interval) = options.switch_interval else {
         return Ok(());
     };
+    if process::config().free_threading {
+        let (seconds, name) = (interval.seconds, GroupName(group));
+        let text = format!(
+            "Skipping per-interpreter switch interval {seconds} seconds for {name}: {NO_INTERVAL}."
+        );
+        log::notice(py, Level::Warn, 205, &text);
+        return Ok(());
+    }
     let shares = !options.own_gil && !group.is_empty();
     if interval.is_for_group && shares {
         let (seconds, name) = (interval.seconds, GroupName(group));

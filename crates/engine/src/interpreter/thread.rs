@@ -15,13 +15,20 @@ use pyo3_ffi as ffi;
 use super::{Interpreter, State, registry};
 use crate::activity;
 use crate::meter::waiting_for_gil;
+use crate::process;
 use crate::python::{Attached, Detached, Place, catch};
 
 #[cfg(not(Py_3_12))]
 use super::gilstate;
 
-/// The addresses of all thread states that were made here, of all threads.
-static MADE: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+/// All thread states that were made here, of all threads.
+static MADE: Mutex<Vec<Made>> = Mutex::new(Vec::new());
+
+/// A thread state that was made here: its address, and its interpreter.
+struct Made {
+    state: usize,
+    interpreter: State,
+}
 
 /// What a thread keeps.
 struct Thread {
@@ -66,12 +73,11 @@ impl Interpreter {
     /// Whether there are threads in this interpreter that the engine does not know: Python's own,
     /// and those of extension modules.
     pub(crate) fn has_strangers(&'static self, detached: &mut Detached) -> bool {
-        self.attach(detached, |py| {
-            states_of(py, self.state).iter().any(is_stranger)
-        })
+        self.attach(detached, |py| has_strangers(py, self.state))
     }
 
-    /// Where each thread of this interpreter is that runs Python code, by its [`own_key`].
+    /// Where each thread of this interpreter is that runs Python code, by its [`own_key`]. To be asked
+    /// where there is a GIL only: without one a stack changes while it is looked at.
     #[cfg(Py_3_12)]
     pub(crate) fn stacks(&self, py: Attached<'_>) -> Vec<(usize, Vec<Place>)> {
         // A collection could run Python code, which could let a thread end.
@@ -146,13 +152,13 @@ pub(super) unsafe fn end_sub_interpreter(
         unsafe {
             ffi::PyThreadState_Swap(state);
             let interpreter = State(ffi::PyThreadState_GetInterpreter(state));
-            let mut others = states_of(Attached::assume(), interpreter);
-            others.retain(|other| *other != state);
-            if !others.iter().any(is_stranger) {
-                for other in others {
+            if !has_strangers(Attached::assume(), interpreter) {
+                for other in made_in(interpreter).filter(|other| *other != state) {
                     ffi::PyThreadState_Clear(other);
                     ffi::PyThreadState_Delete(other);
                 }
+                // Another interpreter may come to lie where this one was.
+                made().retain(|made| made.interpreter != interpreter);
                 ffi::Py_EndInterpreter(state);
             }
             ffi::PyThreadState_Swap(outer);
@@ -175,13 +181,41 @@ fn states_of(_: Attached<'_>, interpreter: State) -> Vec<*mut ffi::PyThreadState
     states
 }
 
-/// Whether a thread state was made by others than us.
-fn is_stranger(state: &*mut ffi::PyThreadState) -> bool {
-    !made().contains(&state.addr())
+/// Whether there are threads in the interpreter, to which this one is attached, that the engine does
+/// not know.
+fn has_strangers(py: Attached<'_>, interpreter: State) -> bool {
+    if process::config().free_threading {
+        // Nothing keeps the list of states as it is while it is walked. CPython counts the threads
+        // that Python code has started, and stops all that run Python code to look at them. Without
+        // an answer there may be some.
+        return py.runs_threads().unwrap_or(true);
+    }
+    let own = attached_state(py);
+    let mut states = states_of(py, interpreter).into_iter();
+    states.any(|state| state != own && !is_made(state))
 }
 
-fn made() -> MutexGuard<'static, Vec<usize>> {
+fn is_made(state: *mut ffi::PyThreadState) -> bool {
+    made().iter().any(|made| made.state == state.addr())
+}
+
+/// The thread states in an interpreter that were made here.
+fn made_in(interpreter: State) -> impl Iterator<Item = *mut ffi::PyThreadState> {
+    let made = made();
+    let states = made.iter().filter(|made| made.interpreter == interpreter);
+    let states: Vec<_> = states.map(|made| made.state).collect();
+    states
+        .into_iter()
+        .map(std::ptr::with_exposed_provenance_mut)
+}
+
+fn made() -> MutexGuard<'static, Vec<Made>> {
     MADE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn note_made(interpreter: State, state: *mut ffi::PyThreadState) {
+    let state = state.expose_provenance();
+    made().push(Made { state, interpreter });
 }
 
 /// The interpreter that this thread was attached to last, if it is that of `group`.
@@ -226,7 +260,7 @@ pub(crate) fn own_key(_: Attached<'_>) -> usize {
 
 /// Remembers a thread state that was made for this thread.
 pub(super) fn keep_state(interpreter: &'static Interpreter, state: *mut ffi::PyThreadState) {
-    made().push(state.addr());
+    note_made(interpreter.state, state);
     THREAD.with(|thread| thread.states.borrow_mut().push(Pair { interpreter, state }));
 }
 
@@ -305,7 +339,7 @@ impl Drop for Thread {
             return;
         };
         for pair in self.states.take() {
-            made().retain(|state| *state != pair.state.addr());
+            made().retain(|made| made.state != pair.state.addr());
             // SAFETY: the state was made for this thread, which is detached: it is about to end.
             // The attachment is ended by the deletion.
             let _ = catch(|| unsafe {
@@ -325,7 +359,7 @@ fn make_state(interpreter: State) -> *mut ffi::PyThreadState {
         // As Rust does when there is no memory left, for CPython has no other reason.
         std::alloc::handle_alloc_error(std::alloc::Layout::new::<ffi::PyThreadState>());
     }
-    made().push(state.addr());
+    note_made(interpreter, state);
     state
 }
 

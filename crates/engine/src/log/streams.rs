@@ -4,10 +4,9 @@
 //! error log. Making a wrapper costs more than serving a small request, and most requests never
 //! write to theirs: one that was neither used nor kept by its request is given to a later one.
 
-use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::context;
 use super::lines::{Target, Unfinished};
@@ -15,6 +14,7 @@ use crate::host::Exchange;
 use crate::python::{
     Attached, Class, Definition, Instance, Object, Owned, Raised, Result, Stored, Type,
 };
+use crate::turn::ThreadKey;
 
 /// How many unused streams an interpreter keeps: as many as it may have threads at work.
 const MOST_SPARE: usize = 64;
@@ -32,14 +32,15 @@ pub(crate) struct Streams {
 pub(super) struct RequestStream {
     wrapper: Stored,
     log: Stored,
+    maker: Maker,
 }
 
 /// `mod_wsgi.Log`: the binary stream under the text stream.
 pub(crate) struct Log {
     name: &'static str,
-    sink: RefCell<Sink>,
+    sink: Mutex<Sink>,
     /// Whether an application has done anything with it.
-    used: Cell<bool>,
+    used: AtomicBool,
 }
 
 /// What a log writes to.
@@ -93,12 +94,11 @@ impl Streams {
         exchange: &Arc<Exchange>,
     ) -> Result<'py, RequestStream> {
         let sink = Sink::Request(Arc::clone(exchange));
-        let spare = self.spare().pop();
-        let Some(stream) = spare else {
+        let Some(stream) = self.take_spare() else {
             return self.stream(py, "<wsgi.errors>", sink);
         };
         if let Some(log) = self.log_of(py, &stream) {
-            log.sink.replace(sink);
+            log.replace_sink(sink);
         }
         Ok(stream)
     }
@@ -109,10 +109,10 @@ impl Streams {
         let Some(log) = self.log_of(py, &stream) else {
             return;
         };
-        if log.used.get() || !stream.is_ours_alone(py) {
+        if log.used.load(Ordering::Acquire) || !stream.is_ours_alone(py) {
             return;
         }
-        log.sink.replace(Sink::Spare);
+        log.replace_sink(Sink::Spare);
         let mut spare = self.spare();
         if spare.len() < MOST_SPARE {
             spare.push(stream);
@@ -127,8 +127,8 @@ impl Streams {
     ) -> Result<'py, RequestStream> {
         let log = Log {
             name,
-            sink: RefCell::new(sink),
-            used: Cell::new(false),
+            sink: Mutex::new(sink),
+            used: AtomicBool::new(false),
         };
         let log = self.log.instantiate(py, log)?;
         let arguments = py.tuple(&[&log])?;
@@ -139,11 +139,12 @@ impl Streams {
             .call_with_keywords(&arguments, Some(keywords))?;
         if let Some(log) = self.log.downcast(&log) {
             // The wrapper has looked at it while it was made.
-            log.used.set(false);
+            log.used.store(false, Ordering::Release);
         }
         Ok(RequestStream {
             wrapper: wrapper.into_stored(),
             log: log.into_stored(),
+            maker: Maker::this_thread(),
         })
     }
 
@@ -155,8 +156,26 @@ impl Streams {
         self.log.downcast(stream.log.bind(py))
     }
 
-    fn spare(&self) -> std::sync::MutexGuard<'_, Vec<RequestStream>> {
+    fn take_spare(&self) -> Option<RequestStream> {
+        let mut spare = self.spare();
+        let own = Maker::this_thread();
+        let last = spare.iter().rposition(|stream| stream.maker == own)?;
+        Some(spare.swap_remove(last))
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Vec<RequestStream>> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The thread that has made a stream, where it matters: without a GIL, only the thread that has made
+/// an object knows for certain how many references there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Maker(Option<ThreadKey>);
+
+impl Maker {
+    fn this_thread() -> Self {
+        Self(cfg!(Py_GIL_DISABLED).then(ThreadKey::of_this_thread))
     }
 }
 
@@ -217,8 +236,17 @@ impl Log {
     }
 
     fn sink(&self) -> Sink {
-        self.used.set(true);
-        self.sink.borrow().clone()
+        self.used.store(true, Ordering::Release);
+        self.lock_sink().clone()
+    }
+
+    fn replace_sink(&self, sink: Sink) {
+        let replaced = std::mem::replace(&mut *self.lock_sink(), sink);
+        drop(replaced);
+    }
+
+    fn lock_sink(&self) -> MutexGuard<'_, Sink> {
+        self.sink.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write<'py>(
@@ -255,7 +283,7 @@ impl Log {
     fn close<'py>(this: &Instance<'py, Self>) -> Result<'py, Owned<'py>> {
         Self::flush_line(this);
         if matches!(this.sink(), Sink::Request(_)) {
-            this.sink.replace(Sink::Closed);
+            this.replace_sink(Sink::Closed);
         }
         Ok(this.py().none().owned())
     }

@@ -143,5 +143,9 @@ fn version(py: Attached<'_>, [major, minor, patch]: [u32; 3]) -> Result<'_, Owne
 fn new_module<'py>(py: Attached<'py>, name: &CStr) -> Result<'py, Owned<'py>> {
     // SAFETY: the name is NUL-terminated and the thread attached; the reference is new or an
     // exception is set.
-    unsafe { Owned::steal(py, ffi::PyModule_New(name.as_ptr())) }
+    let module = unsafe { Owned::steal(py, ffi::PyModule_New(name.as_ptr())) }?;
+    #[cfg(Py_GIL_DISABLED)]
+    // SAFETY: the object is a module, and alive; the thread is attached.
+    py.check(unsafe { ffi::PyUnstable_Module_SetGIL(module.as_ptr(), ffi::Py_MOD_GIL_NOT_USED) })?;
+    Ok(module)
 }

@@ -1,10 +1,15 @@
 //! Proof, as types, of whether the calling thread is attached to an interpreter.
 //!
-//! A thread is either attached, then it holds the GIL and may touch objects, or detached, then it
-//! may block and call the host. [`Attached`] and [`Detached`] stand for the two. Neither can be sent
-//! to another thread, and each is unusable while the other holds.
+//! A thread is either attached, then it may touch objects, or detached, then it may block and call the
+//! host. [`Attached`] and [`Detached`] stand for the two. Neither can be sent to another thread, and
+//! each is unusable while the other holds.
+//!
+//! Who is attached holds the GIL, if there is one: then no two threads of an interpreter are attached
+//! at once. A free-threaded Python can do without. So being attached keeps nobody else out, anywhere in
+//! the engine: what threads share is locked or atomic.
 
 use std::marker::PhantomData;
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use pyo3_ffi as ffi;
 
@@ -13,7 +18,7 @@ use crate::meter::waiting_for_gil;
 /// Not `Send`, not `Sync`: what is true of a thread is true of no other.
 type ThisThread = PhantomData<*mut ()>;
 
-/// Proof that this thread is attached to an interpreter: it holds the GIL.
+/// Proof that this thread is attached to an interpreter: it holds the GIL, if there is one.
 ///
 /// The lifetime is invariant: two attachments never have the same, so the objects of one are of
 /// no use in the other.
@@ -42,7 +47,7 @@ impl<'py> Attached<'py> {
         }
     }
 
-    /// Runs `f` with the GIL released.
+    /// Runs `f` detached: with the GIL released.
     ///
     /// `f` is `Send`, although it runs on this very thread, because that keeps objects and other
     /// proofs of attachment out of it.
@@ -52,6 +57,21 @@ impl<'py> Attached<'py> {
         let _reattach = Reattach(state);
         // SAFETY: the thread has just been detached and is attached again only after `f`.
         f(&mut unsafe { Detached::assume() })
+    }
+
+    /// Locks what a thread may hold while it comes to be detached, and would then wait for this one: for
+    /// its GIL, or, when all threads of the interpreter are to be stopped, until it stops. So this
+    /// thread waits detached.
+    pub(crate) fn lock<T: Send>(self, mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        loop {
+            match mutex.try_lock() {
+                Ok(guard) => return guard,
+                // What a panic has left is for the owner of the lock to make the best of.
+                Err(TryLockError::Poisoned(guard)) => return guard.into_inner(),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            self.detach(|_| drop(mutex.lock().unwrap_or_else(PoisonError::into_inner)));
+        }
     }
 }
 

@@ -16,10 +16,10 @@ use super::{Attached, Object, Owned, Result, Stored};
 
 /// A Rust type whose values are Python objects.
 ///
-/// Methods get the value as a shared reference, since Python shares objects freely. What changes is
-/// in cells: the GIL is held whenever one is looked at. Do not keep a cell borrowed while Python
-/// code runs or the GIL is released, for another thread may come along.
-pub(crate) trait Class: Send + Sized + 'static {
+/// Methods get the value as a shared reference, since Python shares objects freely, and where there is
+/// no GIL they run on several threads at once. What changes is behind locks or atomic. Do not keep a
+/// lock while Python code runs or the thread is detached.
+pub(crate) trait Class: Send + Sync + Sized + 'static {
     /// The full name: `mod_wsgi.Input`.
     const NAME: &'static CStr;
     /// `__doc__`.

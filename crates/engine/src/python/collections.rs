@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use pyo3_ffi as ffi;
 
-use super::{Attached, Object, Owned, Result};
+use super::{Attached, Exception, Object, Owned, Result};
 
 impl<'py> Attached<'py> {
     /// A `tuple`.
@@ -93,8 +93,9 @@ impl<'py> Object<'py> {
         if !self.is_list() {
             return 0;
         }
-        // SAFETY: it is a list.
-        unsafe { ffi::PyList_GET_SIZE(self.as_ptr()).unsigned_abs() }
+        // SAFETY: it is a list. The function, not what the header does itself: another thread may be
+        // changing the list.
+        unsafe { ffi::PyList_Size(self.as_ptr()).unsigned_abs() }
     }
 
     /// An item of a `list`; owned, because a list may change at any time.
@@ -102,10 +103,13 @@ impl<'py> Object<'py> {
         if index >= self.list_length() {
             return None;
         }
-        // SAFETY: it is a list and has this index, and nothing ran since that was asked.
-        let item: &Self =
-            unsafe { Self::borrow(ffi::PyList_GET_ITEM(self.as_ptr(), index.cast_signed())) };
-        Some(item.owned())
+        // SAFETY: it is a list. The reference is new; or there is no such index any more, as another
+        // thread has changed the list since, and an exception is set.
+        let item = unsafe {
+            let item = ffi::compat::PyList_GetItemRef(self.as_ptr(), index.cast_signed());
+            Owned::steal(self.py(), item)
+        };
+        item.ok()
     }
 
     /// `list.append(item)`.
@@ -142,11 +146,13 @@ impl<'py> Object<'py> {
 
     /// `dict.get(key)`; owned, because a dict may change at any time.
     pub(crate) fn item(&self, key: &Self) -> Result<'py, Option<Owned<'py>>> {
-        // SAFETY: both objects are alive and the thread attached; another type raises. The result
-        // is borrowed, and is made owned before anything else runs.
+        let mut value = std::ptr::null_mut();
+        // SAFETY: both objects are alive and the thread attached; another type raises. The reference is
+        // new, or null where there is none.
         unsafe {
-            let value = ffi::PyDict_GetItemWithError(self.as_ptr(), key.as_ptr());
-            ffi::Py_XINCREF(value);
+            let (dict, key) = (self.as_ptr(), key.as_ptr());
+            let found = ffi::compat::PyDict_GetItemRef(dict, key, &raw mut value);
+            self.py().check(found)?;
             Owned::steal_optional(self.py(), value)
         }
     }
@@ -158,7 +164,11 @@ impl<'py> Object<'py> {
         }
         // SAFETY: both objects are alive and the thread attached.
         let status = unsafe { ffi::PyDict_DelItem(self.as_ptr(), key.as_ptr()) };
-        self.py().check(status)
+        match self.py().check(status) {
+            // Another thread was faster.
+            Err(raised) if raised.is(Exception::KeyError) => Ok(()),
+            removed => removed,
+        }
     }
 
     /// Whether this is a `dict`.

@@ -34,7 +34,8 @@ pub(crate) struct Stored(NonNull<ffi::PyObject>);
 // SAFETY: a `Stored` by itself is an address. The object is reachable through `bind`, which needs an
 // attached thread, and by dropping, which asks whether the thread is attached.
 unsafe impl Send for Stored {}
-// SAFETY: as above; what `bind` gives is used under the GIL.
+// SAFETY: as above. What `bind` gives is used on attached threads, several at once where there is no
+// GIL: CPython's functions are made for that.
 unsafe impl Sync for Stored {}
 
 impl<'py> Object<'py> {

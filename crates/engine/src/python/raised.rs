@@ -25,6 +25,8 @@ pub(crate) enum Exception {
     ConnectionResetError,
     /// `Exception`
     General,
+    /// `KeyError`
+    KeyError,
     /// `ModuleNotFoundError`
     ModuleNotFoundError,
     /// `OSError`
@@ -175,6 +177,7 @@ impl Exception {
                 Self::Base => ffi::PyExc_BaseException,
                 Self::ConnectionResetError => ffi::PyExc_ConnectionResetError,
                 Self::General => ffi::PyExc_Exception,
+                Self::KeyError => ffi::PyExc_KeyError,
                 Self::ModuleNotFoundError => ffi::PyExc_ModuleNotFoundError,
                 Self::OsError => ffi::PyExc_OSError,
                 Self::OverflowError => ffi::PyExc_OverflowError,

@@ -270,8 +270,8 @@ pub(super) unsafe fn allocate<'py, T: Class>(
     call: Option<ffi::vectorcallfunc>,
 ) -> Result<'py, Owned<'py>> {
     // SAFETY: the type is complete, the thread attached; the reference is new or an exception set.
-    // `tp_alloc` gives memory that is zeroed, except for the object's head, and may show it to the
-    // garbage collector only at the next allocation, when the payload is there.
+    // `tp_alloc` gives memory that is zeroed, except for the object's head. The garbage collector, of
+    // whichever thread, comes only where this one lets it: not before the payload is there.
     unsafe {
         let allocate = (*kind).tp_alloc.unwrap_or(ffi::PyType_GenericAlloc);
         let object = Owned::steal(py, allocate(kind, 0))?;

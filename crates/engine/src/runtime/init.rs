@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use engine_abi::Level;
 use pyo3_ffi as ffi;
 
-use crate::interpreter::{self, CreateError};
+use crate::interpreter::{self, CreateError, NO_INTERVAL};
 use crate::log;
 use crate::process::{self, Process};
 use crate::python::{Attached, Detached, Panicked};
@@ -37,9 +37,18 @@ pub(crate) enum InitError {
 /// after a failure CPython must not be used in this process.
 pub(super) fn initialise(detached: &mut Detached) -> Result<(), InitError> {
     let process = process::config();
-    let text = format!("Initializing Python runtime in {process}.");
+    let gil = if process.free_threading {
+        " with free-threading enabled"
+    } else {
+        ""
+    };
+    let text = format!("Initializing Python runtime in {process}{gil}.");
     log::server(detached, Level::Info, 0, &text);
     warn_about_home(detached, process);
+    let interval = process.switch_interval.filter(|_| process.free_threading);
+    if let (true, Some(seconds)) = (process.is_embedded(), interval) {
+        warn_about_interval(detached, 203, seconds);
+    }
     Config::new(process)?.initialise()?;
     // SAFETY: `Py_InitializeFromConfig` has attached this thread to the main interpreter.
     let py = unsafe { Attached::assume() };
@@ -75,6 +84,8 @@ impl Config {
             inner.hash_seed = seed.into();
         }
         config.set_argv()?;
+        #[cfg(Py_GIL_DISABLED)]
+        config.set_gil(process)?;
         config.set_home(process)?;
         config.add_warnings(process)?;
         Ok(config)
@@ -117,23 +128,56 @@ impl Config {
         self.set(|config| &raw mut config.home, &home)
     }
 
+    /// Says whether there is a GIL: what `WSGIFreeThreading` says, and no extension module that would
+    /// rather have one.
+    #[cfg(Py_GIL_DISABLED)]
+    fn set_gil(&mut self, process: &Process) -> Result<(), InitError> {
+        self.0.enable_gil = (!process.free_threading).into();
+        if std::env::var_os("PYTHON_GIL").is_none() {
+            return Ok(());
+        }
+        // The variable, which is for whatever Python the server starts, would win over that; an option
+        // wins over the variable.
+        let option = if process.free_threading {
+            c"gil=0"
+        } else {
+            c"gil=1"
+        };
+        self.append(|config| &raw mut config.xoptions, option, "PYTHON_GIL")
+    }
+
     fn add_warnings(&mut self, process: &Process) -> Result<(), InitError> {
         for warning in &process.python_warnings {
             let warning =
                 CString::new(warning.clone()).map_err(|_| InitError::Nul("WSGIPythonWarnings"))?;
-            // SAFETY: the text is NUL-terminated; CPython was preinitialised by `set_argv`. The
-            // list copies the decoded text, if there is one, which is freed after that.
-            check(unsafe {
-                let decoded = ffi::Py_DecodeLocale(warning.as_ptr(), std::ptr::null_mut());
-                if decoded.is_null() {
-                    return Err(InitError::Undecodable("WSGIPythonWarnings"));
-                }
-                let status = ffi::PyWideStringList_Append(&raw mut self.0.warnoptions, decoded);
-                ffi::PyMem_RawFree(decoded.cast());
-                status
-            })?;
+            self.append(
+                |config| &raw mut config.warnoptions,
+                &warning,
+                "WSGIPythonWarnings",
+            )?;
         }
         Ok(())
+    }
+
+    /// Appends to a list; `name` is who says it.
+    fn append(
+        &mut self,
+        list: impl Fn(&mut ffi::PyConfig) -> *mut ffi::PyWideStringList,
+        text: &CStr,
+        name: &'static str,
+    ) -> Result<(), InitError> {
+        let list = list(&mut self.0);
+        // SAFETY: the text is NUL-terminated; CPython was preinitialised by `set_argv`. The list, the
+        // config's own, copies the decoded text, if there is one, which is freed after that.
+        check(unsafe {
+            let decoded = ffi::Py_DecodeLocale(text.as_ptr(), std::ptr::null_mut());
+            if decoded.is_null() {
+                return Err(InitError::Undecodable(name));
+            }
+            let status = ffi::PyWideStringList_Append(list, decoded);
+            ffi::PyMem_RawFree(decoded.cast());
+            status
+        })
     }
 
     fn set(
@@ -172,6 +216,14 @@ fn check(status: ffi::PyStatus) -> Result<(), InitError> {
     let message = text(status.err_msg).unwrap_or_else(|| "it wants to exit".into());
     let function = text(status.func).map_or_else(String::new, |name| format!("{name}: "));
     Err(InitError::Status(format!("{function}{message}")))
+}
+
+/// Says that there is no switch interval in this process.
+pub(crate) fn warn_about_interval(detached: &Detached, id: u16, seconds: f64) {
+    let process = process::config();
+    let text =
+        format!("Skipping WSGISwitchInterval {seconds} seconds in {process}: {NO_INTERVAL}.");
+    log::server(detached, Level::Warn, id, &text);
 }
 
 /// Says what is wrong with the home directory, which CPython would say less clearly.

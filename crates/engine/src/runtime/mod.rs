@@ -14,6 +14,8 @@
 mod end;
 mod init;
 
+pub(crate) use init::warn_about_interval;
+
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -45,7 +45,8 @@ impl Scripts {
         let slot = Arc::new(Slot::new(py, path)?);
         // Another thread may have been faster: its slot is the one.
         let mut slots = lock(&self.slots);
-        Ok(Arc::clone(slots.entry(path.into()).or_insert(slot)))
+        let slot = slots.entry(path.into()).or_insert_with(|| slot.clone());
+        Ok(Arc::clone(slot))
     }
 }
 

@@ -3,9 +3,10 @@
 //! Iterated, it is what it wraps, read block by block. Returned by an application while it wraps a
 //! real file, it is not iterated at all: the host sends the file.
 
-use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_int};
 use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use engine_abi::FileRegion;
 use pyo3_ffi as ffi;
@@ -20,9 +21,9 @@ const BLOCK: isize = 8192;
 /// A file-like object, as an iterable.
 pub(super) struct FileWrapper {
     /// `None` before `__init__`.
-    file: RefCell<Option<Stored>>,
-    block: Cell<isize>,
-    closed: Cell<bool>,
+    file: Mutex<Option<Stored>>,
+    block: AtomicIsize,
+    closed: AtomicBool,
 }
 
 impl Class for FileWrapper {
@@ -48,24 +49,29 @@ impl Class for FileWrapper {
     }
 
     fn traverse(&self, visit: &mut Visit) {
-        if let Ok(file) = self.file.try_borrow()
-            && let Some(file) = &*file
-        {
+        // Nobody has the lock where the garbage collector may come.
+        let file = match self.file.try_lock() {
+            Ok(file) => file,
+            Err(TryLockError::Poisoned(file)) => file.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        if let Some(file) = &*file {
             visit.object(file);
         }
     }
 
     fn clear(&self) {
-        drop(self.file.take());
+        let file = self.lock_file().take();
+        drop(file);
     }
 }
 
 impl FileWrapper {
     fn new<'py>(_: &Object<'py>, _: Option<&Object<'py>>) -> Result<'py, Self> {
         Ok(Self {
-            file: RefCell::new(None),
-            block: Cell::new(0),
-            closed: Cell::new(false),
+            file: Mutex::new(None),
+            block: AtomicIsize::new(0),
+            closed: AtomicBool::new(false),
         })
     }
 
@@ -79,15 +85,15 @@ impl FileWrapper {
             let message = "blksize must not be negative";
             return Err(Raised::value_error(this.py(), message));
         }
-        this.block.set(block);
-        this.closed.set(false);
-        let previous = this.file.replace(Some(file.stored()));
+        this.block.store(block, Ordering::Relaxed);
+        this.closed.store(false, Ordering::Relaxed);
+        let previous = this.lock_file().replace(file.into_stored());
         drop(previous);
         Ok(())
     }
 
     fn filelike<'py>(this: &Instance<'py, Self>) -> Result<'py, Owned<'py>> {
-        if this.closed.get() {
+        if this.closed.load(Ordering::Relaxed) {
             return Err(closed(this.py()));
         }
         Ok(this
@@ -96,7 +102,7 @@ impl FileWrapper {
     }
 
     fn blksize<'py>(this: &Instance<'py, Self>) -> Result<'py, Owned<'py>> {
-        this.py().int(this.block.get() as i64)
+        this.py().int(this.block.load(Ordering::Relaxed) as i64)
     }
 
     fn next<'py>(this: &Instance<'py, Self>) -> Result<'py, Option<Owned<'py>>> {
@@ -121,7 +127,7 @@ impl FileWrapper {
 
     fn close<'py>(this: &Instance<'py, Self>) -> Result<'py, Owned<'py>> {
         let py = this.py();
-        if !this.closed.replace(true)
+        if !this.closed.swap(true, Ordering::Relaxed)
             && let Some(file) = this.file(py)
         {
             // Whether it has a `close()`, and what that raises, is of no interest any more.
@@ -153,8 +159,13 @@ impl FileWrapper {
     }
 
     fn file<'py>(&self, py: Attached<'py>) -> Option<Owned<'py>> {
-        let file = self.file.borrow();
+        let file = self.lock_file();
         file.as_ref().map(|file| file.bind(py).owned())
+    }
+
+    /// For a moment: what it holds is let go of when it is unlocked again.
+    fn lock_file(&self) -> MutexGuard<'_, Option<Stored>> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

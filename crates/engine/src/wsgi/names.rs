@@ -72,10 +72,10 @@ impl Names {
         if name.len() <= LONGEST_SEEN {
             // A full cache begins anew. What is in use comes back at once, and names that a
             // client made up cannot keep it out.
-            if seen.len() >= MOST_SEEN {
-                seen.clear();
-            }
+            let full = (seen.len() >= MOST_SEEN).then(|| std::mem::take(&mut *seen));
             seen.insert(name.into(), key.stored());
+            drop(seen);
+            drop(full);
         }
         Ok(key)
     }

@@ -381,6 +381,7 @@ const CONFIG: ProcessConfig<'static> = ProcessConfig {
     restrict_signal: true,
     switch_interval: 0.0,
     per_interpreter_gil: false,
+    free_threading: true,
     sections: Slice::new(&[]),
     case_sensitive: true,
     server_metrics: false,

@@ -1,0 +1,432 @@
+//! `WSGIFreeThreading`: requests of a process that run at the same time, in a Python that can do without
+//! a GIL. The reference needs a build for that Python.
+
+use std::thread;
+
+use testkit::{Connection, Ending, Httpd, Mark, Request, Site, ours, wait_until};
+
+use crate::apps::{Environ, at_once, environ};
+use crate::second_python::SecondPython;
+
+/// Does what the query says.
+const DOING: &str = r#"
+import atexit, itertools, json, os, sys, threading, time
+import mod_wsgi
+
+def note(name):
+    open(DATA + name, 'w').close()
+
+atexit.register(note, 'atexit-' + mod_wsgi.application_group)
+
+def tell(environ):
+    gil = getattr(sys, '_is_gil_enabled', lambda: True)()
+    yield json.dumps({
+        'gil': str(gil),
+        'version': '%d.%d' % sys.version_info[:2],
+        'free': str(bool(sys.abiflags.count('t'))),
+        'prefix': sys.prefix,
+        'interval': str(sys.getswitchinterval()),
+        'group': environ['mod_wsgi.process_group'],
+    }).encode()
+
+def hold(environ):
+    '''Computes in a call that would never let go of a GIL.'''
+    note('holding')
+    total = sum(itertools.repeat(1, 300_000_000))
+    note('let-go')
+    return [b'%d' % total]
+
+def spin(environ):
+    '''Computes until the other one has begun to, too.'''
+    own, other = environ['PATH_INFO'][1:], environ['PATH_INFO'][:0:-1]
+    spinning.add(own)
+    while other not in spinning:
+        pass
+    return [b'met']
+
+def busy(environ):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        pass
+    return [b'done']
+
+def threads(environ):
+    many = [threading.Thread(target=lambda: None) for _ in range(8)]
+    for one in many:
+        one.start()
+    for one in many:
+        one.join()
+    return [b'done']
+
+spinning = set()
+
+def application(environ, start_response):
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return globals()[environ['QUERY_STRING']](environ)
+"#;
+
+fn doing(site: Site) -> Site {
+    let data = format!("DATA = {:?}", site.text_path("data/"));
+    site.script("doing.wsgi", &format!("{data}\n{DOING}"))
+}
+
+/// `/free`, `/free-sub` in a group without a GIL, `/usual`, `/usual-sub` in one with.
+fn two_groups(free: &SecondPython, further: &str) -> Site {
+    doing(free.alone())
+        .config(&format!("{} {further}", free.group("free")))
+        .config(&free.group("usual"))
+        .config(
+            "<WSGIInterpreterOptions process-group=free>
+                 WSGIFreeThreading On
+             </WSGIInterpreterOptions>
+             WSGIScriptAlias /free ${WSGI}/doing.wsgi process-group=free application-group=%{GLOBAL}
+             WSGIScriptAlias /free-sub ${WSGI}/doing.wsgi process-group=free application-group=sub
+             WSGIScriptAlias /usual ${WSGI}/doing.wsgi process-group=usual application-group=%{GLOBAL}
+             WSGIScriptAlias /usual-sub ${WSGI}/doing.wsgi process-group=usual application-group=sub",
+        )
+}
+
+fn tell(server: &Httpd, url: &str) -> Environ {
+    environ(&server.get(&format!("{url}?tell")))
+}
+
+#[test]
+fn a_process_has_no_gil_where_the_directive_is_on_and_one_everywhere_else() {
+    let Some(free) = SecondPython::free_threaded() else {
+        return;
+    };
+    let server = two_groups(free, "")
+        .config("WSGIScriptAlias /embedded ${WSGI}/doing.wsgi application-group=%{GLOBAL}")
+        .start();
+    for (url, gil) in [
+        ("/free", "False"),
+        ("/free-sub", "False"),
+        ("/usual", "True"),
+        ("/usual-sub", "True"),
+        ("/embedded", "True"),
+    ] {
+        let seen = tell(&server, url);
+        assert_eq!(seen.value("gil"), gil, "{url}");
+        assert_eq!(seen.value("free"), "True", "{url}");
+    }
+    let started =
+        "Initializing Python runtime in daemon process 'free' with free-threading enabled";
+    server.log().wait_for(Mark::START, started);
+}
+
+#[test]
+fn embedded_mode_can_do_without_a_gil() {
+    let Some(free) = SecondPython::free_threaded() else {
+        return;
+    };
+    let mut server = doing(free.alone())
+        .config(
+            "WSGIFreeThreading On
+             WSGIScriptAlias / ${WSGI}/doing.wsgi application-group=%{GLOBAL}",
+        )
+        .start();
+    assert_eq!(tell(&server, "/").value("gil"), "False");
+    assert_eq!(server.get("/?threads").text(), "done");
+    server.stop();
+    assert!(server.site().path("data/atexit-").exists());
+}
+
+#[test]
+fn the_variable_of_python_does_not_override_the_directive() {
+    // There it does.
+    if !ours("D130") {
+        return;
+    }
+    let Some(free) = SecondPython::free_threaded() else {
+        return;
+    };
+    for (variable, other) in [("0", "/usual"), ("1", "/free")] {
+        let server = two_groups(free, "").env("PYTHON_GIL", variable).start();
+        let gil = (other == "/usual").to_string();
+        assert_eq!(tell(&server, other).value("gil").to_lowercase(), gil);
+    }
+}
+
+#[test]
+fn usual_and_free_threaded_pythons_of_groups_answer_side_by_side() {
+    if !ours("D73") {
+        return;
+    }
+    let Some(free) = SecondPython::free_threaded() else {
+        return;
+    };
+    let site = doing(free.site())
+        .config(&free.group("free"))
+        .config(
+            "WSGIFreeThreading On
+             WSGIDaemonProcess usual threads=8
+             WSGIDaemonProcess venv threads=8 python-home=${ROOT}/venv
+             WSGIScriptAlias /embedded ${WSGI}/doing.wsgi
+             WSGIScriptAlias /usual ${WSGI}/doing.wsgi process-group=usual
+             WSGIScriptAlias /free ${WSGI}/doing.wsgi process-group=free application-group=sub
+             WSGIScriptAlias /venv ${WSGI}/doing.wsgi process-group=venv application-group=%{GLOBAL}",
+        );
+    free.add_venv(&site);
+    let answer = site.configtest();
+    let line = answer.text.lines().find(|line| line.contains("WSGI0200"));
+    let line = line.expect("a warning");
+    assert!(line.contains("process group \"usual\""), "{line}");
+    assert!(line.contains("embedded mode"), "{line}");
+    assert!(
+        !line.contains("\"free\"") && !line.contains("\"venv\""),
+        "{line}"
+    );
+
+    let server = site.start();
+    let urls = ["/embedded", "/usual", "/free", "/venv"];
+    at_once(32, |number| {
+        let url = urls[number % urls.len()];
+        let seen = tell(&server, url);
+        let is_free = matches!(url, "/free" | "/venv");
+        assert_eq!(seen.value("free") == "True", is_free, "{url}");
+        assert_eq!(seen.value("gil") == "False", is_free, "{url}");
+    });
+    let prefix = server.site().text_path("venv");
+    assert_eq!(tell(&server, "/venv").value("prefix"), prefix);
+}
+
+#[test]
+fn a_free_threaded_home_without_an_engine_is_told_apart_from_a_usual_one() {
+    if !ours("D73") {
+        return;
+    }
+    let Some(free) = SecondPython::free_threaded() else {
+        return;
+    };
+    let (major, minor) = free.version;
+    let library = format!("free/lib/python{major}.{}t/os.py", minor + 80);
+    let site = doing(free.site())
+        .file(&library, "")
+        .config("WSGIDaemonProcess future python-home=${ROOT}/free")
+        .config("WSGIScriptAlias / ${WSGI}/doing.wsgi process-group=future");
+    let answer = site.configtest();
+    let version = format!("Python {major}.{}t", minor + 80);
+    assert!(answer.text.contains("WSGI1232"), "{}", answer.text);
+    assert!(answer.text.contains(&version), "{}", answer.text);
+}
+
+#[test]
+fn requests_of_a_process_run_at_the_same_time() {
+    let Some(free) = SecondPython::free_threaded() else {
+        return;
+    };
+    let server = two_groups(free, "").start();
+    let exists = |name: &str| server.site().path(name).exists();
+    assert_eq!(tell(&server, "/free").value("gil"), "False");
+    thread::scope(|scope| {
+        let holder = scope.spawn(|| server.get("/free?hold"));
+        wait_until("a request to compute", || {
+            exists("data/holding").then_some(())
+        });
+        for _ in 0..8 {
+            assert_eq!(tell(&server, "/free").value("gil"), "False");
+        }
+        assert!(!exists("data/let-go"), "answered while the other computed");
+        assert_eq!(holder.join().expect("an answer").text(), "300000000");
+    });
+    at_once(2, |number| {
+        let url = ["/free/ab?spin", "/free/ba?spin"][number];
+        assert_eq!(server.get(url).text(), "met");
+    });
+}
+
+#[test]
+fn what_needs_a_gil_is_skipped_with_a_warning() {
+    let Some(free) = SecondPython::free_threaded() else {
+        return;
+    };
+    let server = two_groups(free, "switch-interval=0.04")
+        .config(
+            "WSGISwitchInterval 0.02
+             WSGIPerInterpreterGIL On
+             <WSGIInterpreterOptions process-group=%{GLOBAL}>
+                 WSGIFreeThreading On
+             </WSGIInterpreterOptions>
+             WSGIScriptAlias /embedded ${WSGI}/doing.wsgi application-group=%{GLOBAL}",
+        )
+        .start();
+    for url in ["/free", "/free-sub", "/embedded"] {
+        assert_eq!(tell(&server, url).value("interval"), "0.005", "{url}");
+    }
+    let log = server.log();
+    for (id, named) in [
+        ("WSGI0202", "sub-interpreter 'sub' in daemon process 'free'"),
+        ("WSGI0203", "in embedded mode"),
+        ("WSGI0204", "in daemon process 'free'"),
+        ("WSGI0205", "sub-interpreter 'sub'"),
+    ] {
+        let mark = Mark::START;
+        let line = wait_until(id, || {
+            let mut lines = log.matching(mark, id).into_iter();
+            lines.find(|line| line.contains(named))
+        });
+        assert!(line.contains(":warn]"), "{line}");
+        let cause = "free-threading is active in this process";
+        assert!(line.contains("Skipping") && line.contains(cause), "{line}");
+    }
+    // Where there is a GIL, nothing of that is skipped.
+    assert_eq!(tell(&server, "/usual").value("gil"), "True");
+    for id in ["WSGI0202", "WSGI0204", "WSGI0205"] {
+        let lines = log.matching(Mark::START, id);
+        assert!(
+            lines.iter().all(|line| !line.contains("usual")),
+            "{lines:?}"
+        );
+    }
+}
+
+#[test]
+fn a_request_that_takes_too_long_is_interrupted_without_a_stack_trace() {
+    let Some(free) = SecondPython::free_threaded() else {
+        return;
+    };
+    let server = two_groups(free, "request-timeout=1 interrupt-timeout=30").start();
+    for url in ["/free", "/free-sub"] {
+        tell(&server, url);
+        let mark = server.log().mark();
+        let response = server.get(&format!("{url}?busy"));
+        assert_eq!(response.head.status, 504, "{url}");
+        let recovered = "Request interrupted by RequestTimeout; thread recovered";
+        server.log().wait_for(mark, recovered);
+    }
+}
+
+#[test]
+fn no_stacks_are_logged_of_a_process_that_is_replaced() {
+    let Some(free) = SecondPython::free_threaded() else {
+        return;
+    };
+    let server = two_groups(free, "request-timeout=1 graceful-timeout=1").start();
+    tell(&server, "/free");
+    let mut hanging = hang(&server, "/free?busy");
+    assert!(hanging.read_response().head.status >= 500);
+    assert_eq!(tell(&server, "/free").value("gil"), "False");
+    let dumped = server.log().matching(Mark::START, "Dumping stack trace");
+    assert!(dumped.is_empty(), "{dumped:?}");
+}
+
+/// Asks without waiting for the answer.
+fn hang(server: &Httpd, target: &str) -> Connection {
+    let mut connection = server.connect();
+    let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    connection.send(request.as_bytes());
+    connection
+}
+
+/// Shares all that a request has among eight threads, which use it at once, in and out of order.
+const SHARING: &str = r#"
+import logging, sys, threading
+import mod_wsgi
+
+ROUNDS = 60
+log = logging.getLogger('shared')
+handler = mod_wsgi.LogHandler()
+log.addHandler(handler)
+log.propagate = False
+mod_wsgi.start_recording_metrics()
+
+def listen(name, **payload):
+    return {'seen': name}
+
+def several(work):
+    '''Runs the work on eight threads at once. What it raises is not the point.'''
+    start = threading.Barrier(8)
+    def run():
+        start.wait()
+        for _ in range(ROUNDS):
+            try:
+                work()
+            except Exception:
+                pass
+    threads = [threading.Thread(target=run) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+def callbacks():
+    mod_wsgi.subscribe_events(listen)
+    mod_wsgi.event_callbacks.pop()
+
+def metrics():
+    mod_wsgi.request_metrics()
+    mod_wsgi.process_metrics()
+    mod_wsgi.server_metrics()
+    list(mod_wsgi.active_requests.items())
+
+class Spare:
+    def read(self, size=-1):
+        return b'x'
+    def close(self):
+        pass
+
+def application(environ, start_response):
+    wrapper = environ['wsgi.file_wrapper'](Spare())
+    input, errors, data = environ['wsgi.input'], environ['wsgi.errors'], mod_wsgi.request_data()
+    pieces = []
+
+    def read():
+        pieces.append(input.read(700))
+        pieces.append(input.readline(900))
+        pieces.extend(input.readlines(500))
+        pieces.extend(line for _, line in zip(range(3), input))
+
+    def respond():
+        start_response('200 OK', [('X-Thread', str(threading.get_ident()))])
+
+    def wrap():
+        wrapper.__init__(Spare(), 10)
+        wrapper.filelike, wrapper.blksize, next(wrapper)
+        wrapper.close()
+
+    def write_log():
+        errors.buffer.write(b'a line\n')
+        errors.write('another line\n')
+        log.warning('a record')
+        data.setdefault('n', []).append(1)
+
+    for work in read, respond, wrap, write_log, callbacks, metrics:
+        several(work)
+    write = start_response('200 OK', [('X-Length', str(sum(map(len, pieces))))])
+    several(lambda: write(b'.'))
+    return [b'']
+"#;
+
+#[test]
+fn what_threads_share_withstands_all_of_them_at_once() {
+    // There the process dies.
+    if !ours("D131") {
+        return;
+    }
+    let Some(free) = SecondPython::free_threaded() else {
+        return;
+    };
+    let server = free
+        .alone()
+        .script("sharing.wsgi", SHARING)
+        .config(&free.group("free"))
+        .config(
+            "WSGIFreeThreading On
+             WSGIScriptAlias /main ${WSGI}/sharing.wsgi process-group=free application-group=%{GLOBAL}
+             WSGIScriptAlias /sub ${WSGI}/sharing.wsgi process-group=free application-group=sub
+             WSGIScriptAlias /embedded ${WSGI}/sharing.wsgi application-group=%{GLOBAL}",
+        )
+        .start();
+    let body = b"some words on a line\n".repeat(2_000);
+    let urls = ["/main", "/sub", "/embedded", "/main"];
+    at_once(8, |number| {
+        let url = urls[number % urls.len()];
+        let response = server.send(&Request::new("POST", url).body(&body));
+        assert_eq!(response.head.status, 200, "{url}");
+        assert_ne!(response.ending, Ending::Cut, "{url}");
+        // Every byte of the body was given to one of them.
+        let read = response.head.header("X-Length");
+        assert_eq!(read, Some(body.len().to_string().as_str()), "{url}");
+        assert_eq!(response.text(), ".".repeat(8 * 60), "{url}");
+    });
+}
