@@ -143,6 +143,8 @@ mod iteration; // the iterable an application returns
 mod keepalive; // connections that outlive a request
 #[path = "integration/leaks.rs"]
 mod leaks; // what a request leaves behind
+#[path = "integration/library.rs"]
+mod library; // modules of an application that are called as ones of Python's library
 #[path = "integration/lifecycle.rs"]
 mod lifecycle; // preloading, restarts, stopping, crashes
 #[path = "integration/log_handler.rs"]

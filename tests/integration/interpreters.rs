@@ -357,40 +357,6 @@ fn an_interpreter_that_cannot_be_set_up_is_not_made_for_every_request() {
     });
 }
 
-#[test]
-fn modules_of_applications_do_not_take_the_place_of_those_that_the_server_uses() {
-    let mut site = Site::new()
-        .script(
-            "own.wsgi",
-            "import logging, mod_wsgi, signal, threading, traceback
-def application(environ, start_response):
-    start_response('200 OK', [])
-    assert issubclass(mod_wsgi.LogHandler, logging.Handler)
-    return [traceback.__name__.encode()]
-",
-        )
-        .config(
-            "WSGIPythonPath ${ROOT}/own
-             WSGIScriptAlias /main ${WSGI}/own.wsgi application-group=%{GLOBAL}
-             WSGIScriptAlias /sub ${WSGI}/own.wsgi application-group=sub",
-        );
-    for module in [
-        "enum",
-        "logging",
-        "re",
-        "signal",
-        "threading",
-        "token",
-        "traceback",
-    ] {
-        site = site.file(&format!("own/{module}.py"), "raise ImportError('own')\n");
-    }
-    let server = site.start();
-    for url in ["/main", "/sub"] {
-        assert_eq!(server.get(url).text(), "traceback");
-    }
-}
-
 /// But not fork: CPython 3.11 ends such a process on the spot.
 #[rstest]
 fn a_sub_interpreter_may_run_programs_and_threads(

@@ -233,7 +233,7 @@ fn copy_into(file: &Path, directory: &Path) -> std::io::Result<()> {
 }
 
 /// What a command prints, or the last thing it says if it fails.
-fn output(command: &mut Command) -> Result<String, String> {
+pub(crate) fn output(command: &mut Command) -> Result<String, String> {
     let output = command.stdin(Stdio::null()).output();
     let output = output.map_err(|error| format!("{command:?}: {error}"))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();

@@ -1,7 +1,7 @@
 //! Which modules of Python's library an application cannot take the place of.
 //!
-//! In mod_wsgi every interpreter has imported `logging`, `signal` and `traceback` before the directories of
-//! applications are on the path, so a `logging.py` of an application's own stays unseen. With what they need
+//! In mod_wsgi every interpreter has imported `importlib`, `logging`, `signal` and `traceback` before the directories
+//! of applications are on the path, so a `logging.py` of an application's own stays unseen. With what they need
 //! they take more than a megabyte in each interpreter of each process, and most of the time it takes to make
 //! one. So here they are imported by whoever needs them first, and until then a finder keeps their names.
 
@@ -9,14 +9,14 @@ use std::ffi::CStr;
 
 use crate::python::{Attached, Class, Definition, Instance, Object, Owned, Result, Stored, Type};
 
-/// `logging`, `signal`, `traceback`, and what they import in some version of Python.
-const KEPT: [&str; 24] = [
-    "_colorize",
+/// `importlib`, `logging`, `signal`, `traceback`, and what they import. An application may well have a `token.py` or a
+/// `copy.py`, so no name is kept for a Python that does not need it.
+const KEPT: &[&str] = &[
     "collections",
-    "contextlib",
     "copyreg",
     "enum",
     "functools",
+    "importlib",
     "keyword",
     "linecache",
     "logging",
@@ -24,17 +24,49 @@ const KEPT: [&str; 24] = [
     "re",
     "reprlib",
     "signal",
-    "sre_compile",
-    "sre_constants",
-    "sre_parse",
     "string",
-    "textwrap",
-    "token",
-    "tokenize",
     "traceback",
     "types",
     "warnings",
     "weakref",
+    #[cfg(not(Py_3_11))]
+    "sre_compile",
+    #[cfg(not(Py_3_11))]
+    "sre_constants",
+    #[cfg(not(Py_3_11))]
+    "sre_parse",
+    #[cfg(Py_3_11)]
+    "contextlib",
+    #[cfg(Py_3_11)]
+    "textwrap",
+    #[cfg(any(not(Py_3_13), Py_3_14))]
+    "token",
+    #[cfg(any(not(Py_3_13), Py_3_14))]
+    "tokenize",
+    #[cfg(Py_3_13)]
+    "_colorize",
+    #[cfg(Py_3_14)]
+    "__future__",
+    #[cfg(Py_3_14)]
+    "_opcode_metadata",
+    #[cfg(Py_3_14)]
+    "_py_warnings",
+    #[cfg(Py_3_14)]
+    "annotationlib",
+    #[cfg(Py_3_14)]
+    "ast",
+    #[cfg(Py_3_14)]
+    "codeop",
+    #[cfg(Py_3_14)]
+    "copy",
+    #[cfg(Py_3_14)]
+    "dataclasses",
+    #[cfg(Py_3_14)]
+    "dis",
+    #[cfg(Py_3_14)]
+    "inspect",
+    #[cfg(Py_3_14)]
+    "opcode",
 ];
 
 /// `mod_wsgi.Library`: a finder of modules that knows the kept ones alone.
