@@ -137,6 +137,8 @@ mod interpreter_options; // what may be said of some interpreters
 mod interpreters; // interpreters, and the threads that enter them
 #[path = "integration/isolated.rs"]
 mod isolated; // what interpreters with a GIL of their own cannot do, and which those are
+#[path = "integration/isolated_api.rs"]
+mod isolated_api; // the module mod_wsgi in interpreters with a GIL of their own
 #[path = "integration/iteration.rs"]
 mod iteration; // the iterable an application returns
 #[path = "integration/keepalive.rs"]
