@@ -1,5 +1,7 @@
 //! Applications that misbehave: they cost the process they are in, and the others go on.
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use testkit::{Connection, Httpd, Mark, Process, Site, ours, wait_until};
 
 /// Ends, hangs or grows in the way it is told to; answers with its process.
@@ -100,6 +102,17 @@ fn one_that_dies_is_replaced_and_named() {
                 assert!(line.contains(part), "{way}: {part}: {line}");
             }
         }
+    }
+}
+
+#[test]
+fn one_that_is_killed_young_is_replaced_at_once_if_it_has_answered() {
+    let server = group("");
+    for _ in 0..6 {
+        // A request that finds no worker, nor any on its way, is refused.
+        let victim = worker(&server);
+        kill(Pid::from_raw(victim.pid), Signal::SIGKILL).expect("it runs");
+        wait_until("its end", || (!victim.is_running()).then_some(()));
     }
 }
 

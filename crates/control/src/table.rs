@@ -37,6 +37,7 @@ pub struct Slot {
     incarnation: AtomicU32,
     active: AtomicU32,
     spare: AtomicU32,
+    answered: AtomicU32,
     exited_pid: AtomicU32,
     exit_status: AtomicU32,
 }
@@ -138,6 +139,7 @@ impl Slot {
         self.incarnation.fetch_add(1, Ordering::Relaxed);
         self.active.store(0, Ordering::Relaxed);
         self.spare.store(0, Ordering::Relaxed);
+        self.answered.store(0, Ordering::Relaxed);
     }
 
     /// How many requests are being served here.
@@ -205,6 +207,18 @@ impl Slot {
         }
     }
 
+    /// Whether the worker that serves here has answered a request.
+    pub fn has_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed) != 0
+    }
+
+    /// A request was answered, if this is the number of the worker. For the worker.
+    pub fn note_answer(&self, incarnation: u32) {
+        if !self.has_answered() && self.incarnation() == incarnation {
+            self.answered.store(1, Ordering::Relaxed);
+        }
+    }
+
     /// Leaves behind how a worker of this slot ended. For the supervisor.
     pub fn set_exit(&self, pid: u32, status: u32) {
         self.exit_status.store(status, Ordering::Relaxed);
@@ -265,6 +279,19 @@ mod tests {
         assert_eq!(slot.active(), 0);
         slot.vacate(1);
         assert_eq!(slot.active(), 0, "there is nothing to give back");
+    }
+
+    #[test]
+    fn what_a_worker_has_answered_is_not_its_successors() {
+        let table = Table::new(1).unwrap();
+        let slot = &table.slots()[0];
+        assert!(!slot.has_answered());
+        slot.note_answer(1);
+        assert!(!slot.has_answered(), "another one did");
+        slot.note_answer(0);
+        assert!(slot.has_answered());
+        slot.succeed();
+        assert!(!slot.has_answered());
     }
 
     #[test]

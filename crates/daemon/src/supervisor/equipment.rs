@@ -89,14 +89,15 @@ impl OwnedEquipment {
         self.set_state(slot, SlotState::Ready);
     }
 
-    /// Tells the children how the worker of a slot ended. Returns whether it had requests.
+    /// Tells the children how the worker of a slot ended. Returns whether the
+    /// one that serves there has answered requests, or has some.
     pub(super) fn note_exit(&self, slot: usize, pid: u32, status: ExitStatus) -> bool {
         let Some(place) = self.table.slots().get(slot) else {
             return false;
         };
-        let was_busy = place.active() > 0;
+        let has_served = place.active() > 0 || place.has_answered();
         place.set_exit(pid, worker::raw(status));
-        was_busy
+        has_served
     }
 
     /// Takes the socket out of the file system.

@@ -280,12 +280,12 @@ impl Group {
         let Some(slot) = self.slots.get(worker.slot) else {
             return;
         };
-        let was_busy = self.equipment.note_exit(worker.slot, worker.pid(), status);
+        let has_served = self.equipment.note_exit(worker.slot, worker.pid(), status);
         self.log_end(slot, worker, status);
         let event = if self.spec.is_service() && status.success() {
             Event::Finished(worker.number)
-        } else if was_busy {
-            Event::Crashed(worker.number)
+        } else if has_served && slot.is_serving(worker.number) {
+            Event::Ended(worker.number)
         } else if status.signal().is_some() {
             Event::Killed(worker.number)
         } else {

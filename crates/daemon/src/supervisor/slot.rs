@@ -20,8 +20,7 @@ use control::Replacement;
 /// The longest time between two attempts to start a worker.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// A worker that dies sooner than this after it was ready, and not of a request, did not really
-/// start.
+/// A worker that dies sooner than this after it was ready, and has served nobody, did not really start.
 const STABLE: Duration = Duration::from_secs(1);
 
 /// The supervisor's number of a worker; never used twice.
@@ -44,8 +43,8 @@ pub(super) enum Event {
     Reload,
     /// A worker is gone.
     Exited(WorkerNumber),
-    /// A worker is gone that was serving: whatever ended it, it had started.
-    Crashed(WorkerNumber),
+    /// A worker is gone that has served, or was serving: whatever ended it, it had started.
+    Ended(WorkerNumber),
     /// A worker is gone because somebody or something killed it.
     Killed(WorkerNumber),
     /// A worker is gone because the script that it ran has ended as it should.
@@ -143,7 +142,7 @@ impl Slot {
             Event::WantsSuccessor(worker, cause) => self.replace(worker, cause, now),
             Event::Reload => self.reload(),
             Event::Exited(worker) => self.exited(worker, now, STABLE),
-            Event::Crashed(worker) => self.exited(worker, now, Duration::ZERO),
+            Event::Ended(worker) => self.exited(worker, now, Duration::ZERO),
             Event::Killed(worker) => self.killed(worker, now),
             Event::Finished(worker) => self.finished(worker, now),
             Event::End(reason) => self.end(reason),
@@ -498,10 +497,10 @@ mod tests {
     }
 
     #[test]
-    fn one_that_dies_of_a_request_is_replaced_at_once_however_young_it_is() {
+    fn one_that_has_served_is_replaced_at_once_however_young_it_is() {
         let (mut slot, now) = serving();
         assert_eq!(
-            slot.step(Event::Crashed(1), now - STABLE),
+            slot.step(Event::Ended(1), now - STABLE),
             [Action::Starting, Action::Start]
         );
     }

@@ -419,6 +419,9 @@ impl Server {
     }
 
     fn end(&self) {
+        if let Some(slot) = self.slot() {
+            slot.note_answer(self.incarnation());
+        }
         self.active.fetch_sub(1, Ordering::SeqCst);
         self.tell_if_idle();
     }
