@@ -113,6 +113,33 @@ fn python_path_comes_first_and_honours_path_files() {
     }
 }
 
+#[test]
+fn what_path_files_say_is_in_the_log() {
+    let server = Site::new()
+        .script("a.wsgi", &answering("ran"))
+        .file(
+            "libs/some.pth",
+            "import sys; print('printed by', 'some.pth')\nimport no_such_module\n",
+        )
+        .config(
+            "WSGIPythonPath ${ROOT}/libs
+             WSGIDaemonProcess own python-path=${ROOT}/libs
+             WSGIScriptAlias /main ${WSGI}/a.wsgi application-group=%{GLOBAL}
+             WSGIScriptAlias /sub ${WSGI}/a.wsgi application-group=sub
+             WSGIScriptAlias /daemon ${WSGI}/a.wsgi process-group=own",
+        )
+        .start();
+    for url in ["/main", "/sub", "/daemon"] {
+        assert_eq!(server.get(url).text(), "ran", "{url}");
+    }
+    for text in ["printed by some.pth", "No module named 'no_such_module'"] {
+        let line = server.log().wait_for(Mark::START, text);
+        assert!(line.contains("[wsgi:error]"), "{line}");
+    }
+    let lines = server.log().since(Mark::START);
+    assert!(lines.iter().all(|line| line.starts_with('[')), "{lines:#?}");
+}
+
 /// What is said of Python is said of that of process groups, too, but for what their own options are
 /// about.
 #[test]

@@ -23,17 +23,19 @@ pub(super) fn furnish<'py>(
     modules::without("threading", py.import(c"threading"));
     // Before directories of applications are on the path.
     modules::keep_library(py)?;
+    let modules = Modules::create(py, group)?;
+    let module = modules.mod_wsgi(py);
+    let log = Streams::create(module)?;
+    // Before `.pth` files run: what they print, and what Python says of them, belongs into the log.
+    replace_streams(module, &log, options)?;
     for directories in &options.path {
         extend_path(py, directories)?;
     }
+    modules.install(py)?;
     if group.is_empty() {
         // Sub-interpreters find it in the environment of the process.
         set_egg_cache(py, &process.python_eggs)?;
     }
-    let modules = Modules::create(py, group)?;
-    let module = modules.mod_wsgi(py);
-    let log = Streams::create(module)?;
-    replace_streams(module, &log, options)?;
     if process.is_service() {
         if group.is_empty() {
             modules::exit_on_sigterm(py)?;

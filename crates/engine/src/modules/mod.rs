@@ -43,7 +43,7 @@ pub(crate) struct Modules {
 }
 
 impl Modules {
-    /// Makes the modules and puts them into `sys.modules`.
+    /// Makes the module `mod_wsgi`.
     pub(crate) fn create<'py>(py: Attached<'py>, group: &[u8]) -> Result<'py, Self> {
         let module = new_module(py, c"mod_wsgi")?;
         describe(&module, group)?;
@@ -53,14 +53,19 @@ impl Modules {
         log_handler::define(&module)?;
         metrics::define(&module)?;
         server_metrics::define(&module)?;
-        install(&module, c"mod_wsgi")?;
-        apache::create(py)?;
         Ok(Self {
             mod_wsgi: module.into_stored(),
             events,
             active_requests,
             request_timeout,
         })
+    }
+
+    /// Puts the modules into `sys.modules`: when directories of applications are on `sys.path`, where
+    /// there may be others of their names.
+    pub(crate) fn install<'py>(&self, py: Attached<'py>) -> Result<'py, ()> {
+        replace_package(self.mod_wsgi(py), c"mod_wsgi")?;
+        apache::create(py)
     }
 
     /// The module `mod_wsgi`.
@@ -118,7 +123,7 @@ fn describe<'py>(module: &Object<'py>, group: &[u8]) -> Result<'py, ()> {
 
 /// Puts the module in the place of a package of that name: mod_wsgi's distribution on PyPI is one.
 /// So that `mod_wsgi.express` and the like can still be imported, its `__path__` is taken over.
-fn install<'py>(module: &Object<'py>, name: &CStr) -> Result<'py, ()> {
+fn replace_package<'py>(module: &Object<'py>, name: &CStr) -> Result<'py, ()> {
     let py = module.py();
     match library::package_path(py, name) {
         Ok(Some(path)) => module.set_attribute(c"__path__", &path)?,
