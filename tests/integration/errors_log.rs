@@ -1,6 +1,6 @@
 //! `wsgi.errors`, `sys.stdout` and `sys.stderr`: what an application prints, in httpd's error log.
 
-use testkit::{ErrorLog, Httpd, Mark, SharedHttpd, Site, ours};
+use testkit::{ErrorLog, Httpd, Mark, SharedHttpd, Site, ours, wait_until};
 
 use crate::apps::TALKATIVE;
 use crate::wsgi_site::{
@@ -190,6 +190,33 @@ sys.stdout.buffer.write(b'raw \xff\n')";
 }
 
 #[test]
+fn so_it_is_in_lines_that_belong_to_no_request() {
+    let server = Site::new()
+        .script(
+            "job.py",
+            r"print('job: caf\xe9 a\rb\tc \x1b[31m \x7f \\ \x22')",
+        )
+        .config(
+            "WSGIDaemonProcess own
+             WSGIImportScript ${WSGI}/job.py process-group=own application-group=%{GLOBAL}
+             WSGIImportScript ${WSGI}/job.py process-group=%{GLOBAL} application-group=%{GLOBAL}",
+        )
+        .start();
+    let lines = wait_until("both", || {
+        let lines = server.log().since(Mark::START);
+        let lines: Vec<_> = lines
+            .into_iter()
+            .filter(|line| line.contains("job: "))
+            .collect();
+        (lines.len() == 2).then_some(lines)
+    });
+    for line in lines {
+        let text = r#"job: caf\xc3\xa9 a\rb\tc \x1b[31m \x7f \\ ""#;
+        assert!(line.ends_with(text), "{line}");
+    }
+}
+
+#[test]
 fn a_long_line_is_logged_as_far_as_httpd_can() {
     let server = SERVER.borrow();
     let body = "print('x' * 7000 + '<', file=errors)\nprint('y' * 100_000, file=errors)";
@@ -315,7 +342,7 @@ def application(environ, start_response):
     }
     for text in ["loading", "beside requests"] {
         server.log().wait_for(Mark::START, text);
-        testkit::wait_until(text, || {
+        wait_until(text, || {
             server
                 .site()
                 .read("logs/second.log")

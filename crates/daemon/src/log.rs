@@ -1,10 +1,10 @@
 //! Lines for the error log that belong to no request.
 //!
 //! httpd opened the file; this process appends to its descriptor in the format that httpd uses
-//! where `ErrorLogFormat` is not set. Each line is one `write`, so lines of several processes do
-//! not mix.
+//! where `ErrorLogFormat` is not set, and escapes what httpd does. Each line is one `write`, so lines
+//! of several processes do not mix.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -57,12 +57,13 @@ impl Log {
         }
         let stamp = Zoned::new(Timestamp::now(), self.zone.clone());
         let line = format!(
-            "[{}] [wsgi:{}] [pid {}:tid {}] {}{text}\n",
+            "[{}] [wsgi:{}] [pid {}:tid {}] {}{}\n",
             stamp.strftime("%a %b %d %H:%M:%S.%6f %Y"),
             name(level),
             std::process::id(),
             nix::unistd::gettid(),
             Id(id),
+            Escaped(&text.to_string()),
         );
         // There is nowhere to complain to about a log that cannot be written.
         let _ = (&self.file).write_all(line.as_bytes());
@@ -88,6 +89,32 @@ impl fmt::Display for Id {
             0 => Ok(()),
             id => write!(f, "WSGI{id:04}: "),
         }
+    }
+}
+
+/// A text as httpd writes it into an error log: only what ASCII can show, so that nothing in it is a
+/// line of its own or a command to the terminal that shows the log.
+struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for character in self.0.chars() {
+            match character {
+                '\\' => f.write_str(r"\\")?,
+                ' '..='~' => f.write_char(character)?,
+                '\u{8}' => f.write_str(r"\b")?,
+                '\n' => f.write_str(r"\n")?,
+                '\r' => f.write_str(r"\r")?,
+                '\t' => f.write_str(r"\t")?,
+                '\u{b}' => f.write_str(r"\v")?,
+                _ => {
+                    for byte in character.encode_utf8(&mut [0; 4]).bytes() {
+                        write!(f, r"\x{byte:02x}")?;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 }
 
