@@ -40,6 +40,9 @@ UseCanonicalName On
     SetEnv mod_wsgi.request_start forged
     SetEnv mod_wsgi.x-internal forged
 </Location>
+<Location /environ.wsgi>
+    SetEnvIf X-Path-Info (.+) PATH_INFO=$1
+</Location>
 <Location /environ.wsgi/https-1>
     SetEnv HTTPS 1
 </Location>
@@ -102,6 +105,22 @@ fn set_env_if_cannot_forge_either() {
 
     assert_eq!(environ.value("FROM_SET_ENV_IF"), "yes");
     assert_ne!(environ.value("REMOTE_PORT"), "forged");
+}
+
+#[test]
+fn a_url_without_path_info_takes_that_of_the_configuration() {
+    let path_info = |url: &str| {
+        let environ = environ_of(&Request::get(url).header("X-Path-Info", "//given"));
+        assert_eq!(environ.value("SCRIPT_NAME"), "/environ.wsgi");
+        assert_eq!(
+            environ.value("mod_wsgi.path_info"),
+            environ.value("PATH_INFO")
+        );
+        environ.value("PATH_INFO").to_owned()
+    };
+
+    assert_eq!(path_info("/environ.wsgi"), "/given");
+    assert_eq!(path_info("/environ.wsgi/own"), "/own");
 }
 
 #[test]
