@@ -61,6 +61,7 @@ impl<'r> Target<'r> {
 /// Why a request is refused: what the client is told, and what the log says.
 pub(crate) struct Refusal {
     status: Status,
+    level: Level,
     id: Id,
     text: String,
 }
@@ -70,8 +71,19 @@ impl Refusal {
     pub(crate) fn new(status: Status, id: u16, text: impl Into<String>) -> Self {
         Self {
             status,
+            level: Level::ERROR,
             id: Id(id),
             text: text.into(),
+        }
+    }
+
+    /// Refuses what is wrong with the client only, which an administrator has no part in.
+    fn of_client(status: Status, text: String) -> Self {
+        Self {
+            status,
+            level: Level::INFO,
+            id: Id::NONE,
+            text,
         }
     }
 }
@@ -82,7 +94,7 @@ pub(crate) fn handler(request: Request<'_>) -> Status {
         return Status::DECLINED;
     };
     let status = serve(request, target).unwrap_or_else(|refusal| {
-        log::script(request, Level::ERROR, refusal.id, &refusal.text);
+        log::script(request, refusal.level, refusal.id, &refusal.text);
         refusal.status
     });
     slow::report(request);
@@ -171,9 +183,8 @@ fn check_body(request: Request<'_>, config: &RequestConfig<'_>) -> Result<Option
     })?;
     let limit = request.limit_request_body().unsigned_abs();
     if limit > 0 && limit < length {
-        return Err(Refusal::new(
+        return Err(Refusal::of_client(
             Status::REQUEST_ENTITY_TOO_LARGE,
-            0,
             format!("The request's body of {length} bytes exceeds LimitRequestBody {limit}."),
         ));
     }

@@ -161,6 +161,9 @@ fn a_body_beyond_the_limit_never_reaches_the_application() {
     );
 
     assert_eq!(server.log().matching(mark, "; 7").len(), 1);
+    // What clients send is not an administrator's error.
+    let lines = server.log().matching(mark, "LimitRequestBody");
+    assert!(lines.iter().all(|line| line.contains("[wsgi:info]")));
 }
 
 #[test]
