@@ -125,6 +125,7 @@ fn process_config<'a>(
         process_group: Bytes::new(b""),
         python_home: optional(&config.python_home),
         python_path: Bytes::from(outside.python_path.as_deref()),
+        home: Bytes::NONE,
         python_eggs: optional(&config.python_eggs),
         python_warnings: Slice::new(warnings),
         python_optimize: config.python_optimize,

@@ -1,5 +1,6 @@
 //! As whom, where and how the processes of a group run: what `WSGIDaemonProcess` says is so.
 
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
@@ -207,6 +208,34 @@ fn home_comes_before_the_python_path() {
     let first = own.value("path");
     // mod_wsgi puts it before as well, whatever its manual says.
     assert_eq!(first, "/usr/lib");
+}
+
+/// It is as it was written: the release that a link leads to is for each import to find. And it
+/// comes first whatever sections add; what `.pth` files in it say is for those who name it in a path.
+#[test]
+fn home_is_at_the_front_of_the_path_as_it_is_written() {
+    let script = "import sys\n\ndef application(environ, start_response):\n    \
+                  start_response('200 OK', [])\n    return [':'.join(sys.path[:3]).encode()]\n";
+    let site = Site::new()
+        .script("path.wsgi", script)
+        .file("releases/a:1/more.pth", "../../other\n")
+        .file("other/module.py", "")
+        .file("section/module.py", "")
+        .config(
+            "WSGIDaemonProcess own home=${ROOT}/current:1 python-path=/usr/share
+             <WSGIInterpreterOptions process-group=own>
+                 WSGIPythonPath ${ROOT}/section
+             </WSGIInterpreterOptions>
+             WSGIScriptAlias /main ${WSGI}/path.wsgi process-group=own application-group=%{GLOBAL}
+             WSGIScriptAlias /sub ${WSGI}/path.wsgi process-group=own application-group=sub",
+        );
+    symlink(site.path("releases/a:1"), site.path("current:1")).expect("a link");
+    let (home, section) = (site.text_path("current:1"), site.text_path("section"));
+    let server = site.start();
+    for url in ["/main", "/sub"] {
+        let expected = format!("{home}:{section}:/usr/share");
+        assert_eq!(server.get(url).text(), expected, "{url}");
+    }
 }
 
 #[test]

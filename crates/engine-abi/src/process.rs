@@ -14,6 +14,8 @@ pub struct ProcessConfig<'a> {
     pub python_home: Bytes<'a>,
     /// `WSGIPythonPath` / `python-path`: directories joined by colons.
     pub python_path: Bytes<'a>,
+    /// `home`, which comes first on `sys.path`, before what sections add.
+    pub home: Bytes<'a>,
     /// `WSGIPythonEggs` / `python-eggs`.
     pub python_eggs: Bytes<'a>,
     /// `WSGIPythonWarnings`, one entry per use.

@@ -28,6 +28,7 @@ pub(crate) struct Process {
     pub(crate) process_group: Vec<u8>,
     pub(crate) python_home: Vec<u8>,
     pub(crate) python_path: Vec<u8>,
+    pub(crate) home: Vec<u8>,
     pub(crate) python_eggs: Vec<u8>,
     pub(crate) python_warnings: Vec<Vec<u8>>,
     pub(crate) python_optimize: i32,
@@ -83,6 +84,7 @@ impl Process {
             process_group: Vec::new(),
             python_home: Vec::new(),
             python_path: Vec::new(),
+            home: Vec::new(),
             python_eggs: Vec::new(),
             python_warnings: Vec::new(),
             python_optimize: 0,
@@ -150,6 +152,7 @@ impl From<&ProcessConfig<'_>> for Process {
             process_group: owned(config.process_group),
             python_home: owned(config.python_home),
             python_path: owned(config.python_path),
+            home: owned(config.home),
             python_eggs: owned(config.python_eggs),
             python_warnings: config
                 .python_warnings

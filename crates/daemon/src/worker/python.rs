@@ -61,7 +61,6 @@ pub(super) fn start(
         let _ = SCOREBOARD.set(scoreboard);
     }
     let python = &group.python;
-    let path = module_search_path(group);
     let warnings: Vec<_> = python
         .warnings
         .iter()
@@ -71,7 +70,8 @@ pub(super) fn start(
     let config = ProcessConfig {
         process_group: Bytes::from(group.name.as_str()),
         python_home: bytes(python.home.as_ref()),
-        python_path: bytes(path.as_ref()),
+        python_path: bytes(python.path.as_ref()),
+        home: bytes(home_on_path(group)),
         python_eggs: bytes(python.eggs.as_ref()),
         python_warnings: Slice::new(&warnings),
         python_optimize: python.optimize,
@@ -167,22 +167,10 @@ pub(super) fn stop(engine: LoadedEngine, reason: &str, deadline: Duration) -> bo
     unsafe { (engine.functions().stop)(Bytes::from(reason), milliseconds) == 0 }
 }
 
-/// `python-path` with `home` before it.
-fn module_search_path(group: &GroupSpec) -> Option<OsString> {
-    let home = group
-        .identity
-        .home
-        .as_ref()
-        .filter(|_| group.identity.home_on_path);
-    match (home, &group.python.path) {
-        (Some(home), Some(path)) => {
-            let mut both = home.clone();
-            both.push(":");
-            both.push(path);
-            Some(both)
-        }
-        (one, other) => one.or(other.as_ref()).cloned(),
-    }
+/// `home`, where it was configured.
+fn home_on_path(group: &GroupSpec) -> Option<&OsString> {
+    let identity = &group.identity;
+    identity.home.as_ref().filter(|_| identity.home_on_path)
 }
 
 fn bytes(text: Option<&OsString>) -> Bytes<'_> {

@@ -31,6 +31,7 @@ pub(super) fn furnish<'py>(
     for directories in &options.path {
         extend_path(py, directories)?;
     }
+    begin_path(py, &process.home)?;
     modules.install(py)?;
     if group.is_empty() {
         // Sub-interpreters find it in the environment of the process.
@@ -130,6 +131,17 @@ fn extend_path<'py>(py: Attached<'py>, directories: &[u8]) -> Result<'py, ()> {
         }
     }
     move_added_to_front(&path, &before)
+}
+
+/// Puts a directory before all others, as it is written: a link in it may soon lead elsewhere.
+fn begin_path<'py>(py: Attached<'py>, directory: &[u8]) -> Result<'py, ()> {
+    if directory.is_empty() {
+        return Ok(());
+    }
+    let path = py.import(c"sys")?.attribute_named(c"path")?;
+    let (first, directory) = (py.int(0)?, py.path(directory)?);
+    path.call_method_named(c"insert", [&*first, &*directory])
+        .map(drop)
 }
 
 fn move_added_to_front<'py>(path: &Object<'py>, before: &[Owned<'py>]) -> Result<'py, ()> {

@@ -370,6 +370,7 @@ const CONFIG: ProcessConfig<'static> = ProcessConfig {
     process_group: Bytes::new(b""),
     python_home: Bytes::NONE,
     python_path: Bytes::NONE,
+    home: Bytes::NONE,
     python_eggs: Bytes::NONE,
     python_warnings: Slice::new(&[]),
     python_optimize: 0,
