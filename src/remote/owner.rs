@@ -16,36 +16,64 @@ use crate::handler::Refusal;
 /// write to either.
 pub(super) fn check(owner: ScriptOwner, script: &Path) -> Result<(), Refusal> {
     let directory = script.parent().unwrap_or(Path::new("/"));
-    for path in [script, directory] {
-        let file = fs::metadata(path).map_err(|error| refused(path, &error.to_string()))?;
-        if let Some(objection) = objection(owner, &file) {
-            return Err(refused(path, &objection));
+    let (of_script, of_directory) = faults(owner);
+    for (path, faults) in [(script, of_script), (directory, of_directory)] {
+        let file = fs::metadata(path).map_err(|error| refused(path, &error.to_string(), 153))?;
+        for (fault, id) in faults {
+            if let Some(objection) = objection(owner, &file, *fault) {
+                return Err(refused(path, &objection, *id));
+            }
         }
     }
     Ok(())
 }
 
-/// What is wrong with a file, if anything is.
-fn objection(owner: ScriptOwner, file: &Metadata) -> Option<String> {
-    let (gid, mode) = (file.gid(), file.mode());
+/// What a file may have that it must not.
+#[derive(Clone, Copy)]
+enum Fault {
+    /// Another owner.
+    Stranger,
+    /// A group that may write to it.
+    GroupWrites,
+    /// A mode that lets everybody write to it.
+    AllWrite,
+}
+
+/// What a script is refused for, and its directory, in the order in which it is looked for, each with
+/// the id of its message.
+type Faults = &'static [(Fault, u16)];
+
+const fn faults(owner: ScriptOwner) -> (Faults, Faults) {
+    use Fault::{AllWrite, GroupWrites, Stranger};
     match owner {
-        ScriptOwner::User(uid) if file.uid() != uid => Some(format!(
-            "it belongs to user {} and not to {uid}",
-            file.uid()
-        )),
-        ScriptOwner::Group(group) if gid != group => {
-            Some(format!("it belongs to group {gid} and not to {group}"))
-        }
-        ScriptOwner::User(_) if mode & 0o020 != 0 => Some("its group may write to it".to_owned()),
-        _ if mode & 0o002 != 0 => Some("everybody may write to it".to_owned()),
-        _ => None,
+        ScriptOwner::User(_) => (
+            &[(Stranger, 164), (GroupWrites, 166), (AllWrite, 168)],
+            &[(Stranger, 171), (AllWrite, 172), (GroupWrites, 173)],
+        ),
+        ScriptOwner::Group(_) => (
+            &[(Stranger, 155), (AllWrite, 157)],
+            &[(Stranger, 160), (AllWrite, 161)],
+        ),
     }
 }
 
-fn refused(path: &Path, why: &str) -> Refusal {
+/// What is wrong with a file, if it has the fault.
+fn objection(owner: ScriptOwner, file: &Metadata, fault: Fault) -> Option<String> {
+    let may = |bit: u32| file.mode() & bit != 0;
+    match (fault, owner) {
+        (Fault::Stranger, ScriptOwner::User(uid)) => (file.uid() != uid)
+            .then(|| format!("it belongs to user {} and not to {uid}", file.uid())),
+        (Fault::Stranger, ScriptOwner::Group(gid)) => (file.gid() != gid)
+            .then(|| format!("it belongs to group {} and not to {gid}", file.gid())),
+        (Fault::GroupWrites, _) => may(0o020).then(|| "its group may write to it".to_owned()),
+        (Fault::AllWrite, _) => may(0o002).then(|| "everybody may write to it".to_owned()),
+    }
+}
+
+fn refused(path: &Path, why: &str, id: u16) -> Refusal {
     let text = format!(
         "The process group accepts only what belongs to its script-user or script-group, and \
          {path:?} is refused: {why}."
     );
-    Refusal::new(Status::FORBIDDEN, 153, text)
+    Refusal::new(Status::FORBIDDEN, id, text)
 }

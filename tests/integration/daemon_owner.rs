@@ -1,7 +1,7 @@
 //! `script-user` and `script-group`: whose scripts a process group runs.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 
 use nix::unistd::{Gid, Group, Uid, User};
@@ -51,31 +51,39 @@ fn let_write(server: &Httpd, path: &str, who: u32) {
     fs::set_permissions(&path, fs::Permissions::from_mode(mode | who)).expect("our own file");
 }
 
+/// Asks for what is refused, and finds the reason in the log by its id.
+fn check_refused(server: &Httpd, url: &str, id: &str) {
+    let mark = server.log().mark();
+    assert_eq!(server.get(url).status, 403, "{url} {id}");
+    server.log().wait_for(mark, id);
+}
+
 #[test]
 fn the_right_user_is_needed() {
     let server = users();
     assert_eq!(server.get("/right").text(), "ran");
-    assert_eq!(server.get("/wrong").status, 403);
+    check_refused(&server, "/wrong", "WSGI0164");
 }
 
 #[test]
 fn the_right_group_is_needed() {
     let server = groups();
     assert_eq!(server.get("/right").text(), "ran");
-    assert_eq!(server.get("/wrong").status, 403);
+    check_refused(&server, "/wrong", "WSGI0155");
 }
 
 #[test]
 fn with_a_user_nobody_else_may_write_to_script_or_directory() {
-    for (path, who) in [
-        ("wsgi/a.wsgi", 0o020),
-        ("wsgi/a.wsgi", 0o002),
-        ("wsgi", 0o020),
+    for (path, who, id) in [
+        ("wsgi/a.wsgi", 0o020, "WSGI0166"),
+        ("wsgi/a.wsgi", 0o002, "WSGI0168"),
+        ("wsgi", 0o020, "WSGI0173"),
+        ("wsgi", 0o022, "WSGI0172"),
     ] {
         let server = users();
         assert_eq!(server.get("/right").text(), "ran");
         let_write(&server, path, who);
-        assert_eq!(server.get("/right").status, 403, "{path} {who:o}");
+        check_refused(&server, "/right", id);
     }
 }
 
@@ -85,7 +93,26 @@ fn with_a_group_its_members_may_write() {
     let_write(&server, "wsgi/a.wsgi", 0o020);
     assert_eq!(server.get("/right").text(), "ran");
     let_write(&server, "wsgi/a.wsgi", 0o002);
-    assert_eq!(server.get("/right").status, 403);
+    check_refused(&server, "/right", "WSGI0157");
+}
+
+#[test]
+fn with_a_group_not_everybody_may_write_to_the_directory() {
+    let server = groups();
+    let_write(&server, "wsgi", 0o022);
+    check_refused(&server, "/right", "WSGI0161");
+}
+
+#[test]
+fn the_directory_must_belong_to_the_owner_too() {
+    if !Uid::effective().is_root() {
+        return;
+    }
+    for (server, id) in [(users(), "WSGI0171"), (groups(), "WSGI0160")] {
+        let directory = server.site().path("wsgi");
+        chown(&directory, Some(65534), Some(65534)).expect("root may");
+        check_refused(&server, "/right", id);
+    }
 }
 
 #[test]
