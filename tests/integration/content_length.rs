@@ -2,7 +2,7 @@
 
 use testkit::{Ending, Httpd, Request, SharedHttpd, ours};
 
-use crate::wsgi_site::{app, wsgi_site};
+use crate::wsgi_site::{app, is_daemon_mode, wsgi_site};
 
 // The timeout is longer than a test waits: a connection that is not closed at once is noticed.
 static SERVER: SharedHttpd = SharedHttpd::new(|| wsgi_site().config("KeepAliveTimeout 300"));
@@ -152,6 +152,33 @@ fn a_body_that_is_too_short_ends_the_connection() {
         assert_eq!(response.text(), "abc", "{result}");
         assert_eq!(response.ending, Ending::Cut, "{result}");
     }
+}
+
+#[test]
+fn where_there_is_no_body_at_all_its_length_is_none() {
+    // In its daemon mode mod_wsgi has the client wait for what was announced.
+    if is_daemon_mode() && !ours("D40") {
+        return;
+    }
+    let server = SERVER.borrow();
+    let mark = server.log().mark();
+    for (name, result) in [
+        ("list", "[]"),
+        ("iterator", "iter([])"),
+        ("empty", "[b'', b'']"),
+        ("write", "write(b'') or []"),
+    ] {
+        let url = answering(&server, &format!("none_{name}"), "5", result);
+        let mut connection = server.connect();
+        for _ in 0..2 {
+            connection.send(&Request::get(&url).to_bytes());
+            let response = connection.read_response();
+            assert_eq!(response.header("Content-Length"), Some("0"), "{result}");
+            assert_eq!(response.ending, Ending::Length, "{result}");
+        }
+    }
+    // Nor is that an error: a filter may put something in its place, as those for X-Sendfile do.
+    assert_eq!(server.log().matching(mark, "WSGI1040").len(), 0);
 }
 
 #[test]

@@ -264,6 +264,9 @@ impl Response {
         let mut progress = lock(&self.progress);
         let head = progress.take_head(self.is_for_head)?;
         let offered = content.length();
+        if head.is_some() && offered == 0 && then == Then::End {
+            progress.expect_nothing();
+        }
         let mut admitted = progress.admit(offered);
         let end = then == Then::End && progress.owed() == 0;
         if end && progress.missing.is_some_and(|missing| missing > 0) {
@@ -378,6 +381,12 @@ impl Progress {
         }
     }
 
+    /// There is no body at all, whatever length was stated: httpd states what is there then, or a filter
+    /// does that puts something in its place, as those for `X-Sendfile` do.
+    fn expect_nothing(&mut self) {
+        self.missing = None;
+    }
+
     /// How much of `offered` still belongs to the body.
     fn admit(&mut self, offered: u64) -> u64 {
         let Some(missing) = &mut self.missing else {
@@ -468,6 +477,15 @@ mod tests {
             assert!(progress.take_head(is_for_head).unwrap().is_some());
             assert_eq!(progress.owed(), 0);
         }
+    }
+
+    #[test]
+    fn without_any_body_nothing_is_missing() {
+        let mut progress = progress(&[(b"Content-Length", b"5")], b"200 OK");
+        assert!(progress.take_head(false).unwrap().is_some());
+        assert_eq!(progress.owed(), 5);
+        progress.expect_nothing();
+        assert_eq!(progress.owed(), 0);
     }
 
     #[test]
