@@ -61,6 +61,27 @@ fn a_filter_sees_a_body_whole_that_is_all_there() {
 }
 
 #[test]
+fn a_filter_may_state_the_length_of_what_is_sent_item_by_item() {
+    let server = wsgi_site()
+        .module("headers")
+        .config("Header set Content-Length 2")
+        .start();
+    let url = app(
+        &server,
+        "stated",
+        r#"
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return iter([b'a', b'b'])
+"#,
+    );
+    let response = server.get(&url);
+    assert_eq!(response.text(), "ab");
+    assert_eq!(response.header("Content-Length"), Some("2"));
+    assert_eq!(response.ending, Ending::Length);
+}
+
+#[test]
 fn bytes_beyond_it_are_discarded() {
     let server = SERVER.borrow();
     for (length, result, body) in [

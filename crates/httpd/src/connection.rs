@@ -85,6 +85,12 @@ impl<'c> Connection<'c> {
         unsafe { (*self.as_ptr()).keepalive = sys::ap_conn_keepalive_e_AP_CONN_CLOSE }
     }
 
+    /// Whether it is already certain that the connection is closed after the request in progress.
+    pub fn is_closed_after_request(self) -> bool {
+        // SAFETY: as in `is_aborted`.
+        unsafe { (*self.as_ptr()).keepalive == sys::ap_conn_keepalive_e_AP_CONN_CLOSE }
+    }
+
     /// Breaks the connection off: the client sees an error instead of an end.
     pub fn reset(self) {
         // SAFETY: the connection lives for 'c and is used by this thread only.

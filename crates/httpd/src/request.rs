@@ -388,10 +388,12 @@ impl<'r> Request<'r> {
 
     /// Has a response of unknown length sent in chunks, so that its end tells whether it is whole.
     /// httpd decides so by itself, but not where it will close the connection after it: for a client
-    /// that has announced a body and not sent it, or whose body could not be read. To be called before
-    /// the head is sent. A response that goes into a page is not framed by itself.
+    /// that has announced a body and not sent it, or whose body could not be read. Elsewhere it is left to
+    /// httpd, for a filter may yet state a length. To be called before the head is sent. A response that
+    /// goes into a page is not framed by itself.
     pub fn send_in_chunks(self) {
-        if self.record().proto_num == HTTP_1_1
+        if (self.expects_continue() || self.connection().is_closed_after_request())
+            && self.record().proto_num == HTTP_1_1
             && !self.is_included()
             && !self.is_bodiless()
             && !self.headers_out().contains(c"Content-Length")
