@@ -80,7 +80,7 @@ pub(crate) fn serve<'r>(
         script: abi::Script {
             path: Bytes::new(config.script.to_bytes()),
             application_group: Bytes::new(config.application_group.to_bytes()),
-            mtime: mtime(request, config),
+            mtime: config.script_mtime(request).unwrap_or(-1),
             reload: config.script_reloading,
         },
         callable: Bytes::new(config.callable.to_bytes()),
@@ -103,14 +103,6 @@ pub(crate) fn serve<'r>(
         unsafe { (engine.handle)(&raw const abi_request, handle) }
     });
     Some(in_flight.conclude(outcome))
-}
-
-/// The modification time of the script, if httpd has looked at it already; -1 if it has not.
-fn mtime(request: Request<'_>, config: &RequestConfig<'_>) -> i64 {
-    match request.file_mtime() {
-        Some(mtime) if config.handler_script.is_empty() => mtime,
-        _ => -1,
-    }
 }
 
 /// The `request_rec` that Python may have; null unless `WSGIPassApacheRequest` is on.

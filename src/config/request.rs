@@ -87,6 +87,14 @@ impl<'r> RequestConfig<'r> {
             trusted_proxies: config.trusted_proxies.as_deref(),
         }
     }
+
+    /// When the script was last changed, in microseconds since the epoch, if httpd has looked at it: not at
+    /// one that is a handler.
+    pub(crate) fn script_mtime(&self, request: Request<'r>) -> Option<i64> {
+        request
+            .file_mtime()
+            .filter(|_| self.handler_script.is_empty())
+    }
 }
 
 /// What is said in the very place that made a request one for an application; it wins over what

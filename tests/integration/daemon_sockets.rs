@@ -149,6 +149,7 @@ fn forged_request(server: &Httpd) -> Vec<u8> {
         content_length: None,
         request_start: 0,
         queue_start: 0,
+        script_mtime: 0,
         connects: 1,
         restarts: 0,
         log_level: 6,

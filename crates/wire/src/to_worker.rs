@@ -64,6 +64,8 @@ pub struct RequestHead<'a> {
     pub request_start: i64,
     /// When the child sent the request on its way, likewise.
     pub queue_start: i64,
+    /// The modification time of the script as httpd has just seen it, likewise; 0 if it has not.
+    pub script_mtime: i64,
     /// How often a worker was asked to take the request, this time included.
     pub connects: u32,
     /// How often it was turned away because a worker was being replaced.
@@ -123,6 +125,7 @@ impl ToWorker<'_> {
             out.extend_from_slice(&head.content_length.unwrap_or(u64::MAX).to_be_bytes());
             out.extend_from_slice(&head.request_start.to_be_bytes());
             out.extend_from_slice(&head.queue_start.to_be_bytes());
+            out.extend_from_slice(&head.script_mtime.to_be_bytes());
             out.extend_from_slice(&head.connects.to_be_bytes());
             out.extend_from_slice(&head.restarts.to_be_bytes());
             out.push(head.log_level);
@@ -251,6 +254,7 @@ impl<'a> RequestHead<'a> {
             content_length: Some(cursor.u64()?).filter(|length| *length != u64::MAX),
             request_start: cursor.i64()?,
             queue_start: cursor.i64()?,
+            script_mtime: cursor.i64()?,
             connects: cursor.u32()?,
             restarts: cursor.u32()?,
             log_level: cursor.u8()?,

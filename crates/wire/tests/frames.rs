@@ -58,6 +58,7 @@ fn request_head() -> RequestHead<'static> {
         content_length: Some(17),
         request_start: 1_795_409_524_773_062,
         queue_start: -1,
+        script_mtime: 1_795_409_524_000_001,
         connects: 2,
         restarts: 1,
         log_level: 6,
@@ -88,8 +89,8 @@ fn a_request_keeps_every_field() {
     assert!(head.ignore_activity && head.has_place && head.has_window);
     assert_eq!(head.content_length, Some(17));
     assert_eq!(
-        (head.request_start, head.queue_start),
-        (1_795_409_524_773_062, -1)
+        (head.request_start, head.queue_start, head.script_mtime),
+        (1_795_409_524_773_062, -1, 1_795_409_524_000_001)
     );
     assert_eq!((head.connects, head.restarts, head.log_level), (2, 1, 6));
     assert_eq!(

@@ -2,7 +2,7 @@
 //!
 //! A worker does not load a changed script anew: it is replaced, so that what the script imported
 //! is new as well. Whether a script changed is asked of the file system at every request, before
-//! anything runs.
+//! anything runs: by httpd, and where it finds another file than was loaded, here.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -29,12 +29,14 @@ pub(super) struct Scripts {
 }
 
 impl Scripts {
-    /// Whether the script was loaded and is another file now.
-    pub(super) fn changed(&self, path: &[u8]) -> bool {
+    /// Whether the script was loaded and is another file now. `seen` is when httpd found it to be modified, or
+    /// [`MISSING`]: where that is as it was, the file system need not be asked once more.
+    pub(super) fn changed(&self, path: &[u8], seen: ModificationTime) -> bool {
         let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
-        loaded
-            .get(path)
-            .is_some_and(|then| *then != modification_time(path))
+        loaded.get(path).is_some_and(|then| {
+            let is_as_seen = *then == seen && seen != MISSING;
+            !is_as_seen && *then != modification_time(path)
+        })
     }
 
     /// The script says that it must be loaded anew: from now on it is one that changed.

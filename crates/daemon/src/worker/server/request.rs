@@ -75,7 +75,7 @@ impl Server {
                 return Some(Rejection::QueueTimeout);
             }
         }
-        if head.reload && self.scripts.changed(head.script) {
+        if head.reload && self.scripts.changed(head.script, head.script_mtime) {
             self.tell(Event::Replace(Replacement::ScriptReload));
             return Some(Rejection::ScriptChanged);
         }
