@@ -243,7 +243,7 @@ pub struct PythonSpec {
 impl PythonSpec {
     /// Whether requests may run at the same time: without a GIL, or in interpreters each with a GIL of
     /// its own.
-    pub fn has_own_gils(&self) -> bool {
+    pub fn is_parallel(&self) -> bool {
         let mut sections = self.sections.iter();
         self.free_threading
             || self.per_interpreter_gil

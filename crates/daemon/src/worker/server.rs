@@ -98,7 +98,7 @@ impl Server {
             monitor: Arc::new(Monitor::new(group.threads)),
             engine,
             root: Root::of(&group.identity),
-            lead: Lead::new(group.python.has_own_gils()),
+            lead: Lead::new(group.python.is_parallel()),
             group,
             table,
             slot,
