@@ -137,6 +137,7 @@ fn process_config<'a>(
         destroy_interpreter: config.destroy_interpreter,
         restrict_stdin: outside.restrict_stdin.unwrap_or(false),
         restrict_stdout: outside.restrict_stdout.unwrap_or(false),
+        keep_stdout: process::is_the_only_one(),
         restrict_signal: outside.restrict_signal.unwrap_or(true),
         switch_interval: outside.switch_interval.unwrap_or_default(),
         per_interpreter_gil: outside.per_interpreter_gil.unwrap_or(false),

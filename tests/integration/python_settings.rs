@@ -1,5 +1,6 @@
 //! The directives about Python itself: its home, path, flags, streams and signals.
 
+use rstest::rstest;
 use testkit::{Httpd, Mark, Mpm, Site, ours};
 
 use crate::apps::{Environ, answering, environ};
@@ -309,6 +310,33 @@ fn restricted_streams_raise() {
         assert_eq!(server.get(&format!("{url}?read")).text(), "OSError");
         assert_eq!(server.get(&format!("{url}?print")).text(), "OSError");
     }
+}
+
+/// So that Python's debugger can be used, which asks its questions there.
+#[rstest]
+fn where_httpd_is_one_process_stdout_is_its_own(
+    #[values("", "WSGIRestrictStdout On")] config: &str,
+) {
+    let server = Site::new()
+        .script(
+            "prints.wsgi",
+            "def application(environ, start_response):
+    print('for whoever debugs', environ['QUERY_STRING'], flush=True)
+    start_response('200 OK', [])
+    return [b'done']",
+        )
+        .config(config)
+        .config(
+            "WSGIScriptAlias /main ${WSGI}/prints.wsgi application-group=%{GLOBAL}
+             WSGIScriptAlias /sub ${WSGI}/prints.wsgi application-group=sub",
+        )
+        .argument("-X")
+        .start();
+    assert_eq!(server.get("/main?main").text(), "done");
+    assert_eq!(server.get("/sub?sub").text(), "done");
+    let output = server.site().path("logs/output");
+    let output = std::fs::read_to_string(output).expect("what httpd has printed");
+    assert_eq!(output, "for whoever debugs main\nfor whoever debugs sub\n");
 }
 
 #[test]

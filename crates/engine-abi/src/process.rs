@@ -32,6 +32,8 @@ pub struct ProcessConfig<'a> {
     pub restrict_stdin: bool,
     /// `WSGIRestrictStdout`.
     pub restrict_stdout: bool,
+    /// Whether `sys.stdout` stays what it is: httpd is one process, and somebody debugs it.
+    pub keep_stdout: bool,
     /// `WSGIRestrictSignal`.
     pub restrict_signal: bool,
     /// `WSGISwitchInterval`, in seconds; 0 for Python's own choice.

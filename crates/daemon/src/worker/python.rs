@@ -80,6 +80,7 @@ pub(super) fn start(
         destroy_interpreter: python.destroy_interpreter,
         restrict_stdin: python.restrict_stdin,
         restrict_stdout: python.restrict_stdout,
+        keep_stdout: false,
         restrict_signal: python.restrict_signal,
         switch_interval: python.default_switch_interval.unwrap_or_default(),
         per_interpreter_gil: python.per_interpreter_gil,

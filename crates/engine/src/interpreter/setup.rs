@@ -98,12 +98,15 @@ fn replace_streams<'py>(
     let py = module.py();
     let sys = py.import(c"sys")?;
     sys.set_attribute(c"stderr", &*log.process_stream(py, "<stderr>")?)?;
-    let stdout = if options.restrict_stdout {
-        modules::restrict(module, "sys.stdout")?
-    } else {
-        log.process_stream(py, "<stdout>")?
-    };
-    sys.set_attribute(c"stdout", &stdout)?;
+    // Python's debugger talks to whoever sits at the terminal.
+    if !process::config().keep_stdout {
+        let stdout = if options.restrict_stdout {
+            modules::restrict(module, "sys.stdout")?
+        } else {
+            log.process_stream(py, "<stdout>")?
+        };
+        sys.set_attribute(c"stdout", &stdout)?;
+    }
     if options.restrict_stdin {
         sys.set_attribute(c"stdin", &*modules::restrict(module, "sys.stdin")?)?;
     }

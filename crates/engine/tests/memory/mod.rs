@@ -379,6 +379,7 @@ const CONFIG: ProcessConfig<'static> = ProcessConfig {
     destroy_interpreter: true,
     restrict_stdin: false,
     restrict_stdout: false,
+    keep_stdout: false,
     restrict_signal: true,
     switch_interval: 0.0,
     per_interpreter_gil: false,
