@@ -322,6 +322,42 @@ fn a_module_that_refuses_a_sub_interpreter_is_told_with_the_directive_that_mends
     assert!(!lines.iter().any(|line| line.contains("WSGI1403")));
 }
 
+/// In every interpreter but the main one, `io` is gone before the server needs it.
+const BREAKING: &str = "
+import sys
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+if interpreters.get_current() != interpreters.get_main():
+    sys.modules['io'] = None
+";
+
+#[rstest]
+fn an_interpreter_that_cannot_be_set_up_is_told_with_its_cause(
+    #[values(Mode::Embedded, Mode::Daemon)] mode: Mode,
+) {
+    let site = mode.site();
+    let libs = site.text_path("libs");
+    let server = site
+        .env("PYTHONPATH", &libs)
+        .file("libs/sitecustomize.py", BREAKING)
+        .script("where.wsgi", WHERE)
+        .script("main.wsgi", WHERE)
+        .config("<Files main.wsgi>\nWSGIApplicationGroup %{GLOBAL}\n</Files>")
+        .start();
+    // The reference tells of it four times, and calls the first a critical one.
+    server.log().expect_alarm("WSGI0035");
+    assert_eq!(server.get("/where.wsgi").status, 500);
+    let cause = server.log().wait_for(Mark::START, "WSGI0103");
+    assert!(cause.contains("sub-interpreter"), "{cause}");
+    server.log().wait_for(Mark::START, "io halted");
+    let line = server.log().wait_for(Mark::START, "WSGI0087");
+    assert!(line.contains("where.wsgi"), "{line}");
+    // The process and the main interpreter live on.
+    assert_eq!(server.get("/main.wsgi").status, 200);
+}
+
 #[test]
 fn an_interpreter_that_cannot_be_set_up_is_not_made_for_every_request() {
     if !ours("D108") {

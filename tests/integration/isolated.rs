@@ -285,3 +285,47 @@ fn a_group_of_an_older_python_is_named_in_the_warning() {
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].contains("\"old\""), "{warnings:?}");
 }
+
+/// Every interpreter but the main one leaves while Python makes it.
+const LEAVING: &str = "
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+if interpreters.get_current() != interpreters.get_main():
+    raise SystemExit
+";
+
+#[test]
+fn an_interpreter_that_python_cannot_make_costs_no_process() {
+    if !ours("D136") {
+        return;
+    }
+    let Some(second) = SecondPython::with_own_gils() else {
+        return;
+    };
+    let site = second.alone();
+    let libs = site.text_path("libs");
+    let server = site
+        .env("PYTHONPATH", &libs)
+        .file("libs/sitecustomize.py", LEAVING)
+        .script("asked.wsgi", CALCULATOR)
+        .config(ALL_BUT_ONE)
+        .config(
+            "WSGIScriptAlias /main ${WSGI}/asked.wsgi application-group=%{GLOBAL}
+             WSGIScriptAlias /one ${WSGI}/asked.wsgi application-group=one
+             WSGIScriptAlias /shared ${WSGI}/asked.wsgi application-group=shared",
+        )
+        .start();
+    let pid = calculate(&server, "/main", "import os; r = os.getpid()");
+    for url in ["/one", "/shared"] {
+        let mark = server.log().mark();
+        assert_eq!(server.get(url).status, 500, "{url}");
+        server.log().wait_for(mark, "WSGI0103");
+        server.log().wait_for(mark, "WSGI0087");
+    }
+    assert_eq!(
+        calculate(&server, "/main", "import os; r = os.getpid()"),
+        pid
+    );
+}

@@ -161,6 +161,14 @@ fn new_interpreter(
 
 /// Makes an interpreter that shares the GIL of the process, and attaches the thread to it; null, and
 /// the thread stays where it is, if CPython refuses.
+#[cfg(Py_3_12)]
+fn make_shared(py: Attached<'_>) -> *mut ffi::PyThreadState {
+    // What `Py_NewInterpreter` does, but that ends the process where CPython fails.
+    make_as(py, &ffi::_PyInterpreterConfig_LEGACY_INIT)
+}
+
+/// Earlier versions end the process where they fail.
+#[cfg(not(Py_3_12))]
 fn make_shared(_: Attached<'_>) -> *mut ffi::PyThreadState {
     // SAFETY: the thread is attached.
     unsafe { ffi::Py_NewInterpreter() }
@@ -169,19 +177,23 @@ fn make_shared(_: Attached<'_>) -> *mut ffi::PyThreadState {
 /// The same for an interpreter with a GIL of its own, isolated as CPython wants it for that: no
 /// `fork` and no `exec`, no daemon threads, and only extension modules that say they can.
 #[cfg(Py_3_12)]
-fn make_isolated(_: Attached<'_>) -> *mut ffi::PyThreadState {
-    let mut state = std::ptr::null_mut();
-    let config = ffi::_PyInterpreterConfig_INIT;
-    // SAFETY: the thread is attached; both pointers are valid during the call, which leaves the
-    // state null if it fails.
-    unsafe { ffi::Py_NewInterpreterFromConfig(&raw mut state, &raw const config) };
-    state
+fn make_isolated(py: Attached<'_>) -> *mut ffi::PyThreadState {
+    make_as(py, &ffi::_PyInterpreterConfig_INIT)
 }
 
 /// Earlier versions have none; see [`Options::own_gil`].
 #[cfg(not(Py_3_12))]
 fn make_isolated(py: Attached<'_>) -> *mut ffi::PyThreadState {
     make_shared(py)
+}
+
+#[cfg(Py_3_12)]
+fn make_as(_: Attached<'_>, config: &ffi::PyInterpreterConfig) -> *mut ffi::PyThreadState {
+    let mut state = std::ptr::null_mut();
+    // SAFETY: the thread is attached; both pointers are valid during the call, which leaves the
+    // state null if it fails.
+    unsafe { ffi::Py_NewInterpreterFromConfig(&raw mut state, config) };
+    state
 }
 
 /// Sets an interpreter up and enters it into the registry.
