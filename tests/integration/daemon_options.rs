@@ -302,6 +302,17 @@ fn another_user_is_at_home_and_in_its_groups() {
 }
 
 #[test]
+fn a_user_may_be_a_number_without_a_name() {
+    if !is_root() || !ours("D151") {
+        return;
+    }
+    let own = told("user=#77777 group=#77778");
+    assert_eq!(own.value("uid"), "77777");
+    assert_eq!(own.value("gid"), "77778");
+    assert_eq!(own.value("groups"), "[77778]");
+}
+
+#[test]
 fn each_process_is_another() {
     let server = Site::new()
         .script("a.wsgi", WAITS)

@@ -47,6 +47,22 @@ fn python_is_started_plainly_by_default() {
 }
 
 #[test]
+fn python_is_the_same_whatever_path_says() {
+    if !ours("D150") {
+        return;
+    }
+    let server = Site::new()
+        .script("python.wsgi", PYTHON)
+        .config("WSGIScriptAlias / ${WSGI}/python.wsgi")
+        .env("PATH", "/nowhere")
+        .start();
+    let (seen, plain) = (environ(&server.get("/")), python(""));
+    for name in ["prefix", "path"] {
+        assert_eq!(seen.value(name), plain.value(name), "{name}");
+    }
+}
+
+#[test]
 fn python_optimize_sets_the_level() {
     for (given, level) in [("0", "0"), ("1", "1"), ("2", "2"), ("-1", "0")] {
         let seen = python(&format!("WSGIPythonOptimize {given}"));
