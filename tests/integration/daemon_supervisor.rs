@@ -150,3 +150,37 @@ fn a_supervisor_that_cannot_be_started_is_tried_again() {
     server.restart_gracefully();
     assert_eq!(server.get("/").text(), "ran");
 }
+
+#[test]
+fn a_worker_serves_on_though_the_next_supervisor_cannot_start_another() {
+    if !ours("D92") {
+        return;
+    }
+    let place = tempfile::tempdir().expect("a place");
+    let module = copy_of_module(place.path());
+    let server = Site::new()
+        .subject(&module)
+        .script("who.wsgi", WHO)
+        .config(
+            "WSGISocketPrefix ${ROOT}/logs/wsgi
+             WSGIDaemonProcess one
+             WSGIScriptAlias / ${WSGI}/who.wsgi process-group=one",
+        )
+        .start();
+    let worker = server.get("/").text();
+
+    for file in fs::read_dir(place.path().join("mod_wsgi")).expect("engines") {
+        let file = file.expect("engines").path();
+        if file.extension().is_some_and(|it| it == "so") {
+            // Another file, as the worker has this one mapped.
+            fs::remove_file(&file).expect("an engine");
+            fs::write(&file, "no engine").expect("room");
+        }
+    }
+    let old = supervisor(&server).expect("a supervisor");
+    kill(Pid::from_raw(old.pid), Signal::SIGKILL).expect("it runs");
+    server.log().wait_for(Mark::START, "WSGI1206");
+    wait_until("the worker to be found", || {
+        (server.get("/").text() == worker).then_some(())
+    });
+}

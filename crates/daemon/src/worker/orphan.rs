@@ -42,6 +42,7 @@ impl Orphan {
         } else if self.server.is_succeeded() || self.deadline <= Instant::now() {
             Some(Replacement::GracefulSignal)
         } else {
+            self.server.stand_in();
             None
         }
     }

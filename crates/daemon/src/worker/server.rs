@@ -19,7 +19,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use control::{GroupSpec, Replacement, Slot, SocketBuffers, Table, Window, schedule};
+use control::{GroupSpec, Replacement, Slot, SlotState, SocketBuffers, Table, Window, schedule};
 use engine_abi::LoadedEngine;
 use nix::sys::socket::{getsockopt, sockopt};
 use wire::{Greeting, OwnedFrame, Rejection, RequestNumber, ToChild, ToWorker};
@@ -227,6 +227,15 @@ impl Server {
     pub(super) fn is_succeeded(&self) -> bool {
         let own = self.incarnation();
         self.slot().is_some_and(|slot| slot.incarnation() != own)
+    }
+
+    /// Has children send requests here although the supervisor has told them that nobody serves: it is another
+    /// one, which knows this worker not and cannot start its own.
+    pub(super) fn stand_in(&self) {
+        let slot = self.slot().filter(|slot| slot.state() == SlotState::Down);
+        if let Some(slot) = slot.filter(|_| self.has_slot()) {
+            slot.set_state(SlotState::Ready);
+        }
     }
 
     /// How many requests were taken since the start.
