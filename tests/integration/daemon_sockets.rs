@@ -56,6 +56,26 @@ fn only_their_owner_can_use_them() {
     }
 }
 
+#[test]
+fn one_that_the_user_of_httpd_cannot_reach_is_told_of() {
+    if !Uid::effective().is_root() {
+        return;
+    }
+    let site = Site::new()
+        .script("a.wsgi", &answering("ran"))
+        .file("private/placeholder", "")
+        .config(
+            "WSGISocketPrefix ${ROOT}/private/wsgi
+             WSGIDaemonProcess one
+             WSGIScriptAlias /one ${WSGI}/a.wsgi process-group=one",
+        );
+    site.set_mode("private", 0o700);
+    let server = site.start();
+    assert_eq!(server.get("/one").status, 503);
+    let line = server.log().wait_for(Mark::START, "WSGI0117");
+    assert!(line.contains("one"), "{line}");
+}
+
 /// mod_wsgi's default is where the httpd it was built for has its own files.
 #[test]
 fn without_a_prefix_they_are_in_the_runtime_directory() {
