@@ -304,12 +304,26 @@ fn nothing_goes_beyond_the_stated_length() {
 }
 
 #[test]
+fn where_there_is_no_body_the_host_is_left_to_say_how_long_it_is() {
+    for expression in ["[]", "iter([])", "[b'']", "iter([b'', b''])"] {
+        let answer = with_headers("[('Content-Length', '5')]", expression).answer();
+        assert_eq!(answer.text(), "", "{expression}");
+        let length = ("Content-Length".to_owned(), "5".to_owned());
+        assert_eq!(answer.head().headers, [length], "{expression}");
+        assert_eq!(
+            answer.parts.len(),
+            1,
+            "{expression}: the end comes with the head"
+        );
+    }
+}
+
+#[test]
 fn a_body_shorter_than_stated_is_cut_short() {
     for (expression, body) in [
         ("[b'abc']", &b"abc"[..]),
         ("iter([b'ab', b'c'])", b"abc"),
-        ("[]", b""),
-        ("iter([])", b""),
+        ("iter([b'a', b''])", b"a"),
     ] {
         let answer = with_headers("[('Content-Length', '5')]", expression).answer();
         answer.assert_truncated("shorter than its Content-Length");
