@@ -185,6 +185,25 @@ fn what_close_raises_is_logged_and_changes_nothing() {
 }
 
 #[test]
+fn a_close_that_cannot_be_looked_up_is_told_as_such() {
+    let source = r#"
+class Body:
+    def __iter__(self):
+        return iter([b'body'])
+    close = property(lambda self: 1 / 0)
+
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return Body()
+"#;
+    let server = wsgi_site().script("no_close.wsgi", source).start();
+    let response = server.get("/no_close.wsgi");
+    assert_eq!((response.status, response.text().as_str()), (200, "body"));
+    server.log().wait_for(Mark::START, "WSGI0194");
+    server.log().wait_for(Mark::START, "ZeroDivisionError: ");
+}
+
+#[test]
 fn a_hang_up_is_no_error_of_the_application() {
     let server = wsgi_site().script("close.wsgi", APPLICATION).start();
 

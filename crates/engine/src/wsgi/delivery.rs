@@ -5,17 +5,21 @@
 //! it goes out in one piece, which in the usual case is copied, so that neither the objects nor
 //! the GIL are needed any more when a slow client gets it.
 
-use engine_abi::{Bytes, FileRegion, Outcome};
+use engine_abi::{Bytes, FileRegion, Level, Outcome};
 
 use super::Call;
 use super::file_wrapper::{FileWrapper, keeping_position};
 use super::response::{Response, Unsent};
 use super::start_response::raise;
+use crate::log;
 use crate::python::{Attached, Detached, Object, Owned, Raised, Result};
 
 /// Bodies up to this size are copied. Copying one takes a few microseconds, which is less than
 /// taking the GIL once more in order to free it.
 const COPIED: usize = 64 * 1024;
+
+/// The id of the line that says why `close()` was not called.
+const NO_CLOSE: u16 = 194;
 
 /// What is left to do for a response.
 #[derive(Debug)]
@@ -130,6 +134,13 @@ impl Call<'_> {
         Ok(Rest::Finish(Vec::new()))
     }
 
+    /// Says of the exception that follows that it is not one of a `close()`.
+    fn report_no_close(&self, py: Attached<'_>) {
+        let text = "what the application returned could not be closed: to look up its close() raised an \
+                    exception";
+        log::line(py, self.response.exchange(), Level::Error, NO_CLOSE, text);
+    }
+
     fn check_started<'py>(&self, py: Attached<'py>) -> Result<'py, ()> {
         if self.response.is_started() {
             return Ok(());
@@ -150,7 +161,10 @@ impl Drop for Closing<'_, '_> {
         let closed = match self.result.attribute_if_any(name) {
             Ok(Some(close)) => close.call(&[]).map(drop),
             Ok(None) => Ok(()),
-            Err(raised) => Err(raised),
+            Err(raised) => {
+                self.call.report_no_close(self.result.py());
+                Err(raised)
+            }
         };
         if let Err(raised) = closed {
             self.call.report(&raised);
