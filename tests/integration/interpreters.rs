@@ -365,7 +365,7 @@ fn an_interpreter_that_cannot_be_set_up_is_not_made_for_every_request() {
     }
     let server = Site::new()
         .script("where.wsgi", WHERE)
-        .file("broken/break.pth", "import sys; sys.modules['io'] = None\n")
+        .file("broken/break.pth", "import sys; del sys.modules\n")
         .config(
             "LogLevel info
              WSGIScriptAlias /broken ${WSGI}/where.wsgi application-group=broken
