@@ -15,8 +15,6 @@ fn main() {
         .is_free_threaded();
     let suffix = if is_free_threaded { "t" } else { "" };
     println!("cargo::rustc-env=ENGINE_TAG=cp{major}{minor}{suffix}");
-    // As far as compatibility goes: `PY_VERSION_HEX` without the patch and the release level.
-    println!("cargo::rustc-env=ENGINE_PYTHON_VERSION={major:02x}{minor:02x}0000");
     if !libpython_is_the_system_s() {
         pyo3_build_config::add_libpython_rpath_link_args();
     }

@@ -11,8 +11,6 @@ use crate::{Bytes, Call, Called, Host, Outcome, ProcessConfig, Request, RequestH
 pub struct Engine {
     /// [`ABI_VERSION`](crate::ABI_VERSION).
     pub abi_version: u32,
-    /// `PY_VERSION_HEX` of the Python this engine is built for.
-    pub python_version: u32,
     /// The engine's tag, as wheels have it: `cp311`, or `cp313t` for a free-threaded build. A
     /// NUL-terminated string.
     pub tag: *const c_char,

@@ -27,7 +27,6 @@ use crate::wsgi::{self, Ending};
 
 static ENGINE: Engine = Engine {
     abi_version: ABI_VERSION,
-    python_version: PYTHON_VERSION,
     tag: TAG.as_ptr().cast::<c_char>(),
     start,
     preload,
@@ -41,12 +40,6 @@ static ENGINE: Engine = Engine {
     log_stacks,
     signal,
     stop,
-};
-
-/// The major and the minor version, in the places they have in `PY_VERSION_HEX`.
-const PYTHON_VERSION: u32 = match u32::from_str_radix(env!("ENGINE_PYTHON_VERSION"), 16) {
-    Ok(version) => version,
-    Err(_) => 0,
 };
 
 /// `cp311`, `cp313t` and the like, NUL-terminated.
