@@ -60,9 +60,11 @@ impl<'r> Mount<'r> {
         };
         // Where the URL has none, the configuration may give one. A request that is included has a
         // copy of the variables of the outer one, whose path is nothing of its own.
-        let path_info = match request.subprocess_env().get(c"PATH_INFO") {
-            Some(configured) if path_info.is_empty() && !is_included => configured,
-            _ => path_info,
+        let path_info = if path_info.is_empty() && !is_included {
+            let configured = request.subprocess_env().get(c"PATH_INFO");
+            configured.unwrap_or(path_info)
+        } else {
+            path_info
         };
         Self {
             application,
