@@ -123,6 +123,46 @@ while True:
     wait_for(&server, "told", process);
 }
 
+/// Becomes a shell, which leaves traces of the same kind.
+const ANOTHER_PROGRAM: &str = r#"
+shell = '''
+trap 'touch "$DATA/told-$$"; exit 0' TERM
+touch "$DATA/begun-$$"
+while :; do sleep 0.05; done
+'''
+os.execv('/bin/sh', ['sh', '-c', shell])
+"#;
+
+#[test]
+fn another_program_in_its_place_is_told_by_a_signal() {
+    let mut server = service(ANOTHER_PROGRAM).start();
+    let first = another(&server, "begun", &[]);
+    server.restart_gracefully();
+    wait_for(&server, "told", first);
+    let last = another(&server, "begun", &[first]);
+    let took = server.stop();
+    assert!(took < PROMPTLY, "{took:?}");
+    wait_for(&server, "told", last);
+}
+
+#[test]
+fn another_program_in_its_place_ends_with_the_supervisor() {
+    if !ours("D65") {
+        return;
+    }
+    let server = service(ANOTHER_PROGRAM).start();
+    let process = another(&server, "begun", &[]);
+    let is_supervisor = |child: &&Process| !child.children().is_empty();
+    let children = server.children();
+    let supervisor = children.iter().find(is_supervisor);
+    signal(
+        *supervisor.expect("a supervisor"),
+        nix::sys::signal::Signal::SIGKILL,
+    );
+    wait_for(&server, "told", process);
+    another(&server, "begun", &[process]);
+}
+
 #[test]
 fn one_that_is_terminated_is_started_again() {
     let server = service(WAITING).start();

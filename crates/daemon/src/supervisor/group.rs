@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use control::{Channel, GroupSpec, Replacement, SlotState, ToWorker};
+use control::{Channel, GroupSpec, Replacement, SlotState};
 
 use super::equipment::{GroupError, OwnedEquipment};
 use super::slot::{Action, Event, Slot, WorkerNumber};
@@ -253,7 +253,7 @@ impl Group {
     fn serve(&mut self, slot: usize, number: WorkerNumber) {
         self.equipment.succeed(slot);
         if let Some(worker) = self.worker(number) {
-            worker.tell(&ToWorker::Serve);
+            worker.serve();
         }
     }
 
@@ -262,7 +262,7 @@ impl Group {
         let Some(worker) = self.worker(number) else {
             return;
         };
-        worker.tell(&ToWorker::Drain { reason });
+        worker.drain(reason);
         worker.terminate_unready();
         worker.limit(match is_service {
             true => Some(worker.life.stop_limit()),

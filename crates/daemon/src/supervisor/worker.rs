@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
-use control::{Channel, FromWorker, Life, ToWorker};
+use control::{Channel, FromWorker, Life, Replacement, ToWorker};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -98,10 +98,19 @@ impl Worker {
         }
     }
 
-    /// Tells it something.
-    pub(super) fn tell(&self, message: &ToWorker) {
-        // A worker that does not hear is dead or will be killed when its time is over.
-        let _ = self.control.send(message, &[]);
+    /// Has it serve.
+    pub(super) fn serve(&self) {
+        // A worker that does not hear is dead.
+        let _ = self.control.send(&ToWorker::Serve, &[]);
+    }
+
+    /// Has it end. One that has closed its link all the same runs another program, which its script has
+    /// put in its own place: what that understands is a signal.
+    pub(super) fn drain(&mut self, reason: Replacement) {
+        if self.control.send(&ToWorker::Drain { reason }, &[]).is_err() {
+            self.is_ended = true;
+            self.signal(Signal::SIGTERM);
+        }
     }
 
     /// Has it killed after `patience`, if that is sooner than it would be anyway: one that was leaving

@@ -82,7 +82,7 @@ impl Service {
                         terminate(has_scripts);
                     }
                     Ok((ToWorker::Start { .. } | ToWorker::Serve, _)) => {}
-                    Err(_) => return end_orphaned(told, has_scripts, limit),
+                    Err(_) => return end_orphaned(has_scripts, limit),
                 }
             }
         };
@@ -103,11 +103,11 @@ fn terminate(has_scripts: bool) {
     }
 }
 
-/// The supervisor is gone, so nobody else sees to it that this process ends in time.
-fn end_orphaned(is_told: bool, has_scripts: bool, limit: Duration) {
-    if !is_told {
-        terminate(has_scripts);
+/// The supervisor is gone, so nobody else sees to it that this process ends in time. Python's
+/// main thread was told by the kernel.
+fn end_orphaned(has_scripts: bool, limit: Duration) {
+    if has_scripts {
+        thread::sleep(limit);
     }
-    thread::sleep(limit);
     exit_now(1);
 }

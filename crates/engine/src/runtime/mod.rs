@@ -116,6 +116,7 @@ fn owner_slot() -> MutexGuard<'static, Option<Sender<Job>>> {
 fn own_python(ready: &Sender<Result<(), StartError>>, jobs: &Receiver<Job>) {
     if process::config().is_service() {
         set_signal_mask(libc::sigemptyset);
+        end_with_parent();
     } else {
         set_signal_mask(libc::sigfillset);
     }
@@ -135,6 +136,13 @@ fn own_python(ready: &Sender<Result<(), StartError>>, jobs: &Receiver<Job>) {
     loop {
         std::thread::park();
     }
+}
+
+/// Has the kernel send SIGTERM when the process ends that has started this one. A script may put another
+/// program in the place of this process, with which the host and its threads are gone.
+fn end_with_parent() {
+    // SAFETY: takes numbers. It does not fail for a signal that there is.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) };
 }
 
 /// Says which signals the calling thread blocks: all, as the host's signals are for the host's
