@@ -241,18 +241,15 @@ impl<'c, 'r> Call<'c, 'r> {
         match ended {
             Ended::Done(end, reusable) => {
                 let is_clean = reusable && connection.is_clean();
-                // What lies in the window leaves before the worker puts something else there.
-                let answered = match self.response.is_in_window() {
-                    true => Some(self.answered(end)),
-                    false => None,
-                };
-                if is_clean {
-                    connection.rest();
-                    group.keep(connection);
+                let mut unused = is_clean.then_some(connection);
+                // What lies in the window leaves before the worker puts something else there; otherwise
+                // another request need not wait for the client of this one.
+                if !self.response.is_in_window() {
+                    group.release(unused.take());
                 }
-                answered
-                    .unwrap_or_else(|| self.answered(end))
-                    .map(Attempt::Answered)
+                let answered = self.answered(end);
+                group.release(unused);
+                answered.map(Attempt::Answered)
             }
             Ended::Down => Err(self.unavailable(group, NONE_STARTS)),
             Ended::ClientGone => Ok(Attempt::Answered(Status::OK)),

@@ -200,6 +200,14 @@ impl Group {
         None
     }
 
+    /// The response that came over a connection needs it no more.
+    pub(super) fn release(&self, connection: Option<Connection>) {
+        if let Some(mut connection) = connection {
+            connection.rest();
+            self.keep(connection);
+        }
+    }
+
     /// Keeps a connection for the next request.
     pub(super) fn keep(&self, mut connection: Connection) {
         connection.has_place = false;
