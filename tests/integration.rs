@@ -57,6 +57,8 @@ mod daemon_once; // a request that a worker took is run once
 mod daemon_options; // as whom, where and how processes of a group run
 #[path = "integration/daemon_owner.rs"]
 mod daemon_owner; // whose scripts a process group runs
+#[path = "integration/daemon_places.rs"]
+mod daemon_places; // what children that die have reserved
 #[path = "integration/daemon_queue.rs"]
 mod daemon_queue; // more requests than threads
 #[path = "integration/daemon_reload.rs"]

@@ -161,6 +161,9 @@ impl Group {
             return None;
         }
         if is_reserved {
+            if let Some(worker) = connection.worker {
+                slot.stamp(worker.ticket);
+            }
             connection.has_place = true;
             Some(connection)
         } else {
@@ -180,6 +183,8 @@ impl Group {
     pub(super) fn vacate(&self, connection: &mut Connection) {
         if let Some(worker) = connection.worker.filter(|_| connection.has_place)
             && let Some(slot) = slot_of(worker).and_then(|slot| self.table.slots().get(slot))
+            // If the worker has noticed the end of the connection first, it has done so.
+            && slot.take_stamp(worker.ticket)
         {
             slot.vacate(worker.incarnation);
         }

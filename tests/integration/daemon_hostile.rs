@@ -59,6 +59,7 @@ fn greeted(encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
         pid: 1,
         slot: 77,
         incarnation: 77,
+        ticket: 77,
     };
     ToChild::encode_hello(&mut out, greeting);
     encode(&mut out);

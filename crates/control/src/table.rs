@@ -7,10 +7,16 @@
 //!
 //! The supervisor writes a slot's state. A child reserves a place before it sends a request to the
 //! slot's worker; requests from the group's queue take one when they are accepted; the worker gives it
-//! back. A worker could write anything, and a child may die before it has sent what it reserved
-//! a place for, so readers take every number for what it is: a hint, that at worst makes them choose
-//! badly among the workers of that same group, or wait in its queue. All fields are atomic, and none
-//! guards another, so relaxed ordering is enough.
+//! back. A worker could write anything, so readers take every number for what it is: a hint, that at
+//! worst makes them choose badly among the workers of that same group, or wait in its queue. All fields
+//! are atomic, and none guards another, so relaxed ordering is enough.
+//!
+//! A child may die before it has sent what it reserved a place for. So each connection has a *ticket*,
+//! a number that the child stamps into the slot with its reservation. Whoever takes the stamp away has
+//! the place: the worker that reads the request, the child that gives up sending it, or the worker when
+//! the connection ends though neither has done so. Two connections may come to the same place for
+//! stamps; then the later one is stamped, and only a death at that very moment leaves a place behind,
+//! for the worker to find when it has nothing to do.
 
 use std::fmt;
 use std::io;
@@ -21,6 +27,9 @@ use crate::sealed::{self, Sealed};
 
 /// The most places of a slot beside those of its threads, whatever its worker says.
 pub const MOST_SPARE: u32 = 128;
+
+/// How many stamps there is room for in a slot: hardly ever are as many requests on their way to a worker.
+const STAMPS: usize = 64;
 
 /// A group's table, mapped into this process until it is dropped.
 pub struct Table {
@@ -40,7 +49,15 @@ pub struct Slot {
     answered: AtomicU32,
     exited_pid: AtomicU32,
     exit_status: AtomicU32,
+    /// Not on the cache line of the other numbers, which change more often.
+    stamps: Stamps,
 }
+
+/// The tickets of the connections that places are reserved for, each at the remainder of its number; 0 is
+/// none.
+#[repr(C, align(64))]
+#[derive(Debug)]
+struct Stamps([AtomicU32; STAMPS]);
 
 /// Whether requests may be sent to a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,6 +202,28 @@ impl Slot {
             .is_ok()
     }
 
+    /// Takes note that a place is reserved for the next request on the connection with this ticket.
+    pub fn stamp(&self, ticket: u32) {
+        if let Some(stamp) = self.stamp_of(ticket) {
+            stamp.store(ticket, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes that note away, and returns whether it was there. Of all who do, one finds it.
+    pub fn take_stamp(&self, ticket: u32) -> bool {
+        self.stamp_of(ticket).is_some_and(|stamp| {
+            stamp
+                .compare_exchange(ticket, 0, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        })
+    }
+
+    /// Where a connection is stamped, if it has a ticket.
+    fn stamp_of(&self, ticket: u32) -> Option<&AtomicU32> {
+        let place = usize::try_from(ticket).ok().filter(|ticket| *ticket != 0)?;
+        self.stamps.0.get(place % STAMPS)
+    }
+
     /// Takes a place, be it one too many, if this is the number of the worker. For the worker.
     pub fn occupy(&self, incarnation: u32) {
         if self.incarnation() == incarnation {
@@ -279,6 +318,24 @@ mod tests {
         assert_eq!(slot.active(), 0);
         slot.vacate(1);
         assert_eq!(slot.active(), 0, "there is nothing to give back");
+    }
+
+    #[test]
+    fn a_stamp_is_found_once_and_by_its_ticket_only() {
+        let table = Table::new(1).unwrap();
+        let slot = &table.slots()[0];
+        slot.stamp(5);
+        assert!(!slot.take_stamp(6) && !slot.take_stamp(5 + 64));
+        assert!(slot.take_stamp(5));
+        assert!(!slot.take_stamp(5));
+        slot.stamp(7);
+        slot.stamp(7 + 64);
+        assert!(!slot.take_stamp(7), "another has its place");
+        assert!(slot.take_stamp(7 + 64));
+        slot.stamp(0);
+        assert!(!slot.take_stamp(0), "that is no ticket");
+        slot.stamp(u32::MAX);
+        assert!(slot.take_stamp(u32::MAX));
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod memory;
 mod monitor;
 mod orphan;
 mod outbox;
+mod own_slot;
 mod pane;
 mod python;
 mod root;

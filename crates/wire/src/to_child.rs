@@ -60,6 +60,8 @@ pub struct Greeting {
     pub slot: u32,
     /// Which worker of that slot it is.
     pub incarnation: u32,
+    /// What the child stamps in the table when it reserves a place for a request on this connection.
+    pub ticket: u32,
 }
 
 /// Why a request was not run.
@@ -135,9 +137,15 @@ pub enum End {
 impl ToChild<'_> {
     /// Appends a greeting to `out`.
     pub fn encode_hello(out: &mut Vec<u8>, greeting: Greeting) {
-        // Twelve bytes are never too long.
-        let _ = append(out, (HELLO, 0), 0, 12, |out| {
-            for number in [greeting.pid, greeting.slot, greeting.incarnation] {
+        let Greeting {
+            pid,
+            slot,
+            incarnation,
+            ticket,
+        } = greeting;
+        // Sixteen bytes are never too long.
+        let _ = append(out, (HELLO, 0), 0, 16, |out| {
+            for number in [pid, slot, incarnation, ticket] {
                 out.extend_from_slice(&number.to_be_bytes());
             }
         });
@@ -264,7 +272,7 @@ impl ToChild<'_> {
 impl<'a> Direction<'a> for ToChild<'a> {
     fn limit(kind: u8) -> Result<usize, PeerError> {
         match kind {
-            HELLO => Ok(12),
+            HELLO => Ok(16),
             REJECTED => Ok(1),
             WANT_BODY => Ok(0),
             HEAD => Ok(MAX_HEAD),
@@ -297,6 +305,7 @@ impl<'a> Direction<'a> for ToChild<'a> {
                     pid: cursor.u32()?,
                     slot: cursor.u32()?,
                     incarnation: cursor.u32()?,
+                    ticket: cursor.u32()?,
                 };
                 cursor.end()?;
                 Ok(Self::Hello(greeting))

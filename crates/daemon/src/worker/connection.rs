@@ -14,6 +14,7 @@ use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use wire::{Decoder, OwnedFrame, RequestNumber, ToWorker};
 
 use super::fork::Unshared;
+use super::own_slot::Ticket;
 use super::pane::Pane;
 
 /// How much longer than `socket-timeout` is waited here. The child waits as long for its client and
@@ -45,6 +46,8 @@ pub(super) struct Connection {
     pub(super) last: RequestNumber,
     /// Whether the threads' epoll knows it.
     pub(super) is_watched: bool,
+    /// What the child may have stamped.
+    ticket: Ticket,
 }
 
 /// The way to a child: what is sent is sent over this, by one thread at a time, while another may
@@ -57,7 +60,7 @@ pub(super) struct Line {
 
 impl Connection {
     /// Takes over a stream, which must not block.
-    pub(super) fn new(stream: UnixStream, timeout: Option<Duration>) -> Self {
+    pub(super) fn new(stream: UnixStream, timeout: Option<Duration>, ticket: Ticket) -> Self {
         let timeout = timeout.map_or(PollTimeout::NONE, |time| {
             let time = time.saturating_add(MARGIN);
             time.try_into().unwrap_or(PollTimeout::MAX)
@@ -72,6 +75,7 @@ impl Connection {
             pane: Pane::default(),
             last: 0,
             is_watched: false,
+            ticket,
         }
     }
 
@@ -126,6 +130,11 @@ impl Connection {
     /// The socket, for whoever sends in the place of the connection's owner.
     pub(super) fn stream(&self) -> &Arc<UnixStream> {
         &self.line.stream
+    }
+
+    /// What tells a reservation for a request on this connection from others.
+    pub(super) fn ticket(&self) -> &Ticket {
+        &self.ticket
     }
 
     /// Gives back memory that one large request needed.

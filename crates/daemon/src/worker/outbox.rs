@@ -289,13 +289,17 @@ mod tests {
     use std::io::Read as _;
     use std::os::unix::net::UnixStream;
 
+    use control::Table;
+
     use super::super::connection::Connection;
+    use super::super::own_slot::OwnSlot;
     use super::*;
 
     fn pair() -> (Connection, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        (Connection::new(ours, None), theirs)
+        let slot = Arc::new(OwnSlot::new(Table::new(1).unwrap(), 0));
+        (Connection::new(ours, None, slot.issue()), theirs)
     }
 
     fn data(length: usize) -> Vec<u8> {

@@ -19,7 +19,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use control::{GroupSpec, Replacement, Slot, SlotState, SocketBuffers, Table, Window, schedule};
+use control::{GroupSpec, Replacement, SlotState, SocketBuffers, Table, Window, schedule};
 use engine_abi::LoadedEngine;
 use nix::sys::socket::{getsockopt, sockopt};
 use wire::{Greeting, OwnedFrame, Rejection, RequestNumber, ToChild, ToWorker};
@@ -32,6 +32,7 @@ use super::life::Event;
 use super::limits;
 use super::monitor::{Monitor, RequestName};
 use super::outbox::{Outbox, Spool};
+use super::own_slot::OwnSlot;
 use super::python;
 use super::root::Root;
 use super::scripts::Scripts;
@@ -49,8 +50,7 @@ pub(super) struct Server {
     engine: LoadedEngine,
     group: Box<GroupSpec>,
     root: Root,
-    table: Table,
-    slot: usize,
+    slot: Arc<OwnSlot>,
     log: Arc<Log>,
     door: Door,
     /// Which thread waits there.
@@ -67,8 +67,6 @@ pub(super) struct Server {
     counted: AtomicU64,
     /// How many places were taken then.
     places: AtomicU32,
-    /// Which worker of its slot this is.
-    incarnation: AtomicU32,
     draining: AtomicBool,
     /// As many requests were taken as may be.
     is_sated: AtomicBool,
@@ -100,8 +98,7 @@ impl Server {
             root: Root::of(&group.identity),
             lead: Lead::new(group.python.is_parallel()),
             group,
-            table,
-            slot,
+            slot: Arc::new(OwnSlot::new(table, slot)),
             log,
             door: Door::new(listener)?,
             courier: Courier::new(spool, windows)?,
@@ -110,7 +107,6 @@ impl Server {
             served: AtomicU64::new(0),
             counted: AtomicU64::new(0),
             places: AtomicU32::new(0),
-            incarnation: AtomicU32::new(0),
             draining: AtomicBool::new(false),
             is_sated: AtomicBool::new(false),
             is_dozing: AtomicBool::new(false),
@@ -157,8 +153,7 @@ impl Server {
     pub(super) fn serve(self: &Arc<Self>, events: Sender<Event>) -> io::Result<()> {
         // A worker is told to serve once; a second time changes nothing.
         let _ = self.events.set(events);
-        let incarnation = self.slot().map_or(0, Slot::incarnation);
-        self.incarnation.store(incarnation, Ordering::Relaxed);
+        self.slot.take_over();
         let stack_size = self.group.stack_size.unwrap_or_else(limits::stack_size);
         for number in 1..=self.group.threads {
             let server = self.clone();
@@ -197,7 +192,7 @@ impl Server {
         self.is_dozing.store(true, Ordering::SeqCst);
         // Who comes after this load finds the flag.
         let is_active = self.active() > 0 || self.is_draining();
-        let has_place = self.slot().is_some_and(|slot| slot.active() > 0);
+        let has_place = self.slot.get().is_some_and(|slot| slot.active() > 0);
         let has_memory = self.door.rest();
         if is_active || has_place || has_memory || self.door.is_starved() {
             self.is_dozing.store(false, Ordering::SeqCst);
@@ -225,14 +220,14 @@ impl Server {
 
     /// Whether another worker serves in its place.
     pub(super) fn is_succeeded(&self) -> bool {
-        let own = self.incarnation();
-        self.slot().is_some_and(|slot| slot.incarnation() != own)
+        self.slot.is_succeeded()
     }
 
     /// Has children send requests here although the supervisor has told them that nobody serves: it is another
     /// one, which knows this worker not and cannot start its own.
     pub(super) fn stand_in(&self) {
-        let slot = self.slot().filter(|slot| slot.state() == SlotState::Down);
+        let slot = self.slot.get();
+        let slot = slot.filter(|slot| slot.state() == SlotState::Down);
         if let Some(slot) = slot.filter(|_| self.has_slot()) {
             slot.set_state(SlotState::Ready);
         }
@@ -263,7 +258,7 @@ impl Server {
             }
             // Whoever was given a place in advance may have had no request.
             if turn.has_place {
-                self.vacate();
+                self.slot.vacate();
             }
         }
     }
@@ -345,12 +340,14 @@ impl Server {
             ..buffers
         };
         buffers.apply(stream.as_fd())?;
-        let mut connection = Connection::new(stream, self.group.life.socket_timeout);
+        let ticket = self.slot.issue();
         let greeting = Greeting {
             pid: std::process::id(),
-            slot: u32::try_from(self.slot).unwrap_or(u32::MAX),
-            incarnation: self.incarnation(),
+            slot: self.slot.number(),
+            incarnation: self.slot.incarnation(),
+            ticket: ticket.number(),
         };
+        let mut connection = Connection::new(stream, self.group.life.socket_timeout, ticket);
         let mut hello = Vec::new();
         ToChild::encode_hello(&mut hello, greeting);
         Ok(connection.write(&hello).is_ok().then_some(connection))
@@ -405,6 +402,9 @@ impl Server {
             }
             Ok(ToWorker::Request(head)) => {
                 connection.last = frame.request();
+                if head.has_place {
+                    connection.ticket().redeem();
+                }
                 self.occupy(head.has_place, turn);
                 // Before it is looked whether the worker leaves, so that one that leaves waits for it.
                 self.active.fetch_add(1, Ordering::SeqCst);
@@ -428,8 +428,8 @@ impl Server {
     }
 
     fn end(&self) {
-        if let Some(slot) = self.slot() {
-            slot.note_answer(self.incarnation());
+        if let Some(slot) = self.slot.get() {
+            slot.note_answer(self.slot.incarnation());
         }
         self.active.fetch_sub(1, Ordering::SeqCst);
         self.tell_if_idle();
@@ -439,14 +439,6 @@ impl Server {
         if self.is_draining() && self.active() == 0 {
             self.tell(Event::Idle);
         }
-    }
-
-    fn incarnation(&self) -> u32 {
-        self.incarnation.load(Ordering::Relaxed)
-    }
-
-    fn slot(&self) -> Option<&Slot> {
-        self.table.slots().get(self.slot)
     }
 
     fn tell(&self, event: Event) {

@@ -20,10 +20,10 @@ impl Server {
     /// Takes a place for a request, unless its child has reserved one or the thread still has one.
     pub(super) fn occupy(&self, is_reserved: bool, turn: &mut Turn) {
         let has_place = std::mem::take(&mut turn.has_place);
-        match self.slot() {
-            Some(slot) if !is_reserved && !has_place => slot.occupy(self.incarnation()),
+        match (is_reserved, has_place) {
+            (false, false) => self.slot.occupy(),
             // One of the two is too many.
-            Some(_) if is_reserved && has_place => self.vacate(),
+            (true, true) => self.slot.vacate(),
             _ => {}
         }
     }
@@ -37,26 +37,20 @@ impl Server {
         }
         turn.has_place = turn.next.is_some();
         if !turn.has_place {
-            self.vacate();
+            self.slot.vacate();
         }
     }
 
-    /// Gives a place back, if it is not the successor's by now.
-    pub(super) fn vacate(&self) {
-        if let Some(slot) = self.slot() {
-            slot.vacate(self.incarnation());
-        }
-    }
-
-    /// Gives back the places of children that died before they could use them. To be called now and
-    /// then: what is too much for so long that nothing has changed meanwhile is given back.
+    /// Sets right what a child has left that died between two steps, or another worker that knows nothing of
+    /// this one. To be called now and then: what is too much for so long that nothing has changed
+    /// meanwhile is given back.
     pub(in crate::worker) fn count_places(&self) {
         if !self.has_slot() {
             return;
         }
         let served = self.served.load(Ordering::Relaxed);
         let active = self.active.load(Ordering::SeqCst);
-        let Some(slot) = self.slot() else {
+        let Some(slot) = self.slot.get() else {
             return;
         };
         let places = slot.active();
@@ -75,7 +69,7 @@ impl Server {
         let limit = self.group.life.queue_timeout;
         if limit.is_none_or(|limit| limit >= 4 * monitor::PERIOD)
             && self.is_open()
-            && let Some(slot) = self.slot()
+            && let Some(slot) = self.slot.get()
         {
             slot.set_spare(spare);
         }
@@ -87,7 +81,7 @@ impl Server {
         if !self.has_slot() || self.is_draining() || !self.lead.is_deserted() {
             return;
         }
-        if let Some(slot) = self.slot() {
+        if let Some(slot) = self.slot.get() {
             slot.set_spare(0);
         }
         for _ in 0..self.group.threads.saturating_add(MOST_SPARE) {
@@ -111,7 +105,8 @@ impl Server {
                 Ok(ToWorker::Request(head)) if self.group.secret.is(head.secret) => {
                     connection.last = request;
                     if head.has_place {
-                        self.vacate();
+                        connection.ticket().redeem();
+                        self.slot.vacate();
                     }
                     if let Next::Close = reject(connection, request, Rejection::Busy) {
                         return false;

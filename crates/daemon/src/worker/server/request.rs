@@ -90,9 +90,9 @@ impl Server {
         if maximum == Some(number) {
             self.is_sated.store(true, Ordering::SeqCst);
             // No child looks for a place here any more.
-            if let Some(slot) = self.slot() {
+            if let Some(slot) = self.slot.get() {
                 let places = 0..slot.places(self.group.threads);
-                places.for_each(|_| slot.occupy(self.incarnation()));
+                places.for_each(|_| self.slot.occupy());
             }
             self.door.close();
             self.tell(Event::Replace(Replacement::MaximumRequests));

@@ -1,0 +1,178 @@
+//! This worker's slot in the table of its group, and the tickets of those who reserve places there.
+//!
+//! A child that reserves a place stamps the ticket of the connection over which the request will come.
+//! Whoever sends the request and whoever reads it know of the place; what a child that died in between
+//! has reserved is given back when its connection ends, as its ticket is still stamped then.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use control::{Slot, Table};
+
+/// The slot of this worker.
+#[derive(Debug)]
+pub(super) struct OwnSlot {
+    table: Table,
+    number: usize,
+    /// Which worker of its slot this is.
+    incarnation: AtomicU32,
+    /// How many tickets were issued.
+    tickets: AtomicU32,
+}
+
+impl OwnSlot {
+    /// The slot of this number.
+    pub(super) fn new(table: Table, number: usize) -> Self {
+        Self {
+            table,
+            number,
+            incarnation: AtomicU32::new(0),
+            tickets: AtomicU32::new(0),
+        }
+    }
+
+    /// The slot is this worker's from now on.
+    pub(super) fn take_over(&self) {
+        let incarnation = self.get().map_or(0, Slot::incarnation);
+        self.incarnation.store(incarnation, Ordering::Relaxed);
+    }
+
+    /// What the table says of it.
+    pub(super) fn get(&self) -> Option<&Slot> {
+        self.table.slots().get(self.number)
+    }
+
+    /// Its number.
+    pub(super) fn number(&self) -> u32 {
+        u32::try_from(self.number).unwrap_or(u32::MAX)
+    }
+
+    /// The number of this worker among those of the slot.
+    pub(super) fn incarnation(&self) -> u32 {
+        self.incarnation.load(Ordering::Relaxed)
+    }
+
+    /// Whether another worker serves in its place.
+    pub(super) fn is_succeeded(&self) -> bool {
+        let own = self.incarnation();
+        self.get().is_some_and(|slot| slot.incarnation() != own)
+    }
+
+    /// Takes a place, be it one too many.
+    pub(super) fn occupy(&self) {
+        if let Some(slot) = self.get() {
+            slot.occupy(self.incarnation());
+        }
+    }
+
+    /// Gives a place back, if it is not the successor's by now.
+    pub(super) fn vacate(&self) {
+        if let Some(slot) = self.get() {
+            slot.vacate(self.incarnation());
+        }
+    }
+
+    /// A ticket for a new connection, other than those of all connections that there are: also of those
+    /// to the last worker, which a child may still have.
+    pub(super) fn issue(self: &Arc<Self>) -> Ticket {
+        const BITS: u32 = 24;
+        let count = self.tickets.fetch_add(1, Ordering::Relaxed);
+        let number = self.incarnation() << BITS | count & ((1 << BITS) - 1);
+        Ticket {
+            // 0 is none.
+            number: number.max(1),
+            slot: self.clone(),
+        }
+    }
+}
+
+/// What tells the place that is reserved for a request on one connection from all others.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    number: u32,
+    slot: Arc<OwnSlot>,
+}
+
+impl Ticket {
+    /// What the child stamps.
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// The request has come that a place was reserved for: it has the place now.
+    pub(super) fn redeem(&self) {
+        if let Some(slot) = self.slot.get() {
+            slot.take_stamp(self.number);
+        }
+    }
+}
+
+impl Drop for Ticket {
+    /// Its connection ends: what was reserved, and neither used nor given back, is of no use.
+    fn drop(&mut self) {
+        let slot = self.slot.get();
+        if slot.is_some_and(|slot| slot.take_stamp(self.number)) {
+            self.slot.vacate();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own_slot() -> Arc<OwnSlot> {
+        let slot = OwnSlot::new(Table::new(1).unwrap(), 0);
+        slot.get().unwrap().succeed();
+        slot.take_over();
+        Arc::new(slot)
+    }
+
+    #[test]
+    fn what_was_reserved_and_not_used_is_given_back_once() {
+        let own = own_slot();
+        let slot = own.get().unwrap();
+        let (used, unused, idle) = (own.issue(), own.issue(), own.issue());
+        for ticket in [&used, &unused] {
+            assert!(slot.reserve(8));
+            slot.stamp(ticket.number());
+        }
+        used.redeem();
+        drop(idle);
+        drop(used);
+        assert_eq!(
+            slot.active(),
+            2,
+            "of a request that came the server sees to it"
+        );
+        let number = unused.number();
+        drop(unused);
+        assert_eq!(slot.active(), 1);
+        assert!(!slot.take_stamp(number), "its child does not, too");
+    }
+
+    #[test]
+    fn what_was_reserved_with_a_predecessor_is_no_place_of_the_successor() {
+        let own = own_slot();
+        let slot = own.get().unwrap();
+        let ticket = own.issue();
+        slot.stamp(ticket.number());
+        slot.succeed();
+        assert!(slot.reserve(8));
+        drop(ticket);
+        assert_eq!(slot.active(), 1);
+    }
+
+    #[test]
+    fn each_ticket_is_another() {
+        let own = own_slot();
+        let mut numbers: Vec<_> = (0..100).map(|_| own.issue().number()).collect();
+        own.get().unwrap().succeed();
+        own.take_over();
+        numbers.extend((0..100).map(|_| own.issue().number()));
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), 200);
+        assert!(!numbers.contains(&0));
+    }
+}
