@@ -6,6 +6,7 @@
 //!
 //! - [`registry`]: finding and creating them, any thread
 //! - [`failed`]: what becomes of a group whose interpreter cannot be made
+//! - [`states`]: which thread states an interpreter has, and which of them are the engine's
 //! - [`thread`]: attaching the calling thread, and what a thread keeps for that
 //! - [`gilstate`]: what CPython up to 3.11 needs so that extension modules see the right interpreter
 //! - [`options`]: which options an interpreter is made with
@@ -17,6 +18,7 @@ mod gilstate;
 mod options;
 mod registry;
 mod setup;
+mod states;
 mod thread;
 
 use std::fmt;

@@ -8,27 +8,19 @@
 //! takes its thread states with it.
 
 use std::cell::{Cell, RefCell};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3_ffi as ffi;
 
+use super::states::{has_strangers, made, made_in, note_made};
 use super::{Interpreter, State, registry};
 use crate::activity;
 use crate::meter::waiting_for_gil;
-use crate::process;
 use crate::python::{Attached, Detached, Place, catch};
 
 #[cfg(not(Py_3_12))]
 use super::gilstate;
-
-/// All thread states that were made here, of all threads.
-static MADE: Mutex<Vec<Made>> = Mutex::new(Vec::new());
-
-/// A thread state that was made here: its address, and its interpreter.
-struct Made {
-    state: usize,
-    interpreter: State,
-}
+#[cfg(Py_3_12)]
+use super::states;
 
 /// What a thread keeps.
 struct Thread {
@@ -82,7 +74,7 @@ impl Interpreter {
     pub(crate) fn stacks(&self, py: Attached<'_>) -> Vec<(usize, Vec<Place>)> {
         // A collection could run Python code, which could let a thread end.
         py.without_collections(|| {
-            let states = states_of(py, self.state).into_iter();
+            let states = states::states_of(py, self.state).into_iter();
             // SAFETY: the states are of this interpreter, to which the thread is attached; as the
             // GIL is not released in between, they stay alive.
             let stacks = states.map(|state| (state.addr(), unsafe { py.places(state) }));
@@ -164,58 +156,6 @@ pub(super) unsafe fn end_sub_interpreter(
             ffi::PyThreadState_Swap(outer);
         }
     });
-}
-
-/// The thread states of the interpreter that the thread is attached to.
-fn states_of(_: Attached<'_>, interpreter: State) -> Vec<*mut ffi::PyThreadState> {
-    // SAFETY: the interpreter exists, and its GIL keeps states from being taken out of the list. One
-    // that is made without it comes in at the head, from 3.12 on as the last step of making it. Up to
-    // 3.11 this is only asked when nobody makes any.
-    let mut next = unsafe { ffi::PyInterpreterState_ThreadHead(interpreter.0) };
-    let mut states = Vec::new();
-    while !next.is_null() {
-        states.push(next);
-        // SAFETY: as above.
-        next = unsafe { ffi::PyThreadState_Next(next) };
-    }
-    states
-}
-
-/// Whether there are threads in the interpreter, to which this one is attached, that the engine does
-/// not know.
-fn has_strangers(py: Attached<'_>, interpreter: State) -> bool {
-    if process::config().free_threading {
-        // Nothing keeps the list of states as it is while it is walked. CPython counts the threads
-        // that Python code has started, and stops all that run Python code to look at them. Without
-        // an answer there may be some.
-        return py.runs_threads().unwrap_or(true);
-    }
-    let own = attached_state(py);
-    let mut states = states_of(py, interpreter).into_iter();
-    states.any(|state| state != own && !is_made(state))
-}
-
-fn is_made(state: *mut ffi::PyThreadState) -> bool {
-    made().iter().any(|made| made.state == state.addr())
-}
-
-/// The thread states in an interpreter that were made here.
-fn made_in(interpreter: State) -> impl Iterator<Item = *mut ffi::PyThreadState> {
-    let made = made();
-    let states = made.iter().filter(|made| made.interpreter == interpreter);
-    let states: Vec<_> = states.map(|made| made.state).collect();
-    states
-        .into_iter()
-        .map(std::ptr::with_exposed_provenance_mut)
-}
-
-fn made() -> MutexGuard<'static, Vec<Made>> {
-    MADE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn note_made(interpreter: State, state: *mut ffi::PyThreadState) {
-    let state = state.expose_provenance();
-    made().push(Made { state, interpreter });
 }
 
 /// The interpreter that this thread was attached to last, if it is that of `group`.
