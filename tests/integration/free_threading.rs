@@ -310,6 +310,43 @@ fn no_stacks_are_logged_of_a_process_that_is_replaced() {
     assert!(dumped.is_empty(), "{dumped:?}");
 }
 
+/// Has a thread state made for a thread that there is not, as an extension module may.
+const STRANGER: &str = r#"
+import ctypes
+python = ctypes.pythonapi
+python.PyInterpreterState_Get.restype = ctypes.c_void_p
+python.PyThreadState_New.restype = ctypes.c_void_p
+state = python.PyThreadState_New(ctypes.c_void_p(python.PyInterpreterState_Get()))
+"#;
+
+#[test]
+fn a_thread_state_of_an_extension_module_does_not_hurt_the_end() {
+    let Some(free) = SecondPython::free_threaded() else {
+        return;
+    };
+    let site = doing(free.alone());
+    let data = format!("DATA = {:?}", site.text_path("data/"));
+    let mut server = site
+        .script("stranger.wsgi", &format!("{data}\n{DOING}\n{STRANGER}"))
+        .config(&free.group("free"))
+        .config(
+            "WSGIFreeThreading On
+             WSGIScriptAlias /one ${WSGI}/stranger.wsgi process-group=free application-group=one
+             WSGIScriptAlias /main ${WSGI}/doing.wsgi process-group=free application-group=%{GLOBAL}",
+        )
+        .start();
+    for url in ["/one", "/main"] {
+        assert_eq!(tell(&server, url).value("gil"), "False");
+    }
+    server.stop();
+    let fatal = server.log().matching(Mark::START, "Fatal Python error");
+    assert!(fatal.is_empty(), "{fatal:?}");
+    for group in ["one", ""] {
+        let noted = server.site().path(&format!("data/atexit-{group}"));
+        assert!(noted.exists(), "{group}");
+    }
+}
+
 /// Asks without waiting for the answer.
 fn hang(server: &Httpd, target: &str) -> Connection {
     let mut connection = server.connect();

@@ -131,8 +131,9 @@ fn create(detached: &mut Detached, group: &[u8]) -> Result<&'static Interpreter,
     // SAFETY: CPython has made the thread state for this thread, which is detached again. If the
     // interpreter cannot be used, nobody else knows of it.
     unsafe {
-        adopt(detached, group, &options, state)
-            .inspect_err(|_| thread::end_sub_interpreter(detached, main, state))
+        adopt(detached, group, &options, state).inspect_err(|_| {
+            thread::end_sub_interpreter(detached, main, state);
+        })
     }
 }
 

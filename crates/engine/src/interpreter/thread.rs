@@ -11,16 +11,13 @@ use std::cell::{Cell, RefCell};
 
 use pyo3_ffi as ffi;
 
-use super::states::{has_strangers, made, made_in, note_made};
-use super::{Interpreter, State, registry};
+use super::{Interpreter, State, registry, states};
 use crate::activity;
 use crate::meter::waiting_for_gil;
 use crate::python::{Attached, Detached, Place, catch};
 
 #[cfg(not(Py_3_12))]
 use super::gilstate;
-#[cfg(Py_3_12)]
-use super::states;
 
 /// What a thread keeps.
 struct Thread {
@@ -64,8 +61,15 @@ impl Interpreter {
 
     /// Whether there are threads in this interpreter that the engine does not know: Python's own,
     /// and those of extension modules.
-    pub(crate) fn has_strangers(&'static self, detached: &mut Detached) -> bool {
-        self.attach(detached, |py| has_strangers(py, self.state))
+    ///
+    /// # Safety
+    ///
+    /// - No other thread of the host is attached to this interpreter, or ever will be.
+    pub(crate) unsafe fn has_strangers(&'static self, detached: &mut Detached) -> bool {
+        // SAFETY: as the caller says.
+        self.attach(detached, |py| unsafe {
+            states::has_strangers(py, self.state)
+        })
     }
 
     /// Where each thread of this interpreter is that runs Python code, by its [`own_key`]. To be asked
@@ -98,15 +102,15 @@ impl Interpreter {
         })
     }
 
-    /// Ends the interpreter for good.
+    /// Ends the interpreter for good; false if a thread that the engine does not know has come into it.
     ///
     /// # Safety
     ///
-    /// - No other thread is attached to any interpreter, or ever will be.
-    /// - The main interpreter is the last to be ended.
-    pub(crate) unsafe fn destroy(&'static self, detached: &mut Detached) {
+    /// - No other thread of the host is attached to any interpreter, or ever will be.
+    /// - The main interpreter is the last to be ended, once all others are.
+    pub(crate) unsafe fn destroy(&'static self, detached: &mut Detached) -> bool {
         let Some(main) = registry::main() else {
-            return;
+            return false;
         };
         let state = THREAD.with(|thread| thread.state_in(self));
         if std::ptr::eq(self, main) {
@@ -115,47 +119,69 @@ impl Interpreter {
                 std::mem::forget(Attachment::begin(state));
                 ffi::Py_FinalizeEx();
             }
-            return;
+            return true;
         }
         // SAFETY: as the caller says.
-        unsafe { end_sub_interpreter(detached, main, state) };
+        unsafe { end_sub_interpreter(detached, main, state) }
     }
 }
 
-/// Ends a sub-interpreter, unless there are threads in it that the engine does not know.
+/// Ends a sub-interpreter, unless there are threads in it that the engine does not know; false if so.
 ///
 /// # Safety
 ///
 /// - `state` was made for this thread, in the interpreter to end.
-/// - No thread of the host is attached to that interpreter, or ever will be.
+/// - No other thread of the host is attached to that interpreter, or ever will be.
 pub(super) unsafe fn end_sub_interpreter(
     detached: &mut Detached,
     main: &'static Interpreter,
     state: *mut ffi::PyThreadState,
-) {
+) -> bool {
     main.attach(detached, |py| {
         let outer = attached_state(py);
         #[cfg(not(Py_3_12))]
         let _binding = gilstate::Binding::follow(state);
         // SAFETY: the thread is attached, and goes over to its state in the other interpreter, with
-        // the GIL there, and back. A thread state belongs to an interpreter as long as it exists.
-        // Unless a stranger's is among them, the other states there are idle, made by `make_state`,
-        // and their threads will not use them again; CPython wants the last state to be the only one.
+        // the GIL there, and back. The rest is as the caller says.
         unsafe {
             ffi::PyThreadState_Swap(state);
-            let interpreter = State(ffi::PyThreadState_GetInterpreter(state));
-            if !has_strangers(Attached::assume(), interpreter) {
-                for other in made_in(interpreter).filter(|other| *other != state) {
-                    ffi::PyThreadState_Clear(other);
-                    ffi::PyThreadState_Delete(other);
-                }
-                // Another interpreter may come to lie where this one was.
-                made().retain(|made| made.interpreter != interpreter);
-                ffi::Py_EndInterpreter(state);
-            }
+            let is_ended = end_attached(Attached::assume());
             ffi::PyThreadState_Swap(outer);
+            is_ended
         }
-    });
+    })
+}
+
+/// Ends the sub-interpreter that the thread is attached to, unless there are threads in it that the
+/// engine does not know.
+///
+/// # Safety
+///
+/// - The thread is attached by a state that was made for it. Once the interpreter has ended, it is
+///   attached to none.
+/// - No other thread of the host is attached to that interpreter, or ever will be.
+unsafe fn end_attached(py: Attached<'_>) -> bool {
+    let state = attached_state(py);
+    // SAFETY: a thread state belongs to an interpreter as long as it exists.
+    let interpreter = State(unsafe { ffi::PyThreadState_GetInterpreter(state) });
+    let made = states::forget_made_in(interpreter).into_iter();
+    for other in made.filter(|other| *other != state) {
+        // SAFETY: the state was made here, it is idle, and its thread will not use it again. Nothing
+        // else knows of it.
+        unsafe {
+            ffi::PyThreadState_Clear(other);
+            ffi::PyThreadState_Delete(other);
+        }
+    }
+    // SAFETY: as the caller says. CPython ends the process unless this is the interpreter's only state,
+    // and what was just cleared may have run code of the application: hence the question comes last.
+    unsafe {
+        let is_last = !states::has_strangers(py, interpreter);
+        if is_last {
+            ffi::Py_EndInterpreter(state);
+        }
+        is_last
+    }
 }
 
 /// The interpreter that this thread was attached to last, if it is that of `group`.
@@ -200,7 +226,7 @@ pub(crate) fn own_key(_: Attached<'_>) -> usize {
 
 /// Remembers a thread state that was made for this thread.
 pub(super) fn keep_state(interpreter: &'static Interpreter, state: *mut ffi::PyThreadState) {
-    note_made(interpreter.state, state);
+    states::note_made(interpreter.state, state);
     THREAD.with(|thread| thread.states.borrow_mut().push(Pair { interpreter, state }));
 }
 
@@ -279,7 +305,7 @@ impl Drop for Thread {
             return;
         };
         for pair in self.states.take() {
-            made().retain(|made| made.state != pair.state.addr());
+            states::forget_made(pair.state);
             // SAFETY: the state was made for this thread, which is detached: it is about to end.
             // The attachment is ended by the deletion.
             let _ = catch(|| unsafe {
@@ -299,7 +325,7 @@ fn make_state(interpreter: State) -> *mut ffi::PyThreadState {
         // As Rust does when there is no memory left, for CPython has no other reason.
         std::alloc::handle_alloc_error(std::alloc::Layout::new::<ffi::PyThreadState>());
     }
-    note_made(interpreter, state);
+    states::note_made(interpreter, state);
     state
 }
 

@@ -8,7 +8,7 @@ use std::fmt;
 
 use pyo3_ffi as ffi;
 
-use super::{Attached, Object, Owned, Result};
+use super::{Attached, Object, Owned};
 
 /// A place in Python code: `file "/srv/app.wsgi", line 12, in application`.
 #[derive(Clone, Debug)]
@@ -48,21 +48,10 @@ impl<'py> Attached<'py> {
         frames.map(|frame| Place::of(&frame)).collect()
     }
 
-    /// Whether there are threads that Python code of this interpreter has started, or that run Python code
-    /// of any.
-    pub(crate) fn runs_threads(self) -> Result<'py, bool> {
-        let threads = self.import(c"_thread")?.call_method_named(c"_count", [])?;
-        // The calling thread has no frame here.
-        let frames = self
-            .import(c"sys")?
-            .call_method_named(c"_current_frames", [])?;
-        Ok(threads.to_i64()? > 0 || frames.is_true()?)
-    }
-
     /// The innermost frame of each thread of the process that runs Python code, by the number of the
     /// thread; in whatever interpreter, so only where all of them share a GIL.
     #[cfg(not(Py_3_12))]
-    pub(crate) fn current_frames(self) -> Result<'py, Vec<(usize, Owned<'py>)>> {
+    pub(crate) fn current_frames(self) -> super::Result<'py, Vec<(usize, Owned<'py>)>> {
         let sys = self.import(c"sys")?;
         let frames = sys.call_method_named(c"_current_frames", [])?;
         let items = frames.call_method_named(c"items", [])?.iter()?;

@@ -39,7 +39,8 @@ pub(super) fn end(detached: &mut Detached, reason: &[u8], limit: Duration) -> bo
             interpreter.attach(detached, run_hooks);
         }
         if alone {
-            destroy_if_unused(detached, &interpreters);
+            // SAFETY: all threads of the host have left, and none may enter any more.
+            unsafe { destroy_if_unused(detached, &interpreters) };
         }
     }
     alone
@@ -95,18 +96,20 @@ fn report(py: Attached<'_>, what: &str, raised: &Raised<'_>) {
     log::server_exception(py, id, &head, raised);
 }
 
-fn destroy_if_unused(detached: &mut Detached, interpreters: &[&'static Interpreter]) {
-    if interpreters
-        .iter()
-        .any(|interpreter| interpreter.has_strangers(detached))
-    {
+/// Ends the interpreters, unless there are threads in them that the engine does not know.
+///
+/// # Safety
+///
+/// - No other thread of the host is attached to any of them, or ever will be.
+unsafe fn destroy_if_unused(detached: &mut Detached, interpreters: &[&'static Interpreter]) {
+    let mut interpreters = interpreters.iter();
+    // SAFETY: as the caller says; the main one comes last, and only after all others have ended.
+    let is_unused = unsafe {
+        !interpreters.clone().any(|one| one.has_strangers(detached))
+            && interpreters.all(|one| one.destroy(detached))
+    };
+    if !is_unused {
         let text = "Threads of an application are still running; Python is not finalised.";
         log::server(detached, Level::Info, 0, text);
-        return;
-    }
-    for interpreter in interpreters {
-        // SAFETY: no thread of the host is inside or will be, and no other thread exists in any
-        // interpreter; the main one comes last.
-        unsafe { interpreter.destroy(detached) };
     }
 }

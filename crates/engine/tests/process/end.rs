@@ -197,6 +197,64 @@ threading.Thread(target=forever, daemon=True).start()
     );
 }
 
+/// Stops an application that has threads which the engine does not know, in a sub-interpreter.
+fn stop_with_strangers(strangers: &str) {
+    let notes = Notes::new();
+    let app = App::new(&format!("{}\n{strangers}", noting(&notes.file)));
+    for group in ["", "blog"] {
+        app.ask().group(group).answer().text();
+    }
+    assert_eq!(stop(LONG).0, 0);
+    assert_eq!(notes.lines().len(), 6);
+    let told = "Threads of an application are still running; Python is not finalised.";
+    let log = server_log();
+    assert!(log.iter().any(|line| line.ends_with(told)), "{log:#?}");
+}
+
+#[test]
+fn a_thread_of_c_code_that_runs_no_python_is_left_alone() {
+    in_own_process(
+        "end::a_thread_of_c_code_that_runs_no_python_is_left_alone",
+        |_| {},
+        || {
+            stop_with_strangers(
+                "
+import ctypes
+if mod_wsgi.application_group:
+    python = ctypes.pythonapi
+    python.PyInterpreterState_Get.restype = ctypes.c_void_p
+    python.PyThreadState_New.restype = ctypes.c_void_p
+    state = python.PyThreadState_New(ctypes.c_void_p(python.PyInterpreterState_Get()))
+",
+            );
+        },
+    );
+}
+
+#[test]
+fn threads_that_start_one_another_are_never_overlooked() {
+    in_own_process(
+        "end::threads_that_start_one_another_are_never_overlooked",
+        |_| {},
+        || {
+            stop_with_strangers(
+                "
+import _thread
+def go_on():
+    # There may be no more threads for the moment.
+    while True:
+        try:
+            return _thread.start_new_thread(go_on, ())
+        except RuntimeError:
+            pass
+if mod_wsgi.application_group:
+    go_on()
+",
+            );
+        },
+    );
+}
+
 #[test]
 fn an_end_that_hangs_has_a_deadline() {
     in_own_process(
