@@ -125,6 +125,8 @@ impl InFlight<'_> {
             _ if self.is_answered() => Status::FILTER_ERROR,
             Outcome::COMPLETE => Status::OK,
             Outcome::REFUSED | Outcome::ENDING => Status(outcome.status.into()),
+            // The client has all that it asked for.
+            Outcome::TRUNCATED if self.request.is_head() => Status::OK,
             kind => {
                 debug_assert_eq!(kind, Outcome::TRUNCATED, "nothing else comes here");
                 crate::response::abort(self.request);

@@ -175,6 +175,8 @@ mod proxies; // what a trusted proxy may say
 mod proxy_headers; // each header a proxy may be trusted with, and each way to name a proxy
 #[path = "integration/python_api.rs"]
 mod python_api; // the names of the module mod_wsgi
+#[path = "integration/python_arguments.rs"]
+mod python_arguments; // what functions and objects of the modules take, give and refuse
 #[path = "integration/python_settings.rs"]
 mod python_settings; // Python's home, path, flags, streams and signals
 #[path = "integration/reachable.rs"]

@@ -279,6 +279,11 @@ impl<'c, 'r> Call<'c, 'r> {
                 Ok(Status::OK)
             }
             End::Refused(status) if !self.response.has_begun() => Ok(Status(status.into())),
+            // The client gets all that it asked for.
+            End::Truncated if self.request.is_head() && self.response.has_begun() => {
+                self.response.end(self.upload.may_go_on());
+                Ok(Status::OK)
+            }
             End::Refused(_) | End::Truncated => {
                 self.response.abort();
                 Ok(Status::OK)

@@ -148,6 +148,26 @@ fn a_broken_chunk_is_an_os_error_and_ends_the_connection() {
     assert!(connection.is_closed());
 }
 
+/// Two error pages in one response are no page of either.
+#[test]
+fn a_broken_chunk_is_answered_once() {
+    if !ours("D166") {
+        return;
+    }
+    let server = SERVER.borrow();
+    let request =
+        Request::new("POST", &reads("/chunked", "i.read()")).header("Transfer-Encoding", "chunked");
+    let mut connection = server.connect();
+    connection.send(&request.head_bytes());
+    connection.send(b"not a size\r\n");
+
+    let answer = connection.read_to_end();
+
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert_eq!(answer.matches("<title>").count(), 1, "{answer}");
+}
+
 #[test]
 fn a_body_beyond_the_limit_never_reaches_the_application() {
     let server = SERVER.borrow();

@@ -11,9 +11,9 @@ static SERVER: SharedHttpd = SharedHttpd::new(|| {
         .module("deflate")
         .script("method.wsgi", METHOD)
         .config(
-            r#"<Location /method.wsgi/on>
+            r#"<LocationMatch ^/(method|lacking).wsgi/on>
                 WSGIMapHEADToGET On
-            </Location>
+            </LocationMatch>
             <Location /method.wsgi/off>
                 WSGIMapHEADToGET Off
             </Location>
@@ -124,6 +124,37 @@ def application(environ, start_response):
         response.header("Content-Length"),
         None | Some("3")
     ));
+}
+
+/// Nobody gets the body, so nobody can miss what is missing of it.
+#[test]
+fn a_body_that_lacks_something_costs_no_connection() {
+    let server = SERVER.borrow();
+    let url = app(
+        &server,
+        "lacking",
+        r#"
+def application(environ, start_response):
+    start_response('200 OK', [('Content-Length', '23')])
+    query = environ['QUERY_STRING']
+    return [environ['REQUEST_METHOD'].encode()] if query == 'list' else pieces(query)
+
+def pieces(query):
+    yield b'abc'
+    if query == 'raise':
+        raise ValueError('after the beginning')
+"#,
+    );
+    let mut connection = server.connect();
+    for query in ["list", "pieces", "raise"] {
+        connection.send(&Request::new("HEAD", &format!("{url}/on?{query}")).to_bytes());
+        let response = connection.read_response_to("HEAD");
+        assert_eq!(response.status, 200, "{query}");
+        assert_eq!(response.header("Content-Length"), Some("23"), "{query}");
+        assert_eq!(response.header("Connection"), None, "{query}");
+    }
+    connection.send(&Request::get("/method.wsgi").to_bytes());
+    assert_eq!(connection.read_response().text(), "a body of 23 characters");
 }
 
 /// Whatever of the body is there: less, more, or a file.

@@ -4,6 +4,7 @@ use rstest::rstest;
 use testkit::{Httpd, Mark, Mpm, Site, ours};
 
 use crate::apps::{Environ, answering, environ};
+use crate::wsgi_site::{Mode, app};
 
 /// Answers with facts of its interpreter.
 const PYTHON: &str = r#"
@@ -280,6 +281,26 @@ fn streams_and_signals_by_default() {
         let line = server.log().wait_for(mark, "printed by the application");
         assert!(line.contains(":error]"), "{line}");
         assert_eq!(server.get(&format!("{url}?signal")).text(), "'True'");
+    }
+}
+
+#[test]
+fn python_knows_how_its_process_was_started() {
+    const ARGUMENTS: &str = "
+import signal, sys
+
+def application(environ, start_response):
+    start_response('200 OK', [])
+    handlers = [signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGSEGV)]
+    return [repr([sys.argv, sys.orig_argv, [getattr(handler, 'name', None) for handler in handlers]]).encode()]
+";
+    for mode in [Mode::Embedded, Mode::Daemon] {
+        let server = mode.server();
+        let answer = server.get(&app(&server, "arguments", ARGUMENTS)).text();
+        assert!(answer.starts_with("[['mod_wsgi'], "), "{answer}");
+        if ours("D168") && mode == Mode::Daemon {
+            assert_eq!(answer, "[['mod_wsgi'], ['mod_wsgi'], ['SIG_DFL', None]]");
+        }
     }
 }
 

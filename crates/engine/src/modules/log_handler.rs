@@ -64,8 +64,7 @@ fn contents(py: Attached<'_>) -> Result<'_, Owned<'_>> {
 /// Derives the class from `logging.Handler`.
 fn create(py: Attached<'_>) -> Result<'_, Owned<'_>> {
     let base = py.import(c"logging")?.attribute_named(c"Handler")?;
-    let doc = "LogHandler(level=NOTSET)\n--\n\n\
-        A handler of logging that writes to the error log of the request, or of the server.";
+    let doc = "A handler of logging that writes to the error log of the request, or of the server.";
     let handler = py.subclass(NAME, "mod_wsgi", &base, doc)?;
     let doc = c"emit(self, record, /)\n--\n\nWrite a record to the error log.";
     handler.add_method(c"emit", doc, emit)?;

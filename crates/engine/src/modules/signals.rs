@@ -46,6 +46,7 @@ impl SignalIntercept {
             let message = format!("signal() takes 2 arguments, {} given", arguments.len());
             return Err(Raised::type_error(py, &message));
         };
+        let number = number.to_i64()?;
         interrupt::heed(py, || report(py, number))?;
         Ok(handler.owned())
     }
@@ -81,10 +82,7 @@ fn exit<'py>(py: Attached<'py>, _: &[&Object<'py>]) -> Result<'py, Owned<'py>> {
 }
 
 /// Says which registration was ignored, and where in the application it is.
-fn report(py: Attached<'_>, number: &Object<'_>) {
-    let number = number
-        .to_i64()
-        .map_or_else(|_| number.to_text_lossy(), |number| number.to_string());
+fn report(py: Attached<'_>, number: i64) {
     let text = format!(
         "Ignoring Python signal handler registration for signal {number} in WSGI process; \
          signals are the server's here."

@@ -31,7 +31,7 @@ const AS_OF_A_FUNCTION: &CStr = c"The name, as of a function.";
 
 impl Class for StartResponse {
     const NAME: &'static CStr = c"mod_wsgi.StartResponse";
-    const DOC: &'static CStr = c"start_response(status, headers, exc_info=None, /)\n--\n\n\
+    const DOC: &'static CStr = c"start_response(status, headers, exc_info=None, /)\n\n\
         Set the status and the headers of the response, as PEP 3333 describes.";
 
     fn define(definition: Definition<Self>) -> Definition<Self> {
@@ -45,7 +45,7 @@ impl Class for StartResponse {
 
 impl Class for Write {
     const NAME: &'static CStr = c"mod_wsgi.Write";
-    const DOC: &'static CStr = c"write(data, /)\n--\n\n\
+    const DOC: &'static CStr = c"write(data, /)\n\n\
         Send a piece of the body, as PEP 3333 describes.";
 
     fn define(definition: Definition<Self>) -> Definition<Self> {
