@@ -246,7 +246,7 @@ fn run_hook(
     let _inside = activity::enter().ok_or(Called::FAILED)?;
     let interpreter = interpreter_of(detached, &call.script, exchange).ok_or(Called::FAILED)?;
     let mtime = script::modification_time(&call.script);
-    interpreter.attach(detached, |py| {
+    interpreter.attach_in_line(detached, |py| {
         hook::call(py, interpreter, call, mtime, exchange)
     })
 }
@@ -272,7 +272,7 @@ fn run(
     exchange: &Arc<Exchange>,
 ) -> Ending {
     let mtime = script::modification_time(&request.script);
-    interpreter.attach(detached, |py| {
+    interpreter.attach_in_line(detached, |py| {
         let _context = log::Context::enter(py, interpreter, Arc::clone(exchange));
         let _interruptible = Interruptible::begin(py, interpreter, request);
         let serving = match Serving::begin(py, interpreter, request) {

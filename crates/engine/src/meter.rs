@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// Whether the waiting for the GIL is measured, once anybody has asked.
 static GIL_MEASURED: AtomicBool = AtomicBool::new(false);
 
-/// How many threads are in [`waiting_for_gil`].
+/// How many threads are in [`waiting_for_gil`] and [`waiting_in_line`].
 static GIL_WAITERS: AtomicU32 = AtomicU32::new(0);
 
 thread_local! {
@@ -84,10 +84,12 @@ impl Drop for GilCount {
 
 /// Runs `take`, which waits for a GIL, and counts it.
 pub(crate) fn waiting_for_gil<R>(take: impl FnOnce() -> R) -> R {
-    GIL_WAITERS.fetch_add(1, Ordering::Relaxed);
-    let taken = timed(take);
-    GIL_WAITERS.fetch_sub(1, Ordering::Relaxed);
-    taken
+    counted(1, take)
+}
+
+/// Runs `wait`, which waits for the thread's turn to wait for a GIL, and counts that in.
+pub(crate) fn waiting_in_line(wait: impl FnOnce()) {
+    counted(0, wait);
 }
 
 /// How many threads wait for a GIL at this moment.
@@ -95,15 +97,23 @@ pub(crate) fn gil_waiters() -> u32 {
     GIL_WAITERS.load(Ordering::Relaxed)
 }
 
-fn timed<R>(take: impl FnOnce() -> R) -> R {
+/// Runs `wait`, which waits for a GIL and takes it so many times.
+fn counted<R>(takes: u64, wait: impl FnOnce() -> R) -> R {
+    GIL_WAITERS.fetch_add(1, Ordering::Relaxed);
+    let waited = timed(takes, wait);
+    GIL_WAITERS.fetch_sub(1, Ordering::Relaxed);
+    waited
+}
+
+fn timed<R>(takes: u64, wait: impl FnOnce() -> R) -> R {
     if !GIL_MEASURED.load(Ordering::Relaxed) {
-        return take();
+        return wait();
     }
     let began = Instant::now();
-    let taken = take();
+    let waited = wait();
     let (count, time) = GIL.get();
-    GIL.set((count + 1, time + began.elapsed()));
-    taken
+    GIL.set((count + takes, time + began.elapsed()));
+    waited
 }
 
 /// The CPU time in user and in system mode of a thread or the process (`RUSAGE_…`).

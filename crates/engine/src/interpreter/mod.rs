@@ -7,6 +7,7 @@
 //! - [`registry`]: finding and creating them, any thread
 //! - [`failed`]: what becomes of a group whose interpreter cannot be made
 //! - [`states`]: which thread states an interpreter has, and which of them are the engine's
+//! - [`line`]: whose turn it is to wait for a GIL
 //! - [`thread`]: attaching the calling thread, and what a thread keeps for that
 //! - [`gilstate`]: what CPython up to 3.11 needs so that extension modules see the right interpreter
 //! - [`options`]: which options an interpreter is made with
@@ -15,6 +16,7 @@
 mod failed;
 #[cfg(not(Py_3_12))]
 mod gilstate;
+mod line;
 mod options;
 mod registry;
 mod setup;
@@ -29,10 +31,11 @@ use crate::hook;
 use crate::log;
 use crate::modules::Modules;
 use crate::process;
-use crate::python::{Attached, Owned, Result};
+use crate::python::{Attached, Detached, Owned, Result};
 use crate::script::Scripts;
 use crate::wsgi;
 
+use line::Line;
 pub(crate) use registry::{CreateError, adopt_main, all, find};
 pub(crate) use setup::{NO_INTERVAL, set_switch_interval};
 #[cfg(not(Py_3_12))]
@@ -46,10 +49,15 @@ pub(crate) fn watch_gil_state(_py: Attached<'_>) {
     gilstate::discover(_py);
 }
 
+/// The line for the GIL that the main interpreter shares with others.
+static SHARED_LINE: Line = Line::new();
+
 /// An interpreter and what the engine keeps for it. Never dropped.
 pub(crate) struct Interpreter {
     group: Box<[u8]>,
     own_gil: bool,
+    /// The line for its own GIL.
+    own_line: Line,
     state: State,
     contents: Contents,
     scripts: Scripts,
@@ -89,6 +97,34 @@ impl Interpreter {
     /// Whether it has a GIL of its own.
     pub(crate) fn has_own_gil(&self) -> bool {
         self.own_gil
+    }
+
+    /// Runs a request with the calling thread attached to this interpreter, after those that came
+    /// before it.
+    pub(crate) fn attach_in_line<R>(
+        &'static self,
+        detached: &mut Detached,
+        request: impl for<'py> FnOnce(Attached<'py>) -> R,
+    ) -> R {
+        let Some(line) = self.line() else {
+            return self.attach(detached, request);
+        };
+        let first = line.stand();
+        self.attach(detached, |py| {
+            drop(first);
+            let _begun = line.begin();
+            request(py)
+        })
+    }
+
+    /// The line for its GIL, if there is one.
+    fn line(&self) -> Option<&Line> {
+        let line = if self.own_gil {
+            &self.own_line
+        } else {
+            &SHARED_LINE
+        };
+        (!process::config().free_threading).then_some(line)
     }
 
     /// The state of the WSGI layer.

@@ -10,6 +10,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use engine_abi::Level;
 use pyo3_ffi as ffi;
 
+use super::line::Line;
 use super::options::Options;
 use super::{GroupName, Interpreter, State, failed, setup, thread};
 use crate::log;
@@ -220,6 +221,7 @@ unsafe fn adopt(
     let interpreter: &'static Interpreter = Box::leak(Box::new(Interpreter {
         group: group.into(),
         own_gil: options.own_gil,
+        own_line: Line::new(),
         state: interpreter_state,
         contents,
         scripts: Scripts::default(),

@@ -1,0 +1,250 @@
+//! The line for a GIL, where requests wait for their turn to want it.
+//!
+//! CPython does not care who has waited longest: a thread that comes just as a GIL is given back gets
+//! it before one that has to be woken first, and whoever waits stirs every few milliseconds to ask for
+//! it again. Where requests compute, some are then served at once and others wait ten times as long
+//! as they should. So at most one request at a time comes to wait for a GIL to begin with, and the
+//! others stand in line behind it, asleep, in the order they came.
+//!
+//! Whoever has begun stands in no line any more: it takes the GIL back as soon as it gets it, when it
+//! comes back from a database, say.
+//!
+//! Short requests do not line up. To be woken twice, once to be the first and once for the GIL, takes
+//! longer than they do, and what one takes from another is too little to notice.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use crate::meter::waiting_in_line;
+
+/// What a short request takes at most: not much more than it takes to wake somebody.
+const SHORT: Duration = Duration::from_micros(300);
+
+/// How many requests the average is made of, roughly.
+const WEIGHT: u64 = 8;
+
+/// The line for one GIL.
+#[derive(Debug)]
+pub(super) struct Line {
+    order: Mutex<Order>,
+    /// How long requests take on average once they have the GIL, in nanoseconds.
+    average: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Order {
+    /// Somebody is the first, and waits for the GIL.
+    has_first: bool,
+    /// The others, in the order they came.
+    others: VecDeque<Arc<Place>>,
+}
+
+/// Where a thread stands that is not the first.
+#[derive(Debug)]
+struct Place {
+    thread: Thread,
+    /// It is the first now.
+    is_first: AtomicBool,
+}
+
+/// The first in the line, as long as it lives.
+#[derive(Debug)]
+pub(super) struct First<'l>(&'l Line);
+
+/// A request that has the GIL to begin with. How long it takes counts when it is dropped.
+#[derive(Debug)]
+pub(super) struct Begun<'l> {
+    line: &'l Line,
+    since: Instant,
+}
+
+impl Line {
+    /// One in which nobody stands.
+    pub(super) const fn new() -> Self {
+        Self {
+            order: Mutex::new(Order {
+                has_first: false,
+                others: VecDeque::new(),
+            }),
+            average: AtomicU64::new(0),
+        }
+    }
+
+    /// Waits until the calling thread, which has no GIL, is the first. `None` where requests are short.
+    pub(super) fn stand(&self) -> Option<First<'_>> {
+        if self.average.load(Ordering::Relaxed) < nanoseconds(SHORT) {
+            return None;
+        }
+        // The lock is not held while the thread waits.
+        let place = self.order().join();
+        if let Some(place) = place {
+            waiting_in_line(|| place.wait());
+        }
+        Some(First(self))
+    }
+
+    /// Notes that a request begins: the calling thread has the GIL.
+    pub(super) fn begin(&self) -> Begun<'_> {
+        Begun {
+            line: self,
+            since: Instant::now(),
+        }
+    }
+
+    fn note(&self, duration: Duration) {
+        let average = self.average.load(Ordering::Relaxed);
+        let average = average - average / WEIGHT + nanoseconds(duration) / WEIGHT;
+        // That one of two requests may get lost which end at the same time changes little.
+        self.average.store(average, Ordering::Relaxed);
+    }
+
+    fn order(&self) -> MutexGuard<'_, Order> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Order {
+    /// Where the calling thread stands, unless it is the first.
+    fn join(&mut self) -> Option<Arc<Place>> {
+        if !std::mem::replace(&mut self.has_first, true) {
+            return None;
+        }
+        let place = Arc::new(Place {
+            thread: thread::current(),
+            is_first: AtomicBool::new(false),
+        });
+        self.others.push_back(Arc::clone(&place));
+        Some(place)
+    }
+
+    /// Who is the first after the one that leaves.
+    fn advance(&mut self) -> Option<Arc<Place>> {
+        let next = self.others.pop_front();
+        self.has_first = next.is_some();
+        next
+    }
+}
+
+impl Place {
+    fn wait(&self) {
+        while !self.is_first.load(Ordering::Acquire) {
+            thread::park();
+        }
+    }
+
+    fn call(&self) {
+        self.is_first.store(true, Ordering::Release);
+        self.thread.unpark();
+    }
+}
+
+impl Drop for First<'_> {
+    fn drop(&mut self) {
+        let next = self.0.order().advance();
+        if let Some(next) = next {
+            next.call();
+        }
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        self.line.note(self.since.elapsed());
+    }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    // Half of the most there can be, so that sums are possible.
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How long a test waits for what must come.
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    /// A line for requests that take long.
+    fn line() -> Line {
+        let line = Line::new();
+        line.note(SHORT * 10);
+        line
+    }
+
+    fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+        let begin = Instant::now();
+        while !is_so() {
+            assert!(begin.elapsed() < DEADLINE, "waited for {what}");
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn who_came_first_is_first() {
+        let line = line();
+        let served = Mutex::new(Vec::new());
+        thread::scope(|scope| {
+            let first = line.stand();
+            assert!(first.is_some());
+            for number in 0..20 {
+                let (line, served) = (&line, &served);
+                scope.spawn(move || {
+                    let _first = line.stand();
+                    served.lock().unwrap().push(number);
+                });
+                wait_until("the next", || line.order().others.len() == number + 1);
+            }
+            assert!(served.lock().unwrap().is_empty());
+            drop(first);
+        });
+        assert_eq!(served.into_inner().unwrap(), Vec::from_iter(0..20));
+        assert!(!line.order().has_first);
+    }
+
+    #[test]
+    fn one_is_first_at_a_time() {
+        let line = line();
+        let firsts = AtomicU64::new(0);
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..1000 {
+                        let _first = line.stand();
+                        assert_eq!(firsts.fetch_add(1, Ordering::SeqCst), 0);
+                        firsts.fetch_sub(1, Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_panic_of_the_first_keeps_nobody() {
+        let line = line();
+        let panicked = thread::scope(|scope| {
+            let first = scope.spawn(|| {
+                let _first = line.stand();
+                panic!("of the first");
+            });
+            first.join()
+        });
+        assert!(panicked.is_err());
+        assert!(line.stand().is_some());
+    }
+
+    #[test]
+    fn short_requests_do_not_line_up() {
+        let line = Line::new();
+        assert!(line.stand().is_none());
+        line.note(SHORT * 10);
+        assert!(line.stand().is_some());
+        for _ in 0..100 {
+            drop(line.begin());
+        }
+        assert!(line.stand().is_none());
+    }
+}
