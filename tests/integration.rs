@@ -45,8 +45,12 @@ mod daemon_deaths; // applications that misbehave
 mod daemon_head; // what becomes of the head of a response from a process group
 #[path = "integration/daemon_hostile.rs"]
 mod daemon_hostile; // workers that break the protocol
+#[path = "integration/daemon_identity.rs"]
+mod daemon_identity; // as whom, where and with which environment processes of a group run
 #[path = "integration/daemon_life.rs"]
 mod daemon_life; // why processes of a group are replaced
+#[path = "integration/daemon_limits.rs"]
+mod daemon_limits; // limits, priorities and sizes of processes of a group
 #[path = "integration/daemon_many.rs"]
 mod daemon_many; // hundreds of process groups
 #[path = "integration/daemon_maximum.rs"]
@@ -54,11 +58,13 @@ mod daemon_maximum; // how many requests a process serves
 #[path = "integration/daemon_once.rs"]
 mod daemon_once; // a request that a worker took is run once
 #[path = "integration/daemon_options.rs"]
-mod daemon_options; // as whom, where and how processes of a group run
+mod daemon_options; // how many processes and threads a group has, and options that set nothing
 #[path = "integration/daemon_owner.rs"]
 mod daemon_owner; // whose scripts a process group runs
 #[path = "integration/daemon_places.rs"]
 mod daemon_places; // what children that die have reserved
+#[path = "integration/daemon_python.rs"]
+mod daemon_python; // the Python of a process group
 #[path = "integration/daemon_queue.rs"]
 mod daemon_queue; // more requests than threads
 #[path = "integration/daemon_reload.rs"]
@@ -67,6 +73,8 @@ mod daemon_reload; // scripts that say themselves that they are out of date
 mod daemon_reshape; // restarts that change what a group is like
 #[path = "integration/daemon_service.rs"]
 mod daemon_service; // scripts of groups without threads
+#[path = "integration/daemon_site.rs"]
+mod daemon_site; // the stage of the tests of options of process groups
 #[path = "integration/daemon_slow.rs"]
 mod daemon_slow; // slow clients hold no thread
 #[path = "integration/daemon_sockets.rs"]

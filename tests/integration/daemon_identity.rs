@@ -1,0 +1,204 @@
+//! As whom, where and with which environment the processes of a group run.
+
+use std::path::Path;
+use std::process::Command;
+
+use testkit::{Mark, Site, ours};
+
+use crate::apps::{ENVIRON, environ};
+use crate::daemon_site::{is_root, told, with_options};
+
+#[test]
+fn user_groups_umask_and_directory() {
+    if !is_root() {
+        return;
+    }
+    let server = with_options(
+        "user=nobody group=nogroup supplementary-groups=www-data,#4 umask=0027 home=/usr/share",
+    );
+    let own = environ(&server.get("/"));
+    let nobody = nix::unistd::User::from_name("nobody").ok().flatten();
+    let nobody = nobody.expect("a user that every system has");
+    let group = |name: &str| {
+        let group = nix::unistd::Group::from_name(name).ok().flatten();
+        group.expect("a group that every Debian has").gid
+    };
+    let nogroup = group("nogroup");
+    let mut groups = [4, nogroup.as_raw(), group("www-data").as_raw()];
+    groups.sort_unstable();
+    assert_eq!(own.value("uid"), nobody.uid.to_string());
+    assert_eq!(own.value("gid"), nogroup.to_string());
+    assert_eq!(own.value("groups"), format!("{groups:?}"));
+    assert_eq!(own.value("HOME"), nobody.dir.display().to_string());
+    assert_eq!(own.value("umask"), "0o27");
+    assert_eq!(own.value("cwd"), "/usr/share");
+    assert_eq!(own.value("path"), "/usr/share");
+}
+
+/// `HOME` is always the user's; the others are what they should be if they are there at all.
+#[test]
+fn the_environment_names_the_user() {
+    const NAMES: &str = "
+import os, pwd
+
+def application(environ, start_response):
+    names = ['HOME', 'USER', 'USERNAME', 'LOGNAME']
+    found = [os.environ.get(name) for name in names]
+    user = pwd.getpwuid(os.geteuid())
+    start_response('200 OK', [])
+    return [repr([{user.pw_name: 'name', user.pw_dir: 'home'}.get(text, text)
+                  for text in found]).encode()]
+";
+    for (set, in_group, in_httpd) in [
+        (
+            &[][..],
+            "['home', None, None, None]",
+            "[None, None, None, None]",
+        ),
+        (
+            &[("USER", "somebody"), ("LOGNAME", "else"), ("HOME", "/x")],
+            "['home', 'name', None, 'name']",
+            "['/x', 'somebody', None, 'else']",
+        ),
+        (
+            &[("USERNAME", "somebody")],
+            "['home', None, 'name', None]",
+            "[None, None, 'somebody', None]",
+        ),
+    ] {
+        let site = Site::new().script("names.wsgi", NAMES).config(
+            "WSGISocketPrefix ${ROOT}/logs/wsgi
+             WSGIDaemonProcess own
+             WSGIScriptAlias /group ${WSGI}/names.wsgi process-group=own
+             WSGIScriptAlias /httpd ${WSGI}/names.wsgi",
+        );
+        let site = set
+            .iter()
+            .fold(site, |site, (name, value)| site.env(name, value));
+        let server = site.start();
+        assert_eq!(server.get("/group").text(), in_group, "{set:?}");
+        assert_eq!(server.get("/httpd").text(), in_httpd, "{set:?}");
+    }
+}
+
+#[test]
+fn another_user_is_at_home_and_in_its_groups() {
+    if !is_root() {
+        return;
+    }
+    let user = nix::unistd::User::from_name("bin").ok().flatten();
+    let user = user.expect("a user that every Debian has");
+    let own = told("user=bin");
+    assert_eq!(own.value("uid"), user.uid.to_string());
+    let home = std::fs::canonicalize(&user.dir).expect("its home");
+    let cwd = std::fs::canonicalize(own.value("cwd")).expect("a directory");
+    assert_eq!(cwd, home);
+    assert_ne!(Path::new(own.value("path")), home, "it is no home= option");
+    // The group is httpd's as long as no other is given.
+    let www = nix::unistd::Group::from_name("www-data").ok().flatten();
+    assert_eq!(own.value("gid"), www.expect("httpd's").gid.to_string());
+}
+
+#[test]
+fn a_user_may_be_a_number_without_a_name() {
+    if !is_root() || !ours("D151") {
+        return;
+    }
+    let own = told("user=#77777 group=#77778");
+    assert_eq!(own.value("uid"), "77777");
+    assert_eq!(own.value("gid"), "77778");
+    assert_eq!(own.value("groups"), "[77778]");
+}
+
+#[test]
+fn language_and_name() {
+    let own = told("lang=C.UTF-8 locale=C.UTF-8 display-name=%{GROUP}");
+    assert_eq!(own.value("LANG"), "C.UTF-8");
+    assert_eq!(own.value("LC_ALL"), "C.UTF-8");
+    assert_eq!(own.value("locale"), "C.UTF-8");
+    assert_eq!(own.value("shown"), "(wsgi:own)");
+    // mod_wsgi has only as much room as httpd's own name took.
+    assert_eq!(told("display-name=wsgi").value("shown"), "wsgi");
+}
+
+#[test]
+fn a_locale_that_the_system_lacks_is_told_of() {
+    let server = with_options("locale=xx_XX.NONE");
+    server.get("/");
+    let line = server.log().wait_for(Mark::START, "WSGI0079");
+    assert!(
+        line.contains(":warn]") && line.contains("xx_XX.NONE"),
+        "{line}"
+    );
+}
+
+/// Makes a root directory with a Python in it, below the site's own.
+fn jail(site: &Site) {
+    let lib = site.path("jail/usr/lib");
+    std::fs::create_dir_all(&lib).expect("a directory");
+    let python = Command::new("/usr/bin/python3")
+        .args(["-c", "import os; print(os.path.dirname(os.__file__))"])
+        .output()
+        .expect("python3");
+    let library = String::from_utf8_lossy(&python.stdout).trim().to_owned();
+    copy(Path::new(&library), &lib);
+    let bin = site.path("jail/usr/bin");
+    std::fs::create_dir_all(&bin).expect("a directory");
+    std::fs::copy("/usr/bin/python3", bin.join("python3")).expect("a program");
+}
+
+fn copy(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-a").args([from, to]).status();
+    assert!(status.expect("cp").success(), "cp {from:?} {to:?}");
+}
+
+#[test]
+fn below_another_root_paths_are_as_they_are_there() {
+    if !is_root() {
+        return;
+    }
+    let site = Site::new()
+        .file("jail/srv/a.wsgi", ENVIRON)
+        .script("outside.wsgi", ENVIRON);
+    jail(&site);
+    let server = site
+        .config(
+            "WSGISocketPrefix ${ROOT}/logs/wsgi
+             WSGIDaemonProcess jailed chroot=${ROOT}/jail
+             <Directory ${ROOT}/jail>
+                 Require all granted
+             </Directory>
+             WSGIProcessGroup jailed
+             WSGIApplicationGroup %{GLOBAL}
+             WSGIScriptAlias /in ${ROOT}/jail/srv/a.wsgi
+             WSGIScriptAlias /out ${WSGI}/outside.wsgi",
+        )
+        .start();
+    let own = environ(&server.get("/in"));
+    assert_eq!(own.value("SCRIPT_FILENAME"), "/srv/a.wsgi");
+    assert!(!own.has("DOCUMENT_ROOT"), "it lies outside");
+    assert_eq!(server.get("/out").head.status, 502);
+    server.log().wait_for(Mark::START, "WSGI0081");
+}
+
+#[test]
+fn what_an_application_starts_gains_no_privileges() {
+    const STATUS: &str = "
+import subprocess
+
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return [subprocess.run(['grep', 'NoNewPrivs', '/proc/self/status'], stdout=-1).stdout]
+";
+    if !ours("D127") {
+        return;
+    }
+    let server = Site::new()
+        .script("status.wsgi", STATUS)
+        .config(
+            "WSGIDaemonProcess own
+             WSGIScriptAlias / ${WSGI}/status.wsgi process-group=own",
+        )
+        .start();
+    assert_eq!(server.get("/").text(), "NoNewPrivs:\t1\n");
+}

@@ -1,0 +1,81 @@
+//! What `WSGIDaemonProcess` says of limits, priorities and sizes, asked of the kernel.
+
+use testkit::{Httpd, ours};
+
+use crate::apps::environ;
+use crate::daemon_site::{serving, told, with_options};
+
+#[test]
+fn priority_and_limits() {
+    let own = told(
+        "cpu-priority=7 cpu-time-limit=3600 shutdown-timeout=9 memory-limit=2000000000 \
+         virtual-memory-limit=8000000000",
+    );
+    assert_eq!(own.value("nice"), "7");
+    assert_eq!(own.value("cpu"), "(3600, 3610)");
+    assert_eq!(own.value("data"), "(2000000000, 2000000000)");
+    assert_eq!(own.value("space"), "(8000000000, 8000000000)");
+}
+
+#[test]
+fn threads_that_serve_do_not_preempt_unless_they_are_told_to() {
+    if !ours("D111") {
+        return;
+    }
+    assert_eq!(told("").value("scheduling"), "True");
+    assert_eq!(told("cpu-scheduling=batch").value("scheduling"), "True");
+    let server = with_options("cpu-scheduling=other");
+    assert_eq!(environ(&server.get("/")).value("scheduling"), "False");
+    // Nor do those of httpd, which wait for them.
+    let do_preempt = |server: &Httpd| !server.children().iter().any(|it| it.has_batch_threads());
+    assert!(do_preempt(&server));
+    let server = with_options("");
+    server.get("/");
+    assert!(!do_preempt(&server));
+}
+
+#[test]
+fn buffers_of_sockets() {
+    let own = told("send-buffer-size=20480 receive-buffer-size=10240");
+    // Linux doubles them, for its own needs.
+    assert!(own.value("sent").contains("40960"), "{}", own.value("sent"));
+    let received = own.value("received");
+    assert!(received.contains("20480"), "{received}");
+}
+
+/// Answers with the size of the stack of the thread that serves, as C sees it.
+const STACK: &str = r#"
+import ctypes
+
+libc = ctypes.CDLL(None)
+libc.pthread_self.restype = ctypes.c_ulong
+libc.pthread_getattr_np.argtypes = [ctypes.c_ulong, ctypes.c_void_p]
+libc.pthread_attr_getstacksize.argtypes = [ctypes.c_void_p, ctypes.POINTER(ctypes.c_size_t)]
+
+def application(environ, start_response):
+    attributes, size = ctypes.create_string_buffer(256), ctypes.c_size_t()
+    assert libc.pthread_getattr_np(libc.pthread_self(), attributes) == 0
+    assert libc.pthread_attr_getstacksize(attributes, ctypes.byref(size)) == 0
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return [str(size.value).encode()]
+"#;
+
+#[test]
+fn the_stack_of_a_thread_has_the_size_that_was_asked_for() {
+    let size = |options: &str| -> usize {
+        let text = serving(STACK, options).get("/").text();
+        text.parse()
+            .unwrap_or_else(|error| panic!("{text}: {error}"))
+    };
+    for asked in [512 << 10, 1 << 20, 3 << 20, 64 << 20] {
+        let found = size(&format!("stack-size={asked}"));
+        // The page that guards it may count.
+        assert!(
+            (asked - 65_536..=asked + 65_536).contains(&found),
+            "{asked}: {found}"
+        );
+    }
+    // Python code may nest deeply.
+    let default = size("");
+    assert!(default >= 8 << 20, "{default}");
+}
