@@ -92,7 +92,7 @@ mod daemon_whole; // how soon a death is forgotten
 #[path = "integration/daemon_window.rs"]
 mod daemon_window; // large responses, which go through shared memory
 #[path = "integration/directives.rs"]
-mod directives; // where directives may stand and how they merge
+mod directives; // where directives may stand
 #[path = "integration/dispatch.rs"]
 mod dispatch; // WSGIDispatchScript
 #[path = "integration/documented.rs"]
@@ -167,6 +167,8 @@ mod log_levels; // LogLevel
 mod log_lines; // the lines that people look for in the error log
 #[path = "integration/mapping.rs"]
 mod mapping; // what the tests of aliases ask and compare
+#[path = "integration/merges.rs"]
+mod merges; // what directives say in places inside each other
 #[path = "integration/metrics.rs"]
 mod metrics; // what requests come to, in numbers
 #[path = "integration/nested.rs"]

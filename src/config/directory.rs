@@ -148,14 +148,14 @@ pub(crate) fn callable_object(
 }
 
 /// `WSGITrustedProxyHeaders`: adds to what was said in the same place. A name that means nothing has
-/// no effect.
+/// no effect; without a name there is a list all the same, and it replaces that of the place around.
 pub(crate) fn trusted_proxy_headers(
     config: &mut DirConfig,
     parms: &Parms<'_>,
     names: &CStr,
 ) -> Result<(), Refusal> {
+    let headers = Arc::make_mut(config.trusted_proxy_headers.get_or_insert_default());
     for name in Words::new(names.to_bytes()) {
-        let headers = Arc::make_mut(config.trusted_proxy_headers.get_or_insert_default());
         match TrustedHeader::parse(&name) {
             Ok(header) => headers.push(header),
             Err(unknown) => {
@@ -166,15 +166,16 @@ pub(crate) fn trusted_proxy_headers(
     Ok(())
 }
 
-/// `WSGITrustedProxies`: adds to what was said in the same place.
+/// `WSGITrustedProxies`: adds to what was said in the same place. Where that is nothing, as may come of
+/// a variable of the configuration, nobody is trusted.
 pub(crate) fn trusted_proxies(
     config: &mut DirConfig,
     _: &Parms<'_>,
     networks: &CStr,
 ) -> Result<(), Refusal> {
+    let trusted = Arc::make_mut(config.trusted_proxies.get_or_insert_default());
     for network in Words::new(networks.to_bytes()) {
-        let network = Network::parse(&network)?;
-        Arc::make_mut(config.trusted_proxies.get_or_insert_default()).push(network);
+        trusted.push(Network::parse(&network)?);
     }
     Ok(())
 }

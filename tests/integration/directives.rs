@@ -1,11 +1,11 @@
-//! The directives: where they may stand and how they merge. What each of them does is told where
-//! that belongs: groups, handler, environ, Python's settings.
+//! The directives: where they may stand. How they merge is told in `merges.rs`, and what each of them
+//! does where that belongs: groups, handler, environ, Python's settings.
 
 use std::collections::BTreeSet;
 
 use testkit::{Mark, Request, Site, ours};
 
-use crate::apps::{ENVIRON, answering, environ};
+use crate::apps::answering;
 use crate::documented::known_directives;
 
 /// Where a directive may stand.
@@ -115,17 +115,33 @@ fn no_directive_is_left_out_here() {
 #[test]
 fn every_directive_is_accepted_where_it_may_stand() {
     use Context::{AuthConfig, Directory, FileInfo, Global, Server};
+    let everywhere = lines_of(&[Global, Server, Directory, FileInfo]);
     let in_host = lines_of(&[Server, Directory, FileInfo]);
     let in_directory = lines_of(&[Directory, FileInfo, AuthConfig]);
     for config in [
-        lines_of(&[Global, Server, Directory, FileInfo]),
+        everywhere.clone(),
         within("VirtualHost", "*:*", &in_host),
         within("Directory", "/", &in_directory),
         within("Location", "/", &in_directory),
         within("Files", "*.wsgi", &in_directory),
         within("If", "true", &in_directory),
+        within(
+            "VirtualHost",
+            "*:*",
+            &within("Location", "/", &in_directory),
+        ),
+        within("Location", "/", &within("If", "true", &in_directory)),
+        within(
+            "Location",
+            "/",
+            &within("LimitExcept", "GET", &in_directory),
+        ),
+        within("IfDirective", "WSGIScriptAlias", &everywhere),
+        // What is no setting of interpreters counts as if it stood outside.
+        within("WSGIInterpreterOptions", "process-group=a", &everywhere),
+        format!("{}\nUse M", within("Macro", "M", &everywhere)),
     ] {
-        let answer = site().config(&config).configtest();
+        let answer = site().module("macro").config(&config).configtest();
         assert!(answer.success, "{config}\n{}", answer.text);
         assert!(answer.text.contains("Syntax OK"), "{}", answer.text);
     }
@@ -273,104 +289,6 @@ fn a_directive_that_is_gone_does_not_exist_for_if_directive() {
     let answer = Site::new().config(lines).configtest();
     assert!(answer.success, "{}", answer.text);
     assert!(!answer.text.contains("WSGI1402"), "{}", answer.text);
-}
-
-/// `WSGIPassAuthorization` stands for all that merge: the nearest value wins.
-#[test]
-fn the_nearest_value_wins() {
-    let server = Site::new()
-        .script("environ.wsgi", ENVIRON)
-        .file("www/dir/environ.wsgi", ENVIRON)
-        .file("www/dir/sub/environ.wsgi", ENVIRON)
-        .file("www/dir/sub/.htaccess", "WSGIPassAuthorization On\n")
-        .config(
-            "WSGIScriptAlias /a ${WSGI}/environ.wsgi
-             WSGIScriptAlias /located ${WSGI}/environ.wsgi
-             WSGIPassAuthorization On
-             <Location /located>
-                 WSGIPassAuthorization On
-             </Location>
-             <Directory ${WWW}/dir>
-                 AllowOverride FileInfo
-                 SetHandler wsgi-script
-                 Options ExecCGI
-                 WSGIPassAuthorization Off
-             </Directory>
-             <VirtualHost *:*>
-                 ServerName inherits.test
-             </VirtualHost>
-             <VirtualHost *:*>
-                 ServerName off.test
-                 WSGIPassAuthorization Off
-             </VirtualHost>",
-        )
-        .start();
-    for (host, url, passed) in [
-        ("inherits.test", "/a", true),
-        ("off.test", "/a", false),
-        ("off.test", "/located", true),
-        ("inherits.test", "/dir/environ.wsgi", false),
-        ("inherits.test", "/dir/sub/environ.wsgi", true),
-        ("off.test", "/dir/sub/environ.wsgi", true),
-    ] {
-        let request = Request::get(url)
-            .header("Host", host)
-            .header("Authorization", "Basic eA==");
-        let seen = environ(&server.send(&request));
-        assert_eq!(seen.has("HTTP_AUTHORIZATION"), passed, "{host}{url}");
-    }
-}
-
-#[test]
-fn a_nearer_list_of_proxy_headers_replaces_the_outer_one() {
-    let server = Site::new()
-        .script("environ.wsgi", ENVIRON)
-        .config(
-            "WSGIScriptAlias / ${WSGI}/environ.wsgi
-             WSGITrustedProxyHeaders X-Forwarded-Host
-             WSGITrustedProxyHeaders X-Forwarded-Port
-             <Location /inner>
-                 WSGITrustedProxyHeaders X-Forwarded-Port
-             </Location>",
-        )
-        .start();
-    for (url, host) in [("/outer", "proxied.test"), ("/inner", "localhost")] {
-        let request = Request::get(url)
-            .header("X-Forwarded-Host", "proxied.test")
-            .header("X-Forwarded-Port", "99");
-        let seen = environ(&server.send(&request));
-        assert_eq!(seen.value("HTTP_HOST"), host, "{url}");
-        assert_eq!(seen.value("SERVER_PORT"), "99", "{url}");
-    }
-}
-
-#[test]
-fn so_does_a_nearer_list_of_proxies() {
-    let server = Site::new()
-        .script("environ.wsgi", ENVIRON)
-        .config(
-            "WSGIScriptAlias / ${WSGI}/environ.wsgi
-             WSGITrustedProxyHeaders X-Forwarded-Host
-             WSGITrustedProxies 127.0.0.0/8
-             WSGITrustedProxies 10.0.0.0/8
-             <Location /others>
-                 WSGITrustedProxies 10.0.0.0/8
-             </Location>
-             <Location /others/own>
-                 WSGITrustedProxies 10.0.0.0/8
-                 WSGITrustedProxies 127.0.0.1
-             </Location>",
-        )
-        .start();
-    for (url, host) in [
-        ("/", "proxied.test"),
-        ("/others", "localhost"),
-        ("/others/own", "proxied.test"),
-    ] {
-        let request = Request::get(url).header("X-Forwarded-Host", "proxied.test");
-        let seen = environ(&server.send(&request));
-        assert_eq!(seen.value("HTTP_HOST"), host, "{url}");
-    }
 }
 
 #[test]
