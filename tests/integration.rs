@@ -187,8 +187,10 @@ mod proxy_headers; // each header a proxy may be trusted with, and each way to n
 mod python_api; // the names of the module mod_wsgi
 #[path = "integration/python_arguments.rs"]
 mod python_arguments; // what functions and objects of the modules take, give and refuse
+#[path = "integration/python_home.rs"]
+mod python_home; // which Python runs
 #[path = "integration/python_settings.rs"]
-mod python_settings; // Python's home, path, flags, streams and signals
+mod python_settings; // Python's path, flags, streams and signals
 #[path = "integration/reachable.rs"]
 mod reachable; // which process groups a request may use
 #[path = "integration/request_rec.rs"]

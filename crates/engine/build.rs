@@ -15,6 +15,8 @@ fn main() {
         .is_free_threaded();
     let suffix = if is_free_threaded { "t" } else { "" };
     println!("cargo::rustc-env=ENGINE_TAG=cp{major}{minor}{suffix}");
+    // What the interpreter is called in whatever home is named.
+    println!("cargo::rustc-env=ENGINE_PROGRAM=python{major}.{minor}{suffix}");
     if !libpython_is_the_system_s() {
         pyo3_build_config::add_libpython_rpath_link_args();
     }

@@ -9,8 +9,8 @@ use std::ffi::{CStr, CString};
 use std::sync::OnceLock;
 
 use engine_abi::{
-    Bytes, Engine, EnginesError, InterpreterSection, LoadError, LoadedEngine, ProcessConfig,
-    Script, ServerInfo, Slice,
+    Bytes, Engine, EnginesError, InterpreterSection, LoadError, LoadedEngine, NO_MAIN_INTERPRETER,
+    ProcessConfig, Script, ServerInfo, Slice,
 };
 use httpd::process::{self, Mpm};
 use httpd::{Level, Pool, Server};
@@ -79,7 +79,7 @@ fn load(engine: &Engine, preload: &Preload) {
 fn start(base: Server<'_>) -> Option<&'static Engine> {
     let started = try_start(base.config::<Wsgi>().process());
     if let Err(error) = &started {
-        log::server(base, Level::CRIT, Id(1), error);
+        log::server(base, Level::CRIT, error.id(), error);
     }
     started.ok()
 }
@@ -93,6 +93,17 @@ enum StartError {
     Load(#[from] LoadError),
     #[error("Python could not be started in this process, for the reason in the message before")]
     Python,
+    #[error("Python is of no use in this process, for the reason in the message before")]
+    Interpreter,
+}
+
+impl StartError {
+    fn id(&self) -> Id {
+        match self {
+            Self::Interpreter => Id(2),
+            _ => Id(1),
+        }
+    }
 }
 
 fn try_start(config: &ProcessWide) -> Result<&'static Engine, StartError> {
@@ -109,6 +120,7 @@ fn try_start(config: &ProcessWide) -> Result<&'static Engine, StartError> {
     // table is static, and the configuration valid until the call returns.
     match unsafe { (engine.start)(&raw const HOST, &raw const config) } {
         0 => Ok(engine),
+        NO_MAIN_INTERPRETER => Err(StartError::Interpreter),
         _ => Err(StartError::Python),
     }
 }

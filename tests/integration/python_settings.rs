@@ -1,4 +1,4 @@
-//! The directives about Python itself: its home, path, flags, streams and signals.
+//! The directives about Python itself: its path, flags, streams and signals.
 
 use rstest::rstest;
 use testkit::{Httpd, Mark, Mpm, Site, ours};
@@ -7,13 +7,14 @@ use crate::apps::{Environ, answering, environ};
 use crate::wsgi_site::{Mode, app};
 
 /// Answers with facts of its interpreter.
-const PYTHON: &str = r#"
+pub(crate) const PYTHON: &str = r#"
 import json, os, sys
 
 def application(environ, start_response):
     start_response('200 OK', [])
     return [json.dumps({
         'prefix': sys.prefix,
+        'executable': os.path.realpath(sys.executable),
         'base_prefix': sys.base_prefix,
         'version': 'python%d.%d' % sys.version_info[:2],
         'path': os.pathsep.join(sys.path),
@@ -27,7 +28,7 @@ def application(environ, start_response):
     }).encode()]
 "#;
 
-fn python(config: &str) -> Environ {
+pub(crate) fn python(config: &str) -> Environ {
     let server = Site::new()
         .script("python.wsgi", PYTHON)
         .config("WSGIScriptAlias / ${WSGI}/python.wsgi")
@@ -65,7 +66,16 @@ fn python_is_the_same_whatever_path_says() {
 
 #[test]
 fn python_optimize_sets_the_level() {
-    for (given, level) in [("0", "0"), ("1", "1"), ("2", "2"), ("-1", "0")] {
+    for (given, level) in [
+        ("0", "0"),
+        ("1", "1"),
+        ("2", "2"),
+        ("-1", "0"),
+        ("word", "0"),
+        ("2x", "2"),
+        ("7", "7"),
+        ("1\nWSGIPythonOptimize 2", "2"),
+    ] {
         let seen = python(&format!("WSGIPythonOptimize {given}"));
         assert_eq!(seen.value("optimize"), level, "{given}");
     }
@@ -128,6 +138,47 @@ fn python_path_comes_first_and_honours_path_files() {
         let path: Vec<&str> = seen.value("path").split(':').take(3).collect();
         let expected = ["one", "two", "three"].map(|name| format!("{root}/{name}"));
         assert_eq!(path, expected, "{url}");
+    }
+}
+
+/// What is on the path already stays where it is, and what is not there is added all the same.
+#[test]
+fn python_path_is_taken_as_it_is_written() {
+    let seen = python(
+        "WSGIPythonPath /usr/lib/python3/dist-packages:/nowhere:/usr/share:/usr/share
+         WSGIDaemonProcess own",
+    );
+    let plain = python("");
+    let path = |seen: &Environ| -> Vec<String> {
+        seen.value("path").split(':').map(str::to_owned).collect()
+    };
+    let new: Vec<_> = path(&seen)
+        .into_iter()
+        .filter(|it| !path(&plain).contains(it))
+        .collect();
+    assert_eq!(path(&seen), [new.clone(), path(&plain)].concat());
+    assert_eq!(new, ["/nowhere", "/usr/share"]);
+}
+
+#[test]
+fn nothing_between_colons_is_no_directory() {
+    if !ours("D156") {
+        return;
+    }
+    for config in [
+        "WSGIPythonPath :/usr/share:",
+        "WSGIDaemonProcess own python-path=:/usr/share:\nWSGIProcessGroup own",
+    ] {
+        let seen = python(config);
+        let here = std::env::current_dir().expect("a directory");
+        let here = here.display().to_string();
+        assert!(seen.value("path").starts_with("/usr/share:"), "{config}");
+        assert!(
+            !seen
+                .value("path")
+                .split(':')
+                .any(|it| it == here || it.is_empty())
+        );
     }
 }
 
@@ -211,31 +262,6 @@ fn python_eggs_is_in_the_environment_of_every_interpreter() {
     ] {
         assert_eq!(environ(&server.get(url)).value("eggs"), eggs, "{url}");
     }
-}
-
-#[test]
-fn python_home_of_a_virtual_environment_is_its_prefix() {
-    let base = python("");
-    let packages = format!("venv/lib/{}/site-packages", base.value("version"));
-    let server = Site::new()
-        .script("python.wsgi", &format!("import only_in_venv\n{PYTHON}"))
-        .file(&format!("{packages}/only_in_venv.py"), "")
-        .file(
-            "venv/pyvenv.cfg",
-            format!("home = {}/bin\n", base.value("base_prefix")),
-        )
-        .config(
-            "WSGIPythonHome ${ROOT}/venv
-             WSGIScriptAlias / ${WSGI}/python.wsgi",
-        )
-        .start();
-    let seen = environ(&server.get("/"));
-    assert_eq!(seen.value("prefix"), server.site().text_path("venv"));
-    assert_eq!(seen.value("base_prefix"), base.value("base_prefix"));
-    assert!(
-        seen.value("path")
-            .contains(&server.site().text_path(&packages))
-    );
 }
 
 /// Does what is asked for in the query and answers with the result or the exception.

@@ -4,6 +4,10 @@ use std::ffi::{c_char, c_int};
 
 use crate::{Bytes, Call, Called, Host, Outcome, ProcessConfig, Request, RequestHandle, Script};
 
+/// What [`Engine::start`] returns where Python was initialised, but no application can run in it: the
+/// main interpreter could not be set up.
+pub const NO_MAIN_INTERPRETER: c_int = 2;
+
 /// What a host asks of Python. Functions that return [`c_int`] return 0 on success; the cause of
 /// a failure is in the log by then.
 #[repr(C)]
@@ -14,8 +18,8 @@ pub struct Engine {
     /// The engine's tag, as wheels have it: `cp311`, or `cp313t` for a free-threaded build. A
     /// NUL-terminated string.
     pub tag: *const c_char,
-    /// Starts Python, once in a process. Returns when it is ready. The host's table must live as
-    /// long as the process.
+    /// Starts Python, once in a process. Returns when it is ready, or [`NO_MAIN_INTERPRETER`], or another
+    /// value when it cannot be initialised. The host's table must live as long as the process.
     pub start: unsafe extern "C" fn(host: *const Host, config: *const ProcessConfig<'_>) -> c_int,
     /// Loads a script before its first request.
     pub preload: unsafe extern "C" fn(script: *const Script<'_>) -> c_int,

@@ -44,7 +44,7 @@ mod scoreboard;
 
 pub use borrowed::{Bytes, Pair, Slice};
 pub use call::{Call, Called, Returned, ServerCalls};
-pub use engine::Engine;
+pub use engine::{Engine, NO_MAIN_INTERPRETER};
 pub use host::{Host, ReadError};
 pub use installed::{EngineFile, Engines, EnginesError, PythonVersion};
 pub use loader::{LoadError, LoadedEngine};
@@ -55,7 +55,7 @@ pub use response::{FileRegion, Head, Part, Sent};
 pub use scoreboard::{Scoreboard, ScoreboardProcess, ScoreboardWorker, TakeScoreboard};
 
 /// The version of this ABI. It changes whenever a table, a struct or a rule of this crate does.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// The name of the one symbol an engine exports, of type [`EntryFn`].
 pub const ENTRY_SYMBOL: &CStr = c"wsgi_engine_entry";

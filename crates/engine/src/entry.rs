@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine_abi::{
-    ABI_VERSION, Bytes, Call, Called, Engine, Host, Level, Outcome, ProcessConfig, Request,
-    RequestHandle, Script,
+    ABI_VERSION, Bytes, Call, Called, Engine, Host, Level, NO_MAIN_INTERPRETER, Outcome,
+    ProcessConfig, Request, RequestHandle, Script,
 };
 
 use crate::activity;
@@ -60,13 +60,19 @@ unsafe extern "C" fn start(host: *const Host, config: *const ProcessConfig<'_>) 
     // that lives until we return.
     let (host, config) = unsafe { (&*host, &*config) };
     host::introduce(host);
-    status(|detached| {
+    let mut failure = 1;
+    let status = status(|detached| {
         let started = runtime::start(Process::from(config));
         started.map_err(|error| {
+            let mut id = 36;
+            if error.leaves_python() {
+                (id, failure) = (35, NO_MAIN_INTERPRETER);
+            }
             let text = format!("{error}. Python based handlers will not be available.");
-            log::server(detached, Level::Crit, 36, &text);
+            log::server(detached, Level::Crit, id, &text);
         })
-    })
+    });
+    if status == 0 { 0 } else { failure }
 }
 
 unsafe extern "C" fn preload(script: *const Script<'_>) -> c_int {

@@ -125,6 +125,13 @@ impl Config {
                 .map_err(|_| InitError::Nul("WSGIPythonHome"))?;
             return self.set(|config| &raw mut config.program_name, &python);
         }
+        // Python would look for it in `PATH`.
+        let programs = [env!("ENGINE_PROGRAM"), "python3"].map(|name| path.join("bin").join(name));
+        if let Some(python) = programs.into_iter().find(|program| program.exists()) {
+            let python = CString::new(python.into_os_string().into_encoded_bytes())
+                .map_err(|_| InitError::Nul("WSGIPythonHome"))?;
+            self.set(|config| &raw mut config.program_name, &python)?;
+        }
         self.set(|config| &raw mut config.home, &home)
     }
 

@@ -51,6 +51,13 @@ pub(crate) enum StartError {
     Owner,
 }
 
+impl StartError {
+    /// Whether Python was initialised all the same, and it is its main interpreter that is of no use.
+    pub(crate) fn leaves_python(&self) -> bool {
+        matches!(self, Self::Init(init::InitError::Create(_)))
+    }
+}
+
 /// Starts Python, and returns when it is ready.
 pub(crate) fn start(process: Process) -> Result<(), StartError> {
     /// What the system gives a main thread.

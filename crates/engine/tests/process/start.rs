@@ -1,7 +1,7 @@
 //! The start of Python, and what the configuration changes in it.
 
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -203,6 +203,28 @@ fn the_home_can_be_a_virtual_environment() {
             assert_eq!(told("", "sys.executable"), format!("{home}/bin/python"));
         },
     );
+}
+
+/// `multiprocessing`, for one, starts it.
+#[test]
+fn the_interpreter_of_a_home_is_the_one_that_is_there() {
+    in_own_process(
+        "start::the_interpreter_of_a_home_is_the_one_that_is_there",
+        |config| config.python_home = Bytes::from(installation()),
+        || {
+            let home = installation();
+            assert_eq!(told("", "sys.prefix"), home);
+            let program = format!("{home}/bin/{}", env!("ENGINE_PROGRAM"));
+            assert_eq!(told("", "sys.executable"), program);
+        },
+    );
+}
+
+/// Where the Python is installed that the engine is for.
+fn installation() -> &'static str {
+    let python = Path::new(env!("ENGINE_PYTHON"));
+    let home = python.parent().and_then(Path::parent).unwrap();
+    home.to_str().unwrap()
 }
 
 #[test]
