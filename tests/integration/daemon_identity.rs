@@ -6,7 +6,7 @@ use std::process::Command;
 use testkit::{Mark, Site, ours};
 
 use crate::apps::{ENVIRON, environ};
-use crate::daemon_site::{is_root, told, with_options};
+use crate::daemon_site::{SELF, is_root, told, with_options};
 
 #[test]
 fn user_groups_umask_and_directory() {
@@ -119,6 +119,33 @@ fn language_and_name() {
     assert_eq!(own.value("shown"), "(wsgi:own)");
     // mod_wsgi has only as much room as httpd's own name took.
     assert_eq!(told("display-name=wsgi").value("shown"), "wsgi");
+}
+
+/// That is a value, too: it hides what the environment of httpd says.
+#[test]
+fn what_is_empty_is_set_to_nothing() {
+    let server = Site::new()
+        .script("self.wsgi", SELF)
+        .env("LANG", "C.UTF-8")
+        .env("LC_ALL", "C.UTF-8")
+        .env("PYTHON_EGG_CACHE", "/var/cache/eggs")
+        .config(
+            "WSGIDaemonProcess plain
+             WSGIDaemonProcess empty lang='' locale='' python-eggs=''
+             WSGIScriptAlias /plain ${WSGI}/self.wsgi process-group=plain
+             WSGIScriptAlias /empty ${WSGI}/self.wsgi process-group=empty",
+        )
+        .start();
+    let plain = environ(&server.get("/plain"));
+    let empty = environ(&server.get("/empty"));
+    for (name, inherited) in [
+        ("LANG", "C.UTF-8"),
+        ("LC_ALL", "C.UTF-8"),
+        ("eggs", "/var/cache/eggs"),
+    ] {
+        assert_eq!(plain.value(name), inherited, "{name}");
+        assert_eq!(empty.value(name), "", "{name}");
+    }
 }
 
 #[test]

@@ -29,7 +29,8 @@ pub(crate) struct Process {
     pub(crate) python_home: Vec<u8>,
     pub(crate) python_path: Vec<u8>,
     pub(crate) home: Vec<u8>,
-    pub(crate) python_eggs: Vec<u8>,
+    /// Empty where it is said to be.
+    pub(crate) python_eggs: Option<Vec<u8>>,
     pub(crate) python_warnings: Vec<Vec<u8>>,
     pub(crate) python_optimize: i32,
     pub(crate) python_hash_seed: Option<u32>,
@@ -86,7 +87,7 @@ impl Process {
             python_home: Vec::new(),
             python_path: Vec::new(),
             home: Vec::new(),
-            python_eggs: Vec::new(),
+            python_eggs: None,
             python_warnings: Vec::new(),
             python_optimize: 0,
             python_hash_seed: None,
@@ -155,7 +156,7 @@ impl From<&ProcessConfig<'_>> for Process {
             python_home: owned(config.python_home),
             python_path: owned(config.python_path),
             home: owned(config.home),
-            python_eggs: owned(config.python_eggs),
+            python_eggs: config.python_eggs.get().map(<[u8]>::to_vec),
             python_warnings: config
                 .python_warnings
                 .get()

@@ -33,9 +33,9 @@ pub(super) fn furnish<'py>(
     }
     begin_path(py, &process.home)?;
     modules.install(py)?;
-    if group.is_empty() {
+    if let (b"", Some(directory)) = (group, &process.python_eggs) {
         // Sub-interpreters find it in the environment of the process.
-        set_egg_cache(py, &process.python_eggs)?;
+        set_egg_cache(py, directory)?;
     }
     if process.is_service() {
         if group.is_empty() {
@@ -165,9 +165,6 @@ fn items<'py>(list: &Object<'py>) -> Vec<Owned<'py>> {
 }
 
 fn set_egg_cache<'py>(py: Attached<'py>, directory: &[u8]) -> Result<'py, ()> {
-    if directory.is_empty() {
-        return Ok(());
-    }
     let environ = py.import(c"os")?.attribute_named(c"environ")?;
     let name = py.text("PYTHON_EGG_CACHE")?;
     let set = environ.call_method_named(c"__setitem__", [&name, &*py.path(directory)?]);

@@ -23,6 +23,11 @@ impl Value<'_> {
         Some(self.word.value.clone()).filter(|text| !text.is_empty())
     }
 
+    /// That of a variable of the environment, which is set also where it is empty.
+    pub(super) fn variable(&self) -> Vec<u8> {
+        self.word.value.clone()
+    }
+
     /// What stands between commas, which may be nothing.
     pub(super) fn list(&self) -> Vec<Vec<u8>> {
         let names = self.word.value.split(|byte| *byte == b',');
