@@ -29,7 +29,7 @@ use crate::handler::Refusal;
 use call::Call;
 use groups::{Group, Groups};
 use head::Rules;
-use refused::{NOT_STARTED, RUNS_SCRIPTS, show, unavailable};
+use refused::{NOT_STARTED, RUNS_SCRIPTS, show, unavailable, unreachable};
 use response::Response;
 
 /// Has an application in a process group answer a request.
@@ -88,7 +88,7 @@ fn find<'g>(
     let shown = String::from_utf8_lossy(name);
     let refused = |id, text: String| Refusal::new(Status::INTERNAL_SERVER_ERROR, id, text);
     if groups.find(name).is_none() && is_defined(request, config.process_group) {
-        return Err(unavailable(request, &shown, NOT_STARTED));
+        return Err(unreachable(request, &shown, NOT_STARTED));
     }
     if groups.is_empty() {
         return Err(refused(

@@ -13,6 +13,7 @@ use super::groups::Group;
 use super::head::Replacement;
 use super::refused::{
     NO_SOCKET, NOBODY_TOOK_IT, NONE_STARTS, busy, hopeless, not_available, show, unavailable,
+    unreachable,
 };
 use super::response::Response;
 use super::upload::Upload;
@@ -113,7 +114,7 @@ impl<'c, 'r> Call<'c, 'r> {
                     }
                     // Once may be the moment at which another is put in its place.
                     if error == Errno::ENOENT && std::mem::replace(&mut is_missing, true) {
-                        return Err(self.unavailable(group, NO_SOCKET));
+                        return Err(unreachable(self.request, &show(group), NO_SOCKET));
                     }
                     std::thread::sleep(PAUSE);
                 }

@@ -16,6 +16,11 @@ pub(super) fn unavailable(request: Request<'_>, group: &str, why: &str) -> Refus
     busy(request, 116, not_available(group, why))
 }
 
+/// A group cannot be reached, however often one tries.
+pub(super) fn unreachable(request: Request<'_>, group: &str, why: &str) -> Refusal {
+    busy(request, 117, not_available(group, why))
+}
+
 /// The client is told to come back later.
 pub(super) fn busy(request: Request<'_>, id: u16, text: String) -> Refusal {
     request.err_headers_out().set(c"Retry-After", RETRY_AFTER);

@@ -1,9 +1,9 @@
 //! What `WSGIDaemonProcess` says of limits, priorities and sizes, asked of the kernel.
 
-use testkit::{Httpd, ours};
+use testkit::{Httpd, Mark, Site, ours};
 
 use crate::apps::environ;
-use crate::daemon_site::{serving, told, with_options};
+use crate::daemon_site::{SELF, serving, told, with_options};
 
 #[test]
 fn priority_and_limits() {
@@ -15,6 +15,22 @@ fn priority_and_limits() {
     assert_eq!(own.value("cpu"), "(3600, 3610)");
     assert_eq!(own.value("data"), "(2000000000, 2000000000)");
     assert_eq!(own.value("space"), "(8000000000, 8000000000)");
+}
+
+/// Containers often have no right to that, and the group serves all the same.
+#[test]
+fn a_priority_that_cannot_be_had_is_told_of() {
+    let server = Site::new()
+        .without_capability("sys_nice")
+        .script("self.wsgi", SELF)
+        .config(
+            "WSGIDaemonProcess own cpu-priority=-5
+             WSGIScriptAlias / ${WSGI}/self.wsgi process-group=own",
+        )
+        .start();
+    assert_ne!(environ(&server.get("/")).value("nice"), "-5");
+    let line = server.log().wait_for(Mark::START, "WSGI0075");
+    assert!(line.contains(":warn]"), "{line}");
 }
 
 #[test]

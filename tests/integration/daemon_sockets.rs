@@ -76,6 +76,22 @@ fn one_that_the_user_of_httpd_cannot_reach_is_told_of() {
     assert!(line.contains("one"), "{line}");
 }
 
+#[test]
+fn one_that_was_removed_is_told_of() {
+    // Nobody has asked yet: a child of httpd keeps the connections that it has.
+    let server = Site::new()
+        .script("a.wsgi", &answering("ran"))
+        .config(GROUPS)
+        .start();
+    for socket in sockets(&server) {
+        fs::remove_file(socket).expect("a socket to remove");
+    }
+    let mark = server.log().mark();
+    assert_eq!(server.get("/one").status, 503);
+    let line = server.log().wait_for(mark, "WSGI0117");
+    assert!(line.contains("one"), "{line}");
+}
+
 /// mod_wsgi's default is where the httpd it was built for has its own files.
 #[test]
 fn without_a_prefix_they_are_in_the_runtime_directory() {
@@ -115,7 +131,9 @@ fn a_group_whose_socket_cannot_be_made_is_not_available() {
     assert!(line.contains(":alert]"), "{line}");
     assert!(line.contains("Daemon group will not start"), "{line}");
     assert!(line.contains("/missing/socket."), "{line}");
+    let mark = server.log().mark();
     assert_eq!(server.get("/one").status, 503);
+    server.log().wait_for(mark, "WSGI0117");
     assert_eq!(server.get("/embedded").text(), "ran");
 
     fs::create_dir(server.site().path("missing")).expect("the directory");

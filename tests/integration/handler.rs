@@ -174,6 +174,50 @@ fn a_content_length_that_is_no_number_is_a_bad_request() {
     }
 }
 
+/// httpd looks at what the client sent; other modules may have changed it since.
+#[test]
+fn what_other_modules_make_of_the_headers_is_checked_as_well() {
+    let server = Site::new()
+        .module("headers")
+        .script("echo.wsgi", ECHO)
+        .config(
+            "WSGIScriptAlias / ${WSGI}/echo.wsgi
+             <Location /length/x>
+                 RequestHeader set Content-Length x
+             </Location>
+             <Location /length/negative>
+                 RequestHeader set Content-Length -1
+             </Location>
+             <Location /length/list>
+                 RequestHeader set Content-Length 1,1
+             </Location>
+             <Location /length/huge>
+                 RequestHeader set Content-Length 99999999999999999999
+             </Location>
+             <Location /coding/gzip>
+                 RequestHeader set Transfer-Encoding gzip
+             </Location>
+             <Location /coding/both>
+                 RequestHeader set Transfer-Encoding \"gzip, chunked\"
+             </Location>
+             <Location /coding/chunked>
+                 RequestHeader set Transfer-Encoding Chunked
+             </Location>",
+        )
+        .start();
+    for (url, status, id) in [
+        ("/length/x", 400, "WSGI0141"),
+        ("/length/negative", 400, "WSGI0141"),
+        ("/length/list", 400, "WSGI0141"),
+        ("/length/huge", 400, "WSGI0141"),
+        ("/coding/gzip", 501, "WSGI0138"),
+        ("/coding/both", 501, "WSGI0138"),
+        ("/coding/chunked", 411, "WSGI0139"),
+    ] {
+        check_refusal(&server, &Request::get(url), status, id);
+    }
+}
+
 #[test]
 fn a_body_within_its_content_length_reaches_the_application() {
     let server = SERVER.borrow();

@@ -36,6 +36,7 @@ pub struct Site {
     subject: Subject,
     environment: Vec<(String, String)>,
     arguments: Vec<String>,
+    missing_capability: Option<String>,
 }
 
 impl Default for Site {
@@ -59,6 +60,7 @@ impl Site {
             subject: Subject::UnderTest,
             environment: Vec::new(),
             arguments: Vec::new(),
+            missing_capability: None,
         };
         for directory in ["conf", "logs", "wsgi", "www", "data"] {
             fs::create_dir(site.path(directory)).expect("a directory in a new one");
@@ -108,6 +110,12 @@ impl Site {
     /// Adds an argument to httpd's: `-X`.
     pub fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// Starts httpd without a capability that it would have as root: `sys_nice`.
+    pub fn without_capability(mut self, name: &str) -> Self {
+        self.missing_capability = Some(name.to_owned());
         self
     }
 
@@ -242,7 +250,7 @@ impl Site {
 
     /// A command that runs httpd on this site's configuration.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(&Installation::find().program);
+        let mut command = self.program();
         // Variables of whoever runs the tests, such as `PYTHON…`, would reach Python.
         command
             .env_clear()
@@ -253,6 +261,20 @@ impl Site {
             .arg(self.path("conf/httpd.conf"))
             .args(&self.arguments)
             .envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    fn program(&self) -> Command {
+        let program = &Installation::find().program;
+        let Some(capability) = &self.missing_capability else {
+            return Command::new(program);
+        };
+        // It becomes httpd, so its pid is the parent's.
+        let mut command = Command::new("setpriv");
+        command
+            .arg(format!("--bounding-set=-{capability}"))
+            .arg(format!("--inh-caps=-{capability}"))
+            .arg(program);
         command
     }
 
