@@ -105,6 +105,8 @@ mod drop_in_access; // the same, for access control and services
 mod environ; // the CGI variables of the environ
 #[path = "integration/errors_log.rs"]
 mod errors_log; // what an application prints
+#[path = "integration/event_rows.rs"]
+mod event_rows; // which events tell of a request, in each way that it can go
 #[path = "integration/events.rs"]
 mod events; // what mod_wsgi.subscribe_events tells
 #[path = "integration/exc_info.rs"]

@@ -1,0 +1,264 @@
+//! Which events tell of a request, in each way that it can go: one row for each.
+
+use rstest::rstest;
+use testkit::{Httpd, Request, wait_until};
+
+use crate::wsgi_site::{Mode, app, quoted};
+
+/// Runs the code in the query string, which may set `result`, as the application, and keeps what was
+/// told of it. `?told` answers that, a line for each event: its name, and the values of `shown`.
+const TELLING: &str = r#"
+import io, mod_wsgi, os, sys
+from urllib.parse import unquote
+
+told = []
+
+def text(key, value):
+    if key == 'exception_info' and value is not None:
+        kind, error, traceback = value
+        assert isinstance(error, kind), value
+        return f'{kind.__name__}: {error}'
+    return str(value)
+
+def note(name, **payload):
+    data = mod_wsgi.request_data()
+    assert payload['request_data'] is data, name
+    assert mod_wsgi.active_requests[payload['request_id']] is data, name
+    if 'request_environ' in payload:
+        data['watched'] = payload['request_environ']['QUERY_STRING'] != 'told'
+    if data['watched']:
+        shown = [key for key in SHOWN if key in payload]
+        told.append(' '.join([name] + [text(key, payload[key]) for key in shown]))
+
+SHOWN = ['response_status', 'exception_info', 'status', 'output_writes', 'output_length',
+         'input_length']
+mod_wsgi.subscribe_events(note)
+
+class Closing(list):
+    def __init__(self, items, error=None):
+        super().__init__(items)
+        self.error = error
+    def __iter__(self):
+        return list.__iter__(self)
+    def close(self):
+        told.append('closed')
+        if self.error:
+            raise self.error
+
+def pieces(*items):
+    for item in items:
+        if isinstance(item, BaseException):
+            raise item
+        yield item
+
+def application(environ, start_response):
+    if environ['QUERY_STRING'] == 'told':
+        start_response('200 OK', [])
+        answer = '\n'.join(told).encode()
+        told.clear()
+        return [answer]
+    code = unquote(environ['QUERY_STRING'])
+    names = dict(globals(), environ=environ, start_response=start_response,
+                 start=lambda status='200 OK', headers=[]: start_response(status, headers))
+    exec(code, names)
+    return names.get('result', [b'body'])
+"#;
+
+/// A server with that application, which is loaded and told of from now on.
+fn telling(server: &Httpd, name: &str) -> String {
+    let url = app(server, name, TELLING);
+    server.get(&format!("{url}?told"));
+    url
+}
+
+/// What was told of a request whose application is `code`, once it has ended.
+fn told(server: &Httpd, url: &str, code: &str) -> Vec<String> {
+    let target = format!("{url}?{}", quoted(code));
+    server.send(&Request::post(&target, "a body\nof lines\n"));
+    let mut told: Vec<String> = Vec::new();
+    wait_until("the end of the request", || {
+        let answer = server.get(&format!("{url}?told")).text();
+        told.extend(answer.lines().map(str::to_owned));
+        let is_end = |line: &String| line.starts_with("request_finished");
+        told.iter().any(is_end).then_some(())
+    });
+    told
+}
+
+/// Asserts what was told between the start of the request and its end, and how that ended: status,
+/// writes, bytes of output, bytes of input.
+fn check(mode: Mode, name: &str, rows: &[(&str, &[&str], &str)]) {
+    let server = mode.server();
+    let url = telling(&server, name);
+    for (code, between, end) in rows {
+        let told = told(&server, &url, code);
+        let (first, rest) = told.split_first().expect("an event");
+        let (last, middle) = rest.split_last().expect("two events");
+        assert_eq!(first, "request_started", "{code}: {told:#?}");
+        assert_eq!(middle.len(), between.len(), "{code}: {told:#?}");
+        for (line, expected) in middle.iter().zip(*between) {
+            // Behind a star each has words of its own.
+            let is_same = match expected.strip_suffix('*') {
+                Some(start) => line.starts_with(start),
+                None => line == expected,
+            };
+            assert!(is_same, "{code}: {told:#?}");
+        }
+        assert_eq!(*last, format!("request_finished {end}"), "{code}");
+    }
+}
+
+#[rstest]
+fn of_a_response_its_start_is_told(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) {
+    check(
+        mode,
+        "responses",
+        &[
+            ("start()", &["response_started 200 OK None"], "200 1 4 0"),
+            (
+                "start('204 No Content'); result = []",
+                &["response_started 204 No Content None"],
+                "204 0 0 0",
+            ),
+            (
+                "start(); start('201 Made')",
+                &[
+                    "response_started 200 OK None",
+                    "response_started 201 Made None",
+                ],
+                "201 1 4 0",
+            ),
+            // What is refused was told before it was looked at, but for the wrong kind of arguments.
+            (
+                "try: start('bad')\nexcept ValueError: start()",
+                &["response_started bad None", "response_started 200 OK None"],
+                "200 1 4 0",
+            ),
+            (
+                "try: start(1)\nexcept TypeError: start()",
+                &["response_started 1 None", "response_started 200 OK None"],
+                "200 1 4 0",
+            ),
+            (
+                "try: start('200 OK', ())\nexcept TypeError: start()",
+                &["response_started 200 OK None"],
+                "200 1 4 0",
+            ),
+            (
+                "start()\ntry: 1 / 0\nexcept Exception: start_response('500 No', [], sys.exc_info())",
+                &[
+                    "response_started 200 OK None",
+                    "response_started 500 No ZeroDivisionError: division by zero",
+                ],
+                "500 1 4 0",
+            ),
+        ],
+    );
+}
+
+#[rstest]
+fn of_a_failure_each_exception_is_told(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) {
+    let started = "response_started 200 OK None";
+    check(
+        mode,
+        "failures",
+        &[
+            (
+                "raise KeyError('call')",
+                &["request_exception KeyError: 'call'"],
+                "500 0 0 0",
+            ),
+            (
+                "sys.exit(2)",
+                &["request_exception SystemExit: 2"],
+                "500 0 0 0",
+            ),
+            // No failure: it is the answer that the time is over.
+            ("raise mod_wsgi.RequestTimeout('own')", &[], "504 0 0 0"),
+            (
+                "start(); result = None",
+                &[
+                    started,
+                    "request_exception TypeError: 'NoneType' object is not iterable",
+                ],
+                "200 0 0 0",
+            ),
+            (
+                "start(); result = pieces(b'a', KeyError('late'))",
+                &[started, "request_exception KeyError: 'late'"],
+                "200 1 1 0",
+            ),
+            (
+                "start(); result = Closing([b'a'])",
+                &[started, "closed"],
+                "200 1 1 0",
+            ),
+            (
+                "start(); result = Closing([b'a'], KeyError('close'))",
+                &[started, "closed", "request_exception KeyError: 'close'"],
+                "200 1 1 0",
+            ),
+            (
+                "start(); result = Closing([b'a', 5], KeyError('close'))",
+                &[
+                    started,
+                    "request_exception TypeError: *",
+                    "closed",
+                    "request_exception KeyError: 'close'",
+                ],
+                "200 1 1 0",
+            ),
+        ],
+    );
+}
+
+#[rstest]
+fn what_a_request_has_come_to_is_told(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) {
+    let started = "response_started 200 OK None";
+    check(
+        mode,
+        "counts",
+        &[
+            (
+                "start(); environ['wsgi.input'].read()",
+                &[started],
+                "200 1 4 16",
+            ),
+            (
+                "start(); environ['wsgi.input'].readline()",
+                &[started],
+                "200 1 4 7",
+            ),
+            (
+                "start(); environ['wsgi.input'].read(3)",
+                &[started],
+                "200 1 4 3",
+            ),
+            (
+                "start(); list(environ['wsgi.input'])",
+                &[started],
+                "200 1 4 16",
+            ),
+            (
+                "write = start(); write(b'abc'); write(b''); result = [b'd']",
+                &[started],
+                "200 3 4 0",
+            ),
+            (
+                "start(); result = pieces(b'ab', b'', b'c')",
+                &[started],
+                "200 2 3 0",
+            ),
+            (
+                "start(headers=[('Content-Length', '2')]); result = pieces(b'a', b'bcd', b'e')",
+                &[started],
+                "200 3 5 0",
+            ),
+            (
+                "start(); result = mod_wsgi.FileWrapper(io.BytesIO(b'x' * 20), 8)",
+                &[started],
+                "200 3 20 0",
+            ),
+        ],
+    );
+}
