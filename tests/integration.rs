@@ -199,6 +199,10 @@ mod reachable; // which process groups a request may use
 mod request_rec; // WSGIPassApacheRequest
 #[path = "integration/response_head.rs"]
 mod response_head; // the status and headers a client gets
+#[path = "integration/response_rows.rs"]
+mod response_rows; // what becomes of each status and of each kind of header
+#[path = "integration/rewriting.rs"]
+mod rewriting; // URLs that httpd makes into others before an application gets them
 #[path = "integration/script_handlers.rs"]
 mod script_handlers; // the ways other than an alias to say that a file is a script
 #[path = "integration/script_modules.rs"]
