@@ -47,6 +47,8 @@ mod daemon_head; // what becomes of the head of a response from a process group
 mod daemon_hostile; // workers that break the protocol
 #[path = "integration/daemon_identity.rs"]
 mod daemon_identity; // as whom, where and with which environment processes of a group run
+#[path = "integration/daemon_leaving.rs"]
+mod daemon_leaving; // processes that end while requests are in flight
 #[path = "integration/daemon_life.rs"]
 mod daemon_life; // why processes of a group are replaced
 #[path = "integration/daemon_limits.rs"]

@@ -48,9 +48,12 @@ pub struct Engine {
     /// [`Engine::interrupt`].
     pub log_stacks: unsafe extern "C" fn(thread_id: u32, daemon_start: i64) -> c_int,
     /// Tells the applications, in every interpreter, of a signal that the process got and that is
-    /// theirs. Does nothing once Python ends.
+    /// theirs. Does nothing once they were told of the end.
     pub signal: unsafe extern "C" fn(number: c_int),
-    /// Ends Python: publishes the end to the applications, runs their `atexit` functions and
+    /// Tells the applications, in every interpreter, that the process is about to end, while requests are
+    /// still being served: they may end sooner for it. Does not wait for that, and a second time does nothing.
+    pub announce_stop: unsafe extern "C" fn(reason: Bytes<'_>),
+    /// Ends Python: tells the applications, if that was not done yet, runs their `atexit` functions and
     /// joins their threads, in every interpreter. Returns when that is done or `deadline_ms`
     /// have passed, then with a non-zero value. No request may be served afterwards; those
     /// still being served keep Python from being finalised.

@@ -39,6 +39,7 @@ static ENGINE: Engine = Engine {
     interrupt,
     log_stacks,
     signal,
+    announce_stop,
     stop,
 };
 
@@ -213,11 +214,21 @@ unsafe extern "C" fn signal(number: c_int) {
     // What could fail is reported where it does.
     let _status = status(|detached| {
         let _inside = activity::enter().ok_or(())?;
+        if runtime::is_stop_announced() {
+            return Ok(());
+        }
         for interpreter in interpreter::all() {
             interpreter.attach(detached, |py| {
                 modules::publish_signal(py, interpreter, number);
             });
         }
+        Ok(())
+    });
+}
+
+unsafe extern "C" fn announce_stop(reason: Bytes<'_>) {
+    let _status = status(|detached| {
+        runtime::announce_stop(detached, reason.or_empty());
         Ok(())
     });
 }

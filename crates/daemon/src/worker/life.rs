@@ -2,13 +2,15 @@
 //!
 //! The main thread waits here for one event after the other: a signal, a word from the
 //! supervisor, a limit that was reached. All of them lead to one thing, a *drain*: take no more
-//! requests, let those in flight finish within the time they have, end Python, go.
+//! requests, let those in flight finish within the time they have, end Python, go. When that time is over, or
+//! there is a hurry, the applications are told of the end, and what is still in flight has another while.
 //!
 //! ```text
 //!  serving ──(a limit was reached)──> serving, successor wanted ──(supervisor: drain)──┐
 //!     └──────(signal, supervisor: drain, supervisor gone)──────────────> draining <────┘
-//!                                                                           │ idle, or deadline
-//!                                                                           v
+//!                                                               deadline    │ idle
+//!                                                        last call <────────┤
+//!                                                            └──────────────v
 //!                                                                       stopping ── exit
 //! ```
 //!
@@ -55,7 +57,7 @@ pub(super) enum Event {
 struct Drain {
     reason: Replacement,
     deadline: Option<Instant>,
-    /// Only requests are left that take too long.
+    /// What is left has no more time than the process has.
     is_last_call: bool,
 }
 
@@ -209,10 +211,14 @@ impl Course<'_> {
             return Step::Leave(reason);
         }
         if let Some(drain) = &self.drain {
-            if drain.is_late() || self.server.active() == 0 {
+            let is_over = drain.is_late() && drain.is_last_call;
+            if is_over || self.server.active() == 0 {
                 return Step::End(drain.reason);
             }
-            self.call_last();
+            // Requests that take too long are not waited for.
+            if drain.is_late() || self.server.awaited() == 0 {
+                self.call_last();
+            }
             return Step::GoOn;
         }
         if self.watch.is_nearly_sated() {
@@ -238,45 +244,34 @@ impl Course<'_> {
         let reason = first.map_or(reason, |drain| drain.reason.more_urgent(reason));
         self.server.drain();
         self.watch.hasten();
-        let life = &self.server.group().life;
-        if reason.is_urgent() {
-            let end = Instant::now() + life.stop_limit();
-            self.end = Some(self.end.map_or(end, |earlier| earlier.min(end)));
-        }
         if self.server.active() == 0 {
             return Some(reason);
         }
-        let patience = life.patience(reason);
+        let patience = self.server.group().life.patience(reason);
         self.drain = Some(Drain {
             reason,
             deadline: patience.map(|time| Instant::now() + time),
             is_last_call: false,
         });
-        self.call_last();
+        if reason.is_urgent() || self.server.awaited() == 0 {
+            self.call_last();
+        }
         None
     }
 
-    /// If only requests are left that take too long, nobody waits for them but for the time in which
-    /// the process has to end anyway.
+    /// The applications are told that the process ends, and requests in flight have as long as it may take
+    /// for that, but for Python's last moment.
     fn call_last(&mut self) {
-        let Some(drain) = &mut self.drain else {
+        let Some(drain) = self.drain.as_mut().filter(|drain| !drain.is_last_call) else {
             return;
         };
-        if drain.is_last_call || self.server.awaited() > 0 {
-            return;
-        }
-        drain.is_last_call = true;
         let life = &self.server.group().life;
         let end = Instant::now() + life.stop_limit();
-        let last = end - life.last_moment();
-        drain.deadline = Some(drain.deadline.map_or(last, |deadline| {
-            match drain.reason {
-                // What such a request has is not graceful-timeout.
-                Replacement::RequestTimeout => last,
-                _ => deadline.min(last),
-            }
-        }));
-        self.end = Some(self.end.map_or(end, |earlier| earlier.min(end)));
+        let end = self.end.map_or(end, |earlier| earlier.min(end));
+        self.end = Some(end);
+        drain.is_last_call = true;
+        drain.deadline = Some(end - life.last_moment());
+        python::announce_stop(self.server.engine(), drain.reason.as_str());
     }
 
     /// How long Python may take to end now.

@@ -161,6 +161,12 @@ pub(super) fn run(engine: LoadedEngine, script: &PreloadScript) -> bool {
     unsafe { (engine.functions().run)(&raw const script) == 0 }
 }
 
+/// Tells the applications that the process is about to end, but does not wait for them.
+pub(super) fn announce_stop(engine: LoadedEngine, reason: &str) {
+    // SAFETY: Python was started, and the reason lives until the call returns.
+    unsafe { (engine.functions().announce_stop)(Bytes::from(reason)) };
+}
+
 /// Ends Python within a deadline, if it can be.
 pub(super) fn stop(engine: LoadedEngine, reason: &str, deadline: Duration) -> bool {
     let milliseconds = u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX);

@@ -1,6 +1,6 @@
 //! Ending Python, on the owner's thread.
 //!
-//! The applications are told; threads of the host that are inside get a part of the time to leave;
+//! The applications are told, unless they were before; threads of the host that are inside get a part of the time to leave;
 //! then, if Python is to be destroyed, each interpreter's threads are joined and its `atexit`
 //! functions run, and at last the interpreters are ended, the main one after all others.
 //!
@@ -9,6 +9,7 @@
 //! under it. So if anybody is, a request that does not end or a daemon thread of the application,
 //! that last step is left out. An application can hardly tell, and the process ends anyway.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use engine_abi::Level;
@@ -20,18 +21,32 @@ use crate::modules;
 use crate::process;
 use crate::python::{Attached, Detached, Exception, Object, Owned, Raised, Result};
 
+/// Whether the applications were told.
+static ANNOUNCED: AtomicBool = AtomicBool::new(false);
+
+/// Whether the applications were told of the end.
+pub(crate) fn is_announced() -> bool {
+    ANNOUNCED.load(Ordering::Relaxed)
+}
+
+/// Tells the applications of the end, once.
+pub(super) fn announce(detached: &mut Detached, reason: &[u8]) {
+    // A script that is the whole of its process knows that it ends.
+    if ANNOUNCED.swap(true, Ordering::Relaxed) || process::config().is_service() {
+        return;
+    }
+    for interpreter in interpreter::all() {
+        interpreter.attach(detached, |py| {
+            modules::publish_stopping(py, interpreter, reason)
+        });
+    }
+}
+
 /// Ends Python as far as possible; false if threads of the host are still inside.
 pub(super) fn end(detached: &mut Detached, reason: &[u8], limit: Duration) -> bool {
     let began = Instant::now();
+    announce(detached, reason);
     let interpreters = interpreter::all();
-    // A script that is the whole of its process knows that it ends.
-    if !process::config().is_service() {
-        for interpreter in &interpreters {
-            interpreter.attach(detached, |py| {
-                modules::publish_stopping(py, interpreter, reason)
-            });
-        }
-    }
     // The other half is for the applications' own ends.
     let alone = activity::wait_until_left(began + limit / 2);
     if process::config().destroy_interpreter {

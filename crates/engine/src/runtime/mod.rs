@@ -14,6 +14,7 @@
 mod end;
 mod init;
 
+pub(crate) use end::is_announced as is_stop_announced;
 pub(crate) use init::warn_about_interval;
 
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -85,6 +86,16 @@ pub(crate) fn on_owner<R: Send + 'static>(
 ) -> Option<R> {
     let owner = owner_slot().clone()?;
     post(&owner, job).recv().ok()
+}
+
+/// Has the owner tell the applications of the end.
+pub(crate) fn announce_stop(_: &Detached, reason: &[u8]) {
+    let reason = reason.to_vec();
+    if let Some(owner) = owner_slot().clone() {
+        drop(post(&owner, move |detached| {
+            end::announce(detached, &reason)
+        }));
+    }
 }
 
 /// Ends Python; true if that is done, false if the limit came first.
