@@ -1,6 +1,9 @@
 //! Which object of a script is called: `WSGICallableObject` and the option `callable-object`.
 
+use rstest::rstest;
 use testkit::{SharedHttpd, Site};
+
+use crate::wsgi_site::{Mode, app};
 
 /// A callable that answers with its name, for each of three names, and its environ.
 const CALLABLES: &str = r#"
@@ -118,4 +121,60 @@ other = application
         .start();
     assert_eq!(server.get("/one").text(), "1");
     assert_eq!(server.get("/two").text(), "2");
+}
+
+/// Whatever can be called is an application, and nothing else.
+#[rstest]
+fn an_application_is_what_can_be_called(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) {
+    const KINDS: &str = "
+import functools
+
+def answer(environ, start_response, *, named=1):
+    start_response('200 OK', [])
+    return [b'called']
+
+def three(first, environ, start_response):
+    return answer(environ, start_response)
+
+class Class:
+    def __init__(self, environ, start_response):
+        start_response('200 OK', [])
+    def __iter__(self):
+        yield b'called'
+
+class Object:
+    def __call__(self, environ, start_response):
+        return answer(environ, start_response)
+    def method(self, environ, start_response):
+        return answer(environ, start_response)
+    static = staticmethod(answer)
+
+";
+    let server = mode.server();
+    for (name, callable, status) in [
+        ("function", "answer", 200),
+        ("lambda", "lambda e, s: three(1, e, s)", 200),
+        ("partial", "functools.partial(three, 1)", 200),
+        ("class", "Class", 200),
+        ("object", "Object()", 200),
+        ("method", "Object().method", 200),
+        ("static", "Object.static", 200),
+        ("none", "None", 500),
+        ("number", "5", 500),
+        ("text", "'application'", 500),
+        ("list", "[answer]", 500),
+        ("few", "lambda environ: []", 500),
+        ("many", "three", 500),
+    ] {
+        let source = format!("{KINDS}application = {callable}\n");
+        let url = app(&server, &format!("kind_{name}"), &source);
+        let mark = server.log().mark();
+        let response = server.get(&url);
+        assert_eq!(response.status, status, "{name}");
+        if status == 200 {
+            assert_eq!(response.text(), "called", "{name}");
+        } else {
+            server.log().wait_for(mark, "TypeError: ");
+        }
+    }
 }

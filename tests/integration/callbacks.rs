@@ -1,9 +1,11 @@
 //! The registries of callbacks: in which order, how often and for whom those in them are called.
 
-use rstest::rstest;
-use testkit::{Httpd, wait_until};
+use std::thread;
 
-use crate::wsgi_site::{Mode, app};
+use rstest::rstest;
+use testkit::{Httpd, ours, wait_until};
+
+use crate::wsgi_site::{Mode, app, gated_app, open_gate, reached};
 
 /// Answers with what the callbacks noted of all requests before.
 const NOTING: &str = r#"
@@ -92,6 +94,76 @@ fn those_of_other_interpreters_are_not_called(#[values(Mode::Embedded, Mode::Dae
     }
     for url in &urls {
         assert_eq!(noted(&server, url), "called called");
+    }
+}
+
+/// So are the requests that an interpreter knows of.
+#[rstest]
+fn requests_are_those_of_the_interpreter(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) {
+    const COUNTING: &str = "
+import mod_wsgi
+
+def application(environ, start_response):
+    if environ['QUERY_STRING']:
+        appeared('inside-' + environ['QUERY_STRING'])
+        wait_for('outside-' + environ['QUERY_STRING'])
+    start_response('200 OK', [])
+    own = environ['mod_wsgi.request_id'] in mod_wsgi.active_requests
+    return [f'{len(mod_wsgi.active_requests)} {own}'.encode()]
+";
+    let server = mode.server();
+    let [busy, idle] =
+        ["busy", "idle"].map(|name| gated_app(&server, &format!("{name}_interpreter"), COUNTING));
+    let waiting = format!("{busy}?{mode:?}");
+    thread::scope(|scope| {
+        let first = scope.spawn(|| server.get(&waiting).text());
+        reached(&server, &format!("inside-{mode:?}"));
+        assert_eq!(server.get(&busy).text(), "2 True");
+        assert_eq!(server.get(&idle).text(), "1 True");
+        open_gate(&server, &format!("outside-{mode:?}"));
+        assert_eq!(first.join().expect("an answer"), "1 True");
+    });
+}
+
+/// Once in each, in embedded mode without a reason.
+#[rstest]
+fn the_end_of_a_process_is_told_in_every_interpreter(
+    #[values(Mode::Embedded, Mode::Daemon)] mode: Mode,
+) {
+    const ENDING: &str = "
+import mod_wsgi, os
+
+ending = os.path.join(os.path.dirname(os.path.dirname(__file__)), 'data', 'ending')
+
+@mod_wsgi.subscribe_shutdown
+def note(name, **payload):
+    with open(ending, 'a') as file:
+        print(mod_wsgi.application_group or 'main', name, sorted(payload), file=file)
+
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return [b'ran']
+";
+    let mut server = mode
+        .site()
+        .config("<Files main.wsgi>\nWSGIApplicationGroup %{GLOBAL}\n</Files>")
+        .config("<Files one.wsgi>\nWSGIApplicationGroup one\n</Files>")
+        .config("<Files two.wsgi>\nWSGIApplicationGroup two\n</Files>")
+        .script("main.wsgi", ENDING)
+        .script("one.wsgi", ENDING)
+        .script("two.wsgi", ENDING)
+        .start();
+    for name in ["one", "two", "main"] {
+        assert_eq!(server.get(&format!("/{name}.wsgi")).text(), "ran");
+    }
+    server.stop();
+    let told = server.site().read("data/ending");
+    let mut told: Vec<_> = told.lines().collect();
+    told.sort_unstable();
+    // There it may be that of another group (D06).
+    if ours("D06") {
+        let line = |group: &str| format!("{group} process_stopping ['shutdown_reason']");
+        assert_eq!(told, [line("main"), line("one"), line("two")]);
     }
 }
 

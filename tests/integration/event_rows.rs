@@ -262,3 +262,63 @@ fn what_a_request_has_come_to_is_told(#[values(Mode::Embedded, Mode::Daemon)] mo
         ],
     );
 }
+
+/// The kinds of the values, and that they are those of the environ.
+#[rstest]
+fn what_is_told_agrees_with_the_environ(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) {
+    const AGREEING: &str = r#"
+import mod_wsgi
+answers = []
+
+def note(name, **payload):
+    kinds = ' '.join(f'{key}:{type(payload[key]).__name__}' for key in sorted(payload)
+                     if key not in ('request_data', 'request_environ', 'application_object'))
+    if name == 'request_started':
+        environ = payload['request_environ']
+        mod_wsgi.request_data()['environ'] = environ
+        assert payload['application_object'] is application
+        assert payload['application_start'] == environ['mod_wsgi.application_start']
+        assert payload['callable_object'] == environ['mod_wsgi.callable_object']
+    environ = mod_wsgi.request_data()['environ']
+    agree = [payload['request_id'] == environ['mod_wsgi.request_id']]
+    if name != 'response_started':
+        agree += [str(payload['server_pid']) == environ['mod_wsgi.server_pid']]
+        agree += [payload[key] == environ['mod_wsgi.' + key] for key in
+                  ('thread_id', 'request_start', 'queue_start', 'daemon_start')]
+    if name == 'request_finished':
+        finish, start = payload['application_finish'], environ['mod_wsgi.application_start']
+        agree += [abs(finish - start - payload['application_time']) < 0.001]
+    answers.append(f'{name} {all(agree)} {kinds}')
+
+def application(environ, start_response):
+    start_response('200 OK', [])
+    told = '\n'.join(answers)
+    answers.clear()
+    return [told.encode()]
+
+mod_wsgi.subscribe_events(note)
+"#;
+    let server = mode.server();
+    let url = app(&server, "agreeing", AGREEING);
+    server.get(&url);
+    let mut told = String::new();
+    wait_until("the end of a request", || {
+        told += &server.get(&url).text();
+        told += "\n";
+        told.contains("request_finished").then_some(())
+    });
+    for line in [
+        "request_started True application_start:float callable_object:str daemon_connects:int \
+         daemon_restarts:int daemon_start:float queue_start:float request_id:str \
+         request_start:float server_pid:int thread_id:int",
+        "response_started True exception_info:NoneType request_id:str response_headers:list \
+         response_status:str",
+        "request_finished True application_finish:float application_time:float \
+         cpu_system_time:float cpu_time:float cpu_user_time:float daemon_start:float \
+         gil_wait_count:int gil_wait_time:float input_length:int input_reads:int input_time:float \
+         output_length:int output_time:float output_writes:int queue_start:float request_id:str \
+         request_start:float server_pid:int status:int thread_id:int",
+    ] {
+        assert!(told.lines().any(|it| it == line), "{line}\n{told}");
+    }
+}
