@@ -135,6 +135,8 @@ mod handler_script; // handlers that scripts implement
 mod head; // HEAD, and the statuses without a body
 #[path = "integration/headers.rs"]
 mod headers; // request headers in the environ
+#[path = "integration/hook_rows.rs"]
+mod hook_rows; // what the scripts that decide about a request have in common
 #[path = "integration/hook_site.rs"]
 mod hook_site; // the stage of the tests of hook scripts
 #[path = "integration/http2.rs"]
