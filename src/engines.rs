@@ -27,6 +27,11 @@ pub(crate) fn for_home(home: Option<&Path>) -> Result<EngineFile, EnginesError> 
     installed()?.for_home(home).cloned()
 }
 
+/// The Pythons of a home, if which of them is meant can only be guessed.
+pub(crate) fn unclear_at(home: &Path) -> Option<String> {
+    installed().ok()?.unclear_at(home)
+}
+
 /// The engines that are installed with this module.
 pub(crate) fn installed() -> Result<Engines, EnginesError> {
     let own = own_directories();

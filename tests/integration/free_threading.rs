@@ -1,6 +1,7 @@
 //! `WSGIFreeThreading`: requests of a process that run at the same time, in a Python that can do without
 //! a GIL. The reference needs a build for that Python.
 
+use std::fs;
 use std::thread;
 
 use testkit::{Connection, Ending, Httpd, Mark, Request, Site, ours, wait_until};
@@ -167,6 +168,10 @@ fn usual_and_free_threaded_pythons_of_groups_answer_side_by_side() {
              WSGIScriptAlias /venv ${WSGI}/doing.wsgi process-group=venv application-group=%{GLOBAL}",
         );
     free.add_venv(&site);
+    // It was the usual Python's before.
+    let (major, minor) = free.version;
+    let packages = format!("venv/lib/python{major}.{minor}/site-packages");
+    fs::create_dir_all(site.path(&packages)).expect("a directory");
     let answer = site.configtest();
     let line = answer.text.lines().find(|line| line.contains("WSGI0200"));
     let line = line.expect("a warning");

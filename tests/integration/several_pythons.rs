@@ -1,6 +1,8 @@
 //! Several Pythons in one httpd: process groups whose `python-home` are of different versions, beside
 //! each other and beside embedded mode.
 
+use std::os::unix::fs::symlink;
+
 use testkit::{Httpd, Mark, Site, ours};
 
 use crate::apps::{Environ, answering, at_once, environ};
@@ -124,6 +126,41 @@ fn a_home_that_no_engine_is_for_costs_its_group_only() {
     for url in ["/present", "/embedded"] {
         assert_eq!(server.get(url).text(), "ran", "{url}");
     }
+}
+
+#[test]
+fn of_a_home_with_several_pythons_one_is_taken_with_a_warning_unless_it_says_which() {
+    if !ours("D73") {
+        return;
+    }
+    let Some(second) = SecondPython::find() else {
+        return;
+    };
+    let (major, minor) = second.version;
+    let homes = |site: Site, home: &str| {
+        let site = site.file(&format!("{home}/bin/python{major}.{minor}"), "");
+        (10..20).fold(site, |site, other| {
+            site.file(&format!("{home}/lib/python3.{other}/os.py"), "")
+        })
+    };
+    let site = homes(homes(second.site(), "unclear"), "clear").config(
+        "WSGIPythonHome ${ROOT}/unclear
+         WSGIDaemonProcess one python-home=${ROOT}/unclear
+         WSGIDaemonProcess other python-home=${ROOT}/clear",
+    );
+    let link = site.path("clear/bin/python3");
+    symlink(format!("python{major}.{minor}"), link).expect("a link");
+    let answer = site.configtest();
+    assert!(answer.success, "{}", answer.text);
+    let lines: Vec<_> = answer.text.lines().collect();
+    let told = |named: &str| {
+        let lines = lines.iter().filter(|line| line.contains("WSGI1302"));
+        lines.filter(|line| line.contains(named)).count()
+    };
+    assert_eq!(told("WSGIPythonHome: "), 1, "{lines:?}");
+    assert_eq!(told("process group \"one\""), 1, "{lines:?}");
+    assert_eq!(told("process group \"other\""), 0, "{lines:?}");
+    assert_eq!(told(&format!("{major}.{minor}")), 2, "{lines:?}");
 }
 
 #[test]

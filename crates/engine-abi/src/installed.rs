@@ -7,12 +7,14 @@
 //! The link `wsgi-engine.so` names the default.
 //!
 //! Used in the httpd parent (for the version banner and the checks of a configuration test) and
-//! in children (to load). Reads nothing but directories and `pyvenv.cfg` files; no Python runs.
+//! in children (to load). What a home says of itself is read in `home.rs`; no Python runs.
 
 use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+
+use crate::home::Pythons;
 
 /// The directory of the engines, below that of the module.
 const DIRECTORY: &str = "mod_wsgi";
@@ -77,6 +79,14 @@ impl PythonVersion {
         self.is_free_threaded
     }
 
+    /// The free-threaded build of the same version.
+    pub(crate) const fn free_threaded(self) -> Self {
+        Self {
+            is_free_threaded: true,
+            ..self
+        }
+    }
+
     /// The version of the language: `3.13`, however Python was built.
     pub fn number(self) -> String {
         format!("{}.{}", self.major, self.minor)
@@ -84,7 +94,7 @@ impl PythonVersion {
 
     /// From the start of a version number: `3.11.2` is 3.11. What comes before the second point may
     /// end in a `t`.
-    fn from_number(text: &str) -> Option<Self> {
+    pub(crate) fn from_number(text: &str) -> Option<Self> {
         let mut parts = text.trim().split('.');
         Self::of_parts(parts.next()?, parts.next()?)
     }
@@ -167,50 +177,75 @@ impl Engines {
     }
 
     /// The engine that serves a Python home: the one of its version. Without a home, or with one
-    /// that does not tell its version, the default engine.
+    /// that does not tell its version, the default engine. Of several Pythons in a home it is the one
+    /// that `bin/python3` is, or else one that there is an engine for, rather the default one.
     ///
     /// # Errors
     ///
     /// When the home is for a Python that no installed engine is for.
     pub fn for_home(&self, home: Option<&Path>) -> Result<&EngineFile, EnginesError> {
-        let Some((home, wanted)) = home.and_then(|home| Some((home, version_of_home(home)?)))
-        else {
+        let Some(home) = home else {
             return Ok(self.default_engine());
         };
-        self.files
+        let pythons = Pythons::of(home);
+        let Some(newest) = pythons.versions.last() else {
+            return Ok(self.default_engine());
+        };
+        let fitting = self.fitting(&pythons);
+        let main = fitting
             .iter()
-            .find(|file| file.python == wanted)
+            .find(|file| Some(file.python) == pythons.main);
+        main.copied()
+            .or_else(|| self.preferred(&fitting))
             .ok_or_else(|| EnginesError::NoneFor {
                 home: home.to_owned(),
-                wanted,
+                wanted: pythons.main.unwrap_or(*newest),
                 directory: self.directory.clone(),
-                installed: self.versions(),
+                installed: versions(&self.files),
             })
+    }
+
+    /// The Pythons of a home, for messages, if which of them is meant can only be guessed: there is an engine
+    /// for more than one, and `bin/python3` is none of these.
+    pub fn unclear_at(&self, home: &Path) -> Option<String> {
+        let pythons = Pythons::of(home);
+        let fitting = self.fitting(&pythons);
+        let is_clear =
+            fitting.len() < 2 || fitting.iter().any(|file| Some(file.python) == pythons.main);
+        (!is_clear).then(|| versions(fitting))
     }
 
     /// The engine that the link names; without a usable link, that of the newest Python, and rather
     /// of one that is not free-threaded.
     pub fn default_engine(&self) -> &EngineFile {
-        let linked = fs::read_link(self.directory.join(DEFAULT_ENGINE)).ok();
-        let linked = linked.as_deref().and_then(Path::file_name);
-        let is_linked = |file: &&EngineFile| linked.is_some() && file.path.file_name() == linked;
-        let is_usual = |file: &&EngineFile| !file.python.is_free_threaded();
-        let mut files = self.files.iter();
-        files
-            .clone()
-            .find(is_linked)
-            .or_else(|| files.rfind(is_usual))
+        let files: Vec<_> = self.files.iter().collect();
+        self.preferred(&files)
             .unwrap_or(&self.files[self.files.len() - 1])
     }
 
-    fn versions(&self) -> String {
-        let versions: Vec<_> = self
-            .files
-            .iter()
-            .map(|file| file.python.to_string())
-            .collect();
-        versions.join(", ")
+    /// The engines for any of these Pythons.
+    fn fitting(&self, pythons: &Pythons) -> Vec<&EngineFile> {
+        let fits = |file: &&EngineFile| pythons.versions.contains(&file.python);
+        self.files.iter().filter(fits).collect()
     }
+
+    /// What is taken of several engines, if nobody says which.
+    fn preferred<'e>(&self, files: &[&'e EngineFile]) -> Option<&'e EngineFile> {
+        let linked = fs::read_link(self.directory.join(DEFAULT_ENGINE)).ok();
+        let linked = linked.as_deref().and_then(Path::file_name);
+        let is_linked = |file: &&&EngineFile| linked.is_some() && file.path.file_name() == linked;
+        let is_usual = |file: &&&EngineFile| !file.python.is_free_threaded();
+        let mut all = files.iter();
+        let linked = all.clone().find(is_linked);
+        let usual = || all.clone().rfind(is_usual);
+        linked.or_else(usual).or_else(|| all.next_back()).copied()
+    }
+}
+
+/// The versions of engines, for messages.
+fn versions<'e>(files: impl IntoIterator<Item = &'e EngineFile>) -> String {
+    let versions = files.into_iter().map(|file| file.python.to_string());
+    versions.collect::<Vec<_>>().join(", ")
 }
 
 /// The engines in `directory`, oldest Python first.
@@ -220,44 +255,6 @@ fn installed_in(directory: &Path) -> io::Result<Vec<EngineFile>> {
         .collect();
     files.sort_by_key(|file| file.python);
     Ok(files)
-}
-
-/// The version that a Python home is for: what its `pyvenv.cfg` says, or else the one directory
-/// `lib/pythonX.Y` below it.
-fn version_of_home(home: &Path) -> Option<PythonVersion> {
-    let lib = home.join("lib");
-    let Ok(config) = fs::read_to_string(home.join("pyvenv.cfg")) else {
-        return version_of_library(&lib);
-    };
-    let version = version_in_pyvenv(&config)?;
-    // That file does not say how the Python was built, but the directory of its packages does.
-    let free_threaded = PythonVersion {
-        is_free_threaded: true,
-        ..version
-    };
-    let has_library = |version: PythonVersion| lib.join(format!("python{version}")).is_dir();
-    Some(match has_library(free_threaded) && !has_library(version) {
-        true => free_threaded,
-        false => version,
-    })
-}
-
-/// The value of `version` (written by venv) or `version_info` (by virtualenv).
-fn version_in_pyvenv(config: &str) -> Option<PythonVersion> {
-    config
-        .lines()
-        .filter_map(|line| line.split_once('='))
-        .find(|(key, _)| matches!(key.trim(), "version" | "version_info"))
-        .and_then(|(_, value)| PythonVersion::from_number(value))
-}
-
-fn version_of_library(lib: &Path) -> Option<PythonVersion> {
-    let mut versions = fs::read_dir(lib)
-        .ok()?
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter_map(|name| PythonVersion::from_number(name.strip_prefix("python")?));
-    let only = versions.next()?;
-    versions.next().is_none().then_some(only)
 }
 
 #[cfg(test)]
@@ -351,16 +348,37 @@ mod tests {
     }
 
     #[test]
-    fn a_virtualenv_of_a_free_threaded_python_gets_the_engine_for_that() {
+    fn of_several_pythons_it_is_the_main_one_or_else_the_default() {
         let place = tree();
         let engines = Engines::in_first_of(&[place.path()]).unwrap();
-        let home = home("home = /opt/bin\nversion = 3.13.5\n");
-        let engine = |home: &Path| engines.for_home(Some(home)).unwrap().python;
-        assert_eq!(engine(home.path()), V313);
-        fs::create_dir_all(home.path().join("lib/python3.13t/site-packages")).unwrap();
-        assert_eq!(engine(home.path()), V313T);
-        fs::create_dir_all(home.path().join("lib/python3.13/site-packages")).unwrap();
-        assert_eq!(engine(home.path()), V313, "it has been both");
+        let home = tempfile::tempdir().unwrap();
+        let chosen = || {
+            let engine = engines.for_home(Some(home.path())).unwrap();
+            (engine.python, engines.unclear_at(home.path()))
+        };
+        let add = |version: &str| {
+            fs::create_dir_all(home.path().join("lib").join(version).join("encodings")).unwrap();
+        };
+        assert_eq!(chosen(), (V313, None), "it does not tell");
+        add("python3.12");
+        add("python3.11");
+        assert_eq!(chosen(), (V311, None), "there is an engine for one");
+        add("python3.13t");
+        let unclear = |versions: &str| Some(versions.to_owned());
+        assert_eq!(
+            chosen(),
+            (V311, unclear("3.11, 3.13t")),
+            "one that has a GIL"
+        );
+        add("python3.13");
+        assert_eq!(chosen(), (V313, unclear("3.11, 3.13, 3.13t")));
+        let link = place.path().join(DIRECTORY).join(DEFAULT_ENGINE);
+        symlink("wsgi-engine-cp311.so", link).unwrap();
+        assert_eq!(chosen(), (V311, unclear("3.11, 3.13, 3.13t")));
+        fs::create_dir(home.path().join("bin")).unwrap();
+        fs::write(home.path().join("bin/python3.13t"), "").unwrap();
+        symlink("python3.13t", home.path().join("bin/python3")).unwrap();
+        assert_eq!(chosen(), (V313T, None));
     }
 
     #[test]
@@ -393,20 +411,5 @@ mod tests {
         let error = engines.for_home(Some(home.path())).unwrap_err().to_string();
         assert!(error.contains("Python 3.12"), "{error}");
         assert!(error.contains("3.9, 3.11, 3.13, 3.13t"), "{error}");
-    }
-
-    #[test]
-    fn a_plain_installation_tells_its_version_by_its_library() {
-        let place = tree();
-        let engines = Engines::in_first_of(&[place.path()]).unwrap();
-        let home = tempfile::tempdir().unwrap();
-        fs::create_dir_all(home.path().join("lib/python3.11/encodings")).unwrap();
-        assert_eq!(engines.for_home(Some(home.path())).unwrap().python, V311);
-        fs::create_dir(home.path().join("lib/python3.9")).unwrap();
-        assert_eq!(
-            engines.for_home(Some(home.path())).unwrap().python,
-            V313,
-            "ambiguous"
-        );
     }
 }

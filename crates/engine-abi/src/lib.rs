@@ -33,6 +33,7 @@ use std::ffi::{CStr, c_void};
 mod borrowed;
 mod call;
 mod engine;
+mod home;
 mod host;
 mod installed;
 mod loader;

@@ -6,7 +6,7 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use engine_abi::EnginesError;
+use engine_abi::{EnginesError, PythonVersion};
 use httpd::process::{self, Phase};
 
 use crate::config::access::{Obstacle, User};
@@ -54,6 +54,17 @@ enum PythonMistake<'c> {
         path: PathBuf,
         obstacle: Obstacle,
     },
+    #[error(
+        "{whose}: {home:?} has several Pythons ({versions}), and bin/python3 there is none of them; \
+         {taken} is taken. Name a virtual environment, which is for one, or link bin/python3 to the \
+         one that is meant"
+    )]
+    SeveralPythons {
+        whose: Whose<'c>,
+        home: &'c Path,
+        versions: String,
+        taken: PythonVersion,
+    },
     #[error("the program of the process groups: {0}")]
     NoProgram(Obstacle),
 }
@@ -68,6 +79,7 @@ impl Mistake for PythonMistake<'_> {
             Self::EngineUnreachable { .. } => 1028,
             Self::NoEngineForGroup { .. } => 1232,
             Self::NoProgram(_) => 1233,
+            Self::SeveralPythons { .. } => 1302,
         })
     }
 }
@@ -96,7 +108,10 @@ pub(super) fn check(config: &Checked<'_>) {
             config.base,
             check_home(Whose::Httpd, home, &config.children),
         );
-        report(config.base, check_engine(home, &config.children));
+        report(
+            config.base,
+            check_engine(Whose::Httpd, home, &config.children),
+        );
     }
     for group in &config.groups {
         let options = group.definition.options();
@@ -116,7 +131,7 @@ pub(super) fn check(config: &Checked<'_>) {
 fn check_group<'c>(group: &'c Group<'_>, home: &'c [u8]) -> Result<(), PythonMistake<'c>> {
     let whose = Whose::Group(group.definition.name());
     check_home(whose, Some(home), &group.user)?;
-    match check_engine(Some(home), &group.user) {
+    match check_engine(whose, Some(home), &group.user) {
         // When httpd starts, whoever starts the group says so, too.
         Err(PythonMistake::NoEngine(_)) if process::phase() == Phase::Run => Ok(()),
         Err(PythonMistake::NoEngine(error)) => {
@@ -147,14 +162,27 @@ fn check_home<'c>(
 }
 
 /// Looks for the library that brings Python into a process.
-fn check_engine<'c>(home: Option<&[u8]>, user: &'c User) -> Result<(), PythonMistake<'c>> {
-    let engine = engines::for_home(home.map(as_path)).map_err(PythonMistake::NoEngine)?;
-    match user.reach(&engine.path) {
-        Ok(_) => Ok(()),
-        Err(obstacle) => Err(PythonMistake::EngineUnreachable {
+fn check_engine<'c>(
+    whose: Whose<'c>,
+    home: Option<&'c [u8]>,
+    user: &'c User,
+) -> Result<(), PythonMistake<'c>> {
+    let home = home.map(as_path);
+    let engine = engines::for_home(home).map_err(PythonMistake::NoEngine)?;
+    if let Err(obstacle) = user.reach(&engine.path) {
+        return Err(PythonMistake::EngineUnreachable {
             user,
             path: engine.path,
             obstacle,
+        });
+    }
+    match home.and_then(|home| Some((home, engines::unclear_at(home)?))) {
+        None => Ok(()),
+        Some((home, versions)) => Err(PythonMistake::SeveralPythons {
+            whose,
+            home,
+            versions,
+            taken: engine.python,
         }),
     }
 }
