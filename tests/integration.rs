@@ -103,6 +103,8 @@ mod documented; // docs/directives.md says what the module knows
 mod drop_in; // mod_wsgi's own package with this module in it
 #[path = "integration/drop_in_access.rs"]
 mod drop_in_access; // the same, for access control and services
+#[path = "integration/drop_in_options.rs"]
+mod drop_in_options; // the options of its command-line tool
 #[path = "integration/environ.rs"]
 mod environ; // the CGI variables of the environ
 #[path = "integration/errors_log.rs"]
