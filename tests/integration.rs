@@ -9,6 +9,8 @@ mod access; // WSGIAccessScript
 mod alias; // which URL is which script
 #[path = "integration/alias_match.rs"]
 mod alias_match; // which URL is which script, by regular expression
+#[path = "integration/alias_neighbours.rs"]
+mod alias_neighbours; // aliases beside what else httpd makes of a URL
 #[path = "integration/apps.rs"]
 mod apps; // small applications that several topics use
 #[path = "integration/auth_basic.rs"]

@@ -372,3 +372,42 @@ fn restrict_embedded_refuses_to_run_anything() {
         assert!(!line.contains("Initializing Python"), "{line}");
     }
 }
+
+/// The last one counts. What httpd needs Python for itself is no application.
+#[test]
+fn python_is_in_httpd_where_something_needs_it() {
+    let hook = "<Location /page>\nWSGIAccessScript ${WSGI}/access.py\n</Location>";
+    let import =
+        "WSGIImportScript ${WSGI}/access.py process-group=%{GLOBAL} application-group=%{GLOBAL}";
+    for (config, python, status) in [
+        ("WSGIRestrictEmbedded Off".to_owned(), true, 200),
+        ("WSGIRestrictEmbedded On".to_owned(), false, 500),
+        (
+            "WSGIRestrictEmbedded On\nWSGIRestrictEmbedded Off".to_owned(),
+            true,
+            200,
+        ),
+        (format!("WSGIRestrictEmbedded On\n{hook}"), true, 500),
+        (format!("{hook}\nWSGIRestrictEmbedded On"), true, 500),
+        (format!("WSGIRestrictEmbedded On\n{import}"), true, 500),
+        (format!("{import}\nWSGIRestrictEmbedded On"), true, 500),
+    ] {
+        let server = site()
+            .script(
+                "access.py",
+                "def allow_access(environ, host): return True\n",
+            )
+            .file("www/page", "a page")
+            .config("WSGIScriptAlias /a ${WSGI}/a.wsgi process-group=%{GLOBAL}")
+            .config(&config)
+            .start();
+        assert_eq!(server.get("/page").text(), "a page", "{config}");
+        assert_eq!(server.get("/a").status, status, "{config}");
+        if python {
+            server.log().wait_for(Mark::START, "Initializing Python");
+        } else {
+            let lines = server.log().matching(Mark::START, "Initializing Python");
+            assert!(lines.is_empty(), "{config}: {lines:?}");
+        }
+    }
+}

@@ -88,6 +88,42 @@ fn a_section_is_for_the_interpreters_it_chooses() {
     }
 }
 
+/// Names are compared as they come out for a request, and stand for nothing else.
+#[test]
+fn a_section_names_an_interpreter_literally() {
+    for (selector, chosen) in [
+        ("process-group= application-group=", "/main"),
+        ("application-group=sub process-group=%{GLOBAL}", "/sub"),
+        ("application-group=localhost process-group=", "/server"),
+        ("application-group=localhost|/resource", "/resource"),
+        ("application-group=%{SERVER}", ""),
+        ("application-group=%{RESOURCE}", ""),
+        ("application-group=%{global}", ""),
+        ("application-group=SUB", ""),
+        ("process-group=nobody", ""),
+    ] {
+        let server = server(&format!(
+            "WSGIScriptAlias /server ${{WSGI}}/options.wsgi application-group=%{{SERVER}}
+             WSGIScriptAlias /resource ${{WSGI}}/options.wsgi
+             <WSGIInterpreterOptions {selector}>
+                 WSGIRestrictStdin On
+             </WSGIInterpreterOptions>"
+        ));
+        for url in ["/main", "/sub", "/server", "/resource", "/a/sub"] {
+            let expected = if url == chosen {
+                "restricted"
+            } else {
+                "allowed"
+            };
+            assert_eq!(
+                ask(&server, url).value("stdin"),
+                expected,
+                "{selector} {url}"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_section_wins_over_those_that_choose_by_fewer_names_and_those_before_it() {
     let server = server(
