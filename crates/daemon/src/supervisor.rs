@@ -22,7 +22,7 @@ use control::{Channel, ChannelError, FromSupervisor, GroupSpec, Replacement, ToS
 use nix::libc::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use nix::unistd::{Pid, setpgid};
+use nix::unistd::Pid;
 use signal_hook::{flag, low_level::pipe};
 
 use crate::log::{Level, Log};
@@ -37,11 +37,9 @@ pub(crate) fn run(parent: Channel) -> ExitCode {
         Ok(log) => log,
         Err(_) => return ExitCode::from(1),
     };
-    // A terminal's signals are for httpd, which then tells us. The session stays httpd's: the kernel
-    // shares CPU time out to sessions first (`sched_autogroup`), and workers in one of their own would
-    // take it from httpd in the middle of what they wait for. If this process leads a session
+    // A terminal's signals are for httpd, which then tells us. If this process leads a session
     // already, it is where it should be.
-    let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
+    let _ = nix::unistd::setsid();
     // Every group takes some descriptors, and there may be hundreds. What cannot be had is missed,
     // and told of, when it is needed.
     let _ = crate::raise_open_files();
