@@ -24,12 +24,7 @@ pub(crate) fn of(config: &ProcessWide) -> Result<EngineFile, EnginesError> {
 
 /// The engine for a Python home, or the default one.
 pub(crate) fn for_home(home: Option<&Path>) -> Result<EngineFile, EnginesError> {
-    installed()?.for_home(home).cloned()
-}
-
-/// The Pythons of a home, if which of them is meant can only be guessed.
-pub(crate) fn unclear_at(home: &Path) -> Option<String> {
-    installed().ok()?.unclear_at(home)
+    Ok(installed()?.for_home(home)?.engine.clone())
 }
 
 /// The engines that are installed with this module.

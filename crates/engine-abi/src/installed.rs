@@ -141,6 +141,17 @@ impl EngineFile {
     }
 }
 
+/// The engine for a Python home.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Choice<'e> {
+    /// The engine.
+    pub engine: &'e EngineFile,
+    /// The Pythons of the home, for messages, if which of them is meant can only be guessed: there is an
+    /// engine for more than one, and `bin/python3` is none of these.
+    pub guessed_of: Option<String>,
+}
+
 /// The engines that are installed with this module.
 #[derive(Clone, Debug)]
 pub struct Engines {
@@ -183,36 +194,30 @@ impl Engines {
     /// # Errors
     ///
     /// When the home is for a Python that no installed engine is for.
-    pub fn for_home(&self, home: Option<&Path>) -> Result<&EngineFile, EnginesError> {
-        let Some(home) = home else {
-            return Ok(self.default_engine());
+    pub fn for_home(&self, home: Option<&Path>) -> Result<Choice<'_>, EnginesError> {
+        let pythons = home.map(Pythons::of).unwrap_or_default();
+        let (Some(home), Some(newest)) = (home, pythons.versions.last()) else {
+            return Ok(Choice {
+                engine: self.default_engine(),
+                guessed_of: None,
+            });
         };
-        let pythons = Pythons::of(home);
-        let Some(newest) = pythons.versions.last() else {
-            return Ok(self.default_engine());
-        };
-        let fitting = self.fitting(&pythons);
-        let main = fitting
-            .iter()
-            .find(|file| Some(file.python) == pythons.main);
-        main.copied()
-            .or_else(|| self.preferred(&fitting))
-            .ok_or_else(|| EnginesError::NoneFor {
-                home: home.to_owned(),
-                wanted: pythons.main.unwrap_or(*newest),
-                directory: self.directory.clone(),
-                installed: versions(&self.files),
-            })
-    }
-
-    /// The Pythons of a home, for messages, if which of them is meant can only be guessed: there is an engine
-    /// for more than one, and `bin/python3` is none of these.
-    pub fn unclear_at(&self, home: &Path) -> Option<String> {
-        let pythons = Pythons::of(home);
-        let fitting = self.fitting(&pythons);
-        let is_clear =
-            fitting.len() < 2 || fitting.iter().any(|file| Some(file.python) == pythons.main);
-        (!is_clear).then(|| versions(fitting))
+        let fits = |file: &&EngineFile| pythons.versions.contains(&file.python);
+        let fitting: Vec<_> = self.files.iter().filter(fits).collect();
+        let is_main = |file: &&EngineFile| Some(file.python) == pythons.main;
+        let main = fitting.iter().copied().find(is_main);
+        let engine = main.or_else(|| self.preferred(&fitting));
+        let engine = engine.ok_or_else(|| EnginesError::NoneFor {
+            home: home.to_owned(),
+            wanted: pythons.main.unwrap_or(*newest),
+            directory: self.directory.clone(),
+            installed: versions(&self.files),
+        })?;
+        let is_guessed = main.is_none() && fitting.len() > 1;
+        Ok(Choice {
+            engine,
+            guessed_of: is_guessed.then(|| versions(fitting)),
+        })
     }
 
     /// The engine that the link names; without a usable link, that of the newest Python, and rather
@@ -221,12 +226,6 @@ impl Engines {
         let files: Vec<_> = self.files.iter().collect();
         self.preferred(&files)
             .unwrap_or(&self.files[self.files.len() - 1])
-    }
-
-    /// The engines for any of these Pythons.
-    fn fitting(&self, pythons: &Pythons) -> Vec<&EngineFile> {
-        let fits = |file: &&EngineFile| pythons.versions.contains(&file.python);
-        self.files.iter().filter(fits).collect()
     }
 
     /// What is taken of several engines, if nobody says which.
@@ -340,7 +339,7 @@ mod tests {
         ] {
             let home = home(config);
             assert_eq!(
-                engines.for_home(Some(home.path())).unwrap().python,
+                engines.for_home(Some(home.path())).unwrap().engine.python,
                 V311,
                 "{config}"
             );
@@ -353,8 +352,8 @@ mod tests {
         let engines = Engines::in_first_of(&[place.path()]).unwrap();
         let home = tempfile::tempdir().unwrap();
         let chosen = || {
-            let engine = engines.for_home(Some(home.path())).unwrap();
-            (engine.python, engines.unclear_at(home.path()))
+            let Choice { engine, guessed_of } = engines.for_home(Some(home.path())).unwrap();
+            (engine.python, guessed_of)
         };
         let add = |version: &str| {
             fs::create_dir_all(home.path().join("lib").join(version).join("encodings")).unwrap();

@@ -47,7 +47,7 @@ pub use borrowed::{Bytes, Pair, Slice};
 pub use call::{Call, Called, Returned, ServerCalls};
 pub use engine::{Engine, NO_MAIN_INTERPRETER};
 pub use host::{Host, ReadError};
-pub use installed::{EngineFile, Engines, EnginesError, PythonVersion};
+pub use installed::{Choice, EngineFile, Engines, EnginesError, PythonVersion};
 pub use loader::{LoadError, LoadedEngine};
 pub use log::{Level, LogLine};
 pub use process::{InterpreterSection, ProcessConfig, ServerInfo, Switch};

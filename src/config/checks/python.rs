@@ -168,15 +168,17 @@ fn check_engine<'c>(
     user: &'c User,
 ) -> Result<(), PythonMistake<'c>> {
     let home = home.map(as_path);
-    let engine = engines::for_home(home).map_err(PythonMistake::NoEngine)?;
+    let engines = engines::installed().map_err(PythonMistake::NoEngine)?;
+    let chosen = engines.for_home(home).map_err(PythonMistake::NoEngine)?;
+    let engine = chosen.engine;
     if let Err(obstacle) = user.reach(&engine.path) {
         return Err(PythonMistake::EngineUnreachable {
             user,
-            path: engine.path,
+            path: engine.path.clone(),
             obstacle,
         });
     }
-    match home.and_then(|home| Some((home, engines::unclear_at(home)?))) {
+    match home.zip(chosen.guessed_of) {
         None => Ok(()),
         Some((home, versions)) => Err(PythonMistake::SeveralPythons {
             whose,
