@@ -55,9 +55,8 @@ static SHARED_LINE: Line = Line::new();
 /// An interpreter and what the engine keeps for it. Never dropped.
 pub(crate) struct Interpreter {
     group: Box<[u8]>,
-    own_gil: bool,
-    /// The line for its own GIL.
-    own_line: Line,
+    /// The line for its own GIL, if it has one.
+    own_line: Option<Line>,
     state: State,
     contents: Contents,
     scripts: Scripts,
@@ -96,7 +95,7 @@ impl Interpreter {
 
     /// Whether it has a GIL of its own.
     pub(crate) fn has_own_gil(&self) -> bool {
-        self.own_gil
+        self.own_line.is_some()
     }
 
     /// Runs a request with the calling thread attached to this interpreter, after those that came
@@ -119,11 +118,7 @@ impl Interpreter {
 
     /// The line for its GIL, if there is one.
     fn line(&self) -> Option<&Line> {
-        let line = if self.own_gil {
-            &self.own_line
-        } else {
-            &SHARED_LINE
-        };
+        let line = self.own_line.as_ref().unwrap_or(&SHARED_LINE);
         (!process::config().free_threading).then_some(line)
     }
 

@@ -220,8 +220,7 @@ unsafe fn adopt(
     let interpreter_state = State(unsafe { ffi::PyThreadState_GetInterpreter(state) });
     let interpreter: &'static Interpreter = Box::leak(Box::new(Interpreter {
         group: group.into(),
-        own_gil: options.own_gil,
-        own_line: Line::new(),
+        own_line: options.own_gil.then(Line::new),
         state: interpreter_state,
         contents,
         scripts: Scripts::default(),
