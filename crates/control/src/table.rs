@@ -15,8 +15,8 @@
 //! a number that the child stamps into the slot with its reservation. Whoever takes the stamp away has
 //! the place: the worker that reads the request, the child that gives up sending it, or the worker when
 //! the connection ends though neither has done so. Two connections may come to the same place for
-//! stamps; then the later one is stamped, and only a death at that very moment leaves a place behind,
-//! for the worker to find when it has nothing to do.
+//! stamps; then the later one is stamped, and if the request of the earlier one is not sent, its place is left
+//! behind, for the worker to find when it has nothing to do.
 
 use std::fmt;
 use std::io;

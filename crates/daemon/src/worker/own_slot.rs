@@ -76,11 +76,11 @@ impl OwnSlot {
     /// to the last worker, which a child may still have.
     pub(super) fn issue(self: &Arc<Self>) -> Ticket {
         const BITS: u32 = 24;
+        const MOST: u32 = (1 << BITS) - 1;
         let count = self.tickets.fetch_add(1, Ordering::Relaxed);
-        let number = self.incarnation() << BITS | count & ((1 << BITS) - 1);
         Ticket {
-            // 0 is none.
-            number: number.max(1),
+            // Counted from 1 on, as 0 is none.
+            number: self.incarnation() << BITS | (count % MOST + 1),
             slot: self.clone(),
         }
     }
@@ -173,6 +173,17 @@ mod tests {
         numbers.sort_unstable();
         numbers.dedup();
         assert_eq!(numbers.len(), 200);
+        assert!(!numbers.contains(&0));
+    }
+
+    #[test]
+    fn a_worker_whose_number_leaves_nothing_in_its_tickets_issues_none_twice() {
+        let own = own_slot();
+        (1..256).for_each(|_| own.get().unwrap().succeed());
+        own.take_over();
+        let mut numbers: Vec<_> = (0..100).map(|_| own.issue().number()).collect();
+        numbers.dedup();
+        assert_eq!(numbers.len(), 100);
         assert!(!numbers.contains(&0));
     }
 }
