@@ -271,7 +271,7 @@ fn a_count_of_pairs_that_the_payload_does_not_hold_is_refused() {
 fn pairs() -> impl Strategy<Value = OwnedPairs> {
     vec(
         (
-            vec(any::<u8>(), 0..16),
+            vec(any::<u8>(), 0..12),
             proptest::option::of(vec(any::<u8>(), 0..40)),
         ),
         0..8,
