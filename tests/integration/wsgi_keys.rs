@@ -178,6 +178,32 @@ fn what_an_application_puts_into_its_environ_is_gone_with_the_request() {
     }
 }
 
+/// It is nobody else's to hold, and the iterable may need it.
+#[test]
+fn what_an_application_puts_into_its_environ_is_there_as_long_as_the_request() {
+    let server = SERVER.borrow();
+    let url = app(
+        &server,
+        "held",
+        r#"
+import tempfile
+
+def application(environ, start_response):
+    file = environ['own.file'] = tempfile.NamedTemporaryFile()
+    file.write(b'still there')
+    file.flush()
+    start_response('200 OK', [])
+    return reading(file.name)
+
+def reading(path):
+    with open(path, 'rb') as file:
+        yield file.read()
+"#,
+    );
+
+    assert_eq!(server.get(&url).text(), "still there");
+}
+
 #[test]
 fn an_application_may_do_with_its_environ_what_it_likes() {
     let server = SERVER.borrow();

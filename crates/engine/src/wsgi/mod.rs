@@ -149,9 +149,16 @@ pub(crate) fn run(
         response: Arc::new(Response::new(Arc::clone(exchange), is_for_head(request))),
         timing: Timing::begin(request, is_watched),
     };
-    let rest = match call.make(application) {
-        Ok(result) => call.deliver(&result),
-        Err(raised) => call.fail(&raised),
+    // Lives as long as the request, and with it what the application has put into it: a temporary
+    // file, for one, that its iterable is to send.
+    let environ = call.environ(py);
+    let called = environ
+        .as_ref()
+        .map(|environ| call.make(application, environ));
+    let rest = match called {
+        Ok(Ok(result)) => call.deliver(&result),
+        Ok(Err(raised)) => call.fail(&raised),
+        Err(raised) => call.fail(raised),
     };
     Ending {
         rest: call.finish(py, rest),
@@ -163,25 +170,33 @@ pub(crate) fn run(
 }
 
 impl Call<'_> {
-    /// Calls the application.
-    fn make<'py>(&self, application: &Object<'py>) -> Result<'py, Owned<'py>> {
-        let (py, state) = (application.py(), self.state);
+    /// What the application is told of the request.
+    fn environ<'py>(&self, py: Attached<'py>) -> Result<'py, Owned<'py>> {
+        let state = self.state;
         let exchange = self.response.exchange();
         let errors = log::errors(py, self.interpreter, exchange)?;
         let input = Input::new(Arc::clone(exchange), self.request.content_length);
         let input = state.input.instantiate(py, input)?;
-        let environ =
-            state
-                .environs
-                .build(self.request, self.timing.application_start, &input, &errors)?;
+        state
+            .environs
+            .build(self.request, self.timing.application_start, &input, &errors)
+    }
+
+    /// Calls the application.
+    fn make<'py>(
+        &self,
+        application: &Object<'py>,
+        environ: &Object<'py>,
+    ) -> Result<'py, Owned<'py>> {
+        let py = application.py();
         let (served, response) = (Arc::clone(&self.served), Arc::clone(&self.response));
         let start_response = StartResponse::new(self.interpreter, served, response);
-        let start_response = state.start_response.instantiate(py, start_response)?;
+        let start_response = self.state.start_response.instantiate(py, start_response)?;
         if self.is_watched(py) {
-            let application = self.publish_started(application, &environ)?;
-            return application.call(&[&environ, &start_response]);
+            let application = self.publish_started(application, environ)?;
+            return application.call(&[environ, &start_response]);
         }
-        application.call(&[&environ, &start_response])
+        application.call(&[environ, &start_response])
     }
 
     /// Tells those who want to know that the application is done. They are told what it has come to,
