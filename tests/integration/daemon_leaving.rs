@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 use rstest::rstest;
 use testkit::{Connection, Httpd, Mark, Site, wait_until};
 
-/// Answers with its process; with `?told` when the application was told of the end, and how long after the
+/// Leaves the reason of its end in `data/`. Answers with its process; with `?told` when the application was told of the end, and how long after the
 /// request began; with `?seconds=N` after that time. With `?gate` it waits for `data/gate` when it is told.
 const LEAVING: &str = r#"
 import mod_wsgi, os, threading, time
@@ -16,7 +16,12 @@ from pathlib import Path
 
 data = Path(os.environ['DATA'])
 ending = threading.Event()
-mod_wsgi.subscribe_shutdown(lambda *args, **payload: ending.set())
+
+def stopping(event, shutdown_reason, **_):
+    (data / 'reason').write_text(shutdown_reason)
+    ending.set()
+
+mod_wsgi.subscribe_shutdown(stopping)
 mod_wsgi.subscribe_signals(lambda *args, **payload: (data / 'signal').touch())
 
 def application(environ, start_response):
@@ -64,6 +69,13 @@ fn signal_during(server: &Httpd, query: &str, signal: Signal) -> (Connection, Pi
     wait_for(server, "begun");
     kill(pid, signal).expect("it runs");
     (client, pid)
+}
+
+fn wait_a_moment() {
+    let begin = Instant::now();
+    wait_until("a moment", || {
+        (begin.elapsed() > Duration::from_millis(500)).then_some(())
+    });
 }
 
 fn seconds(mut client: Connection) -> f64 {
@@ -120,6 +132,43 @@ fn without_a_time_limit_they_have_all_the_time(#[case] options: &str) {
     assert_eq!(response.text(), pid.to_string());
 }
 
+/// An order to stop shortens the time, but is not why the process leaves.
+#[rstest]
+#[case("graceful-timeout=60", Signal::SIGUSR1, "graceful_signal")]
+#[case("eviction-timeout=60", Signal::SIGUSR1, "eviction_signal")]
+#[case("graceful-timeout=60", Signal::SIGXCPU, "cpu_time_limit")]
+fn the_first_reason_stands(#[case] options: &str, #[case] first: Signal, #[case] reason: &str) {
+    let server = group(&format!("{options} shutdown-timeout=25"));
+    let (client, pid) = signal_during(&server, "told", first);
+    // Nothing tells from outside that it has been taken, and of two that wait the order is lost.
+    wait_a_moment();
+    kill(pid, Signal::SIGTERM).expect("it runs");
+    let time = seconds(client);
+    assert!(time < 20.0, "{time}");
+    assert_eq!(server.site().read("data/reason"), reason);
+}
+
+#[test]
+fn a_signal_is_for_one_process() {
+    let server = group("processes=2");
+    let both = || {
+        let mut seen = Vec::new();
+        wait_until("both processes to answer", || {
+            let pid = server.get("/").text();
+            if !seen.contains(&pid) {
+                seen.push(pid);
+            }
+            (seen.len() == 2).then(|| seen.clone())
+        })
+    };
+    let before = both();
+    let victim = Pid::from_raw(before[0].parse().expect("a process id"));
+    kill(victim, Signal::SIGUSR1).expect("it runs");
+    wait_until("its end", || kill(victim, None).is_err().then_some(()));
+    let after = both();
+    assert!(after.contains(&before[1]) && !after.contains(&before[0]));
+}
+
 #[test]
 fn who_was_told_of_the_end_is_told_of_no_other_signal() {
     let server = group("shutdown-timeout=25");
@@ -129,10 +178,7 @@ fn who_was_told_of_the_end_is_told_of_no_other_signal() {
         kill(pid, signal).expect("it runs");
     }
     // One that is dispatched is so within a moment.
-    let begin = Instant::now();
-    wait_until("a moment", || {
-        (begin.elapsed() > Duration::from_millis(500)).then_some(())
-    });
+    wait_a_moment();
     server.site().write("data/gate", "");
     assert_eq!(client.read_response().status, 200);
     let traces = fs::read_dir(server.site().path("data")).expect("data/");

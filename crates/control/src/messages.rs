@@ -106,17 +106,6 @@ impl Replacement {
         }
     }
 
-    /// Of two reasons to end, the one that decides how much time is left: an order to stop, or
-    /// else the first.
-    #[must_use]
-    pub fn more_urgent(self, later: Self) -> Self {
-        if later.is_urgent() && !self.is_urgent() {
-            later
-        } else {
-            self
-        }
-    }
-
     /// Whether the successor must not wait: the worker can serve nobody any more.
     pub const fn is_urgent(self) -> bool {
         matches!(

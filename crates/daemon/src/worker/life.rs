@@ -98,6 +98,7 @@ pub(super) fn run(
         watch,
         succession: Succession::new(control.clone(), log, server),
         drain: None,
+        signalled: None,
         end: None,
         orphan: None,
     };
@@ -118,6 +119,8 @@ struct Course<'s> {
     watch: Watch,
     succession: Succession<'s>,
     drain: Option<Drain>,
+    /// What the first signal asked for.
+    signalled: Option<Replacement>,
     /// When the process is to have ended, if that is urgent.
     end: Option<Instant>,
     /// The supervisor is gone.
@@ -178,12 +181,7 @@ impl Course<'_> {
             Event::Orphaned => Step::Leave(Replacement::ShutdownSignal),
             Event::Replace(reason) => self.be_replaced(reason),
             Event::Signal(signal) => match reason_of(signal, &self.server.group().life) {
-                Some(reason) if reason.is_urgent() => {
-                    // Before this worker leaves, so that nobody waits for it to have left.
-                    self.succession.ask(reason);
-                    Step::Leave(reason)
-                }
-                Some(reason) => self.be_replaced(reason),
+                Some(reason) => self.take_signal(reason),
                 None => Step::GoOn,
             },
             Event::Idle => match &self.drain {
@@ -191,6 +189,17 @@ impl Course<'_> {
                 _ => Step::GoOn,
             },
         })
+    }
+
+    /// A signal asks for this.
+    fn take_signal(&mut self, reason: Replacement) -> Step {
+        self.signalled.get_or_insert(reason);
+        if !reason.is_urgent() {
+            return self.be_replaced(reason);
+        }
+        // Before this worker leaves, so that nobody waits for it to have left.
+        self.succession.ask(reason);
+        Step::Leave(reason)
     }
 
     /// Some time has passed.
@@ -239,20 +248,19 @@ impl Course<'_> {
 
     /// Takes no more requests. Returns why the process ends, if nothing is left to wait for.
     fn leave(&mut self, reason: Replacement) -> Option<Replacement> {
-        // The first reason stands, but an order to stop shortens the time.
-        let first = self.drain.take();
-        let reason = first.map_or(reason, |drain| drain.reason.more_urgent(reason));
         self.server.drain();
         self.watch.hasten();
-        if self.server.active() == 0 {
-            return Some(reason);
-        }
         let patience = self.server.group().life.patience(reason);
-        self.drain = Some(Drain {
-            reason,
+        // The first reason stands, but an order to stop shortens the time.
+        let first = self.signalled.unwrap_or(reason);
+        let drain = self.drain.get_or_insert_with(|| Drain {
+            reason: first,
             deadline: patience.map(|time| Instant::now() + time),
             is_last_call: false,
         });
+        if self.server.active() == 0 {
+            return Some(drain.reason);
+        }
         if reason.is_urgent() || self.server.awaited() == 0 {
             self.call_last();
         }

@@ -45,6 +45,10 @@ impl Root {
             (b"SCRIPT_FILENAME" | b"DOCUMENT_ROOT", Some(path)) => {
                 Some((name, Some(self.inside(path)?)))
             }
+            // Empty where there is none.
+            (b"mod_wsgi.handler_script", Some(path)) if !path.is_empty() => {
+                Some((name, Some(self.inside(path)?)))
+            }
             variable => Some(variable),
         }
     }
@@ -104,6 +108,9 @@ mod tests {
         };
         let here = Some(&b"/a.wsgi"[..]);
         assert_eq!(variable("SCRIPT_FILENAME", "/srv/jail/a.wsgi"), here);
+        let handler = "mod_wsgi.handler_script";
+        assert_eq!(variable(handler, "/srv/jail/a.wsgi"), here);
+        assert_eq!(variable(handler, ""), Some(&b""[..]));
         assert_eq!(variable("DOCUMENT_ROOT", "/srv/www"), None);
         assert_eq!(variable("PATH_INFO", "/srv/www"), Some(&b"/srv/www"[..]));
     }
