@@ -37,6 +37,8 @@ mod configtest; // what apachectl configtest refuses, warns of, and leaves alone
 mod content_length; // the Content-Length an application gives
 #[path = "integration/daemon_activity.rs"]
 mod daemon_activity; // requests that keep no process alive
+#[path = "integration/daemon_beside.rs"]
+mod daemon_beside; // other modules of httpd before process groups
 #[path = "integration/daemon_changes.rs"]
 mod daemon_changes; // changed scripts and workers that are asked to go
 #[path = "integration/daemon_clients.rs"]
@@ -91,6 +93,8 @@ mod daemon_stress; // restarts, changed scripts and deaths under load
 mod daemon_supervisor; // groups that come and go, a supervisor that dies
 #[path = "integration/daemon_timeouts.rs"]
 mod daemon_timeouts; // requests that take too long
+#[path = "integration/daemon_timers.rs"]
+mod daemon_timers; // when timers of a group fire
 #[path = "integration/daemon_whole.rs"]
 mod daemon_whole; // how soon a death is forgotten
 #[path = "integration/daemon_window.rs"]

@@ -47,6 +47,24 @@ fn the_application_is_told_of_a_silent_client() {
 }
 
 #[test]
+fn the_application_is_told_of_a_client_that_sends_no_more() {
+    // mod_wsgi answers 500 by itself.
+    if !ours("D60") {
+        return;
+    }
+    let server = reading();
+    for length in [10, 1_000_000, 20_000_000] {
+        let mut client = server.connect();
+        let head = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\nabc");
+        client.send(head.as_bytes());
+        client.half_close();
+        let response = client.read_response();
+        assert_eq!(response.text(), "ConnectionResetError", "{length}");
+        assert!(client.is_closed());
+    }
+}
+
+#[test]
 fn a_client_that_leaves_frees_its_worker() {
     let server = reading();
     for _ in 0..5 {

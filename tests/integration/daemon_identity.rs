@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use testkit::{Mark, Site, ours};
+use testkit::{Mark, Request, Site, ours};
 
 use crate::apps::{ENVIRON, environ};
 use crate::daemon_site::{SELF, is_root, told, with_options};
@@ -185,19 +185,34 @@ fn below_another_root_paths_are_as_they_are_there() {
         return;
     }
     let site = Site::new()
+        .module("mime")
+        .file("mime.types", "")
         .file("jail/srv/a.wsgi", ENVIRON)
+        .file("jail/srv/handler.py", HANDLER)
+        .file("jail/srv/www/page.own", "a resource")
         .script("outside.wsgi", ENVIRON);
     jail(&site);
     let server = site
         .config(
             "WSGISocketPrefix ${ROOT}/logs/wsgi
              WSGIDaemonProcess jailed chroot=${ROOT}/jail
+             WSGIDaemonProcess at-home chroot=${ROOT}/jail home=/srv
+             <VirtualHost *:*>
+                 ServerName localhost
+             </VirtualHost>
              <Directory ${ROOT}/jail>
                  Require all granted
              </Directory>
              WSGIProcessGroup jailed
              WSGIApplicationGroup %{GLOBAL}
              WSGIScriptAlias /in ${ROOT}/jail/srv/a.wsgi
+             WSGIScriptAlias /home ${ROOT}/jail/srv/a.wsgi process-group=at-home
+             WSGIHandlerScript own ${ROOT}/jail/srv/handler.py
+             AddHandler own .own
+             <VirtualHost *:*>
+                 ServerName inside
+                 DocumentRoot ${ROOT}/jail/srv/www
+             </VirtualHost>
              WSGIScriptAlias /out ${WSGI}/outside.wsgi",
         )
         .start();
@@ -206,6 +221,35 @@ fn below_another_root_paths_are_as_they_are_there() {
     assert!(!own.has("DOCUMENT_ROOT"), "it lies outside");
     assert_eq!(server.get("/out").head.status, 502);
     server.log().wait_for(Mark::START, "WSGI0081");
+
+    let inside = |target: &str| server.send(&Request::get(target).header("Host", "inside"));
+    assert_eq!(environ(&inside("/in")).value("DOCUMENT_ROOT"), "/srv/www");
+    assert_eq!(inside("/home").head.status, 200);
+    if ours("D176") {
+        assert_eq!(
+            inside("/page.own").text(),
+            "/srv/www/page.own /srv/handler.py /"
+        );
+    }
+}
+
+/// Names what it knows of where it is.
+const HANDLER: &str = r"
+import os
+
+def handle_request(environ, start_response):
+    start_response('200 OK', [])
+    names = ['SCRIPT_FILENAME', 'mod_wsgi.handler_script']
+    return [' '.join([environ[name] for name in names] + [os.getcwd()]).encode()]
+";
+
+/// What has no directory of its own, and no other user, is where httpd is.
+#[test]
+fn otherwise_processes_are_where_httpd_is() {
+    let server = with_options("");
+    let httpd = std::fs::read_link(format!("/proc/{}/cwd", server.process().pid));
+    let own = environ(&server.get("/"));
+    assert_eq!(Path::new(own.value("cwd")), httpd.expect("a directory"));
 }
 
 #[test]

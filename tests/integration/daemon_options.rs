@@ -50,6 +50,34 @@ def application(environ, start_response):
     return [str(os.getpid()).encode() if time.time() < deadline else b'too few']
 "#;
 
+/// They are numbered from one: the main thread, which serves nobody, is the other one.
+#[test]
+fn threads_have_numbers() {
+    const NUMBERED: &str = r#"
+import threading
+
+barrier = threading.Barrier(3, timeout=20)
+
+def application(environ, start_response):
+    barrier.wait()
+    start_response('200 OK', [])
+    return [str(environ['mod_wsgi.thread_id']).encode()]
+"#;
+    let server = serving(NUMBERED, "threads=3");
+    for _ in 0..5 {
+        let mut clients = [(); 3].map(|()| {
+            let mut client = server.connect();
+            client.send(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+            client
+        });
+        let mut numbers = clients
+            .each_mut()
+            .map(|client| client.read_response().text());
+        numbers.sort();
+        assert_eq!(numbers, ["1", "2", "3"]);
+    }
+}
+
 #[test]
 fn processes_and_threads() {
     let shape = |options| {

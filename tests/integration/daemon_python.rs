@@ -14,6 +14,39 @@ fn python() {
     assert_eq!(own.value("path"), "/usr/share");
 }
 
+/// Each directory of it is a site directory, and `WSGIPythonPath` is for httpd's own processes.
+#[test]
+fn the_python_path_is_the_groups() {
+    let script = "import sys\n\ndef application(environ, start_response):\n    \
+                  start_response('200 OK', [])\n    return [':'.join(sys.path).encode()]\n";
+    let server = Site::new()
+        .script("path.wsgi", script)
+        .file("one/more.pth", "../further\n")
+        .file("further/module.py", "")
+        .file("two/module.py", "")
+        .file("global/module.py", "")
+        .config(
+            "WSGIPythonPath ${ROOT}/global
+             WSGIDaemonProcess own python-path=${ROOT}/one:${ROOT}/two
+             WSGIDaemonProcess other
+             WSGIScriptAlias /main ${WSGI}/path.wsgi process-group=own application-group=%{GLOBAL}
+             WSGIScriptAlias /sub ${WSGI}/path.wsgi process-group=own application-group=sub
+             WSGIScriptAlias /other ${WSGI}/path.wsgi process-group=other application-group=sub
+             WSGIScriptAlias /httpd ${WSGI}/path.wsgi application-group=%{GLOBAL}",
+        )
+        .start();
+    let at = |name: &str| server.site().text_path(name);
+    let expected = [at("one"), at("further"), at("two")].join(":");
+    for url in ["/main", "/sub"] {
+        let path = server.get(url).text();
+        assert!(path.starts_with(&format!("{expected}:")), "{url}: {path}");
+    }
+    let own = [at("one"), at("global")];
+    let other = server.get("/other").text();
+    assert!(!own.iter().any(|own| other.contains(own)), "{other}");
+    assert!(server.get("/httpd").text().starts_with(&at("global")));
+}
+
 #[test]
 fn home_comes_before_the_python_path() {
     let own = told("home=/usr/lib python-path=/usr/share");

@@ -108,6 +108,45 @@ fn when_the_server_stops_it_is_told_by_an_exception() {
     assert_eq!(traces(&server, "begun"), [process]);
 }
 
+/// What a script is told of its process, and what it is not told.
+const KNOWING: &str = r"
+import apache, mod_wsgi
+
+def told(event, **payload):
+    trace('told')
+
+mod_wsgi.subscribe_events(told)
+mod_wsgi.subscribe_shutdown(told)
+mod_wsgi.subscribe_signals(told)
+known = {
+    'group': mod_wsgi.process_group == 'jobs' and mod_wsgi.application_group == '',
+    'shape': (mod_wsgi.maximum_processes, mod_wsgi.threads_per_process) == (1, 0),
+    'metrics': mod_wsgi.server_metrics() is None,
+    'argv': sys.argv == ['mod_wsgi'],
+    'signals': all(signal.getsignal(getattr(signal, name)) is None
+                   for name in ('SIGINT', 'SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGXCPU')),
+    'blocked': not signal.pthread_sigmask(signal.SIG_BLOCK, []),
+}
+for name, is_so in known.items():
+    trace(name if is_so else f'not-{name}')
+atexit.register(trace, 'atexit')
+trace('begun')
+while True:
+    time.sleep(60)
+";
+
+#[test]
+fn it_knows_its_process_and_is_told_of_no_events() {
+    let mut server = service(KNOWING).start();
+    let process = another(&server, "begun", &[]);
+    for known in ["group", "shape", "metrics", "argv", "signals", "blocked"] {
+        assert_eq!(traces(&server, known), [process], "{known}");
+    }
+    server.stop();
+    wait_for(&server, "atexit", process);
+    assert_eq!(traces(&server, "told"), []);
+}
+
 #[test]
 fn a_handler_of_its_own_replaces_that() {
     let script = "

@@ -1,0 +1,176 @@
+//! The timers of a process group fire when they should: not before their time, and not long after.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use rstest::rstest;
+use testkit::{Connection, Httpd, Process, Site, wait_until};
+
+/// Leaves in `data/` which processes loaded it, and answers with its process: with `?busy` only when it is
+/// interrupted, and then with how long that took, with `?sleep` and `?hold` never: the latter holds the GIL.
+const TIMED: &str = r#"
+import ctypes, mod_wsgi, os, time
+from pathlib import Path
+
+(Path(os.environ['DATA']) / str(os.getpid())).touch()
+
+def application(environ, start_response):
+    answer = str(os.getpid())
+    begin = time.monotonic()
+    if environ['QUERY_STRING'] == 'busy':
+        try:
+            while time.monotonic() - begin < 60:
+                time.sleep(0.01)
+        except mod_wsgi.RequestTimeout:
+            answer = f'{time.monotonic() - begin:.2f}'
+    if environ['QUERY_STRING'] == 'sleep':
+        time.sleep(60)
+    if environ['QUERY_STRING'] == 'hold':
+        ctypes.PyDLL(None).sleep(60)
+    start_response('200 OK', [])
+    return [answer.encode()]
+"#;
+
+/// Cannot be loaded.
+const BROKEN: &str = r"
+import os
+from pathlib import Path
+(Path(os.environ['DATA']) / str(os.getpid())).touch()
+raise ValueError('not yet')
+";
+
+/// How much longer than its time a timer may take on a machine that is busy.
+const MARGIN: f64 = 10.0;
+
+fn group(options: &str) -> Httpd {
+    serving(TIMED, options)
+}
+
+fn serving(source: &str, options: &str) -> Httpd {
+    let site = Site::new().script("a.wsgi", source);
+    let data = site.text_path("data");
+    site.env("DATA", &data)
+        .config(&format!(
+            "WSGISocketPrefix ${{ROOT}}/logs/wsgi
+             WSGIDaemonProcess one {options}
+             WSGIProcessGroup one
+             WSGIScriptAlias / ${{WSGI}}/a.wsgi"
+        ))
+        .start()
+}
+
+fn worker(server: &Httpd) -> Process {
+    let pid = server.get("/").text().parse().expect("a process id");
+    Process { pid }
+}
+
+fn ask(server: &Httpd, query: &str) -> Connection {
+    let mut client = server.connect();
+    let request = format!("GET /?{query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    client.send(request.as_bytes());
+    client
+}
+
+fn assert_took(seconds: f64, least: f64) {
+    assert!(
+        (least..least + MARGIN).contains(&seconds),
+        "{seconds} s, and not {least}"
+    );
+}
+
+/// How long a process is there from now on.
+fn lifetime(process: Process) -> f64 {
+    let begin = Instant::now();
+    wait_until("its end", || (!process.is_running()).then_some(()));
+    begin.elapsed().as_secs_f64()
+}
+
+#[rstest]
+// It was there before it was asked.
+#[case("restart-interval=4", 3.0)]
+#[case("inactivity-timeout=3", 2.9)]
+fn a_process_is_replaced_after(#[case] options: &str, #[case] least: f64) {
+    let server = group(options);
+    assert_took(lifetime(worker(&server)), least);
+}
+
+#[test]
+fn inactivity_begins_anew_with_each_request() {
+    let server = group("inactivity-timeout=3");
+    let old = worker(&server);
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(6) {
+        assert_eq!(worker(&server), old);
+    }
+    assert_took(lifetime(old), 2.9);
+}
+
+#[test]
+fn nobody_is_inactive_who_was_not_asked_yet() {
+    let server = group("inactivity-timeout=1 threads=1");
+    let processes = || server.process().descendants();
+    wait_until("the process to be there", || {
+        (processes().len() > 1).then_some(())
+    });
+    let before = processes();
+    let begin = Instant::now();
+    wait_until("some seconds", || {
+        (begin.elapsed() > Duration::from_secs(4)).then_some(())
+    });
+    let old = worker(&server);
+    assert!(before.contains(&old), "{old:?} is none of {before:?}");
+    assert_took(lifetime(old), 0.9);
+}
+
+/// The time grows with the threads: it is multiplied by 1 + ln(threads).
+#[rstest]
+#[case(1, 2.0)]
+#[case(3, 4.19)]
+#[case(8, 6.15)]
+fn a_request_is_interrupted_after(#[case] threads: u32, #[case] least: f64) {
+    let options = format!("threads={threads} request-timeout=2 interrupt-timeout=30");
+    let server = group(&options);
+    let old = worker(&server);
+    let response = ask(&server, "busy").read_response();
+    assert_took(response.text().parse().expect("a time"), least);
+    assert_eq!(worker(&server), old);
+}
+
+#[test]
+fn one_that_takes_no_notice_costs_its_process_after_both_times() {
+    let options = "threads=1 request-timeout=1 interrupt-timeout=2 shutdown-timeout=1";
+    let server = group(options);
+    let old = worker(&server);
+    let _hanging = ask(&server, "sleep");
+    assert_took(lifetime(old), 3.0);
+}
+
+#[test]
+fn who_does_not_get_the_gil_is_replaced_after() {
+    let server = group("deadlock-timeout=3 shutdown-timeout=2");
+    let old = worker(&server);
+    let mut hanging = ask(&server, "hold");
+    assert_took(lifetime(old), 2.0);
+    assert_eq!(hanging.read_response().status, 502);
+    assert_ne!(worker(&server), old);
+}
+
+#[test]
+fn a_script_has_as_long_to_load_from_the_first_request_on() {
+    let server = serving(BROKEN, "startup-timeout=4");
+    let tried = || {
+        let entries = fs::read_dir(server.site().path("data")).expect("data/");
+        entries.count()
+    };
+    // Only a request begins the time.
+    let begin = Instant::now();
+    wait_until("some seconds", || {
+        (begin.elapsed() > Duration::from_secs(2)).then_some(())
+    });
+    let first = Instant::now();
+    wait_until("another process to try", || {
+        assert_eq!(server.get("/").status, 500);
+        (tried() == 2).then_some(())
+    });
+    assert_took(first.elapsed().as_secs_f64(), 3.9);
+}
