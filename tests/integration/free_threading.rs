@@ -2,12 +2,14 @@
 //! a GIL. The reference needs a build for that Python.
 
 use std::fs;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use testkit::{Connection, Ending, Httpd, Mark, Request, Site, ours, wait_until};
 
 use crate::apps::{Environ, at_once, environ};
-use crate::second_python::SecondPython;
+use crate::second_python::{SecondPython, output};
 
 /// Does what the query says.
 const DOING: &str = r#"
@@ -50,6 +52,12 @@ def busy(environ):
     while time.monotonic() < deadline:
         pass
     return [b'done']
+
+def give_up(environ):
+    try:
+        return busy(environ)
+    except mod_wsgi.RequestTimeout:
+        return [b'gave up in order']
 
 def threads(environ):
     many = [threading.Thread(target=lambda: None) for _ in range(8)]
@@ -130,6 +138,44 @@ fn embedded_mode_can_do_without_a_gil() {
     assert_eq!(server.get("/?threads").text(), "done");
     server.stop();
     assert!(server.site().path("data/atexit-").exists());
+}
+
+#[test]
+fn a_graceful_restart_of_embedded_mode_without_a_gil_costs_no_request() {
+    let Some(free) = SecondPython::free_threaded() else {
+        return;
+    };
+    let server = doing(free.alone())
+        .config(
+            "WSGIFreeThreading On
+             WSGIScriptAlias /main ${WSGI}/doing.wsgi application-group=%{GLOBAL}
+             WSGIScriptAlias /sub ${WSGI}/doing.wsgi application-group=sub",
+        )
+        .start();
+    let done = AtomicBool::new(false);
+    let client = |url| {
+        while !done.load(Ordering::Relaxed) {
+            assert_eq!(tell(&server, url).value("gil"), "False", "{url}");
+            assert_eq!(server.get(&format!("{url}?threads")).text(), "done");
+        }
+    };
+    thread::scope(|scope| {
+        let client = &client;
+        let clients = ["/main", "/sub"].map(|url| scope.spawn(move || client(url)));
+        for _ in 0..3 {
+            server.restart_gracefully();
+        }
+        done.store(true, Ordering::Relaxed);
+        for client in clients {
+            client.join().expect("answers");
+        }
+    });
+    for group in ["", "sub"] {
+        let noted = server.site().path(&format!("data/atexit-{group}"));
+        wait_until("an end", || noted.exists().then_some(()));
+    }
+    let fatal = server.log().matching(Mark::START, "Fatal Python error");
+    assert!(fatal.is_empty(), "{fatal:?}");
 }
 
 #[test]
@@ -302,6 +348,32 @@ fn a_request_that_takes_too_long_is_interrupted_without_a_stack_trace() {
 }
 
 #[test]
+fn requests_that_take_too_long_at_the_same_time_are_each_interrupted() {
+    // There some are not.
+    if !ours("D152") {
+        return;
+    }
+    let Some(free) = SecondPython::free_threaded() else {
+        return;
+    };
+    let server = two_groups(free, "request-timeout=1 interrupt-timeout=30").start();
+    for url in ["/free", "/free-sub"] {
+        tell(&server, url);
+    }
+    at_once(6, |number| {
+        let url = ["/free?give_up", "/free-sub?give_up"][number % 2];
+        assert_eq!(server.get(url).text(), "gave up in order", "{url}");
+    });
+    for url in ["/free", "/free-sub"] {
+        assert_eq!(tell(&server, url).value("gil"), "False");
+    }
+    let injected = server
+        .log()
+        .matching(Mark::START, "Injected RequestTimeout");
+    assert_eq!(injected.len(), 6, "{injected:?}");
+}
+
+#[test]
 fn no_stacks_are_logged_of_a_process_that_is_replaced() {
     let Some(free) = SecondPython::free_threaded() else {
         return;
@@ -349,6 +421,57 @@ fn a_thread_state_of_an_extension_module_does_not_hurt_the_end() {
     for group in ["one", ""] {
         let noted = server.site().path(&format!("data/atexit-{group}"));
         assert!(noted.exists(), "{group}");
+    }
+}
+
+/// An extension module as they were before there were slots, and an application that imports it.
+const OLD_EXTENSION: &str = r#"
+#include <Python.h>
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "old", NULL, -1, NULL};
+PyMODINIT_FUNC PyInit_old(void) { return PyModule_Create(&module); }
+"#;
+
+const IMPORTING: &str = r#"
+import os, sys
+sys.path.append(os.path.dirname(__file__))
+
+def application(environ, start_response):
+    import old
+    start_response('200 OK', [])
+    return [str(sys._is_gil_enabled()).encode()]
+"#;
+
+#[test]
+fn an_extension_module_of_the_old_kind_is_for_the_main_interpreter() {
+    let Some(free) = SecondPython::free_threaded() else {
+        return;
+    };
+    let site = free
+        .alone()
+        .file("wsgi/old.c", OLD_EXTENSION)
+        .script("importing.wsgi", IMPORTING)
+        .config(&free.group("free"))
+        .config(
+            "WSGIFreeThreading On
+             WSGIScriptAlias /main ${WSGI}/importing.wsgi process-group=free application-group=%{GLOBAL}
+             WSGIScriptAlias /sub ${WSGI}/importing.wsgi process-group=free application-group=sub",
+        );
+    let where_headers_are = "import sysconfig; print(sysconfig.get_path('include'))";
+    let headers = output(Command::new(&free.program).args(["-I", "-c", where_headers_are]));
+    output(
+        Command::new("gcc")
+            .args(["-shared", "-fPIC", "-I", &headers.expect("headers"), "-o"])
+            .args([site.path("wsgi/old.so"), site.path("wsgi/old.c")]),
+    )
+    .expect("an extension module");
+    let server = site.start();
+    assert_eq!(server.get("/main").text(), "False");
+    assert_eq!(server.get("/sub").status, 500);
+    let refused = "ImportError: module old does not support loading in subinterpreters";
+    server.log().wait_for(Mark::START, refused);
+    if ours("D74") {
+        let line = server.log().wait_for(Mark::START, "WSGI1403");
+        assert!(line.contains("WSGIApplicationGroup %{GLOBAL}"), "{line}");
     }
 }
 
