@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rstest::rstest;
-use testkit::{Connection, Httpd, Mark, Site, wait_until};
+use testkit::{Connection, Httpd, Mark, Site, ours, wait_until};
 
 /// Leaves the reason of its end in `data/`. Answers with its process; with `?told` when the application was told of the end, and how long after the
 /// request began; with `?seconds=N` after that time. With `?gate` it waits for `data/gate` when it is told.
@@ -130,6 +130,21 @@ fn without_a_time_limit_they_have_all_the_time(#[case] options: &str) {
     let (mut client, pid) = signal_during(&server, "seconds=5", Signal::SIGUSR1);
     let response = client.read_response();
     assert_eq!(response.text(), pid.to_string());
+}
+
+#[test]
+fn without_shutdown_timeout_they_have_time_but_not_for_ever() {
+    let server = group("shutdown-timeout=0");
+    let (mut client, pid) = signal_during(&server, "seconds=6", Signal::SIGTERM);
+    assert_eq!(client.read_response().text(), pid.to_string());
+    if ours("D178") {
+        server.site().remove("data/begun");
+        let (mut client, _) = signal_during(&server, "seconds=100", Signal::SIGTERM);
+        let begin = Instant::now();
+        assert_eq!(client.read_response().status, 502);
+        let took = begin.elapsed().as_secs_f64();
+        assert!((8.0..20.0).contains(&took), "{took}");
+    }
 }
 
 /// An order to stop shortens the time, but is not why the process leaves.

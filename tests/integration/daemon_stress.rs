@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use testkit::{Ending, Httpd, Mark, Process, Site, ours, wait_until};
+use testkit::{Connection, Ending, Httpd, Mark, Process, Site, ours, wait_until};
 
 /// How often something happens.
 const TIMES: usize = 20;
@@ -260,6 +260,43 @@ fn when_the_parent_is_killed_neither_supervisor_nor_workers_are_left() {
         (!left.iter().any(|process| process.is_running())).then_some(())
     });
     // The other children are httpd's own affair.
+    children.into_iter().for_each(kill_hard);
+}
+
+#[test]
+fn when_the_parent_is_killed_under_load_nothing_of_the_groups_is_left() {
+    if !ours("D94") {
+        return;
+    }
+    let server = group();
+    assert_eq!(server.get("/").status, 200);
+    let mut left = workers(&server);
+    left.push(supervisor(&server));
+    let children = server.children();
+    let done = AtomicBool::new(false);
+    let (asked, address) = (AtomicUsize::new(0), server.address());
+    // What they get once the parent is gone is nobody's affair.
+    let client = || {
+        while !done.load(Ordering::Relaxed) {
+            let mut client = Connection::open(address);
+            client.send(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+            client.read_head();
+            asked.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(client);
+        }
+        let _done = Done(&done);
+        wait_until("requests", || {
+            (asked.load(Ordering::Relaxed) > 50).then_some(())
+        });
+        kill_hard(server.process());
+        wait_until("them to be gone", || {
+            (!left.iter().any(|process| process.is_running())).then_some(())
+        });
+    });
     children.into_iter().for_each(kill_hard);
 }
 
