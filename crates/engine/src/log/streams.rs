@@ -114,9 +114,11 @@ impl Streams {
         }
         log.replace_sink(Sink::Spare);
         let mut spare = self.spare();
-        if spare.len() < MOST_SPARE {
-            spare.push(stream);
-        }
+        // Without a GIL those of threads that have ended would else be in the way for ever.
+        let oldest = (spare.len() == MOST_SPARE).then(|| spare.remove(0));
+        spare.push(stream);
+        drop(spare);
+        drop(oldest);
     }
 
     fn stream<'py>(
@@ -160,7 +162,7 @@ impl Streams {
         let mut spare = self.spare();
         let own = Maker::this_thread();
         let last = spare.iter().rposition(|stream| stream.maker == own)?;
-        Some(spare.swap_remove(last))
+        Some(spare.remove(last))
     }
 
     fn spare(&self) -> MutexGuard<'_, Vec<RequestStream>> {

@@ -1,5 +1,7 @@
 //! `wsgi.errors`, `sys.stdout`, `sys.stderr`.
 
+use std::sync::Barrier;
+
 use crate::memory::{App, server_log};
 
 /// The log of a request whose application does `body`.
@@ -131,6 +133,40 @@ def application(environ, start_response):
             .answer();
         assert_eq!(answer.text(), "(True, 'utf-8', False)");
     }
+}
+
+#[test]
+fn streams_of_threads_that_have_ended_are_not_kept_in_the_place_of_others() {
+    let app = App::new(
+        "
+import gc, io
+
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return []
+
+def count(environ, start_response):
+    start_response('200 OK', [])
+    found = [one for one in gc.get_objects() if type(one) is io.TextIOWrapper]
+    return [str(sum(one.name == '<wsgi.errors>' for one in found)).encode()]
+",
+    );
+    let ask = || app.ask().group("spare-streams");
+    // More than are kept, and all at the same time, as a later thread may be taken for an earlier one.
+    let all = Barrier::new(80);
+    std::thread::scope(|scope| {
+        for _ in 0..80 {
+            scope.spawn(|| {
+                all.wait();
+                ask().answer().text();
+                all.wait();
+            });
+        }
+    });
+    ask().answer().text();
+    // Its own is one of those that were kept.
+    let count: usize = ask().callable("count").answer().text().parse().unwrap();
+    assert!(count <= 64, "{count}");
 }
 
 #[test]
