@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use rstest::rstest;
-use testkit::{Connection, Httpd, Process, Site, wait_until};
+use testkit::{Connection, Httpd, Process, Site, ours, wait_until};
 
 /// Leaves in `data/` which processes loaded it, and answers with its process: with `?busy` only when it is
 /// interrupted, and then with how long that took, with `?sleep` and `?hold` never: the latter holds the GIL.
@@ -152,6 +152,39 @@ fn who_does_not_get_the_gil_is_replaced_after() {
     let mut hanging = ask(&server, "hold");
     assert_took(lifetime(old), 2.0);
     assert_eq!(hanging.read_response().status, 502);
+    assert_ne!(worker(&server), old);
+}
+
+#[test]
+fn without_deadlock_timeout_the_others_fire_all_the_same() {
+    if !ours("D179") {
+        return;
+    }
+    let server = group("deadlock-timeout=0 restart-interval=2");
+    let old = worker(&server);
+    assert_took(lifetime(old), 1.0);
+
+    let server = group("deadlock-timeout=0 threads=1 request-timeout=1 interrupt-timeout=30");
+    let response = ask(&server, "busy").read_response();
+    assert_took(response.text().parse().expect("a time"), 1.0);
+
+    let server = serving(BROKEN, "deadlock-timeout=0 startup-timeout=1");
+    let data = server.site().path("data");
+    wait_until("another process to try", || {
+        assert_eq!(server.get("/").status, 500);
+        (fs::read_dir(&data).expect("data/").count() == 2).then_some(())
+    });
+
+    let server = group("deadlock-timeout=0 threads=2 graceful-timeout=1 shutdown-timeout=1");
+    let old = worker(&server);
+    let mut sleeping = ask(&server, "sleep");
+    wait_until("the request to run", || {
+        // One more request that the process answers came after it.
+        (worker(&server) == old).then_some(())
+    });
+    let pid = nix::unistd::Pid::from_raw(old.pid);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGUSR1).expect("it runs");
+    assert_eq!(sleeping.read_response().status, 502);
     assert_ne!(worker(&server), old);
 }
 
