@@ -184,3 +184,38 @@ fn a_worker_serves_on_though_the_next_supervisor_cannot_start_another() {
         (server.get("/").text() == worker).then_some(())
     });
 }
+
+#[test]
+fn a_worker_without_a_supervisor_that_waits_for_a_request_ends_with_httpd() {
+    if !ours("D92") {
+        return;
+    }
+    let site = Site::new()
+        .script("who.wsgi", WHO)
+        .script("wait.wsgi", WAITING);
+    let data = site.text_path("data");
+    let mut server = site
+        .env("DATA", &data)
+        .config(
+            "WSGISocketPrefix ${ROOT}/logs/wsgi
+             WSGIDaemonProcess one threads=2 graceful-timeout=60 shutdown-timeout=2
+             WSGIScriptAlias /wait ${WSGI}/wait.wsgi process-group=one
+             WSGIScriptAlias / ${WSGI}/who.wsgi process-group=one",
+        )
+        .start();
+    let worker = server.get("/").text();
+    let mut waiting = server.connect();
+    waiting.send(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n");
+    let begun = server.site().path("data/begun");
+    wait_until("the request to begin", || begun.exists().then_some(()));
+
+    let old = supervisor(&server).expect("a supervisor");
+    kill(Pid::from_raw(old.pid), Signal::SIGKILL).expect("it runs");
+    wait_until("a successor", || {
+        (server.get("/").text() != worker).then_some(())
+    });
+    let time = server.stop();
+    assert!(time.as_secs() < 12, "{time:?}");
+    let worker = Pid::from_raw(worker.parse().expect("a process id"));
+    wait_until("its end", || kill(worker, None).is_err().then_some(()));
+}

@@ -214,7 +214,7 @@ impl Course<'_> {
         // deadline, which stands.
         let is_news = |order: &Replacement| match &self.drain {
             None => true,
-            Some(drain) => order.is_urgent() && !drain.reason.is_urgent(),
+            Some(drain) => order.is_urgent() && !drain.is_last_call,
         };
         if let Some(reason) = order.filter(is_news) {
             return Step::Leave(reason);
