@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use nix::unistd::{Pid, getsid};
 use testkit::{Mark, Request, Site, ours};
 
 use crate::apps::{ENVIRON, environ};
@@ -108,6 +109,27 @@ fn a_user_may_be_a_number_without_a_name() {
     assert_eq!(own.value("uid"), "77777");
     assert_eq!(own.value("gid"), "77778");
     assert_eq!(own.value("groups"), "[77778]");
+}
+
+/// The kernel shares CPU time out to sessions.
+#[test]
+fn the_session_is_that_of_httpd() {
+    const SESSION: &str = "
+import os
+
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return [b'%d' % os.getsid(0)]
+";
+    let server = Site::new()
+        .script("session.wsgi", SESSION)
+        .config(
+            "WSGIDaemonProcess own
+             WSGIScriptAlias / ${WSGI}/session.wsgi process-group=own",
+        )
+        .start();
+    let httpd = Some(Pid::from_raw(server.process().pid));
+    assert_eq!(server.get("/").text(), getsid(httpd).unwrap().to_string());
 }
 
 #[test]

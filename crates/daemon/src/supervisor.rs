@@ -8,6 +8,7 @@ mod equipment;
 mod group;
 mod slot;
 mod spawn;
+mod terminal;
 mod worker;
 
 use std::io;
@@ -37,9 +38,7 @@ pub(crate) fn run(parent: Channel) -> ExitCode {
         Ok(log) => log,
         Err(_) => return ExitCode::from(1),
     };
-    // A terminal's signals are for httpd, which then tells us. If this process leads a session
-    // already, it is where it should be.
-    let _ = nix::unistd::setsid();
+    terminal::leave();
     // Every group takes some descriptors, and there may be hundreds. What cannot be had is missed,
     // and told of, when it is needed.
     let _ = crate::raise_open_files();

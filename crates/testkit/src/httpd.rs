@@ -15,6 +15,7 @@ use crate::message::{Request, Response};
 use crate::process::Process;
 use crate::process_group::ProcessGroup;
 use crate::site::Site;
+use crate::terminal;
 use crate::wait::{DEADLINE, poll};
 
 /// How often a port may turn out to be taken by someone else before that is a failure.
@@ -195,12 +196,12 @@ fn launch(site: &Site, ports: Ports) -> Result<ProcessGroup, StartFailure> {
     let output = File::create(site.path("logs/output")).expect("a file for the output");
     let errors = output.try_clone().expect("a second descriptor");
     let mut command = site.command();
-    command
-        .arg("-DFOREGROUND")
-        .stdin(Stdio::null())
-        .stdout(output)
-        .stderr(errors);
-    let mut processes = ProcessGroup::start(&mut command);
+    command.arg("-DFOREGROUND").stdout(output).stderr(errors);
+    let mut processes = match site.chosen_terminal() {
+        // The site's program leads a session of its own there.
+        Some(path) => ProcessGroup::start_leader(command.stdin(terminal::open(path))),
+        None => ProcessGroup::start(command.stdin(Stdio::null())),
+    };
 
     // httpd writes its pid when it listens, and then installs its handlers of signals: one that
     // comes before that ends it.

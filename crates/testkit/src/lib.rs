@@ -38,6 +38,7 @@ mod process_group;
 mod program;
 mod site;
 mod subject;
+mod terminal;
 mod wait;
 
 pub use connection::Connection;
@@ -50,4 +51,5 @@ pub use process::Process;
 pub use program::{Program, free_port};
 pub use site::{Answer, Site};
 pub use subject::{is_reference, module_under_test, ours};
+pub use terminal::Terminal;
 pub use wait::{DEADLINE, wait_until};

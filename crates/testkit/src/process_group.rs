@@ -19,9 +19,13 @@ pub(crate) struct ProcessGroup {
 impl ProcessGroup {
     /// Starts `command`.
     pub(crate) fn start(command: &mut Command) -> Self {
-        let leader = command.process_group(0).spawn().expect("the program runs");
+        Self::start_leader(command.process_group(0))
+    }
+
+    /// Starts `command`, which makes itself the leader of a group.
+    pub(crate) fn start_leader(command: &mut Command) -> Self {
         Self {
-            leader,
+            leader: command.spawn().expect("the program runs"),
             gone: false,
         }
     }

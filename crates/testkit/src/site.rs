@@ -1,5 +1,6 @@
 //! A private `ServerRoot` and its configuration, before and while an httpd runs on it.
 
+use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use tempfile::TempDir;
 use crate::httpd::{Httpd, StartFailure};
 use crate::installation::{Installation, Mpm};
 use crate::subject::{is_reference, module_under_test};
+use crate::terminal::Terminal;
 
 /// What httpd needs to answer at all.
 const BASE_MODULES: [&str; 3] = ["unixd", "log_config", "authz_core"];
@@ -37,6 +39,7 @@ pub struct Site {
     environment: Vec<(String, String)>,
     arguments: Vec<String>,
     missing_capability: Option<String>,
+    terminal: Option<String>,
 }
 
 impl Default for Site {
@@ -61,6 +64,7 @@ impl Site {
             environment: Vec::new(),
             arguments: Vec::new(),
             missing_capability: None,
+            terminal: None,
         };
         for directory in ["conf", "logs", "wsgi", "www", "data"] {
             fs::create_dir(site.path(directory)).expect("a directory in a new one");
@@ -117,6 +121,18 @@ impl Site {
     pub fn without_capability(mut self, name: &str) -> Self {
         self.missing_capability = Some(name.to_owned());
         self
+    }
+
+    /// Starts httpd in the foreground of this terminal, which is its standard input. Such a site can only
+    /// be started.
+    pub fn terminal(mut self, terminal: &Terminal) -> Self {
+        self.terminal = Some(terminal.path().to_owned());
+        self
+    }
+
+    /// The name of httpd's terminal.
+    pub(crate) fn chosen_terminal(&self) -> Option<&str> {
+        self.terminal.as_deref()
     }
 
     /// Whether httpd has this argument.
@@ -265,16 +281,19 @@ impl Site {
     }
 
     fn program(&self) -> Command {
-        let program = &Installation::find().program;
-        let Some(capability) = &self.missing_capability else {
-            return Command::new(program);
-        };
-        // It becomes httpd, so its pid is the parent's.
-        let mut command = Command::new("setpriv");
-        command
-            .arg(format!("--bounding-set=-{capability}"))
-            .arg(format!("--inh-caps=-{capability}"))
-            .arg(program);
+        // Each becomes the next, and the last httpd, so their pid is the parent's.
+        let mut words: Vec<OsString> = Vec::new();
+        if self.terminal.is_some() {
+            words.extend(["setsid", "--ctty"].map(OsString::from));
+        }
+        if let Some(capability) = &self.missing_capability {
+            let bounds = format!("--bounding-set=-{capability}");
+            let inherited = format!("--inh-caps=-{capability}");
+            words.extend(["setpriv".into(), bounds.into(), inherited.into()]);
+        }
+        words.push(Installation::find().program.clone().into());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
         command
     }
 
