@@ -10,6 +10,7 @@ fn check(directive: &str, accepted: &[&str], refused: &[&str]) {
         let line = format!("{directive} {words}");
         let answer = Site::new().config(&line).configtest();
         assert_eq!(answer.success, accept, "{line}\n{}", answer.text);
+        let directive = directive.rsplit('\n').next().unwrap_or(directive);
         if !accept && ours("D03") {
             assert!(answer.text.contains(directive), "{line}\n{}", answer.text);
         }
@@ -369,6 +370,70 @@ fn import_script() {
         with("/a word"),
     ];
     check("WSGIImportScript", &as_strs(&accepted), &as_strs(&refused));
+}
+
+#[test]
+fn handler_script() {
+    let with = |options: &str| format!("name /a {options}");
+    let accepted = [
+        with(""),
+        with("process-group=%{GLOBAL} application-group=\"a b\" pass-authorization=oN"),
+        with("process-group=%{nonsense application-group=%{ENV:NAME}"),
+        "name relative".to_owned(),
+    ];
+    let refused = [
+        String::new(),
+        "name".to_owned(),
+        "\"\" /a".to_owned(),
+        "name \"\"".to_owned(),
+        with("process-group="),
+        with("process-group=''"),
+        with("application-group="),
+        with("application-group=\"\""),
+        with("pass-authorization="),
+        with("pass-authorization=yes"),
+        with("callable-object=name"),
+        with("word"),
+    ];
+    check("WSGIHandlerScript", &as_strs(&accepted), &as_strs(&refused));
+}
+
+#[test]
+fn scripts_that_decide_about_a_request() {
+    let accepted = [
+        "/a",
+        "relative",
+        "/a application-group=name",
+        "/a application-group=%{GLOBAL}",
+        "/a application-group=%{nonsense",
+        "/a application-group='a b'",
+        "/a application-group=one application-group=two",
+        "/a application-group= name",
+    ];
+    let refused = [
+        "",
+        "\"\"",
+        "/a application-group=",
+        "/a application-group=\"\"",
+        "/a process-group=name",
+        "/a callable-object=name",
+        "/a Application-Group=name",
+        "/a word",
+    ];
+    for directive in [
+        "WSGIAccessScript",
+        "WSGIAuthUserScript",
+        "WSGIAuthGroupScript",
+        "WSGIDispatchScript",
+    ] {
+        // They may stand in a place, three of them only there.
+        let end = |words: &&str| format!("{words}\n</Location>");
+        check(
+            &format!("<Location /x>\n{directive}"),
+            &as_strs(&accepted.each_ref().map(end)),
+            &as_strs(&refused.each_ref().map(end)),
+        );
+    }
 }
 
 #[test]
