@@ -153,21 +153,12 @@ impl Group {
             .min_by_key(|(_, slot)| slot.active())?;
         let incarnation = slot.incarnation();
         let mut connection = self.idle_connection(number, incarnation)?;
-        let is_reserved = slot.reserve(slot.places(self.threads));
-        let successor = slot.incarnation();
-        if is_reserved && successor != incarnation {
-            // The place is one of the successor, to which there is no connection yet.
-            slot.vacate(successor);
-            return None;
-        }
-        if is_reserved {
-            if let Some(worker) = connection.worker {
-                slot.stamp(worker.ticket);
-            }
+        let ticket = connection.worker?.ticket;
+        if slot.reserve(incarnation, slot.places(self.threads), ticket) {
             connection.has_place = true;
             Some(connection)
         } else {
-            // Others were faster.
+            // Others were faster, or another worker has taken over.
             self.keep(connection);
             None
         }

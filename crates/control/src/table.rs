@@ -7,21 +7,21 @@
 //!
 //! The supervisor writes a slot's state. A child reserves a place before it sends a request to the
 //! slot's worker; requests from the group's queue take one when they are accepted; the worker gives it
-//! back. A worker could write anything, so readers take every number for what it is: a hint, that at
-//! worst makes them choose badly among the workers of that same group, or wait in its queue. All fields
-//! are atomic, and none guards another, so relaxed ordering is enough.
+//! back. Who does so says for which of the workers that succeed each other, and that is in one number with how
+//! many places are taken: so nobody takes or gives back another's. A worker could write anything, so readers take
+//! every number for what it is: a hint, that at worst makes them choose badly among the workers of that same
+//! group, or wait in its queue. All fields are atomic, and none guards another, so relaxed ordering is enough.
 //!
 //! A child may die before it has sent what it reserved a place for. So each connection has a *ticket*,
 //! a number that the child stamps into the slot with its reservation. Whoever takes the stamp away has
 //! the place: the worker that reads the request, the child that gives up sending it, or the worker when
-//! the connection ends though neither has done so. Two connections may come to the same place for
-//! stamps; then the later one is stamped, and if the request of the earlier one is not sent, its place is left
-//! behind, for the worker to find when it has nothing to do.
+//! the connection ends though neither has done so. Where there is no room for a stamp nothing is reserved. What a
+//! child takes along that is killed between these two steps, the worker finds when it has nothing to do.
 
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::sealed::{self, Sealed};
 
@@ -29,7 +29,7 @@ use crate::sealed::{self, Sealed};
 pub const MOST_SPARE: u32 = 128;
 
 /// How many stamps there is room for in a slot: hardly ever are as many requests on their way to a worker.
-const STAMPS: usize = 64;
+const STAMPS: usize = 256;
 
 /// A group's table, mapped into this process until it is dropped.
 pub struct Table {
@@ -42,9 +42,9 @@ pub struct Table {
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub struct Slot {
+    /// Who serves here, and how many places are taken: see [`Taken`].
+    taken: AtomicU64,
     state: AtomicU32,
-    incarnation: AtomicU32,
-    active: AtomicU32,
     spare: AtomicU32,
     answered: AtomicU32,
     exited_pid: AtomicU32,
@@ -53,8 +53,15 @@ pub struct Slot {
     stamps: Stamps,
 }
 
-/// The tickets of the connections that places are reserved for, each at the remainder of its number; 0 is
-/// none.
+/// The number of the worker that serves in a slot, and how many of its places are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Taken {
+    incarnation: u32,
+    active: u32,
+}
+
+/// The tickets of the connections that places are reserved for, each at the remainder of its number or behind
+/// that; 0 is none.
 #[repr(C, align(64))]
 #[derive(Debug)]
 struct Stamps([AtomicU32; STAMPS]);
@@ -148,29 +155,32 @@ impl Slot {
 
     /// The number of the worker that serves here: each successor has another.
     pub fn incarnation(&self) -> u32 {
-        self.incarnation.load(Ordering::Relaxed)
+        self.taken().incarnation
     }
 
-    /// A new worker took over. For the supervisor.
+    /// A new worker took over: nobody has a place with it yet. For the supervisor.
     pub fn succeed(&self) {
-        self.incarnation.fetch_add(1, Ordering::Relaxed);
-        self.active.store(0, Ordering::Relaxed);
+        self.change(|taken| {
+            Some(Taken {
+                incarnation: taken.incarnation.wrapping_add(1),
+                active: 0,
+            })
+        });
         self.spare.store(0, Ordering::Relaxed);
         self.answered.store(0, Ordering::Relaxed);
+        self.stamps.clear();
     }
 
     /// How many requests are being served here.
     pub fn active(&self) -> u32 {
-        self.active.load(Ordering::Relaxed)
+        self.taken().active
     }
 
     /// Sets how many requests are being served here from `counted` to `count`, unless that has
-    /// changed. For the worker.
-    pub fn correct(&self, counted: u32, count: u32) {
+    /// changed, if this is the number of the worker. For the worker.
+    pub fn correct(&self, incarnation: u32, counted: u32, count: u32) {
         // Whoever has changed it has just taken a place or given one back.
-        let _ = self
-            .active
-            .compare_exchange(counted, count, Ordering::Relaxed, Ordering::Relaxed);
+        self.count(incarnation, |active| (active == counted).then_some(count));
     }
 
     /// How many places there are for so many threads: one for each, and the spare ones.
@@ -190,60 +200,59 @@ impl Slot {
         self.active() < places
     }
 
-    /// Reserves a place, if one of so many is free. Returns whether one was.
-    #[allow(
-        deprecated,
-        reason = "its new name is unknown to the oldest Rust that will do"
-    )]
-    pub fn reserve(&self, places: u32) -> bool {
+    /// Reserves a place for the next request on the connection with this ticket, if one of so many is free
+    /// and this is the number of the worker. Returns whether one was. For the child.
+    pub fn reserve(&self, incarnation: u32, places: u32, ticket: u32) -> bool {
         let one_more = |active: u32| active.checked_add(1).filter(|active| *active <= places);
-        self.active
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
-            .is_ok()
-    }
-
-    /// Takes note that a place is reserved for the next request on the connection with this ticket.
-    pub fn stamp(&self, ticket: u32) {
-        if let Some(stamp) = self.stamp_of(ticket) {
-            stamp.store(ticket, Ordering::Relaxed);
+        if !self.count(incarnation, one_more) {
+            return false;
         }
+        let is_stamped = self.stamps.put(ticket);
+        if !is_stamped {
+            self.vacate(incarnation);
+        }
+        is_stamped
     }
 
-    /// Takes that note away, and returns whether it was there. Of all who do, one finds it.
+    /// Takes the note away that a place is reserved on the connection with this ticket. Returns whether
+    /// it was there: of all who do, one finds it, and has the place.
     pub fn take_stamp(&self, ticket: u32) -> bool {
-        self.stamp_of(ticket).is_some_and(|stamp| {
-            stamp
-                .compare_exchange(ticket, 0, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
-        })
-    }
-
-    /// Where a connection is stamped, if it has a ticket.
-    fn stamp_of(&self, ticket: u32) -> Option<&AtomicU32> {
-        let place = usize::try_from(ticket).ok().filter(|ticket| *ticket != 0)?;
-        self.stamps.0.get(place % STAMPS)
+        self.stamps.take(ticket)
     }
 
     /// Takes a place, be it one too many, if this is the number of the worker. For the worker.
     pub fn occupy(&self, incarnation: u32) {
-        if self.incarnation() == incarnation {
-            self.active.fetch_add(1, Ordering::Relaxed);
-        }
+        self.count(incarnation, |active| active.checked_add(1));
     }
 
     /// Gives a place back that was taken when this was the number of the worker.
+    pub fn vacate(&self, incarnation: u32) {
+        self.count(incarnation, |active| active.checked_sub(1));
+    }
+
+    /// Counts anew how many places are taken, if this is the number of the worker. Returns whether that
+    /// was done.
+    fn count(&self, incarnation: u32, count: impl Fn(u32) -> Option<u32>) -> bool {
+        self.change(|taken| {
+            let active = (taken.incarnation == incarnation).then(|| count(taken.active));
+            let active = active.flatten()?;
+            Some(Taken { active, ..taken })
+        })
+    }
+
+    fn taken(&self) -> Taken {
+        self.taken.load(Ordering::Relaxed).into()
+    }
+
     #[allow(
         deprecated,
         reason = "its new name is unknown to the oldest Rust that will do"
     )]
-    pub fn vacate(&self, incarnation: u32) {
-        if self.incarnation() == incarnation {
-            let one_less = |active: u32| active.checked_sub(1);
-            // A successor has begun to count anew if there is none to give back.
-            let _ = self
-                .active
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
-        }
+    fn change(&self, change: impl Fn(Taken) -> Option<Taken>) -> bool {
+        let change = |taken: u64| change(taken.into()).map(u64::from);
+        self.taken
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, change)
+            .is_ok()
     }
 
     /// Whether the worker that serves here has answered a request.
@@ -272,6 +281,52 @@ impl Slot {
     }
 }
 
+impl From<u64> for Taken {
+    fn from(both: u64) -> Self {
+        // Each is a half, so nothing is lost.
+        let half = |half: u64| u32::try_from(half).unwrap_or(u32::MAX);
+        Self {
+            incarnation: half(both >> 32),
+            active: half(both & u64::from(u32::MAX)),
+        }
+    }
+}
+
+impl From<Taken> for u64 {
+    fn from(taken: Taken) -> Self {
+        Self::from(taken.incarnation) << 32 | Self::from(taken.active)
+    }
+}
+
+impl Stamps {
+    /// Stamps a ticket. Returns whether there was room; for 0, which is no ticket, there is none.
+    fn put(&self, ticket: u32) -> bool {
+        ticket != 0 && self.exchange(ticket, 0, ticket)
+    }
+
+    /// Takes a ticket away. Returns whether it was there.
+    fn take(&self, ticket: u32) -> bool {
+        ticket != 0 && self.exchange(ticket, ticket, 0)
+    }
+
+    /// Puts a number in the place of the first one like `old`, from where `ticket` belongs on.
+    fn exchange(&self, ticket: u32, old: u32, new: u32) -> bool {
+        let first = usize::try_from(ticket).unwrap_or_default() % STAMPS;
+        let (before, behind) = self.0.split_at(first);
+        behind.iter().chain(before).any(|stamp| {
+            stamp.load(Ordering::Relaxed) == old
+                && stamp
+                    .compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed)
+                    .is_ok()
+        })
+    }
+
+    fn clear(&self) {
+        let stamps = self.0.iter();
+        stamps.for_each(|stamp| stamp.store(0, Ordering::Relaxed));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -284,7 +339,7 @@ mod tests {
         assert_eq!(theirs.slots()[1].state(), SlotState::Starting);
 
         ours.slots()[1].set_state(SlotState::Ready);
-        ours.slots()[1].correct(0, 4);
+        ours.slots()[1].correct(0, 0, 4);
         ours.slots()[1].set_exit(77, 11);
         let slot = &theirs.slots()[1];
         assert_eq!((slot.state(), slot.active()), (SlotState::Ready, 4));
@@ -302,40 +357,68 @@ mod tests {
     fn places_are_reserved_and_given_back() {
         let table = Table::new(1).unwrap();
         let slot = &table.slots()[0];
-        assert!(slot.reserve(2) && slot.has_place(2) && slot.reserve(2));
-        assert!(!slot.has_place(2) && !slot.reserve(2));
+        assert!(slot.reserve(0, 2, 1) && slot.has_place(2) && slot.reserve(0, 2, 2));
+        assert!(!slot.has_place(2) && !slot.reserve(0, 2, 3));
         slot.occupy(0);
         slot.vacate(0);
         assert!(!slot.has_place(2));
         slot.vacate(0);
-        assert!(slot.reserve(2));
-        slot.correct(1, 7);
+        assert!(slot.reserve(0, 2, 3));
+        slot.correct(0, 1, 7);
         assert_eq!(slot.active(), 2, "it was not one");
-        slot.correct(2, 1);
+        slot.correct(0, 2, 1);
         assert_eq!(slot.active(), 1);
-        slot.succeed();
         slot.vacate(0);
-        assert_eq!(slot.active(), 0);
-        slot.vacate(1);
+        slot.vacate(0);
         assert_eq!(slot.active(), 0, "there is nothing to give back");
+    }
+
+    #[test]
+    fn nobody_counts_for_another_worker() {
+        let table = Table::new(1).unwrap();
+        let slot = &table.slots()[0];
+        assert!(slot.reserve(0, 8, 1));
+        slot.succeed();
+        assert_eq!(slot.active(), 0);
+        assert!(!slot.reserve(0, 8, 2) && slot.reserve(1, 8, 2));
+        slot.vacate(0);
+        slot.occupy(0);
+        slot.correct(0, 1, 5);
+        assert_eq!(slot.active(), 1);
+        assert!(!slot.take_stamp(1), "a successor finds no stamps");
+        assert!(slot.take_stamp(2));
     }
 
     #[test]
     fn a_stamp_is_found_once_and_by_its_ticket_only() {
         let table = Table::new(1).unwrap();
         let slot = &table.slots()[0];
-        slot.stamp(5);
-        assert!(!slot.take_stamp(6) && !slot.take_stamp(5 + 64));
-        assert!(slot.take_stamp(5));
-        assert!(!slot.take_stamp(5));
-        slot.stamp(7);
-        slot.stamp(7 + 64);
-        assert!(!slot.take_stamp(7), "another has its place");
-        assert!(slot.take_stamp(7 + 64));
-        slot.stamp(0);
-        assert!(!slot.take_stamp(0), "that is no ticket");
-        slot.stamp(u32::MAX);
-        assert!(slot.take_stamp(u32::MAX));
+        let step = u32::try_from(STAMPS).unwrap();
+        let same_place = [5, 5 + step, 5 + 2 * step, u32::MAX - u32::MAX % step + 5];
+        let same_place = same_place.into_iter();
+        for ticket in same_place.clone() {
+            assert!(slot.reserve(0, u32::MAX, ticket));
+        }
+        assert!(!slot.take_stamp(6));
+        for ticket in same_place.rev() {
+            assert!(slot.take_stamp(ticket));
+            assert!(!slot.take_stamp(ticket));
+        }
+        assert!(!slot.reserve(0, u32::MAX, 0), "that is no ticket");
+        assert!(!slot.take_stamp(0));
+    }
+
+    #[test]
+    fn what_cannot_be_stamped_is_not_reserved() {
+        let table = Table::new(1).unwrap();
+        let slot = &table.slots()[0];
+        let room = u32::try_from(STAMPS).unwrap();
+        assert!((1..=room).all(|ticket| slot.reserve(0, u32::MAX, ticket)));
+        assert!(!slot.reserve(0, u32::MAX, room + 1));
+        assert_eq!(slot.active(), room);
+        assert!(slot.take_stamp(room / 2));
+        assert!(slot.reserve(0, u32::MAX, room + 1));
+        assert!(slot.take_stamp(room + 1));
     }
 
     #[test]

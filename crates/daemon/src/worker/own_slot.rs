@@ -58,6 +58,13 @@ impl OwnSlot {
         self.get().is_some_and(|slot| slot.incarnation() != own)
     }
 
+    /// Sets how many places are taken from `counted` to `count`, unless that has changed.
+    pub(super) fn correct(&self, counted: u32, count: u32) {
+        if let Some(slot) = self.get() {
+            slot.correct(self.incarnation(), counted, count);
+        }
+    }
+
     /// Takes a place, be it one too many.
     pub(super) fn occupy(&self) {
         if let Some(slot) = self.get() {
@@ -99,11 +106,11 @@ impl Ticket {
         self.number
     }
 
-    /// The request has come that a place was reserved for: it has the place now.
-    pub(super) fn redeem(&self) {
-        if let Some(slot) = self.slot.get() {
-            slot.take_stamp(self.number);
-        }
+    /// The request has come that a place was reserved for. Returns whether it has the place now: one that
+    /// was reserved with the predecessor is none.
+    pub(super) fn redeem(&self) -> bool {
+        let slot = self.slot.get();
+        slot.is_some_and(|slot| slot.take_stamp(self.number))
     }
 }
 
@@ -134,10 +141,9 @@ mod tests {
         let slot = own.get().unwrap();
         let (used, unused, idle) = (own.issue(), own.issue(), own.issue());
         for ticket in [&used, &unused] {
-            assert!(slot.reserve(8));
-            slot.stamp(ticket.number());
+            assert!(slot.reserve(1, 8, ticket.number()));
         }
-        used.redeem();
+        assert!(used.redeem());
         drop(idle);
         drop(used);
         assert_eq!(
@@ -155,11 +161,14 @@ mod tests {
     fn what_was_reserved_with_a_predecessor_is_no_place_of_the_successor() {
         let own = own_slot();
         let slot = own.get().unwrap();
-        let ticket = own.issue();
-        slot.stamp(ticket.number());
+        let [used, unused] = [own.issue(), own.issue()];
+        for ticket in [&used, &unused] {
+            assert!(slot.reserve(1, 8, ticket.number()));
+        }
         slot.succeed();
-        assert!(slot.reserve(8));
-        drop(ticket);
+        assert!(slot.reserve(2, 8, 1));
+        assert!(!used.redeem());
+        drop([used, unused]);
         assert_eq!(slot.active(), 1);
     }
 

@@ -402,10 +402,8 @@ impl Server {
             }
             Ok(ToWorker::Request(head)) => {
                 connection.last = frame.request();
-                if head.has_place {
-                    connection.ticket().redeem();
-                }
-                self.occupy(head.has_place, turn);
+                let is_reserved = head.has_place && connection.ticket().redeem();
+                self.occupy(is_reserved, turn);
                 // Before it is looked whether the worker leaves, so that one that leaves waits for it.
                 self.active.fetch_add(1, Ordering::SeqCst);
                 self.wake();

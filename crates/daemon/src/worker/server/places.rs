@@ -58,7 +58,7 @@ impl Server {
         let is_unchanged = self.places.swap(places, Ordering::Relaxed) == places;
         // A place that was reserved a moment ago has its request on the way.
         if is_idle && is_unchanged && self.is_open() {
-            slot.correct(places, active);
+            self.slot.correct(places, active);
         }
     }
 
@@ -104,8 +104,7 @@ impl Server {
             match arrived.decode() {
                 Ok(ToWorker::Request(head)) if self.group.secret.is(head.secret) => {
                     connection.last = request;
-                    if head.has_place {
-                        connection.ticket().redeem();
+                    if head.has_place && connection.ticket().redeem() {
                         self.slot.vacate();
                     }
                     if let Next::Close = reject(connection, request, Rejection::Busy) {
