@@ -110,7 +110,7 @@ impl Channel {
             )
         })
         .map_err(|error| match error {
-            Errno::EPIPE | Errno::ECONNRESET => ChannelError::Closed,
+            Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN => ChannelError::Closed,
             error => error.into(),
         })?;
         Ok(())

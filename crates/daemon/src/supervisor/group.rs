@@ -123,9 +123,9 @@ impl Group {
 
     /// When something is due that nobody will tell.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let kills = self.workers.iter().filter_map(|worker| worker.kill_at);
+        let workers = self.workers.iter().filter_map(Worker::next_deadline);
         let retries = self.slots.iter().filter_map(Slot::retry);
-        kills.chain(retries).chain(self.end_at).min()
+        workers.chain(retries).chain(self.end_at).min()
     }
 
     /// Takes what the workers said whose links are ready.
@@ -165,6 +165,7 @@ impl Group {
             self.equipment.close_socket();
         }
         for worker in &mut self.workers {
+            worker.tell_again(now);
             if worker.kill_overdue(now) {
                 let text = format_args!(
                     "Worker {} of process group '{}' did not end in time and is killed.",

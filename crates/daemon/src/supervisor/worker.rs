@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
-use control::{Channel, FromWorker, Life, Replacement, ToWorker};
+use control::{Channel, ChannelError, FromWorker, Life, Replacement, ToWorker};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -17,6 +17,9 @@ const MARGIN: Duration = Duration::from_secs(1);
 /// How long a worker that starts is taken to be busy with it.
 const START: Duration = Duration::from_secs(3);
 
+/// After what time it is tried again to tell a worker something.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// A worker.
 pub(super) struct Worker {
     pub(super) number: WorkerNumber,
@@ -25,17 +28,26 @@ pub(super) struct Worker {
     /// What it was told of how long things may take.
     pub(super) life: Life,
     /// When it is killed, if it is not gone by then.
-    pub(super) kill_at: Option<Instant>,
+    kill_at: Option<Instant>,
     /// It was ended by a signal from here.
     pub(super) is_ended: bool,
     child: Child,
     control: Channel,
     /// The other end is gone; its exit is still to come.
     silent: bool,
+    /// It is to end, but could not be told so.
+    untold: Option<Untold>,
     /// What the worker said of why it cannot start.
     failure: Option<String>,
     ready: bool,
     started: Instant,
+}
+
+/// What a worker is to be told.
+#[derive(Clone, Copy, Debug)]
+struct Untold {
+    reason: Replacement,
+    retry: Instant,
 }
 
 impl Worker {
@@ -55,6 +67,7 @@ impl Worker {
             child,
             control,
             silent: false,
+            untold: None,
             failure: None,
             ready: false,
             started: Instant::now(),
@@ -105,12 +118,34 @@ impl Worker {
     }
 
     /// Has it end. One that has closed its link all the same runs another program, which its script has
-    /// put in its own place: what that understands is a signal.
+    /// put in its own place: what that understands is a signal. If it is only that the system has no memory for
+    /// the message, say, it is tried again: a signal would cut off what a worker is to finish at its leisure.
     pub(super) fn drain(&mut self, reason: Replacement) {
-        if self.control.send(&ToWorker::Drain { reason }, &[]).is_err() {
-            self.is_ended = true;
-            self.signal(Signal::SIGTERM);
+        self.untold = None;
+        match self.control.send(&ToWorker::Drain { reason }, &[]) {
+            Ok(()) => {}
+            Err(ChannelError::Closed) => {
+                self.is_ended = true;
+                self.signal(Signal::SIGTERM);
+            }
+            Err(_) => {
+                let retry = Instant::now() + RETRY;
+                self.untold = Some(Untold { reason, retry });
+            }
         }
+    }
+
+    /// Tries again what it could not be told.
+    pub(super) fn tell_again(&mut self, now: Instant) {
+        if let Some(untold) = self.untold.take_if(|untold| untold.retry <= now) {
+            self.drain(untold.reason);
+        }
+    }
+
+    /// When something is due that nobody will tell.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let retry = self.untold.map(|untold| untold.retry);
+        self.kill_at.into_iter().chain(retry).min()
     }
 
     /// Has it killed after `patience`, if that is sooner than it would be anyway: one that was leaving
@@ -191,4 +226,51 @@ impl fmt::Display for Cause<'_> {
 /// The status as wait(2) gives it.
 pub(super) fn raw(status: ExitStatus) -> u32 {
     u32::from_ne_bytes(status.into_raw().to_ne_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// A process that does nothing, and the other end of the link to it.
+    fn worker() -> (Worker, Channel) {
+        let (ours, theirs) = Channel::pair().unwrap();
+        let child = Command::new("sleep").arg("600").spawn().unwrap();
+        let worker = Worker::new(1, 0, Life::default(), (child, ours));
+        (worker, theirs)
+    }
+
+    #[test]
+    fn one_that_cannot_be_told_to_end_is_told_later() {
+        let (mut worker, theirs) = worker();
+        while worker.control.send(&ToWorker::Serve, &[]).is_ok() {}
+        let reason = Replacement::GracefulSignal;
+        worker.drain(reason);
+        assert!(!worker.is_ended, "it was sent no signal");
+        let retry = worker.next_deadline().unwrap();
+        worker.tell_again(retry - RETRY);
+        assert_eq!(worker.next_deadline(), Some(retry), "it is too early");
+
+        while let Ok(Some(_)) = theirs.try_receive::<ToWorker>() {}
+        worker.tell_again(retry);
+        assert_eq!(worker.next_deadline(), None);
+        let (told, _) = theirs.receive::<ToWorker>().unwrap();
+        assert_eq!(told, ToWorker::Drain { reason });
+        worker.kill();
+        assert_eq!(worker.child.wait().unwrap().signal(), Some(9));
+    }
+
+    #[test]
+    fn one_that_has_no_link_any_more_is_sent_a_signal() {
+        let (mut worker, theirs) = worker();
+        drop(theirs);
+        // A process that another test is just starting may have a copy for a moment.
+        while !worker.is_ended {
+            worker.drain(Replacement::GracefulSignal);
+        }
+        assert_eq!(worker.next_deadline(), None);
+        assert_eq!(worker.child.wait().unwrap().signal(), Some(15));
+    }
 }
