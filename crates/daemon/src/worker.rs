@@ -34,11 +34,12 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use control::{Channel, FromWorker, GroupSpec, ScoreboardReader, Table, ToWorker};
+use control::{Channel, ChannelError, FromWorker, GroupSpec, ScoreboardReader, Table, ToWorker};
 
 use crate::log::Log;
 use nix::libc::{SIGHUP, SIGINT, SIGUSR1, SIGUSR2, SIGXCPU};
 use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::unistd::Pid;
 use root::Root;
 use scripts::Scripts;
 use server::Server;
@@ -53,7 +54,7 @@ enum StartError {
     Protocol,
     /// The link to the supervisor broke.
     #[error(transparent)]
-    Control(#[from] control::ChannelError),
+    Control(#[from] ChannelError),
     /// The table or the socket is of no use.
     #[error("the descriptors from the supervisor are of no use: {0}")]
     Descriptors(std::io::Error),
@@ -121,9 +122,8 @@ fn start(control: &Channel) -> Result<Role, StartError> {
     memory::forget_linking();
     limits::apply(&group.limits, group.life.shutdown_timeout, &log);
     identity::assume(&group.identity, &log)?;
-    // While scripts are loaded nobody here listens for the supervisor's end. Set after the change
-    // of user, which clears it.
-    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(std::io::Error::from)?;
+    // Set after the change of user, which clears it.
+    end_with_supervisor(control)?;
     home::check(&group.python, engine)?;
     fork::prepare()?;
     // From here on no signal but SIGTERM ends the process by itself. Python, which would take
@@ -152,6 +152,17 @@ fn start(control: &Channel) -> Result<Role, StartError> {
     };
     nix::sys::prctl::set_pdeathsig(None).map_err(std::io::Error::from)?;
     Ok(role)
+}
+
+/// Has the kernel kill this process when the supervisor ends, for while scripts are loaded nobody here listens
+/// for that.
+fn end_with_supervisor(control: &Channel) -> Result<(), StartError> {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(std::io::Error::from)?;
+    // It tells of an end that is still to come.
+    match control.maker()? == Pid::parent().as_raw() {
+        true => Ok(()),
+        false => Err(ChannelError::Closed.into()),
+    }
 }
 
 fn assignment(control: &Channel) -> Result<Assignment, StartError> {
@@ -188,4 +199,18 @@ fn describe(group: &GroupSpec) -> String {
 /// insertion or removal.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_whose_supervisor_is_gone_already_does_not_start() {
+        // This link was made by another process than the one that has started the test. The kernel
+        // knows who minds for each thread.
+        let (link, _other) = Channel::pair().unwrap();
+        let started = std::thread::spawn(move || end_with_supervisor(&link));
+        assert!(started.join().unwrap().is_err());
+    }
 }

@@ -156,8 +156,9 @@ fn own_python(ready: &Sender<Result<(), StartError>>, jobs: &Receiver<Job>) {
     }
 }
 
-/// Has the kernel send SIGTERM when the process ends that has started this one. A script may put another
-/// program in the place of this process, with which the host and its threads are gone.
+/// Has the kernel send SIGTERM when the process ends that has started this one: the host has seen to it that this
+/// one is gone if that has ended already. A script may put another program in the place of this process, with
+/// which the host and its threads are gone.
 fn end_with_parent() {
     // SAFETY: takes numbers. It does not fail for a signal that there is.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) };
