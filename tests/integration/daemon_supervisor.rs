@@ -219,3 +219,26 @@ fn a_worker_without_a_supervisor_that_waits_for_a_request_ends_with_httpd() {
     let worker = Pid::from_raw(worker.parse().expect("a process id"));
     wait_until("its end", || kill(worker, None).is_err().then_some(()));
 }
+
+#[test]
+fn a_process_keeps_hold_of_httpd_from_the_start() {
+    if !ours("D92") {
+        return;
+    }
+    let server = Site::new()
+        .script("who.wsgi", WHO)
+        .config(
+            "WSGIDaemonProcess one
+             WSGIScriptAlias / ${WSGI}/who.wsgi process-group=one",
+        )
+        .start();
+    let worker = server.get("/").text();
+    let descriptors = fs::read_dir(format!("/proc/{worker}/fdinfo")).expect("it runs");
+    let held = descriptors.flatten().filter_map(|descriptor| {
+        let text = fs::read_to_string(descriptor.path()).ok()?;
+        let pid = text.lines().find_map(|line| line.strip_prefix("Pid:"))?;
+        pid.trim().parse::<i32>().ok()
+    });
+    let held: Vec<_> = held.collect();
+    assert_eq!(held, [server.process().pid]);
+}

@@ -32,7 +32,7 @@ use signal_hook::iterator::Signals;
 
 use super::dispatcher::Dispatcher;
 use super::fork::Unshared;
-use super::orphan::Orphan;
+use super::orphan::{Httpd, Orphan};
 use super::{describe, python, server::Server, watch::Watch};
 use crate::log::{Level, Log};
 
@@ -77,6 +77,7 @@ pub(super) fn run(
     start: Duration,
 ) -> ExitCode {
     let (sender, events) = channel();
+    let httpd = Arc::new(Httpd::open(server.group().server.pid));
     let control = Arc::new(control);
     let _unshared = Unshared::mark(control.as_fd());
     let watching = Dispatcher::start(server.engine())
@@ -100,6 +101,7 @@ pub(super) fn run(
         drain: None,
         signalled: None,
         end: None,
+        httpd,
         orphan: None,
     };
     match course.run(&events) {
@@ -123,6 +125,7 @@ struct Course<'s> {
     signalled: Option<Replacement>,
     /// When the process is to have ended, if that is urgent.
     end: Option<Instant>,
+    httpd: Arc<Httpd>,
     /// The supervisor is gone.
     orphan: Option<Orphan>,
 }
@@ -174,7 +177,7 @@ impl Course<'_> {
             Event::Told(ToWorker::Start { .. }) => Step::GoOn,
             Event::Told(ToWorker::Drain { reason }) => Step::Leave(reason),
             Event::Orphaned if self.server.is_serving() => {
-                self.orphan = Some(Orphan::new(self.server));
+                self.orphan = Some(Orphan::new(self.server, &self.httpd));
                 self.watch.hasten();
                 Step::GoOn
             }

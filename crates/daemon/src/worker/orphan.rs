@@ -17,38 +17,32 @@ use super::server::Server;
 /// How long a successor may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// httpd's parent process, if it is still there.
+#[derive(Debug)]
+pub(super) struct Httpd(io::Result<OwnedFd>);
+
 /// What such a worker waits for.
 pub(super) struct Orphan {
     server: Arc<Server>,
-    /// httpd's parent process, if that is still there.
-    httpd: io::Result<OwnedFd>,
+    httpd: Arc<Httpd>,
     deadline: Instant,
 }
 
-impl Orphan {
-    /// The supervisor has just died.
-    pub(super) fn new(server: &Arc<Server>) -> Self {
-        Self {
-            server: server.clone(),
-            httpd: process(server.group().server.pid),
-            deadline: Instant::now() + PATIENCE,
-        }
+impl Httpd {
+    /// The process with this number. To be called while there is a supervisor, which does not outlive httpd:
+    /// later, that may be the number of another process.
+    pub(super) fn open(pid: i32) -> Self {
+        // SAFETY: takes two numbers.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        Self(match i32::try_from(fd) {
+            // SAFETY: the call has just made it, for us, closed on exec.
+            Ok(fd @ 0..) => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+            _ => Err(io::Error::last_os_error()),
+        })
     }
 
-    /// Looks whether it is time to leave, and why.
-    pub(super) fn look(&self) -> Option<Replacement> {
-        if !self.is_httpd_running() {
-            Some(Replacement::ShutdownSignal)
-        } else if self.server.is_succeeded() || self.deadline <= Instant::now() {
-            Some(Replacement::GracefulSignal)
-        } else {
-            self.server.stand_in();
-            None
-        }
-    }
-
-    fn is_httpd_running(&self) -> bool {
-        let Ok(httpd) = &self.httpd else {
+    fn is_running(&self) -> bool {
+        let Ok(httpd) = &self.0 else {
             return false;
         };
         // It can be read from once the process has ended, be it waited for or not.
@@ -57,13 +51,43 @@ impl Orphan {
     }
 }
 
-/// A descriptor of a process.
-fn process(pid: i32) -> io::Result<OwnedFd> {
-    // SAFETY: takes two numbers.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    match i32::try_from(fd) {
-        // SAFETY: the call has just made it, for us.
-        Ok(fd @ 0..) => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
-        _ => Err(io::Error::last_os_error()),
+impl Orphan {
+    /// The supervisor has just died.
+    pub(super) fn new(server: &Arc<Server>, httpd: &Arc<Httpd>) -> Self {
+        Self {
+            server: server.clone(),
+            httpd: httpd.clone(),
+            deadline: Instant::now() + PATIENCE,
+        }
+    }
+
+    /// Looks whether it is time to leave, and why.
+    pub(super) fn look(&self) -> Option<Replacement> {
+        if !self.httpd.is_running() {
+            Some(Replacement::ShutdownSignal)
+        } else if self.server.is_succeeded() || self.deadline <= Instant::now() {
+            Some(Replacement::GracefulSignal)
+        } else {
+            self.server.stand_in();
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn httpd_runs_until_it_ends_and_what_was_never_there_does_not() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let httpd = Httpd::open(i32::try_from(child.id()).unwrap());
+        assert!(httpd.is_running());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!httpd.is_running());
+        assert!(!Httpd::open(-1).is_running());
     }
 }
