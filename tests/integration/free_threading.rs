@@ -59,6 +59,17 @@ def give_up(environ):
     except mod_wsgi.RequestTimeout:
         return [b'gave up in order']
 
+def stand_still(environ):
+    '''Waits in C, for good, as if it had a GIL to keep.'''
+    import ctypes
+    note('standing-still')
+    ctypes.PyDLL(None).pause()
+
+def collect(environ):
+    '''Has all threads of the interpreter stop for a moment.'''
+    import gc
+    return [b'%d' % gc.collect()]
+
 def threads(environ):
     many = [threading.Thread(target=lambda: None) for _ in range(8)]
     for one in many:
@@ -388,6 +399,26 @@ fn no_stacks_are_logged_of_a_process_that_is_replaced() {
     assert_eq!(tell(&server, "/free").value("gil"), "False");
     let dumped = server.log().matching(Mark::START, "Dumping stack trace");
     assert!(dumped.is_empty(), "{dumped:?}");
+}
+
+#[test]
+fn an_interpreter_that_stands_still_has_its_process_replaced() {
+    if !ours("D180") {
+        return;
+    }
+    let Some(free) = SecondPython::free_threaded() else {
+        return;
+    };
+    let server = two_groups(free, "deadlock-timeout=2 shutdown-timeout=1").start();
+    for url in ["/free", "/free-sub"] {
+        tell(&server, url);
+    }
+    let _still = hang(&server, "/free-sub?stand_still");
+    let note = server.site().path("data/standing-still");
+    wait_until("it to stand still", || note.exists().then_some(()));
+    let _waiting = hang(&server, "/free-sub?collect");
+    server.log().wait_for(Mark::START, "deadlock_timeout");
+    assert_eq!(tell(&server, "/free-sub").value("gil"), "False");
 }
 
 /// Has a thread state made for a thread that there is not, as an extension module may.

@@ -4,7 +4,6 @@
 use rstest::rstest;
 use testkit::{Httpd, Mark, wait_until};
 
-use crate::own_gil::KEEP_GIL;
 use crate::second_python::SecondPython;
 use crate::signals::noted;
 use crate::wsgi_site::{CALCULATOR, Mode, calculate};
@@ -277,23 +276,6 @@ except mod_wsgi.RequestTimeout as timeout:
         .log()
         .wait_for(Mark::START, "Injected RequestTimeout into thread");
     check(&server, "/one", "r = 1", "1");
-}
-
-/// What is asked is whether the main interpreter's GIL can be had.
-#[test]
-fn a_process_is_not_given_up_for_a_gil_that_is_not_its_own() {
-    let Some(server) = server(Mode::Daemon, "deadlock-timeout=3 shutdown-timeout=1") else {
-        return;
-    };
-    let pid = calculate(&server, "/two", "import os; r = os.getpid()");
-    let code = format!("{KEEP_GIL}\nkeep_gil(6)");
-    check(&server, "/one", &code, "None");
-    check(&server, "/two", "import os; r = os.getpid()", &pid);
-    let lines = server.log().matching(Mark::START, "eadlock");
-    assert!(
-        lines.iter().all(|line| !line.contains("timeout expired")),
-        "{lines:?}"
-    );
 }
 
 #[rstest]

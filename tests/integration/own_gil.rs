@@ -9,7 +9,7 @@ use crate::apps::at_once;
 use crate::second_python::SecondPython;
 
 /// `keep_gil(seconds)` of CPU time: how much a Python sums up in it depends on how it was built.
-pub(crate) const KEEP_GIL: &str = r"
+const KEEP_GIL: &str = r"
 import itertools, time
 
 def keep_gil(seconds):
@@ -36,6 +36,12 @@ def hold(environ):
     keep_gil(3)
     note('let-go')
     return [b'held']
+
+def stand_still(environ):
+    '''Waits in C, for good, and keeps its GIL.'''
+    import ctypes
+    note('standing-still')
+    ctypes.PyDLL(None).pause()
 
 def count(environ):
     return [b'%d' % next(counter)]
@@ -142,8 +148,14 @@ fn a_module_that_refuses_to_be_loaded_is_told_with_the_directive_that_mends_it()
 
 /// `/main`, `/one`, `/two`, `/shared` in a process group, with a GIL of their own for two of them.
 fn group() -> Option<Httpd> {
+    group_with("")
+}
+
+/// The same, with further options of the process group.
+fn group_with(options: &str) -> Option<Httpd> {
     let second = SecondPython::with_own_gils()?;
-    let site = doing(second.alone()).config(&second.group("group")).config(
+    let group = format!("{} {options}", second.group("group"));
+    let site = doing(second.alone()).config(&group).config(
         "WSGIProcessGroup group
              WSGIPerInterpreterGIL On
              <WSGIInterpreterOptions process-group=group application-group=shared>
@@ -258,6 +270,33 @@ fn interpreters_are_ended_with_their_process() {
         let note = format!("data/atexit-{group}");
         assert!(server.site().path(&note).exists(), "{note}");
     }
+}
+
+#[test]
+fn one_that_stands_still_has_its_process_replaced_and_keeps_no_other_from_its_end() {
+    if !ours("D180") {
+        return;
+    }
+    let Some(server) = group_with("deadlock-timeout=2 shutdown-timeout=2") else {
+        return;
+    };
+    for url in ["/main", "/one", "/two", "/shared"] {
+        assert_eq!(server.get(&format!("{url}?count")).text(), "1");
+    }
+    let mut client = server.connect();
+    client.send(&Request::get("/one?stand_still").to_bytes());
+    let exists = |name: &str| server.site().path(name).exists();
+    wait_until("the interpreter to stand still", || {
+        exists("data/standing-still").then_some(())
+    });
+    assert_eq!(server.get("/two?count").text(), "2");
+    server.log().wait_for(Mark::START, "deadlock_timeout");
+    server.log().wait_for(Mark::START, "WSGI1217");
+    for (group, ends) in [("", true), ("one", false), ("two", true), ("shared", true)] {
+        let note = format!("data/atexit-{group}");
+        assert_eq!(exists(&note), ends, "{note}");
+    }
+    assert_eq!(server.get("/one?count").text(), "1", "in another process");
 }
 
 #[test]

@@ -34,8 +34,8 @@ pub struct Engine {
     /// Sets how often Python threads take turns, in the interpreters that are there: the option
     /// `switch-interval` of a process group, in seconds.
     pub set_switch_interval: unsafe extern "C" fn(seconds: f64) -> c_int,
-    /// Tries whether Python still runs: returns 0 when it has had the GIL of the main interpreter,
-    /// which it waits for; and another value when Python has ended.
+    /// Tries whether Python still runs: returns 0 when it has had the GIL of each interpreter, which it
+    /// waits for; and another value when Python has ended.
     pub probe: unsafe extern "C" fn() -> c_int,
     /// How many threads wait for a GIL at this moment, of those that serve requests.
     pub gil_waiters: unsafe extern "C" fn() -> u32,

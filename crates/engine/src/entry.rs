@@ -177,8 +177,10 @@ unsafe extern "C" fn set_switch_interval(seconds: f64) -> c_int {
 unsafe extern "C" fn probe() -> c_int {
     status(|detached| {
         let _inside = activity::enter().ok_or(())?;
-        let main = interpreter::find(detached, b"").map_err(drop)?;
-        main.attach(detached, |_| ());
+        let all = interpreter::all().into_iter();
+        for interpreter in all.filter(|one| one.is_main() || one.is_apart()) {
+            interpreter.attach(detached, |_| ());
+        }
         Ok(())
     })
 }

@@ -28,7 +28,7 @@ pub(super) struct Monitor {
     first: AtomicU64,
     /// When a request that counts last began or ended.
     last: AtomicU64,
-    /// Since when the GIL is waited for.
+    /// Since when a GIL is waited for.
     probing: AtomicU64,
     /// A script has been loaded.
     loaded: AtomicBool,
@@ -156,7 +156,7 @@ impl Monitor {
             .map(|limit| limit.mul_f64(1.0 + f64::from(threads).ln()))
     }
 
-    /// Starts to try, over and over, whether the GIL can be had, if there is a limit to how long that may
+    /// Starts to try, over and over, whether each GIL can be had, if there is a limit to how long that may
     /// take.
     pub(super) fn probe(
         self: &Arc<Self>,

@@ -13,7 +13,7 @@
 //! longer than they do, and what one takes from another is too little to notice.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -32,6 +32,8 @@ pub(super) struct Line {
     order: Mutex<Order>,
     /// How long requests take on average once they have the GIL, in nanoseconds.
     average: AtomicU64,
+    /// How many threads use the GIL, where that is counted.
+    users: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -54,6 +56,10 @@ struct Place {
 #[derive(Debug)]
 pub(super) struct First<'l>(&'l Line);
 
+/// A thread of the host that has the GIL, waits for it, or will take it back.
+#[derive(Debug)]
+pub(super) struct User<'l>(&'l Line);
+
 /// A request that has the GIL to begin with. How long it takes counts when it is dropped.
 #[derive(Debug)]
 pub(super) struct Begun<'l> {
@@ -70,7 +76,19 @@ impl Line {
                 others: VecDeque::new(),
             }),
             average: AtomicU64::new(0),
+            users: AtomicU32::new(0),
         }
+    }
+
+    /// Counts the calling thread among those that use the GIL.
+    pub(super) fn enter(&self) -> User<'_> {
+        self.users.fetch_add(1, Ordering::Relaxed);
+        User(self)
+    }
+
+    /// Whether any thread uses the GIL.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.users.load(Ordering::Relaxed) > 0
     }
 
     /// Waits until the calling thread, which has no GIL, is the first. `None` where requests are short.
@@ -147,6 +165,12 @@ impl Drop for First<'_> {
         if let Some(next) = next {
             next.call();
         }
+    }
+}
+
+impl Drop for User<'_> {
+    fn drop(&mut self) {
+        self.0.users.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -93,9 +93,24 @@ impl Interpreter {
         &self.group
     }
 
+    /// Whether it is the main one.
+    pub(crate) fn is_main(&self) -> bool {
+        self.group.is_empty()
+    }
+
     /// Whether it has a GIL of its own.
     pub(crate) fn has_own_gil(&self) -> bool {
         self.own_line.is_some()
+    }
+
+    /// Whether its threads can run while those of the main interpreter stand still.
+    pub(crate) fn is_apart(&self) -> bool {
+        self.has_own_gil() || process::config().free_threading
+    }
+
+    /// Whether it has a GIL of its own, which a thread of the host has or waits for.
+    pub(crate) fn is_own_gil_in_use(&self) -> bool {
+        self.own_line.as_ref().is_some_and(Line::is_in_use)
     }
 
     /// Runs a request with the calling thread attached to this interpreter, after those that came

@@ -76,10 +76,12 @@ pub(crate) fn main() -> Option<&'static Interpreter> {
     existing(b"")
 }
 
-/// All interpreters, the main one last: the order in which they are ended.
+/// All interpreters, in the order in which each is to have its turn. Those come last whose own GIL is in
+/// use: one that never gives it back keeps nobody else from a turn. Of the others the main one is the last.
 pub(crate) fn all() -> Vec<&'static Interpreter> {
     let mut all: Vec<_> = read().iter().flat_map(HashMap::values).copied().collect();
-    all.sort_by_key(|interpreter| interpreter.group.is_empty());
+    // Once for each, as that may change meanwhile.
+    all.sort_by_cached_key(|one| (one.is_own_gil_in_use(), one.is_main()));
     all
 }
 

@@ -11,6 +11,7 @@ use std::cell::{Cell, RefCell};
 
 use pyo3_ffi as ffi;
 
+use super::line::Line;
 use super::{Interpreter, State, registry, states};
 use crate::activity;
 use crate::meter::waiting_for_gil;
@@ -55,6 +56,7 @@ impl Interpreter {
     ) -> R {
         let state = THREAD.with(|thread| thread.state_in(self));
         let _current = Current::set(Some(self));
+        let _user = self.own_line.as_ref().map(Line::enter);
         // SAFETY: the state was made for this thread, and the thread is detached.
         unsafe { attach_state(detached, state, f) }
     }

@@ -19,7 +19,7 @@ use crate::interpreter::{self, Interpreter};
 use crate::log;
 use crate::modules;
 use crate::process;
-use crate::python::{Attached, Detached, Exception, Object, Owned, Raised, Result};
+use crate::python::{Attached, Detached, Exception, Object, Owned, Raised, Result, catch};
 
 /// Whether the applications were told.
 static ANNOUNCED: AtomicBool = AtomicBool::new(false);
@@ -36,26 +36,50 @@ pub(super) fn announce(detached: &mut Detached, reason: &[u8]) {
         return;
     }
     for interpreter in interpreter::all() {
-        interpreter.attach(detached, |py| {
-            modules::publish_stopping(py, interpreter, reason)
-        });
+        if !tell_aside(interpreter, reason) {
+            tell(detached, interpreter, reason);
+        }
     }
+}
+
+fn tell(detached: &mut Detached, interpreter: &'static Interpreter, reason: &[u8]) {
+    interpreter.attach(detached, |py| {
+        modules::publish_stopping(py, interpreter, reason)
+    });
+}
+
+/// Tells an interpreter on a thread of its own, if its own GIL is in use: it may never be given back, and
+/// this thread has more to do. False if that is not so, or threads may enter no more.
+fn tell_aside(interpreter: &'static Interpreter, reason: &[u8]) -> bool {
+    let inside = Some(interpreter).filter(|one| one.is_own_gil_in_use());
+    let Some(inside) = inside.and_then(|_| activity::enter()) else {
+        return false;
+    };
+    let reason = reason.to_vec();
+    let aside = std::thread::Builder::new().name("wsgi-stopping".to_owned());
+    let told = aside.spawn(move || {
+        let _inside = inside;
+        // SAFETY: the thread is new; it is attached only inside the function that takes this.
+        let mut detached = unsafe { Detached::assume() };
+        // Whatever it was, it is no reason not to end.
+        let _ = catch(|| tell(&mut detached, interpreter, &reason));
+    });
+    told.is_ok()
 }
 
 /// Ends Python as far as possible; false if threads of the host are still inside.
 pub(super) fn end(detached: &mut Detached, reason: &[u8], limit: Duration) -> bool {
     let began = Instant::now();
     announce(detached, reason);
-    let interpreters = interpreter::all();
     // The other half is for the applications' own ends.
     let alone = activity::wait_until_left(began + limit / 2);
     if process::config().destroy_interpreter {
-        for interpreter in &interpreters {
+        for interpreter in interpreter::all() {
             interpreter.attach(detached, run_hooks);
         }
         if alone {
             // SAFETY: all threads of the host have left, and none may enter any more.
-            unsafe { destroy_if_unused(detached, &interpreters) };
+            unsafe { destroy_if_unused(detached) };
         }
     }
     alone
@@ -116,7 +140,9 @@ fn report(py: Attached<'_>, what: &str, raised: &Raised<'_>) {
 /// # Safety
 ///
 /// - No other thread of the host is attached to any of them, or ever will be.
-unsafe fn destroy_if_unused(detached: &mut Detached, interpreters: &[&'static Interpreter]) {
+unsafe fn destroy_if_unused(detached: &mut Detached) {
+    let mut interpreters = interpreter::all();
+    interpreters.sort_by_key(|one| one.is_main());
     let mut interpreters = interpreters.iter();
     // SAFETY: as the caller says; the main one comes last, and only after all others have ended.
     let is_unused = unsafe {
