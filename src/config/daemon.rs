@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use httpd::child_user::ChildUser;
 use httpd::{Parms, Refusal, Server, process};
-use nix::unistd::{Group, Uid, User};
+use nix::unistd::{Group, SysconfVar, Uid, User, sysconf};
 use serde::{Deserialize, Serialize};
 use wsgi_config::daemon_process::{DaemonOptions, DaemonProcess};
 
@@ -32,6 +32,17 @@ pub(crate) enum DaemonError {
         name: String,
         /// User or group.
         kind: &'static str,
+    },
+    /// More than a process can be in.
+    #[error(
+        "the option supplementary-groups names {named} groups: too many supplementary groups, as this system \
+         lets a process be in {most}, of which one is its group itself"
+    )]
+    TooManyGroups {
+        /// How many it names.
+        named: usize,
+        /// How many the system allows.
+        most: usize,
     },
     /// Root runs no applications.
     #[error("the option user=\"{0}\": applications may not run as root")]
@@ -290,11 +301,21 @@ fn supplementary_groups(options: &DaemonOptions) -> Result<Option<Vec<u32>>, Dae
     let Some(names) = &options.supplementary_groups else {
         return Ok(None);
     };
-    names
-        .iter()
-        .map(|name| group("supplementary-groups", name))
-        .collect::<Result<_, _>>()
-        .map(Some)
+    let named = names.iter().map(|name| group("supplementary-groups", name));
+    let groups: Vec<u32> = named.collect::<Result<_, _>>()?;
+    match most_groups() {
+        Some(most) if groups.len() >= most => Err(DaemonError::TooManyGroups {
+            named: groups.len(),
+            most,
+        }),
+        _ => Ok(Some(groups)),
+    }
+}
+
+/// How many groups a process can be in, if there is a limit.
+fn most_groups() -> Option<usize> {
+    let limit = sysconf(SysconfVar::NGROUPS_MAX).ok().flatten()?;
+    usize::try_from(limit).ok()
 }
 
 /// The number in `#33`.

@@ -295,3 +295,30 @@ def application(environ, start_response):
         .start();
     assert_eq!(server.get("/").text(), "NoNewPrivs:\t1\n");
 }
+
+/// A process has one group of its own, which the limit of the system is for as well.
+#[test]
+fn supplementary_groups_are_no_more_than_the_system_allows() {
+    let most = std::fs::read_to_string("/proc/sys/kernel/ngroups_max").expect("the limit");
+    let most: usize = most.trim().parse().expect("a number");
+    let many = |count: usize| vec!["#4"; count].join(",");
+    for (groups, refusal) in [
+        (many(most - 1), ""),
+        (many(most), "oo many supplementary groups"),
+        (
+            format!("{},none-of-this-name", many(3)),
+            "none-of-this-name",
+        ),
+        (
+            format!("none-of-this-name,{}", many(most)),
+            "none-of-this-name",
+        ),
+        // A number needs no name.
+        ("#99999".to_owned(), ""),
+    ] {
+        let line = format!("WSGIDaemonProcess one supplementary-groups={groups}");
+        let answer = Site::new().config(&line).configtest();
+        assert_eq!(answer.success, refusal.is_empty(), "{}", answer.text);
+        assert!(answer.text.contains(refusal), "{}", answer.text);
+    }
+}
