@@ -322,3 +322,47 @@ mod_wsgi.subscribe_events(note)
         assert!(told.lines().any(|it| it == line), "{line}\n{told}");
     }
 }
+
+/// The end of a short body is known with its last byte in httpd; in a process group it has to be looked for. Of
+/// longer ones the figures are those of the ways they take.
+#[rstest]
+#[case(Mode::Embedded, 1, 3)]
+#[case(Mode::Daemon, 2, 4)]
+fn reads_of_a_short_body_are_counted(
+    #[case] mode: Mode,
+    #[case] whole: u64,
+    #[case] in_pieces: u64,
+) {
+    let server = mode.server();
+    let source = TELLING.replace("'output_length',", "'input_reads',");
+    let url = app(&server, "reads", &source);
+    server.get(&format!("{url}?told"));
+    // The body has 16 bytes in two lines.
+    for (code, count) in [
+        ("", 0),
+        ("environ['wsgi.input'].read(0)", 1),
+        ("environ['wsgi.input'].read(16)", 1),
+        (
+            "environ['wsgi.input'].read(8); environ['wsgi.input'].read(8)",
+            2,
+        ),
+        ("environ['wsgi.input'].read()", whole),
+        ("environ['wsgi.input'].read(100)", whole),
+        ("while environ['wsgi.input'].read(100): pass", whole),
+        ("while environ['wsgi.input'].read(6): pass", in_pieces),
+        ("list(environ['wsgi.input'])", whole),
+    ] {
+        let told = told(&server, &url, &format!("start()\n{code}"));
+        let last = told.last().expect("an event");
+        let bytes = if count == 0 || code.contains("(0)") {
+            0
+        } else {
+            16
+        };
+        assert_eq!(
+            *last,
+            format!("request_finished 200 1 {count} {bytes}"),
+            "{code}"
+        );
+    }
+}

@@ -239,8 +239,11 @@ impl Exchange {
                 self.await_body(host)?;
             }
         })?;
-        // Of the bytes those count that the application takes.
-        self.traffic.input.count(1, 0);
+        // Of the bytes those count that the application takes. httpd says with the last of a body that it is the
+        // last, so a look for more is no read where the host is httpd itself.
+        if result != 0 || host.is_duplex || self.traffic.input.moved().count == 0 {
+            self.traffic.input.count(1, 0);
+        }
         match ReadError::from_result(result) {
             Some(error) => Err(ReadFailure::Host(error)),
             None => Ok(buffer.len().min(result.unsigned_abs())),
