@@ -132,7 +132,10 @@ pub fn password(answer: &Answer, script: &str) -> Result<Password, Trouble> {
         Answer::Missing => Err(missing(43, FUNCTION, script, "AuthType Basic")),
         other => {
             let right = "True, False, None or a user name as a str";
-            Err(wrong(177, FUNCTION, script, right, other))
+            match other {
+                Answer::BrokenText => Err(wrong_type(FUNCTION, script, right, other)),
+                _ => Err(wrong(177, FUNCTION, script, right, other)),
+            }
         }
     }
 }
@@ -263,10 +266,14 @@ fn wrong(id: u16, function: &str, script: &str, right: &str, found: &Answer) -> 
 
 /// The same in the form of an exception.
 fn wrong_type(function: &str, script: &str, right: &str, found: &Answer) -> Trouble {
+    let exception = match found {
+        Answer::Text(_) | Answer::BrokenText => "UnicodeEncodeError",
+        _ => "TypeError",
+    };
     Trouble::Said {
         id: 174,
         text: format!(
-            "TypeError exception raised processing WSGI script '{script}': '{function}' must \
+            "{exception} exception raised processing WSGI script '{script}': '{function}' must \
              return {right}, not {}.",
             described(found)
         ),
@@ -370,7 +377,7 @@ mod tests {
         for (answer, expected) in [
             (text(""), 176),
             (text("root\0x"), 1300),
-            (Answer::BrokenText, 177),
+            (Answer::BrokenText, 174),
             (other(), 177),
             (bytes(b"bob"), 177),
             (Answer::Missing, 43),
