@@ -175,6 +175,30 @@ fn a_body_that_is_too_short_ends_the_connection() {
     }
 }
 
+/// A client that asks for the head waits for nothing, so nothing is wrong with its connection.
+#[test]
+fn a_head_of_a_body_that_is_too_short_keeps_the_connection() {
+    let server = wsgi_site()
+        .config("WSGIMapHEADToGET On\nKeepAliveTimeout 300")
+        .start();
+    let mark = server.log().mark();
+    let url = answering(&server, "short_head", "5", "iter([b'abc'])");
+    let mut connection = server.connect();
+    for _ in 0..2 {
+        connection.send(&Request::new("HEAD", &url).to_bytes());
+        let response = connection.read_response_to("HEAD");
+        assert_eq!(response.header("Content-Length"), Some("5"));
+        assert_eq!(response.header("Connection"), None);
+    }
+    if ours("D40") {
+        let line = server.log().wait_for(mark, "WSGI1040");
+        assert!(
+            line.contains("on which a client waits for the rest"),
+            "{line}"
+        );
+    }
+}
+
 #[test]
 fn where_there_is_no_body_at_all_its_length_is_none() {
     // In its daemon mode mod_wsgi has the client wait for what was announced.

@@ -332,7 +332,7 @@ impl Response {
     fn report_missing(&self, detached: &Detached, missing: u64) {
         let text = format!(
             "the application's response is {missing} bytes shorter than its Content-Length \
-             header states; the connection is closed so that the client does not wait for the rest"
+             header states; a connection on which a client waits for the rest is closed"
         );
         self.exchange.log(
             detached,
