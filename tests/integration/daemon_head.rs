@@ -1,7 +1,7 @@
 //! What httpd makes of the head of a response that comes from a process group: it treats it as that
 //! of a CGI script.
 
-use testkit::{Httpd, Request, Response, SharedHttpd, Site};
+use testkit::{Httpd, Request, Response, SharedHttpd, Site, ours};
 
 use crate::wsgi_site::quoted;
 
@@ -187,6 +187,16 @@ fn the_header_status_is_the_status() {
         assert_eq!(received(&server, "200 OK", headers), expected, "{headers}");
         let body = ask(&server, "/app", "200 OK", headers).text();
         assert_eq!(body, "own", "{headers}: no error response of httpd's");
+    }
+    if ours("D187") {
+        // A 500 in all respects: httpd ends the connection, and may answer it itself.
+        let nonsense = "[('Status', 'nonsense')]";
+        let response = ask(&server, "/app", "200 OK", nonsense);
+        assert_eq!(response.header("Connection"), Some("close"));
+        let page = ask(&server, "/override", "200 OK", nonsense).text();
+        assert!(page.contains("<title>500 "), "{page}");
+        let response = ask(&server, "/app", "200 OK", "[('Status', '100 Go on')]");
+        assert_eq!((response.status, &*response.text()), (500, "own"));
     }
     // In the processes of httpd it is a header like others.
     let response = ask(

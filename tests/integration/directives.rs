@@ -373,6 +373,24 @@ fn restrict_embedded_refuses_to_run_anything() {
     }
 }
 
+/// One that is taken back by another asks for nothing.
+#[test]
+fn python_is_not_in_httpd_because_of_what_does_not_count() {
+    if !ours("D185") {
+        return;
+    }
+    let server = site()
+        .config(
+            "WSGIRestrictEmbedded Off
+             WSGIRestrictEmbedded On
+             WSGIScriptAlias / ${WSGI}/a.wsgi process-group=%{GLOBAL} application-group=%{GLOBAL}",
+        )
+        .start();
+    assert_eq!(server.get("/").status, 500);
+    let lines = server.log().matching(Mark::START, "Initializing Python");
+    assert!(lines.is_empty(), "{lines:?}");
+}
+
 /// The last one counts. What httpd needs Python for itself is no application.
 #[test]
 fn python_is_in_httpd_where_something_needs_it() {

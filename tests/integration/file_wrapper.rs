@@ -3,7 +3,9 @@
 use rstest::rstest;
 use testkit::{Ending, Httpd, Mark, Mpm, Request, Response, SharedHttpd, ours};
 
-use crate::wsgi_site::{CALCULATOR, app, calculate, is_daemon_mode, quoted, wsgi_site};
+use crate::wsgi_site::{
+    CALCULATOR, app, calculate, gated_app, is_daemon_mode, open_gate, quoted, wsgi_site,
+};
 
 static SERVER: SharedHttpd = SharedHttpd::new(site);
 
@@ -318,6 +320,31 @@ fn httpd_serves_ranges_of_a_file() {
     assert_eq!((response.status, response.text().as_str()), (206, "234"));
     assert_eq!(response.header("Content-Range"), Some("bytes 2-4/10"));
     assert_eq!(response.header("Content-Length"), Some("3"));
+}
+
+/// In a process group it is the end of the request that httpd waits for, to know that the file is all there is.
+#[test]
+fn a_file_is_there_when_it_is_closed() {
+    let server = SERVER.borrow();
+    let source = "
+def application(environ, start_response):
+    class Own(environ['wsgi.file_wrapper']):
+        def close(self):
+            super().close()
+            wait_for('close')
+    start_response('200 OK', [])
+    return Own(open(os.path.join(DATA, 'digits'), 'rb'))
+";
+    let url = gated_app(&server, "closes", source);
+    let mut connection = server.connect();
+    connection.send(&Request::get(&url).to_bytes());
+    if !is_daemon_mode() || !ours("D124") {
+        assert_eq!(connection.read_response().text(), "0123456789");
+    }
+    open_gate(&server, "close");
+    if is_daemon_mode() && ours("D124") {
+        assert_eq!(connection.read_response().text(), "0123456789");
+    }
 }
 
 #[test]

@@ -218,6 +218,32 @@ fn what_other_modules_make_of_the_headers_is_checked_as_well() {
     }
 }
 
+/// httpd cannot read a body by them: mod_wsgi lets the application find out, as `OSError`.
+#[test]
+fn a_length_that_httpd_cannot_read_a_body_by_is_a_bad_request() {
+    let server = Site::new()
+        .module("headers")
+        .script("echo.wsgi", ECHO)
+        .config(
+            "WSGIScriptAlias / ${WSGI}/echo.wsgi
+             <Location /length/empty>
+                 RequestHeader set Content-Length \"\"
+             </Location>
+             <Location /length/signed>
+                 RequestHeader set Content-Length +5
+             </Location>",
+        )
+        .start();
+    for url in ["/length/empty", "/length/signed"] {
+        let request = Request::post(url, "hello");
+        assert_eq!(server.send(&request).status, 400, "{url}");
+        if ours("D186") {
+            check_refusal(&server, &request, 400, "WSGI0141");
+            check_refusal(&server, &Request::get(url), 400, "WSGI0141");
+        }
+    }
+}
+
 #[test]
 fn a_body_within_its_content_length_reaches_the_application() {
     let server = SERVER.borrow();

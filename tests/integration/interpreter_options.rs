@@ -373,6 +373,32 @@ fn free_threading_warns_that_it_has_no_effect() {
     assert!(!answer.text.contains("WSGI0200"), "{}", answer.text);
 }
 
+/// mod_wsgi takes the directive for the fact, and sets no interval where there is a GIL.
+#[test]
+fn a_python_with_a_gil_keeps_its_interval_whatever_is_said_of_free_threading() {
+    if !ours("D72") {
+        return;
+    }
+    let server = Site::new()
+        .script("options.wsgi", OPTIONS)
+        .config(
+            "WSGISocketPrefix ${ROOT}/logs/wsgi
+             WSGIFreeThreading On
+             WSGISwitchInterval 0.02
+             WSGIDaemonProcess one threads=1 switch-interval=0.03
+             WSGIScriptAlias /httpd ${WSGI}/options.wsgi application-group=%{GLOBAL}
+             WSGIScriptAlias /group ${WSGI}/options.wsgi process-group=one application-group=%{GLOBAL}",
+        )
+        .start();
+    for (url, interval) in [("/httpd", "0.0200"), ("/group", "0.0300")] {
+        assert_eq!(
+            environ(&server.get(url)).value("interval"),
+            interval,
+            "{url}"
+        );
+    }
+}
+
 #[test]
 fn free_threading_cannot_be_that_of_one_application_group() {
     let answer = configtest(&within(" application-group=x", "WSGIFreeThreading On"));

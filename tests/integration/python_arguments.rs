@@ -171,6 +171,23 @@ fn a_log_handler_is_one_of_logging(#[values(Mode::Embedded, Mode::Daemon)] mode:
     );
 }
 
+/// For `help()`, and for editors.
+#[rstest]
+fn names_say_what_they_are_for(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) {
+    if !ours("D189") {
+        return;
+    }
+    assert_outcomes(
+        mode,
+        "documented",
+        &[(
+            "import mod_wsgi; r = [n for n in dir(mod_wsgi) if n[0] != '_' and callable(v := \
+             getattr(mod_wsgi, n)) and not v.__doc__], bool(start_response.__doc__)",
+            "([], True)",
+        )],
+    );
+}
+
 #[rstest]
 fn the_objects_of_a_request_are_what_they_are(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) {
     assert_outcomes(

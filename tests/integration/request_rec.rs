@@ -1,6 +1,6 @@
 //! `WSGIPassApacheRequest`: httpd's own record of a request, for Python in httpd's processes.
 
-use testkit::Httpd;
+use testkit::{Httpd, ours};
 
 use crate::apps::environ;
 use crate::hook_site::hook_site;
@@ -49,6 +49,9 @@ fn the_record_is_passed_where_the_directive_says_so() {
             <LocationMatch /with/out>
                 WSGIPassApacheRequest Off
             </LocationMatch>
+            <LocationMatch /forged>
+                SetEnv apache.request_rec forged
+            </LocationMatch>
             ",
         )
         .start();
@@ -63,4 +66,11 @@ fn the_record_is_passed_where_the_directive_says_so() {
         records(&server, "/apart/with"),
         [capsule, capsule, "<absent>"]
     );
+    // Nothing else can be under that name.
+    assert_eq!(records(&server, "/app/with/forged"), [capsule; 3]);
+    if ours("D188") {
+        for url in ["/app/forged", "/apart/forged", "/apart/with/forged"] {
+            assert_eq!(records(&server, url)[2], "<absent>", "{url}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Variables that the configuration sets: they reach the application, and do not take the place of
 //! what the server knows.
 
-use testkit::{Request, SharedHttpd};
+use testkit::{Request, SharedHttpd, ours};
 
 use crate::apps::{ENVIRON, Environ, environ};
 use crate::wsgi_site::{is_daemon_mode, wsgi_site};
@@ -134,5 +134,85 @@ fn the_https_variable_makes_the_scheme_and_disappears() {
         assert_eq!(environ.value("wsgi.url_scheme"), scheme, "{path}");
         assert!(!environ.has("HTTPS"), "{path}");
         assert_eq!(environ.value("REQUEST_SCHEME"), "http", "{path}");
+    }
+}
+
+/// Answers with what it gets of a variable that was set without a value, of one that is empty, and of ones that
+/// are not there; and with what there is of them in the environment of the process.
+const VALUELESS: &str = "
+import os
+
+def application(environ, start_response):
+    names = 'EMPTY', 'QUOTED', 'PASSED', 'UNPASSED', 'MATCHED'
+    seen = [environ.get(name, 'absent') for name in names]
+    seen += [os.environ.get(name, 'absent') for name in names]
+    start_response('200 OK', [])
+    return [repr(seen).encode()]
+";
+
+#[test]
+fn a_variable_that_is_set_without_a_value_is_empty_and_what_is_passed_without_one_is_absent() {
+    let server = wsgi_site()
+        .module("env")
+        .module("setenvif")
+        .env("PASSED", "")
+        .script("valueless.wsgi", VALUELESS)
+        .config(
+            "SetEnv EMPTY
+             SetEnv QUOTED \"\"
+             SetEnvIf Request_URI ^ MATCHED
+             PassEnv PASSED UNPASSED",
+        )
+        .start();
+    assert_eq!(
+        server.get("/valueless.wsgi").text(),
+        "['', '', '', 'absent', '1', 'absent', 'absent', '', 'absent', 'absent']"
+    );
+}
+
+/// Answers with the variables that mod_authn_dbd has set, and puts a `None` of its own beside them, which has
+/// nobody else's ways changed.
+const COLUMNS: &str = "
+def application(environ, start_response):
+    environ['wsgi.own'] = None
+    columns = {name: value for name, value in environ.items() if name.startswith('AUTHENTICATE_')}
+    start_response('200 OK', [])
+    return [repr(sorted(columns.items())).encode()]
+";
+
+/// A column of a database may be NULL, and mod_authn_dbd sets a variable for each.
+#[test]
+fn a_variable_without_a_value_is_none() {
+    let server = ["authn_core", "authn_dbd", "auth_basic", "authz_user", "dbd"]
+        .into_iter()
+        .fold(wsgi_site(), testkit::Site::module)
+        .script("columns.wsgi", COLUMNS)
+        .config(
+            "DBDriver sqlite3
+             DBDParams ${DATA}/users.db
+             <Location />
+                 AuthType Basic
+                 AuthName here
+                 AuthBasicProvider dbd
+                 Require valid-user
+                 AuthDBDUserPWQuery \"SELECT '{SHA}0L4txCG+T80BcuWvzuo5cOLz2UA=' AS password, \\
+                     %s AS username, '' AS blank, NULL AS phone\"
+             </Location>",
+        )
+        .start();
+    // `eve:apple`
+    let request = Request::get("/columns.wsgi").header("Authorization", "Basic ZXZlOmFwcGxl");
+    let none = match is_daemon_mode() && !ours("D188") {
+        true => "''",
+        false => "None",
+    };
+    for _ in 0..2 {
+        assert_eq!(
+            server.send(&request).text(),
+            format!(
+                "[('AUTHENTICATE_BLANK', ''), ('AUTHENTICATE_PHONE', {none}), \
+                 ('AUTHENTICATE_USERNAME', 'eve')]"
+            )
+        );
     }
 }
