@@ -57,6 +57,8 @@ mod daemon_leaving; // processes that end while requests are in flight
 mod daemon_life; // why processes of a group are replaced
 #[path = "integration/daemon_limits.rs"]
 mod daemon_limits; // limits, priorities and sizes of processes of a group
+#[path = "integration/daemon_loading.rs"]
+mod daemon_loading; // signals to a process that is loading a script
 #[path = "integration/daemon_many.rs"]
 mod daemon_many; // hundreds of process groups
 #[path = "integration/daemon_maximum.rs"]

@@ -9,6 +9,7 @@ mod connection;
 mod courier;
 mod dispatcher;
 mod door;
+mod early;
 mod exchange;
 mod fork;
 mod home;
@@ -37,7 +38,8 @@ use std::time::Instant;
 use control::{Channel, ChannelError, FromWorker, GroupSpec, ScoreboardReader, Table, ToWorker};
 
 use crate::log::Log;
-use nix::libc::{SIGHUP, SIGINT, SIGUSR1, SIGUSR2, SIGXCPU};
+use early::Early;
+use nix::libc::SIGUSR1;
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::Pid;
 use root::Root;
@@ -88,7 +90,7 @@ struct Assignment {
 
 /// What a worker is, once it is ready.
 enum Role {
-    Server(Arc<Log>, Arc<Server>),
+    Server(Arc<Log>, Arc<Server>, Early),
     Service(Service),
 }
 
@@ -96,7 +98,9 @@ enum Role {
 pub(crate) fn run(control: Channel) -> ExitCode {
     let begin = Instant::now();
     match start(&control) {
-        Ok(Role::Server(log, server)) => life::run(control, &log, &server, begin.elapsed()),
+        Ok(Role::Server(log, server, early)) => {
+            life::run(control, &log, &server, early, begin.elapsed())
+        }
         Ok(Role::Service(service)) => service.run(control),
         Err(error) => {
             // If the supervisor is gone there is nobody left to tell.
@@ -126,16 +130,13 @@ fn start(control: &Channel) -> Result<Role, StartError> {
     end_with_supervisor(control)?;
     home::check(&group.python, engine)?;
     fork::prepare()?;
-    // From here on no signal but SIGTERM ends the process by itself. Python, which would take
-    // SIGINT for a user at its terminal, leaves one alone that has a handler.
-    for signal in [SIGINT, SIGUSR1, SIGXCPU, SIGHUP, SIGUSR2] {
-        signal_hook::flag::register(signal, Arc::default())?;
-    }
+    let early = Early::register()?;
     fork::note_handler(SIGUSR1);
     // A file that may not grow is told to whoever writes it. For SIGPIPE Rust has seen to that.
     // SAFETY: no handler is installed.
     unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) }.map_err(std::io::Error::from)?;
     if group.is_service() {
+        early.is_over();
         service::leave_signals()?;
     }
     python::start(engine, &group, &log, scoreboard)?;
@@ -148,7 +149,7 @@ fn start(control: &Channel) -> Result<Role, StartError> {
         memory::trim();
         python::set_switch_interval(engine, &group);
         let server = Server::new(engine, group, scripts, (table, slot), listener, log.clone())?;
-        Role::Server(log, Arc::new(server))
+        Role::Server(log, Arc::new(server), early)
     };
     nix::sys::prctl::set_pdeathsig(None).map_err(std::io::Error::from)?;
     Ok(role)

@@ -299,15 +299,24 @@ impl Group {
         let log = &self.equipment.log;
         let (name, pid, cause) = (&self.spec.name, worker.pid(), worker.cause(status));
         let counts = slot.is_serving(worker.number) || !self.spec.is_service();
-        if slot.is_starting(worker.number) {
+        if slot.is_starting(worker.number) && status.signal().is_some() && slot.forgives() {
+            let text = format_args!(
+                "Worker {pid} of process group '{name}' {cause} before it served; another one is started."
+            );
+            log.line(Level::Error, 1207, text);
+        } else if slot.is_starting(worker.number) {
             // The same failure over and over is told once; see at debug that it goes on.
             let level = match slot.failures() {
                 0 => Level::Error,
                 _ => Level::Debug,
             };
+            let meanwhile = match self.slots.iter().any(Slot::has_serving) {
+                true => "Those that serve go on",
+                false => "Its requests are answered with 503 until one does",
+            };
             let text = format_args!(
-                "Worker {pid} of process group '{name}' did not start: it {cause}. Its requests are \
-                 answered with 503 until one does; the next attempts follow at growing intervals."
+                "Worker {pid} of process group '{name}' did not start: it {cause}. {meanwhile}; \
+                 the next attempts follow at growing intervals."
             );
             log.line(level, 1206, text);
         } else if !status.success() && !worker.is_ended && counts {

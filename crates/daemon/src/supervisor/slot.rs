@@ -119,6 +119,16 @@ impl Slot {
         self.failures
     }
 
+    /// Whether a worker that is killed before it really started is replaced at once.
+    pub(super) fn forgives(&self) -> bool {
+        !self.accident
+    }
+
+    /// Whether a worker serves.
+    pub(super) fn has_serving(&self) -> bool {
+        self.serving.is_some()
+    }
+
     /// Whether this worker is the one that serves.
     pub(super) fn is_serving(&self, worker: WorkerNumber) -> bool {
         self.serving.is_some_and(|(serving, _)| serving == worker)

@@ -31,6 +31,7 @@ use nix::libc::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU};
 use signal_hook::iterator::Signals;
 
 use super::dispatcher::Dispatcher;
+use super::early::Early;
 use super::fork::Unshared;
 use super::orphan::{Httpd, Orphan};
 use super::{describe, python, server::Server, watch::Watch};
@@ -74,6 +75,7 @@ pub(super) fn run(
     control: Channel,
     log: &Arc<Log>,
     server: &Arc<Server>,
+    early: Early,
     start: Duration,
 ) -> ExitCode {
     let (sender, events) = channel();
@@ -91,6 +93,7 @@ pub(super) fn run(
             return ExitCode::from(1);
         }
     };
+    early.is_over();
     // If the supervisor is gone, that is an event too.
     let _ = control.send(&FromWorker::Ready, &[]);
     let mut course = Course {
@@ -99,6 +102,7 @@ pub(super) fn run(
         watch,
         succession: Succession::new(control.clone(), log, server),
         drain: None,
+        early,
         signalled: None,
         end: None,
         httpd,
@@ -121,6 +125,7 @@ struct Course<'s> {
     watch: Watch,
     succession: Succession<'s>,
     drain: Option<Drain>,
+    early: Early,
     /// What the first signal asked for.
     signalled: Option<Replacement>,
     /// When the process is to have ended, if that is urgent.
@@ -168,6 +173,10 @@ impl Course<'_> {
             Event::Told(ToWorker::Serve) => {
                 self.watch.begin();
                 self.server.serve(self.sender.clone())?;
+                for signal in self.early.take() {
+                    // The channel is closed only with this process.
+                    let _ = self.sender.send(Event::Signal(signal));
+                }
                 Step::GoOn
             }
             Event::Busy => {
