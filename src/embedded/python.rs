@@ -72,8 +72,11 @@ fn load(engine: &Engine, preload: &Preload) {
         mtime: -1,
         reload: true,
     };
-    // SAFETY: the engine was started; the script is valid until the call returns.
-    let _logged = unsafe { (engine.preload)(&raw const script) };
+    // Some versions of httpd let a child be told to end already now, by a signal.
+    while_serving(|| {
+        // SAFETY: the engine was started; the script is valid until the call returns.
+        let _logged = unsafe { (engine.preload)(&raw const script) };
+    });
 }
 
 fn start(base: Server<'_>) -> Option<&'static Engine> {

@@ -135,8 +135,11 @@ fn python(definition: &DaemonDefinition<'_>, engine: EngineFile) -> PythonSpec {
     let outside = interpreters.outside();
     let name = definition.name().to_bytes();
     let sections = interpreters.in_process_group(name);
+    let free_threading = engine.python.is_free_threaded() && interpreters.free_threading(name);
+    let own_gils = engine.python.has_own_gils() && interpreters.own_gils(name);
     PythonSpec {
-        free_threading: engine.python.is_free_threaded() && interpreters.free_threading(name),
+        free_threading,
+        is_parallel: free_threading || own_gils,
         engine: engine.path.into_os_string(),
         home: home(definition),
         path: options.python_path.clone().map(os),

@@ -234,21 +234,13 @@ pub struct PythonSpec {
     pub per_interpreter_gil: bool,
     /// `WSGIFreeThreading`, if the engine's Python can do without a GIL.
     pub free_threading: bool,
+    /// Whether requests may run at the same time: without a GIL, or in interpreters each with a GIL of
+    /// its own, if the engine's Python can have such.
+    pub is_parallel: bool,
     /// `WSGISwitchInterval`, in seconds.
     pub default_switch_interval: Option<f64>,
     /// `switch-interval`, in seconds: set once scripts are loaded.
     pub switch_interval: Option<f64>,
-}
-
-impl PythonSpec {
-    /// Whether requests may run at the same time: without a GIL, or in interpreters each with a GIL of
-    /// its own.
-    pub fn is_parallel(&self) -> bool {
-        let mut sections = self.sections.iter();
-        self.free_threading
-            || self.per_interpreter_gil
-            || sections.any(|it| it.per_interpreter_gil == Some(true))
-    }
 }
 
 /// What a `<WSGIInterpreterOptions>` section says of interpreters in the processes of a group.

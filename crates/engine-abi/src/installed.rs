@@ -79,6 +79,11 @@ impl PythonVersion {
         self.is_free_threaded
     }
 
+    /// Whether its interpreters can each have a GIL of their own.
+    pub fn has_own_gils(self) -> bool {
+        (self.major, self.minor) >= (3, 12)
+    }
+
     /// The free-threaded build of the same version.
     pub(crate) const fn free_threaded(self) -> Self {
         Self {
@@ -400,6 +405,8 @@ mod tests {
         assert_eq!(V313T.to_string(), "3.13t");
         assert_eq!(V313T.number(), "3.13");
         assert_eq!(PythonVersion::from_tag("cp3"), None);
+        let has_own_gils = [V311, V313, V313T].map(PythonVersion::has_own_gils);
+        assert_eq!(has_own_gils, [false, true, true]);
     }
 
     #[test]

@@ -2,14 +2,11 @@
 
 use std::fmt;
 
-use engine_abi::{EngineFile, PythonVersion};
+use engine_abi::EngineFile;
 
 use crate::config::checks::{Checked, Mistake, report};
 use crate::log::Id;
 use crate::{Wsgi, engines, supervise};
-
-/// The first version whose interpreters can have a GIL of their own.
-const OWN_GILS: PythonVersion = PythonVersion::new(3, 12);
 
 #[derive(Debug, thiserror::Error)]
 enum InterpreterMistake {
@@ -67,7 +64,7 @@ pub(super) fn check(config: &Checked<'_>) {
     let mut look = |name: &[u8], engine: Option<EngineFile>, place: &str| {
         // Without an engine there is no Python at all, which is told elsewhere.
         let Some(engine) = engine else { return };
-        if interpreters.own_gils(name) && engine.python < OWN_GILS {
+        if interpreters.own_gils(name) && !engine.python.has_own_gils() {
             too_old.push(place, &engine);
         }
         if interpreters.free_threading(name) && !engine.python.is_free_threaded() {

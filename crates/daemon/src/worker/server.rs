@@ -96,7 +96,7 @@ impl Server {
             monitor: Arc::new(Monitor::new(group.threads)),
             engine,
             root: Root::of(&group.identity),
-            lead: Lead::new(group.python.is_parallel()),
+            lead: Lead::new(group.python.is_parallel),
             group,
             slot: Arc::new(OwnSlot::new(table, slot)),
             log,
