@@ -113,6 +113,10 @@ mod documented; // docs/directives.md says what the module knows
 mod drop_in; // mod_wsgi's own package with this module in it
 #[path = "integration/drop_in_access.rs"]
 mod drop_in_access; // the same, for access control and services
+#[path = "integration/drop_in_clients.rs"]
+mod drop_in_clients; // what the options of its command-line tool mean for clients
+#[path = "integration/drop_in_effects.rs"]
+mod drop_in_effects; // what its options do, seen from outside
 #[path = "integration/drop_in_options.rs"]
 mod drop_in_options; // the options of its command-line tool
 #[path = "integration/environ.rs"]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::io::{Write as _, stderr};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -12,7 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tempfile::TempDir;
 use testkit::{
-    Curl, CurlAnswer, Program, Site, free_port, is_reference, module_under_test, wait_until,
+    Connection, Curl, CurlAnswer, Program, Site, free_port, is_reference, module_under_test,
+    wait_until,
 };
 
 /// A virtual environment in which mod_wsgi's package runs the module under test.
@@ -206,6 +208,16 @@ impl Express {
     /// The files that the server runs with.
     pub(crate) fn site(&self) -> &Site {
         &self.site
+    }
+
+    /// The port that it listens on for plain HTTP.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A connection to that port.
+    pub(crate) fn connect(&self) -> Connection {
+        Connection::open((Ipv4Addr::LOCALHOST, self.port).into())
     }
 
     /// Runs the control script that the package has made.
