@@ -1,6 +1,10 @@
 //! `WSGIPythonHome`: which Python runs, and what is said where it cannot.
 
-use testkit::{Mark, Site};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+
+use testkit::{Mark, Site, ours};
 
 use crate::apps::{answering, environ};
 use crate::daemon_site::is_root;
@@ -39,8 +43,39 @@ fn the_interpreter_is_the_one_of_the_home() {
         let seen = python(&format!("WSGIPythonHome {base}\n{config}"));
         assert_eq!(seen.value("prefix"), base, "{config}");
         let program = format!("{base}/bin/{}", seen.value("version"));
-        let program = std::fs::canonicalize(program).expect("an interpreter");
+        let program = fs::canonicalize(program).expect("an interpreter");
         assert_eq!(seen.value("executable"), program.display().to_string());
+    }
+}
+
+/// A home may be that of several versions, such as `/usr/local`.
+#[test]
+fn the_interpreter_is_none_of_another_version() {
+    let base = python("");
+    let library = format!("lib/{}", base.value("version"));
+    let home = tempfile::tempdir().expect("a place");
+    let at = |name: &str| home.path().join(name);
+    for directory in ["bin", "lib"] {
+        fs::create_dir(at(directory)).expect("room");
+    }
+    let own = Path::new(base.value("base_prefix")).join(&library);
+    symlink(own, at(&library)).expect("room");
+    fs::write(at("bin/python3.2"), "").expect("room");
+    symlink("python3.2", at("bin/python3")).expect("room");
+    fs::set_permissions(home.path(), Permissions::from_mode(0o755)).expect("it is ours");
+    let config = format!("WSGIPythonHome {}", home.path().display());
+    let seen = python(&config);
+    assert_eq!(seen.value("prefix"), home.path().display().to_string());
+    let program = seen.value("executable").to_owned();
+    assert!(!program.contains("python3.2"), "{program}");
+
+    if ours("D150") {
+        let name = format!("bin/{}", base.value("version"));
+        fs::write(at(&name), "").expect("room");
+        fs::remove_file(at("bin/python3")).expect("it is there");
+        symlink(at(&name), at("bin/python3")).expect("room");
+        let own = at(&name).display().to_string();
+        assert_eq!(python(&config).value("executable"), own);
     }
 }
 

@@ -62,7 +62,7 @@ fn versions_of_venv(home: &Path, config: &str) -> Vec<PythonVersion> {
     }
     // `venv` notes who made it, and so does `virtualenv`.
     let maker = value(config, &["executable", "base-executable"]);
-    let maker = maker.and_then(|program| version_of_program(Path::new(program)));
+    let maker = maker.and_then(|program| PythonVersion::of_program(Path::new(program)));
     let named = maker.or_else(|| main_program(home));
     match named.filter(|named| builds.contains(named)) {
         Some(named) => vec![named],
@@ -96,23 +96,25 @@ fn has(home: &Path, version: PythonVersion, name: &str) -> bool {
 
 fn main_program(home: &Path) -> Option<PythonVersion> {
     let mut names = ["bin/python3", "bin/python"].into_iter();
-    names.find_map(|name| version_of_program(&home.join(name)))
+    names.find_map(|name| PythonVersion::of_program(&home.join(name)))
 }
 
-/// The version of an interpreter by its name: `python3.13t`, or a link to that.
-fn version_of_program(path: &Path) -> Option<PythonVersion> {
-    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let name = path.file_name()?.to_str()?;
-    let version = PythonVersion::from_number(name.strip_prefix("python")?)?;
-    // A free-threaded build is installed under the name of the usual one, too, as a hard link.
-    let free_threaded = version.free_threaded();
-    let with_suffix = path.with_file_name(format!("python{free_threaded}"));
-    let is_free_threaded = is_same_file(&path, &with_suffix);
-    Some(if is_free_threaded {
-        free_threaded
-    } else {
-        version
-    })
+impl PythonVersion {
+    /// The version of an interpreter by its name: `python3.13t`, or a link to that.
+    pub fn of_program(path: &Path) -> Option<Self> {
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let name = path.file_name()?.to_str()?;
+        let version = Self::from_number(name.strip_prefix("python")?)?;
+        // A free-threaded build is installed under the name of the usual one, too, as a hard link.
+        let free_threaded = version.free_threaded();
+        let with_suffix = path.with_file_name(format!("python{free_threaded}"));
+        let is_free_threaded = is_same_file(&path, &with_suffix);
+        Some(if is_free_threaded {
+            free_threaded
+        } else {
+            version
+        })
+    }
 }
 
 fn is_same_file(one: &Path, other: &Path) -> bool {

@@ -2,9 +2,9 @@
 
 use std::ffi::{CStr, CString, c_char};
 use std::mem::MaybeUninit;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use engine_abi::Level;
+use engine_abi::{Level, PythonVersion};
 use pyo3_ffi as ffi;
 
 use crate::interpreter::{self, CreateError, NO_INTERVAL};
@@ -112,7 +112,7 @@ impl Config {
     fn set_home(&mut self, process: &Process) -> Result<(), InitError> {
         if process.python_home.is_empty() {
             let python = CString::new(env!("ENGINE_PYTHON")).unwrap_or_default();
-            if std::path::Path::new(env!("ENGINE_PYTHON")).exists() {
+            if Path::new(env!("ENGINE_PYTHON")).exists() {
                 return self.set(|config| &raw mut config.program_name, &python);
             }
             return Ok(());
@@ -125,9 +125,8 @@ impl Config {
                 .map_err(|_| InitError::Nul("WSGIPythonHome"))?;
             return self.set(|config| &raw mut config.program_name, &python);
         }
-        // Python would look for it in `PATH`.
-        let programs = [env!("ENGINE_PROGRAM"), "python3"].map(|name| path.join("bin").join(name));
-        if let Some(python) = programs.into_iter().find(|program| program.exists()) {
+        // Without one Python looks in `PATH`.
+        if let Some(python) = program_of(&path) {
             let python = CString::new(python.into_os_string().into_encoded_bytes())
                 .map_err(|_| InitError::Nul("WSGIPythonHome"))?;
             self.set(|config| &raw mut config.program_name, &python)?;
@@ -261,6 +260,20 @@ fn warn_about_home(detached: &Detached, process: &Process) {
         },
     };
     log::server(detached, Level::Warn, id, &text);
+}
+
+/// The interpreter of this Python in a home that is no virtual environment. There may be others, such as a
+/// newer one that is called `python3` there.
+fn program_of(home: &Path) -> Option<PathBuf> {
+    let own = env!("ENGINE_PROGRAM");
+    let is_own = |name: &str, program: &Path| match PythonVersion::of_program(program) {
+        Some(version) => format!("python{version}") == own,
+        None => name == own,
+    };
+    [own, "python3", "python"].into_iter().find_map(|name| {
+        let program = home.join("bin").join(name);
+        (program.exists() && is_own(name, &program)).then_some(program)
+    })
 }
 
 fn home_path(process: &Process) -> PathBuf {
