@@ -133,6 +133,34 @@ impl Monitor {
         None
     }
 
+    /// How long it is until the next limit is passed of what has begun.
+    pub(super) fn until_limit(&self, life: &Life, active: u32) -> Option<Duration> {
+        let now = self.now();
+        let left = |then: u64, limit: Option<Duration>| {
+            let limit = u64::try_from(limit?.as_millis()).ok()?;
+            let passed = then.checked_add(limit)?.checked_add(1)?;
+            // What is passed is seen now.
+            passed
+                .checked_sub(now)
+                .filter(|left| then != 0 && *left > 0)
+        };
+        let startup = life.startup_timeout;
+        let startup = startup.filter(|_| !self.loaded.load(Ordering::Relaxed));
+        let inactivity = life.inactivity_timeout.filter(|_| active == 0);
+        let request = self.request_limit(life);
+        let threads = self.threads.iter();
+        [
+            left(self.probing.load(Ordering::Relaxed), life.deadlock_timeout),
+            left(self.first.load(Ordering::Relaxed), startup),
+            left(self.last.load(Ordering::Relaxed), inactivity),
+        ]
+        .into_iter()
+        .chain(threads.map(|thread| left(thread.began.load(Ordering::Relaxed), request)))
+        .flatten()
+        .min()
+        .map(Duration::from_millis)
+    }
+
     /// How long there will be no limit to pass while no request is served.
     pub(super) fn rest(&self, life: &Life) -> Duration {
         let first = self.first.load(Ordering::Relaxed);
@@ -328,6 +356,40 @@ mod tests {
         assert!(monitor.rest(&life) <= Duration::from_secs(6));
         monitor.last.store(60_000, Ordering::Relaxed);
         assert_eq!(monitor.rest(&life), REST);
+    }
+
+    #[test]
+    fn a_limit_is_passed_when_it_is_said_to_be() {
+        let monitor = monitor();
+        let life = life(|life| {
+            life.deadlock_timeout = Some(LONG);
+            life.inactivity_timeout = Some(LONG / 2);
+            life.request_timeout = Some(LONG / 4);
+        });
+        assert_eq!(monitor.until_limit(&life, 0), None, "nothing has begun");
+        let minute = Duration::from_secs(60);
+        let is_about = |left: Option<Duration>, expected: Duration| {
+            let expected = expected.saturating_sub(minute);
+            left.is_some_and(|left| left <= expected + PERIOD && left + PERIOD > expected)
+        };
+        monitor.probing.store(1, Ordering::Relaxed);
+        assert!(is_about(monitor.until_limit(&life, 0), LONG));
+        monitor.last.store(1, Ordering::Relaxed);
+        assert!(is_about(monitor.until_limit(&life, 0), LONG / 2));
+        assert!(is_about(monitor.until_limit(&life, 1), LONG));
+        monitor.threads[0].began.store(1, Ordering::Relaxed);
+        let request = monitor.request_limit(&life).unwrap();
+        assert!(is_about(monitor.until_limit(&life, 1), request));
+
+        let short = Life {
+            deadlock_timeout: Some(minute + PERIOD),
+            ..Life::default()
+        };
+        let left = monitor.until_limit(&short, 0).unwrap();
+        assert!(left <= 2 * PERIOD && monitor.passed(&short, 0).is_none());
+        thread::sleep(left);
+        assert!(monitor.passed(&short, 0).is_some());
+        assert_eq!(monitor.until_limit(&short, 0), None);
     }
 
     #[test]

@@ -132,6 +132,11 @@ impl Server {
         self.monitor.passed(&self.group.life, self.active())
     }
 
+    /// How long it is until the next limit is passed of what has begun.
+    pub(super) fn until_limit(&self) -> Option<Duration> {
+        self.monitor.until_limit(&self.group.life, self.active())
+    }
+
     /// The requests that take longer than `request-timeout` allows.
     pub(super) fn overdue(&self) -> Vec<RequestName> {
         self.monitor.overdue(&self.group.life)

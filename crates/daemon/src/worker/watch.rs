@@ -1,5 +1,5 @@
-//! What the main thread looks at once a second, or less often while nothing happens: limits of the
-//! worker, and requests that hang.
+//! What the main thread looks at once a second, or less often while nothing happens, and when the next limit is
+//! reached: limits of the worker, and requests that hang.
 //!
 //! A request that takes longer than `request-timeout` is interrupted, if the group has an
 //! `interrupt-timeout`: an exception is raised in its thread. If it has none, or if the request
@@ -24,12 +24,16 @@ use super::server::Server;
 pub(super) struct Watch {
     server: Arc<Server>,
     next: Instant,
+    /// When it is time for what is done once a second at most.
+    chores: Instant,
     /// When the worker is old.
     restart: Option<Instant>,
     /// How long it took to start, which its successor will take too.
     start: Duration,
-    /// How many requests it had served the last time.
+    /// How many requests it had served at the last chores.
     served: u64,
+    /// How many those were since the chores before.
+    rate: u64,
     /// The limit that was passed: a successor is under way.
     passed: Passed,
     /// The requests that were interrupted, and when.
@@ -59,9 +63,11 @@ impl Watch {
         Ok(Self {
             server: server.clone(),
             next: now + PERIOD,
+            chores: now,
             restart: None,
             start,
             served: 0,
+            rate: 0,
             passed: Passed::default(),
             interrupted: Vec::new(),
             python,
@@ -78,9 +84,16 @@ impl Watch {
     /// How long there is nothing to look at.
     fn pause(&self, now: Instant) -> Duration {
         let rest = self.server.doze().unwrap_or(PERIOD);
-        let restart = self.restart.filter(|_| self.passed.is_none());
-        let restart = restart.map(|restart| restart.saturating_duration_since(now));
-        restart.map_or(rest, |restart| rest.min(restart.max(PERIOD)))
+        let until = |time: Instant| time.saturating_duration_since(now);
+        let restart = self.restart.filter(|_| self.passed.is_none()).map(until);
+        let limit = self.server.group().life.interrupt_timeout;
+        let interrupted = self.interrupted.iter();
+        let interrupted = interrupted.filter_map(|(_, when)| Some(until(*when + limit?)));
+        let limits = interrupted.chain(restart).chain(self.server.until_limit());
+        // What is over is looked at now.
+        limits
+            .filter(|limit| !limit.is_zero())
+            .fold(rest, Duration::min)
     }
 
     /// Something is going on: looks again soon.
@@ -99,10 +112,11 @@ impl Watch {
         if now < self.next {
             return None;
         }
+        // First, so that what is over meanwhile is seen.
         self.next = now + self.pause(now);
-        self.server.send_away();
-        self.server.count_places();
-        self.server.reopen();
+        if self.chores <= now {
+            self.do_chores(now);
+        }
         let hanging = self.look_at_requests(now);
         if let Some(request) = hanging.filter(|_| self.passed.is_none()) {
             self.order(Order::LogStacks(request));
@@ -114,6 +128,16 @@ impl Watch {
             .or(hanging.map(|_| Replacement::RequestTimeout))
             .or(old.then_some(Replacement::RestartInterval));
         self.passed.note(reason)
+    }
+
+    /// Does what needs some time in between.
+    fn do_chores(&mut self, now: Instant) {
+        self.chores = now + PERIOD;
+        self.server.send_away();
+        self.server.count_places();
+        self.server.reopen();
+        let served = self.server.served();
+        self.rate = served - std::mem::replace(&mut self.served, served);
     }
 
     /// Interrupts what can be interrupted, one request at a time. Returns one that hangs all the
@@ -139,14 +163,13 @@ impl Watch {
     }
 
     /// Whether `maximum-requests` will be reached sooner than a successor can start, if requests come
-    /// as fast as they did since the last look.
-    pub(super) fn is_nearly_sated(&mut self) -> bool {
-        let served = self.server.served();
-        let rate = served - std::mem::replace(&mut self.served, served);
-        let soon = served + rate * (self.start.as_secs() + 3);
+    /// as fast as they did of late.
+    pub(super) fn is_nearly_sated(&self) -> bool {
+        let served = self.served;
+        let soon = served + self.rate * (self.start.as_secs() + 3);
         let maximum = self.server.group().life.maximum_requests;
         // Of requests that are as rare as that none minds to wait.
-        rate > 1 && maximum.is_some_and(|maximum| (served..soon).contains(&maximum))
+        self.rate > 1 && maximum.is_some_and(|maximum| (served..soon).contains(&maximum))
     }
 
     fn order(&self, order: Order) {
