@@ -1,6 +1,7 @@
 //! Which process groups a request may use: by what name it asks for one, in which virtual host, and
 //! what `WSGIRestrictProcess` allows.
 
+use rstest::rstest;
 use testkit::{Httpd, Request, Response, Site};
 
 use crate::apps::{WHERE, environ};
@@ -216,4 +217,69 @@ fn a_script_that_is_loaded_at_start_names_a_group_that_is_defined_and_in_reach()
             assert_eq!(answer.success, accepted, "{config}\n{}", answer.text);
         }
     }
+}
+
+/// What loads a script at the start of a process must know the process: its group has to stand before, and
+/// where it is that of a virtual host, the names of both hosts, which are compared as they are written.
+#[rstest]
+#[case::in_its_host("ServerName a.test\nGROUP\nUSE", "", "")]
+#[case::named_too_late("GROUP\nUSE\nServerName a.test", "", "")]
+#[case::of_another_host("ServerName a.test\nGROUP", "ServerName b.test\nUSE", "not accessible")]
+#[case::of_a_host_of_that_name("ServerName a.test\nGROUP", "ServerName a.test\nUSE", "")]
+#[case::at_another_port("ServerName a.test:80\nGROUP", "ServerName a.test:81\nUSE", "")]
+#[case::in_other_letters("ServerName a.test\nGROUP", "ServerName A.test\nUSE", "not accessible")]
+#[case::used_without_a_name("ServerName a.test\nGROUP", "USE", "not matchable")]
+#[case::made_without_a_name("GROUP", "ServerName b.test\nUSE", "not matchable")]
+#[case::both_without_names("GROUP", "USE", "")]
+#[case::later("USE\nGROUP", "", "not yet configured")]
+fn a_group_to_load_a_script_in_is_known_by_then(
+    #[case] first: &str,
+    #[case] second: &str,
+    #[case] refusal: &str,
+) {
+    for directive in [
+        "WSGIImportScript",
+        "WSGIScriptAlias /x",
+        "WSGIScriptAliasMatch ^/x",
+    ] {
+        let import = format!(
+            "{directive} ${{WSGI}}/where.wsgi process-group=one application-group=%{{GLOBAL}}"
+        );
+        let host = |lines: &str| {
+            let lines = lines.replace("GROUP", "WSGIDaemonProcess one");
+            format!(
+                "<VirtualHost *:*>\n{}\n</VirtualHost>",
+                lines.replace("USE", &import)
+            )
+        };
+        let answer = site()
+            .config(&host(first))
+            .config(&host(second))
+            .configtest();
+        assert_eq!(
+            answer.success,
+            refusal.is_empty(),
+            "{directive}: {}",
+            answer.text
+        );
+        assert!(
+            answer.text.contains(refusal),
+            "{directive}: {}",
+            answer.text
+        );
+    }
+}
+
+/// One of the main server is for all hosts; one of a host is not for the main server.
+#[test]
+fn a_group_of_the_main_server_is_for_all_hosts() {
+    let import =
+        "WSGIImportScript ${WSGI}/where.wsgi process-group=one application-group=%{GLOBAL}";
+    let host =
+        |lines: &str| format!("<VirtualHost *:*>\nServerName a.test\n{lines}\n</VirtualHost>");
+    let group = "WSGIDaemonProcess one";
+    let answer = site().config(group).config(&host(import)).configtest();
+    assert!(answer.success, "{}", answer.text);
+    let answer = site().config(&host(group)).config(import).configtest();
+    assert!(answer.text.contains("not accessible"), "{}", answer.text);
 }
