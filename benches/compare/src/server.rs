@@ -11,6 +11,10 @@ use crate::cases::{CASES, Case};
 use crate::peer::{self, Kind, Peer};
 use crate::target::Target;
 
+/// As in every `httpd.conf` that comes with httpd. Without it httpd looks for a `.htaccess` in each directory
+/// on the way to a script, but not for what it passes on to a proxy.
+const NO_HTACCESS: &str = "<Directory />\nAllowOverride None\n</Directory>";
+
 /// A target that answers. Dropping it stops its processes.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -28,6 +32,7 @@ impl Server {
         let site = Site::new()
             .mpm(Mpm::Event)
             .config(&mpm_settings(processes))
+            .config(NO_HTACCESS)
             .file("load.lua", include_str!("load.lua"));
         CASES.iter().fold(site, |site, case| {
             site.script(&format!("{}.wsgi", case.name), case.script)
