@@ -31,6 +31,60 @@ def application(environ, start_response):
     server.log().wait_for(mark, "] second");
 }
 
+/// Forks while other threads write, from a thread that serves a request and from one that does not.
+const FORKING: &str = "
+import os, signal, sys, threading, time
+
+busy = threading.Event()
+
+def write():
+    while busy.is_set():
+        print('in the background', file=sys.stderr)
+
+def fork(ends):
+    for _ in range(20):
+        pid = os.fork()
+        if pid == 0:
+            print('forked', file=sys.stderr)
+            os._exit(0)
+        deadline = time.monotonic() + 10
+        ended = 0
+        while not ended and time.monotonic() < deadline:
+            time.sleep(0.002)
+            ended, status = os.waitpid(pid, os.WNOHANG)
+        if not ended:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            ends.append('does not end')
+            break
+        ends.append(status)
+
+def application(environ, start_response):
+    busy.set()
+    writers = [threading.Thread(target=write) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    ends = []
+    fork(ends)
+    other = threading.Thread(target=fork, args=(ends,))
+    other.start()
+    other.join()
+    busy.clear()
+    for writer in writers:
+        writer.join()
+    start_response('200 OK', [])
+    return [repr(ends == [0] * 40 or ends).encode()]
+";
+
+#[rstest]
+fn a_process_that_is_forked_while_others_write_can_write_too(
+    #[values(Mode::Embedded, Mode::Daemon)] mode: Mode,
+) {
+    let site = mode.site().config("WSGIApplicationGroup %{GLOBAL}");
+    let server = site.script("forking.wsgi", FORKING).start();
+    assert_eq!(server.get("/forking.wsgi").text(), "True");
+}
+
 #[test]
 fn the_streams_are_text_streams_over_a_log() {
     let server = SERVER.borrow();

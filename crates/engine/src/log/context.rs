@@ -85,6 +85,6 @@ pub(crate) fn errors<'py>(
 impl Exchange {
     /// Logs what the request has written without a newline: it is about to end.
     pub(crate) fn finish_lines(&self, detached: &Detached) {
-        self.unfinished.flush(detached, Target::Request(self));
+        self.unfinished.finish(detached, Target::Request(self));
     }
 }

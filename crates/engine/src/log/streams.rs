@@ -204,7 +204,7 @@ impl Log {
             Sink::Request(exchange) => write_to_request(py, &exchange, bytes),
             Sink::Process(unfinished) => match context::exchange() {
                 Some(exchange) => write_to_request(py, &exchange, bytes),
-                None => py.detach(|detached| unfinished.write(detached, bytes, Target::Server)),
+                None => unfinished.write(py, bytes, Target::Server),
             },
             Sink::Spare | Sink::Closed => {}
         }
@@ -226,13 +226,13 @@ impl Log {
     fn flush_line(this: &Instance<'_, Self>) {
         let py = this.py();
         match this.sink() {
-            Sink::Request(exchange) => py.detach(|detached| exchange.finish_lines(detached)),
-            Sink::Process(unfinished) => py.detach(|detached| {
+            Sink::Request(exchange) => flush_request(py, &exchange),
+            Sink::Process(unfinished) => {
                 if let Some(exchange) = context::exchange() {
-                    exchange.finish_lines(detached);
+                    flush_request(py, &exchange);
                 }
-                unfinished.flush(detached, Target::Server);
-            }),
+                unfinished.flush(py, Target::Server);
+            }
             Sink::Spare | Sink::Closed => {}
         }
     }
@@ -337,11 +337,12 @@ impl Class for Log {
 }
 
 fn write_to_request(py: Attached<'_>, exchange: &Exchange, bytes: &[u8]) {
-    py.detach(|detached| {
-        exchange
-            .unfinished
-            .write(detached, bytes, Target::Request(exchange));
-    });
+    let target = Target::Request(exchange);
+    exchange.unfinished.write(py, bytes, target);
+}
+
+fn flush_request(py: Attached<'_>, exchange: &Exchange) {
+    exchange.unfinished.flush(py, Target::Request(exchange));
 }
 
 fn only_argument<'a, 'py>(
