@@ -141,6 +141,8 @@ mod file_wrapper; // wsgi.file_wrapper
 mod frameworks; // Flask and Django
 #[path = "integration/free_threading.rs"]
 mod free_threading; // processes without a GIL
+#[path = "integration/free_threading_sharing.rs"]
+mod free_threading_sharing; // what threads share there
 #[path = "integration/group_forms.rs"]
 mod group_forms; // every form of a group's name, in every directive that takes one
 #[path = "integration/groups.rs"]
