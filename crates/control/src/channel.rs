@@ -9,8 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, getsockopt, recv, sendmsg,
-    socketpair, sockopt,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -76,16 +75,6 @@ impl Channel {
     /// The end that a parent process left at a descriptor.
     pub fn from_socket(socket: OwnedFd) -> Self {
         Self { socket }
-    }
-
-    /// The process that made the link.
-    ///
-    /// # Errors
-    ///
-    /// When this is no link.
-    pub fn maker(&self) -> io::Result<i32> {
-        let maker = getsockopt(&self.socket, sockopt::PeerCredentials)?;
-        Ok(maker.pid())
     }
 
     /// Sends a message, with descriptors that the other end gets copies of. Does not wait: a
@@ -234,14 +223,6 @@ fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn both_ends_know_who_made_the_link() {
-        let (one, other) = Channel::pair().unwrap();
-        let own = i32::try_from(std::process::id()).unwrap();
-        assert_eq!((one.maker().unwrap(), other.maker().unwrap()), (own, own));
-        let file = File::open("/dev/null").unwrap();
-        assert!(Channel::from_socket(file.into()).maker().is_err());
-    }
     use std::fs::File;
     use std::io::{Read as _, Seek as _, Write as _};
 

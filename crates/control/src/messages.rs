@@ -38,6 +38,8 @@ pub enum ToWorker {
         group: Box<GroupSpec>,
         /// The slot in the group's table.
         slot: u32,
+        /// The supervisor's process.
+        supervisor: u32,
     },
     /// Take over the slot: accept connections.
     Serve,

@@ -41,7 +41,6 @@ use crate::log::Log;
 use early::Early;
 use nix::libc::SIGUSR1;
 use nix::sys::signal::{SigHandler, Signal, signal};
-use nix::unistd::Pid;
 use root::Root;
 use scripts::Scripts;
 use server::Server;
@@ -81,6 +80,7 @@ enum StartError {
 struct Assignment {
     group: Box<GroupSpec>,
     slot: usize,
+    supervisor: u32,
     log: Log,
     table: Table,
     listener: OwnedFd,
@@ -115,6 +115,7 @@ fn start(control: &Channel) -> Result<Role, StartError> {
     let Assignment {
         group,
         slot,
+        supervisor,
         log,
         table,
         listener,
@@ -127,7 +128,7 @@ fn start(control: &Channel) -> Result<Role, StartError> {
     limits::apply(&group.limits, group.life.shutdown_timeout, &log);
     identity::assume(&group.identity, &log)?;
     // Set after the change of user, which clears it.
-    end_with_supervisor(control)?;
+    end_with(supervisor)?;
     home::check(&group.python, engine)?;
     fork::prepare()?;
     let early = Early::register()?;
@@ -157,10 +158,10 @@ fn start(control: &Channel) -> Result<Role, StartError> {
 
 /// Has the kernel kill this process when the supervisor ends, for while scripts are loaded nobody here listens
 /// for that.
-fn end_with_supervisor(control: &Channel) -> Result<(), StartError> {
+fn end_with(supervisor: u32) -> Result<(), StartError> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(std::io::Error::from)?;
     // It tells of an end that is still to come.
-    match control.maker()? == Pid::parent().as_raw() {
+    match std::os::unix::process::parent_id() == supervisor {
         true => Ok(()),
         false => Err(ChannelError::Closed.into()),
     }
@@ -168,7 +169,12 @@ fn end_with_supervisor(control: &Channel) -> Result<(), StartError> {
 
 fn assignment(control: &Channel) -> Result<Assignment, StartError> {
     let (message, descriptors) = control.receive()?;
-    let ToWorker::Start { group, slot } = message else {
+    let ToWorker::Start {
+        group,
+        slot,
+        supervisor,
+    } = message
+    else {
         return Err(StartError::Protocol);
     };
     let mut descriptors = descriptors.into_iter();
@@ -185,6 +191,7 @@ fn assignment(control: &Channel) -> Result<Assignment, StartError> {
         log: Log::new(log, group.log_level),
         group: Box::new(GroupSpec { preload, ..*group }),
         slot,
+        supervisor,
         table,
         listener,
         scoreboard: descriptors.next().map(ScoreboardReader::from_socket),
@@ -208,10 +215,8 @@ mod tests {
 
     #[test]
     fn a_worker_whose_supervisor_is_gone_already_does_not_start() {
-        // This link was made by another process than the one that has started the test. The kernel
-        // knows who minds for each thread.
-        let (link, _other) = Channel::pair().unwrap();
-        let started = std::thread::spawn(move || end_with_supervisor(&link));
+        // The kernel knows who minds for each thread.
+        let started = std::thread::spawn(|| end_with(std::process::id()));
         assert!(started.join().unwrap().is_err());
     }
 }

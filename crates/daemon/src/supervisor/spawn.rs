@@ -55,6 +55,7 @@ pub(super) fn spawn(
     let start = ToWorker::Start {
         group: Box::new(group.clone()),
         slot,
+        supervisor: std::process::id(),
     };
     let descriptors: Vec<_> = [equipment.log, equipment.table, equipment.listener]
         .into_iter()
