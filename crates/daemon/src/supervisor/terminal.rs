@@ -23,7 +23,8 @@ pub(super) fn leave() {
 
 /// Has no terminal any more (tty_ioctl(2)).
 fn give_up() -> nix::Result<()> {
-    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    // A line of a terminal may have no carrier to wait for.
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     match open("/dev/tty", flags, Mode::empty()) {
         // SAFETY: the descriptor is open, and this request takes no argument.
         Ok(terminal) => unsafe { no_terminal(terminal.as_raw_fd()) }.map(drop),
