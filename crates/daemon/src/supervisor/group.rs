@@ -310,7 +310,7 @@ impl Group {
                 0 => Level::Error,
                 _ => Level::Debug,
             };
-            let meanwhile = match self.slots.iter().any(Slot::has_serving) {
+            let meanwhile = match self.slots.iter().any(Slot::takes_requests) {
                 true => "Those that serve go on",
                 false => "Its requests are answered with 503 until one does",
             };

@@ -124,9 +124,9 @@ impl Slot {
         !self.accident
     }
 
-    /// Whether a worker serves.
-    pub(super) fn has_serving(&self) -> bool {
-        self.serving.is_some()
+    /// Whether a worker takes requests: one that has reached its maximum takes no more.
+    pub(super) fn takes_requests(&self) -> bool {
+        self.serving.is_some() && self.cause != Some(Replacement::MaximumRequests)
     }
 
     /// Whether this worker is the one that serves.
@@ -301,11 +301,10 @@ impl Slot {
         let pause =
             Duration::from_secs(1) * 2_u32.saturating_pow(self.failures.saturating_sub(1).min(10));
         self.retry = Some(now + pause.min(LONGEST_PAUSE));
-        // One that has reached its maximum takes no more requests.
-        if self.serving.is_none() || self.cause == Some(Replacement::MaximumRequests) {
-            vec![Action::Down]
-        } else {
+        if self.takes_requests() {
             Vec::new()
+        } else {
+            vec![Action::Down]
         }
     }
 
@@ -379,6 +378,19 @@ mod tests {
         assert_eq!(actions, [Action::Serve(2), Action::Drain(1, cause)]);
         assert_eq!(slot.step(Event::Exited(1), now), []);
         assert!(slot.is_serving(2));
+    }
+
+    #[test]
+    fn one_that_has_reached_its_maximum_serves_but_takes_no_requests() {
+        for (cause, takes) in [
+            (Replacement::MaximumRequests, false),
+            (Replacement::RestartInterval, true),
+        ] {
+            let (mut slot, now) = serving();
+            slot.step(Event::WantsSuccessor(1, cause), now);
+            assert!(slot.is_serving(1));
+            assert_eq!(slot.takes_requests(), takes);
+        }
     }
 
     #[test]
