@@ -205,6 +205,10 @@ impl Course<'_> {
 
     /// A signal asks for this.
     fn take_signal(&mut self, reason: Replacement) -> Step {
+        if !reason.is_urgent() && !self.server.is_serving() && self.drain.is_none() {
+            // It stands by, and is replaced once it serves: `early` has kept the signal.
+            return Step::GoOn;
+        }
         self.signalled.get_or_insert(reason);
         if !reason.is_urgent() {
             return self.be_replaced(reason);
