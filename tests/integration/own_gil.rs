@@ -29,6 +29,8 @@ def note(name):
 
 atexit.register(note, 'atexit-' + mod_wsgi.application_group)
 counter = itertools.count(1)
+ending = threading.Event()
+mod_wsgi.subscribe_shutdown(lambda *arguments, **payload: ending.set())
 
 def hold(environ):
     '''Keeps its GIL for a while, in a call that never lets go of it.'''
@@ -42,6 +44,12 @@ def stand_still(environ):
     import ctypes
     note('standing-still')
     ctypes.PyDLL(None).pause()
+
+def wait_for_end(environ):
+    note('waiting')
+    ending.wait(60)
+    note('told')
+    return []
 
 def count(environ):
     return [b'%d' % next(counter)]
@@ -297,6 +305,27 @@ fn one_that_stands_still_has_its_process_replaced_and_keeps_no_other_from_its_en
         assert_eq!(exists(&note), ends, "{note}");
     }
     assert_eq!(server.get("/one?count").text(), "1", "in another process");
+}
+
+#[test]
+fn one_with_a_request_is_told_of_the_end_while_the_main_one_stands_still() {
+    let Some(server) = group_with("deadlock-timeout=2 shutdown-timeout=4") else {
+        return;
+    };
+    if !ours("D180") {
+        return;
+    }
+    let data = |name: &str| server.site().path(&format!("data/{name}"));
+    let ask = |url: &str, trace: &str| {
+        let mut client = server.connect();
+        client.send(&Request::get(url).to_bytes());
+        wait_until(trace, || data(trace).exists().then_some(()));
+        client
+    };
+    let _waiting = ask("/one?wait_for_end", "waiting");
+    let _standing_still = ask("/main?stand_still", "standing-still");
+    wait_until("it to be told", || data("told").exists().then_some(()));
+    server.log().wait_for(Mark::START, "WSGI1217");
 }
 
 #[test]

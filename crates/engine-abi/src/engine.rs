@@ -34,9 +34,10 @@ pub struct Engine {
     /// Sets how often Python threads take turns, in the interpreters that are there: the option
     /// `switch-interval` of a process group, in seconds.
     pub set_switch_interval: unsafe extern "C" fn(seconds: f64) -> c_int,
-    /// Tries whether Python still runs: returns 0 when it has had the GIL of each interpreter, which it
-    /// waits for; and another value when Python has ended.
-    pub probe: unsafe extern "C" fn() -> c_int,
+    /// Tries whether Python still runs: returns 0 when it has had the GIL of one interpreter, the `nth` of
+    /// those that can stand still for themselves, which it waits for; 1 when there are not so many; and
+    /// another value when Python has ended.
+    pub probe: unsafe extern "C" fn(nth: u32) -> c_int,
     /// How many threads wait for a GIL at this moment, of those that serve requests.
     pub gil_waiters: unsafe extern "C" fn() -> u32,
     /// Raises `mod_wsgi.RequestTimeout` in the thread that runs a request inside an interpreter: the

@@ -174,15 +174,25 @@ unsafe extern "C" fn set_switch_interval(seconds: f64) -> c_int {
     })
 }
 
-unsafe extern "C" fn probe() -> c_int {
-    status(|detached| {
+unsafe extern "C" fn probe(nth: u32) -> c_int {
+    let mut is_there = true;
+    let tried = status(|detached| {
         let _inside = activity::enter().ok_or(())?;
-        let all = interpreter::all().into_iter();
-        for interpreter in all.filter(|one| one.is_main() || one.is_apart()) {
+        let mut all = interpreter::all();
+        all.retain(|one| one.is_main() || one.is_apart());
+        all.sort_by_key(|one| one.group());
+        let interpreter = usize::try_from(nth).ok().and_then(|nth| all.get(nth));
+        is_there = interpreter.is_some();
+        if let Some(interpreter) = interpreter {
             interpreter.attach(detached, |_| ());
         }
         Ok(())
-    })
+    });
+    match (tried, is_there) {
+        (0, true) => 0,
+        (0, false) => 1,
+        _ => -1,
+    }
 }
 
 unsafe extern "C" fn gil_waiters() -> u32 {

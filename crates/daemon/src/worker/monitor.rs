@@ -196,10 +196,14 @@ impl Monitor {
         let probe = move || {
             loop {
                 thread::sleep(probe_period(limit));
-                monitor.probing.store(monitor.now(), Ordering::Relaxed);
-                // SAFETY: Python was started. Once it ends this call does not return, or says so.
-                if unsafe { (engine.functions().probe)() } != 0 {
-                    return;
+                for nth in 0.. {
+                    monitor.probing.store(monitor.now(), Ordering::Relaxed);
+                    // SAFETY: Python was started. Once it ends this call does not return, or says so.
+                    match unsafe { (engine.functions().probe)(nth) } {
+                        0 => {}
+                        1 => break,
+                        _ => return,
+                    }
                 }
                 monitor.probing.store(0, Ordering::Relaxed);
             }

@@ -77,11 +77,12 @@ pub(crate) fn main() -> Option<&'static Interpreter> {
 }
 
 /// All interpreters, in the order in which each is to have its turn. Those come last whose own GIL is in
-/// use: one that never gives it back keeps nobody else from a turn. Of the others the main one is the last.
+/// use: one that never gives it back keeps nobody else from a turn. Of the others those come first that
+/// nobody else can keep from theirs, and the main one is the last.
 pub(crate) fn all() -> Vec<&'static Interpreter> {
     let mut all: Vec<_> = read().iter().flat_map(HashMap::values).copied().collect();
     // Once for each, as that may change meanwhile.
-    all.sort_by_cached_key(|one| (one.is_own_gil_in_use(), one.is_main()));
+    all.sort_by_cached_key(|one| (one.is_own_gil_in_use(), !one.is_apart(), one.is_main()));
     all
 }
 

@@ -35,10 +35,11 @@ pub(super) fn announce(detached: &mut Detached, reason: &[u8]) {
     if ANNOUNCED.swap(true, Ordering::Relaxed) || process::config().is_service() {
         return;
     }
-    for interpreter in interpreter::all() {
-        if !tell_aside(interpreter, reason) {
-            tell(detached, interpreter, reason);
-        }
+    // Those first that can be told aside: any of the others may keep this thread.
+    let mut here = interpreter::all();
+    here.retain(|interpreter| !tell_aside(interpreter, reason));
+    for interpreter in here {
+        tell(detached, interpreter, reason);
     }
 }
 
