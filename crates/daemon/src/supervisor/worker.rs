@@ -35,7 +35,7 @@ pub(super) struct Worker {
     control: Channel,
     /// The other end is gone; its exit is still to come.
     silent: bool,
-    /// It is to end, but could not be told so.
+    /// What it could not be told.
     untold: Option<Untold>,
     /// What the worker said of why it cannot start.
     failure: Option<String>,
@@ -44,9 +44,9 @@ pub(super) struct Worker {
 }
 
 /// What a worker is to be told.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Untold {
-    reason: Replacement,
+    order: ToWorker,
     retry: Instant,
 }
 
@@ -112,25 +112,32 @@ impl Worker {
     }
 
     /// Has it serve.
-    pub(super) fn serve(&self) {
-        // A worker that does not hear is dead.
-        let _ = self.control.send(&ToWorker::Serve, &[]);
+    pub(super) fn serve(&mut self) {
+        self.tell(ToWorker::Serve);
     }
 
     /// Has it end. One that has closed its link all the same runs another program, which its script has
-    /// put in its own place: what that understands is a signal. If it is only that the system has no memory for
-    /// the message, say, it is tried again: a signal would cut off what a worker is to finish at its leisure.
+    /// put in its own place: what that understands is a signal.
     pub(super) fn drain(&mut self, reason: Replacement) {
+        self.tell(ToWorker::Drain { reason });
+    }
+
+    /// Tells it what it is to do. If that cannot be done, because the system has no memory for the message, say, it is
+    /// tried again: a signal would cut off what a worker is to finish at its leisure.
+    fn tell(&mut self, order: ToWorker) {
         self.untold = None;
-        match self.control.send(&ToWorker::Drain { reason }, &[]) {
+        match self.control.send(&order, &[]) {
             Ok(()) => {}
             Err(ChannelError::Closed) => {
-                self.is_ended = true;
-                self.signal(Signal::SIGTERM);
+                if matches!(order, ToWorker::Drain { .. }) {
+                    self.is_ended = true;
+                    self.signal(Signal::SIGTERM);
+                }
+                // Otherwise it is dead.
             }
             Err(_) => {
                 let retry = Instant::now() + RETRY;
-                self.untold = Some(Untold { reason, retry });
+                self.untold = Some(Untold { order, retry });
             }
         }
     }
@@ -138,13 +145,13 @@ impl Worker {
     /// Tries again what it could not be told.
     pub(super) fn tell_again(&mut self, now: Instant) {
         if let Some(untold) = self.untold.take_if(|untold| untold.retry <= now) {
-            self.drain(untold.reason);
+            self.tell(untold.order);
         }
     }
 
     /// When something is due that nobody will tell.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let retry = self.untold.map(|untold| untold.retry);
+        let retry = self.untold.as_ref().map(|untold| untold.retry);
         self.kill_at.into_iter().chain(retry).min()
     }
 
@@ -246,6 +253,8 @@ mod tests {
     fn one_that_cannot_be_told_to_end_is_told_later() {
         let (mut worker, theirs) = worker();
         while worker.control.send(&ToWorker::Serve, &[]).is_ok() {}
+        worker.serve();
+        assert!(worker.next_deadline().is_some(), "it is told later");
         let reason = Replacement::GracefulSignal;
         worker.drain(reason);
         assert!(!worker.is_ended, "it was sent no signal");
