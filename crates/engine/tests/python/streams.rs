@@ -135,6 +135,7 @@ def application(environ, start_response):
     }
 }
 
+/// With a GIL any thread takes any of them: only that so many are kept shows there.
 #[test]
 fn streams_of_threads_that_have_ended_are_not_kept_in_the_place_of_others() {
     let app = App::new(
