@@ -13,20 +13,13 @@ use crate::connection::Connection;
 use crate::error_log::ErrorLog;
 use crate::message::{Request, Response};
 use crate::process::Process;
-use crate::process_group::ProcessGroup;
+use crate::process_group::{self, ProcessGroup};
 use crate::site::Site;
 use crate::terminal;
 use crate::wait::{DEADLINE, poll};
 
 /// How often a port may turn out to be taken by someone else before that is a failure.
 const PORT_ATTEMPTS: usize = 5;
-
-/// How long children may be busy before they are stopped in the middle of something.
-const PATIENCE_TO_SETTLE: Duration = Duration::from_secs(2);
-
-/// How often in a row they must be seen asleep: threads are looked at one after the other, and one
-/// that was asleep may have been woken by the next.
-const GLANCES_TO_SETTLE: u32 = 3;
 
 /// What httpd logs when it is up, and again after every restart.
 const RUNNING: &str = "resuming normal operations";
@@ -149,18 +142,8 @@ impl Httpd {
         begin.elapsed()
     }
 
-    /// Waits, but not for long, until the children have done with the requests they answered.
-    ///
-    /// A client has its response a moment before the thread that served it lets go of the
-    /// connection. The event MPM of httpd 2.4 may crash when it is told to stop in that moment:
-    /// it shuts down the sockets of its threads without asking whether they are still there.
     fn settle(&self) {
-        let mut glances = 0;
-        poll(PATIENCE_TO_SETTLE, || {
-            let asleep = self.children().into_iter().all(Process::is_asleep);
-            glances = if asleep { glances + 1 } else { 0 };
-            (glances == GLANCES_TO_SETTLE).then_some(())
-        });
+        process_group::settle(|| self.children());
     }
 }
 

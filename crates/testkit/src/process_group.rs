@@ -3,11 +3,19 @@
 
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
 
 use crate::process::Process;
 use crate::wait::{DEADLINE, poll, wait_until};
+
+/// How long processes may be busy before they are stopped in the middle of something.
+const PATIENCE_TO_SETTLE: Duration = Duration::from_secs(2);
+
+/// How often in a row they must be seen asleep: threads are looked at one after the other, and one
+/// that was asleep may have been woken by the next.
+const GLANCES_TO_SETTLE: u32 = 3;
 
 /// A started program and whatever it starts. Dropping it kills what is left.
 #[derive(Debug)]
@@ -85,4 +93,18 @@ impl Drop for ProcessGroup {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Waits, but not for long, until processes of httpd have done with the requests they answered.
+///
+/// A client has its response a moment before the thread that served it lets go of the
+/// connection. The event MPM of httpd 2.4 may crash when it is told to stop in that moment:
+/// it shuts down the sockets of its threads without asking whether they are still there.
+pub(crate) fn settle(processes: impl Fn() -> Vec<Process>) {
+    let mut glances = 0;
+    poll(PATIENCE_TO_SETTLE, || {
+        let asleep = processes().into_iter().all(Process::is_asleep);
+        glances = if asleep { glances + 1 } else { 0 };
+        (glances == GLANCES_TO_SETTLE).then_some(())
+    });
 }

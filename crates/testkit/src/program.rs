@@ -6,7 +6,7 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use crate::process::Process;
-use crate::process_group::ProcessGroup;
+use crate::process_group::{self, ProcessGroup};
 
 /// A program that was started, and whatever it starts in its process group. Dropping it kills
 /// what is left of that.
@@ -37,6 +37,8 @@ impl Program {
     /// they did so in time; otherwise they are killed.
     pub fn stop(&mut self) -> bool {
         if !self.has_ended() {
+            let program = self.process();
+            process_group::settle(|| program.descendants());
             self.processes.signal(Signal::TERM);
         }
         self.processes.wait_for_end()
