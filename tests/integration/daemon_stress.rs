@@ -245,6 +245,19 @@ fn a_child_of_httpd_that_is_killed_takes_no_worker_along() {
     assert_eq!(workers(&server), before);
 }
 
+/// The processes of groups: the supervisor and the workers.
+fn of_groups(server: &Httpd) -> Vec<Process> {
+    let mut all = workers(server);
+    all.push(supervisor(server));
+    all
+}
+
+fn wait_for_end(processes: &[Process]) {
+    wait_until("them to be gone", || {
+        (!processes.iter().any(|process| process.is_running())).then_some(())
+    });
+}
+
 #[test]
 fn when_the_parent_is_killed_neither_supervisor_nor_workers_are_left() {
     if !ours("D94") {
@@ -252,13 +265,10 @@ fn when_the_parent_is_killed_neither_supervisor_nor_workers_are_left() {
     }
     let server = group();
     assert_eq!(server.get("/").status, 200);
-    let mut left = workers(&server);
-    left.push(supervisor(&server));
+    let left = of_groups(&server);
     let children = server.children();
     kill_hard(server.process());
-    wait_until("them to be gone", || {
-        (!left.iter().any(|process| process.is_running())).then_some(())
-    });
+    wait_for_end(&left);
     // The other children are httpd's own affair.
     children.into_iter().for_each(kill_hard);
 }
@@ -270,8 +280,7 @@ fn when_the_parent_is_killed_under_load_nothing_of_the_groups_is_left() {
     }
     let server = group();
     assert_eq!(server.get("/").status, 200);
-    let mut left = workers(&server);
-    left.push(supervisor(&server));
+    let left = of_groups(&server);
     let children = server.children();
     let done = AtomicBool::new(false);
     let (asked, address) = (AtomicUsize::new(0), server.address());
@@ -293,9 +302,7 @@ fn when_the_parent_is_killed_under_load_nothing_of_the_groups_is_left() {
             (asked.load(Ordering::Relaxed) > 50).then_some(())
         });
         kill_hard(server.process());
-        wait_until("them to be gone", || {
-            (!left.iter().any(|process| process.is_running())).then_some(())
-        });
+        wait_for_end(&left);
     });
     children.into_iter().for_each(kill_hard);
 }
