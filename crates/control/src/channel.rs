@@ -222,7 +222,6 @@ fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
     use std::fs::File;
     use std::io::{Read as _, Seek as _, Write as _};
 
