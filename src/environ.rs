@@ -94,25 +94,22 @@ impl<'r> Variables<'r> {
     /// Makes them.
     pub(crate) fn make(request: Request<'r>, config: &RequestConfig<'r>, mount: Mount<'r>) -> Self {
         let env = request.subprocess_env();
+        let own = Own::of(env);
         drop_ambiguous_headers(request);
         add_common(request, env);
         set_cgi(request, env, config, &mount);
         set_authorization(request, env, config);
         let scheme = trusted_proxy::apply(request, config);
         set_https(request, env, scheme);
-        set_own(request, env, &mount);
-        let variables = Self { request, mount };
-        variables.set_destination(config);
-        variables
+        set_own(request, &own, &mount);
+        set_destination(&own, config);
+        Self { request, mount }
     }
 
-    /// Says where the request goes.
+    /// Says that the request goes elsewhere than was said first.
     pub(crate) fn set_destination(&self, config: &RequestConfig<'r>) {
         let env = self.request.subprocess_env();
-        env.set(c"mod_wsgi.process_group", config.process_group);
-        env.set(c"mod_wsgi.application_group", config.application_group);
-        env.set(c"mod_wsgi.callable_object", config.callable);
-        env.set(c"mod_wsgi.handler_script", config.handler_script);
+        set_destination(&Own::of(env), config);
     }
 
     /// The environ for an application.
@@ -240,8 +237,47 @@ fn set_authorization<'r>(request: Request<'r>, env: Table<'r>, config: &RequestC
     }
 }
 
+/// The variables of this module's own, whose names all begin alike.
+///
+/// A table looks for a name by its first letters, so the search for one of these would compare with
+/// all the others. It is needed only where the configuration has set one.
+struct Own<'r> {
+    env: Table<'r>,
+    are_new: bool,
+}
+
+impl<'r> Own<'r> {
+    const PREFIX: &'static [u8] = b"mod_wsgi.";
+
+    /// Those of a table, to which only httpd will have added others before they are set.
+    fn of(env: Table<'r>) -> Self {
+        let is_own = |name: &CStr| {
+            let start = name.to_bytes().get(..Self::PREFIX.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(Self::PREFIX))
+        };
+        let are_new = !env.iter().any(|(name, _)| is_own(name));
+        Self { env, are_new }
+    }
+
+    /// Sets one. Each may be set once.
+    fn set(&self, name: &'static CStr, value: &'r CStr) {
+        match self.are_new {
+            true => self.env.add(name, value),
+            false => self.env.set(name, value),
+        }
+    }
+}
+
+/// Where the request goes.
+fn set_destination<'r>(env: &Own<'r>, config: &RequestConfig<'r>) {
+    env.set(c"mod_wsgi.process_group", config.process_group);
+    env.set(c"mod_wsgi.application_group", config.application_group);
+    env.set(c"mod_wsgi.callable_object", config.callable);
+    env.set(c"mod_wsgi.handler_script", config.handler_script);
+}
+
 /// What this module knows of the request, wherever it goes.
-fn set_own<'r>(request: Request<'r>, env: Table<'r>, mount: &Mount<'r>) {
+fn set_own<'r>(request: Request<'r>, env: &Own<'r>, mount: &Mount<'r>) {
     let connection = request.connection();
     let host = connection.local_hostname().unwrap_or_default();
     let port = request.pool().decimal(connection.local_port().into());
