@@ -54,9 +54,8 @@ pub(crate) fn serve<'r>(
     };
     let response = Response::new(request, config.sendfile, rules);
     let mut call = Call::new(request, config, environ, content_length, response);
-    call.upload.gather(content_length, group.response_buffer);
-    if call.upload.is_answered() {
-        return Ok(Status::FILTER_ERROR);
+    if let Some(status) = call.gather(group) {
+        return Ok(status);
     }
     if group.is_batch {
         do_not_preempt();

@@ -85,6 +85,8 @@ mod daemon_service; // scripts of groups without threads
 mod daemon_site; // the stage of the tests of options of process groups
 #[path = "integration/daemon_slow.rs"]
 mod daemon_slow; // slow clients hold no thread
+#[path = "integration/daemon_slow_bodies.rs"]
+mod daemon_slow_bodies; // clients that send a byte a second
 #[path = "integration/daemon_sockets.rs"]
 mod daemon_sockets; // the sockets of process groups
 #[path = "integration/daemon_stop.rs"]

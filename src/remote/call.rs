@@ -71,6 +71,8 @@ enum Reason {
     Leaving,
     /// Its worker, which has this process id, is being replaced because the script changed.
     Changed(Option<u32>),
+    /// Its worker has no thread for a client that asks before it sends the body.
+    BodyFirst,
 }
 
 impl<'c, 'r> Call<'c, 'r> {
@@ -95,11 +97,20 @@ impl<'c, 'r> Call<'c, 'r> {
         }
     }
 
+    /// Reads the body, as far as it is waited for. Returns how the request ended if a filter has answered it.
+    pub(super) fn gather(&mut self, group: &Group) -> Option<Status> {
+        self.upload
+            .gather(self.content_length, group.response_buffer);
+        self.queued = now();
+        self.connects = 0;
+        self.upload.is_answered().then_some(Status::FILTER_ERROR)
+    }
+
     /// Sends the request to one worker after the other until one has answered.
     pub(super) fn run(&mut self, group: &Group) -> Result<Status, Refusal> {
-        let begin = Instant::now();
-        self.queued = now();
-        let mut deadline = begin + group.connect_timeout.unwrap_or(group.socket_timeout);
+        let mut begin = Instant::now();
+        let patience = group.connect_timeout.unwrap_or(group.socket_timeout);
+        let mut deadline = begin + patience;
         let mut is_missing = false;
         let mut outdated = BTreeSet::new();
         loop {
@@ -119,6 +130,13 @@ impl<'c, 'r> Call<'c, 'r> {
                     std::thread::sleep(PAUSE);
                 }
                 Attempt::NotRun(Reason::Reset) => {}
+                Attempt::NotRun(Reason::BodyFirst) => {
+                    if let Some(status) = self.gather(group) {
+                        return Ok(status);
+                    }
+                    begin = Instant::now();
+                    deadline = begin + patience;
+                }
                 Attempt::NotRun(Reason::Busy) => self.is_for_queue = true,
                 Attempt::NotRun(Reason::NotAccepted) => std::thread::sleep(PAUSE),
                 Attempt::NotRun(reason @ (Reason::Leaving | Reason::Changed(_))) => {
@@ -197,6 +215,7 @@ impl<'c, 'r> Call<'c, 'r> {
             body_is_whole: whole.is_some(),
             has_place: connection.has_place,
             has_window: connection.has_window(),
+            asks_first: self.upload.asks_first(),
             content_length: self.content_length,
             request_start: self.request.time(),
             queue_start: self.queued,
@@ -263,6 +282,13 @@ impl<'c, 'r> Call<'c, 'r> {
             }
             Ended::Rejected(Rejection::Draining) => self.retry(group, Reason::Leaving),
             Ended::Rejected(Rejection::Busy) => self.retry(group, Reason::Busy),
+            Ended::Rejected(Rejection::BodyFirst) if self.upload.asks_first() => {
+                Ok(Attempt::NotRun(Reason::BodyFirst))
+            }
+            Ended::Rejected(Rejection::BodyFirst) => {
+                let broken = Broken::OutOfPlace("a wish for a body that nobody keeps back");
+                self.broken(group, &mut connection, broken)
+            }
             Ended::Rejected(Rejection::ScriptChanged) => {
                 self.retry(group, Reason::Changed(connection.worker.map(|it| it.pid)))
             }

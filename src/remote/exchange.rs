@@ -317,7 +317,6 @@ impl<'e, 'r> Exchange<'e, 'r> {
         if self.body == Body::Withheld {
             self.body = Body::Sending;
             self.heard = Instant::now();
-            // Reading without waiting does not ask for the body.
             self.upload.invite();
         }
     }

@@ -4,7 +4,7 @@
 //! holds no thread of the application. Its memory is bounded, for one body by the group's
 //! `response-buffer-size` and for all bodies of a child together; what is too much for either is
 //! passed on as it comes. A body whose length the client does not tell may depend on what the application
-//! answers meanwhile, or have no end: that is read as long as the client goes on sending, but not for long.
+//! answers meanwhile, or have no end: that is read as long as the client goes on sending, and is slow.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -33,9 +33,15 @@ const PIECE: usize = 16 << 10;
 /// that waits for an answer. Slow ones send at least a byte in a second.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// How long such a body is waited for in all: it may be a stream that goes on for ever. That is what
-/// `RequestReadTimeout` gives a body, too, if nobody says otherwise.
-const LONGEST: Duration = Duration::from_secs(20);
+/// How long a client takes at least to send, without a pause, what is taken for a stream that may go on for ever.
+const STREAM: Duration = Duration::from_secs(20);
+
+/// How many bytes a second a stream has at least, on average: whoever sends less is slow. Both are what
+/// `RequestReadTimeout` asks of a body if nobody says otherwise.
+const STREAM_RATE: u128 = 500;
+
+/// How long to wait at most before asking a silent client again, where nothing tells that it has sent something.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// A body.
 #[derive(Debug)]
@@ -50,6 +56,8 @@ pub(super) struct Upload<'r> {
     end: Option<Result<(), BodyError>>,
     /// The present worker has asked for it: its application runs.
     wanted: bool,
+    /// Its client asks before it sends what could be held: the application may have no use for it.
+    asks_first: bool,
     /// More was read than is held, so the body cannot be sent once more.
     beyond: bool,
 }
@@ -64,21 +72,30 @@ impl<'r> Upload<'r> {
             passed: 0,
             end: (!request.has_body()).then_some(Ok(())),
             wanted: false,
+            asks_first: false,
             beyond: false,
         }
     }
 
-    /// Reads a body of up to `most` bytes, unless the client waits to be told to send it. One without a
-    /// length is waited for only while it comes.
+    /// Reads a body of up to `most` bytes, unless its client asks first. One without a length is waited for
+    /// only while it comes.
     pub(super) fn gather(&mut self, length: Option<u64>, most: usize) {
-        if self.end.is_some() || self.request.expects_continue() {
+        let length = length.map(|length| usize::try_from(length).unwrap_or(usize::MAX));
+        if self.end.is_some() || length.is_some_and(|length| length > most) {
             return;
         }
-        match length.and_then(|length| usize::try_from(length).ok()) {
-            Some(length) if length <= most => self.wait_for_all(length, most),
-            Some(_) => {}
+        // No worker has a thread for somebody who asks, if they were asked already.
+        self.asks_first = self.request.expects_continue() && !self.asks_first;
+        match length {
+            _ if self.asks_first => {}
+            Some(length) => self.wait_for_all(length, most),
             None => self.take_what_comes(most),
         }
+    }
+
+    /// Whether its client asks first: then it can be gathered once more, which tells the client to send it.
+    pub(super) fn asks_first(&self) -> bool {
+        self.asks_first
     }
 
     fn wait_for_all(&mut self, length: usize, most: usize) {
@@ -102,25 +119,29 @@ impl<'r> Upload<'r> {
     }
 
     fn take_what_comes(&mut self, most: usize) {
-        let last = Instant::now() + LONGEST;
-        let mut deadline = Instant::now() + SILENCE;
+        self.ask_for_it();
+        let begin = Instant::now();
+        let mut heard = begin;
         let mut piece = [0; PIECE];
         while self.end.is_none()
             && self.held.len() <= most
             && HELD.load(Ordering::Relaxed) <= MOST_HELD
+            && !self.is_stream(begin.elapsed())
         {
             match self.client.try_read(&mut piece) {
                 Ok(None) => {
-                    let left = deadline.min(last).saturating_duration_since(Instant::now());
-                    if left.is_zero() {
+                    let silent = heard.elapsed();
+                    if silent >= SILENCE {
                         return;
                     }
-                    self.wait_for_client(left);
+                    if self.hears_client(silent) {
+                        heard = Instant::now();
+                    }
                 }
                 Ok(Some(0)) => self.end = Some(Ok(())),
                 Ok(Some(count)) => {
                     self.hold(piece.get(..count).unwrap_or_default());
-                    deadline = Instant::now() + SILENCE;
+                    heard = Instant::now();
                 }
                 Err(error) => {
                     self.request.connection().close_after_request();
@@ -130,14 +151,25 @@ impl<'r> Upload<'r> {
         }
     }
 
-    /// Waits until the client may have sent something, but no longer than this.
-    fn wait_for_client(&self, patience: Duration) {
+    /// Whether what came in this time is the beginning of a stream, rather than what a slow client sends.
+    fn is_stream(&self, taken: Duration) -> bool {
+        let sent = u128::try_from(self.held.len()).unwrap_or(u128::MAX);
+        taken >= STREAM && sent.saturating_mul(1000) >= STREAM_RATE * taken.as_millis()
+    }
+
+    /// Waits until a client that is silent for so long sends something, but not longer than it may be. Returns
+    /// whether it has: that need not be a byte of the body, which comes in chunks.
+    fn hears_client(&self, silent: Duration) -> bool {
+        let patience = SILENCE.saturating_sub(silent);
         let Some(client) = self.request.connection().own_socket() else {
-            return thread::sleep(patience.min(PAUSE));
+            thread::sleep(patience.min((silent / 8).clamp(PAUSE, LONGEST_PAUSE)));
+            return false;
         };
+        // Not zero, where less than a millisecond is left.
+        let patience = patience + Duration::from_millis(1);
         let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
         // What went wrong, the next read tells.
-        let _ = poll(&mut [PollFd::new(client, PollFlags::POLLIN)], timeout);
+        poll(&mut [PollFd::new(client, PollFlags::POLLIN)], timeout).is_ok_and(|ready| ready > 0)
     }
 
     fn hold(&mut self, piece: &[u8]) {
@@ -163,7 +195,7 @@ impl<'r> Upload<'r> {
     }
 
     /// Whether it is kept back until the application asks for it. Until then the request can be sent
-    /// to another worker, and a client that waits for that is not told to send it.
+    /// to another worker, and if nothing was read yet, a client that waits for that is not told to send it.
     pub(super) fn is_withheld(&self) -> bool {
         self.whole().is_none()
     }
@@ -171,6 +203,11 @@ impl<'r> Upload<'r> {
     /// The worker has asked for it. A client that waits for that is told to send it.
     pub(super) fn invite(&mut self) {
         self.wanted = true;
+        self.ask_for_it();
+    }
+
+    /// Tells a client that waits for that to send the body: reading without waiting does not.
+    fn ask_for_it(&mut self) {
         // If the client is gone, the next read says so.
         let _ = self.client.read(&mut []);
     }

@@ -334,6 +334,13 @@ fn always_leaving(stream: UnixStream) -> std::io::Result<()> {
     )
 }
 
+fn always_asking_for_the_body(stream: UnixStream) -> std::io::Result<()> {
+    say(
+        stream,
+        &greeted(|out| ToChild::encode_rejected(out, 1, Rejection::BodyFirst)),
+    )
+}
+
 fn hanging_up(stream: UnixStream) -> std::io::Result<()> {
     drop(stream);
     Ok(())
@@ -382,6 +389,7 @@ fn dripping(mut stream: UnixStream) -> std::io::Result<()> {
 #[case::long_file(long_file, 502, "WSGI0147")]
 #[case::endless_log(endless_log, 502, "WSGI0147")]
 #[case::always_leaving(always_leaving, 503, "WSGI0116")]
+#[case::always_asking_for_the_body(always_asking_for_the_body, 502, "WSGI0147")]
 #[case::hanging_up(hanging_up, 503, "WSGI0116")]
 #[case::mute(mute, 504, "WSGI0145")]
 #[case::never_reading(never_reading, 504, "WSGI0145")]

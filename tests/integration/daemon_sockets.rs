@@ -182,6 +182,7 @@ fn forged_request(server: &Httpd) -> Vec<u8> {
         body_on_demand: false,
         has_place: false,
         has_window: false,
+        asks_first: false,
         body_is_whole: false,
         ignore_activity: false,
         content_length: None,

@@ -13,7 +13,7 @@ use crate::cursor::Cursor;
 use crate::error::{PeerError, TooLong};
 
 /// The version of the protocol, carried by every request's head.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 
 /// The length of a frame's head, in bytes.
 pub const FRAME_HEAD: usize = 12;

@@ -75,6 +75,8 @@ pub enum Rejection {
     QueueTimeout,
     /// The worker's threads are busy for longer than was to be expected.
     Busy,
+    /// The worker has no thread for a client that asks before it sends the body: that is to be read first.
+    BodyFirst,
 }
 
 /// The head of a response.
@@ -328,11 +330,12 @@ impl<'a> Direction<'a> for ToChild<'a> {
 }
 
 impl Rejection {
-    const ALL: [(u8, Self); 4] = [
+    const ALL: [(u8, Self); 5] = [
         (1, Self::Draining),
         (2, Self::ScriptChanged),
         (3, Self::QueueTimeout),
         (4, Self::Busy),
+        (5, Self::BodyFirst),
     ];
 
     fn code(self) -> u8 {

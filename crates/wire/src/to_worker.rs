@@ -19,9 +19,7 @@ const WHOLE: u8 = 1 << 3;
 const IGNORE: u8 = 1 << 4;
 const HAS_PLACE: u8 = 1 << 5;
 const HAS_WINDOW: u8 = 1 << 6;
-
-/// The flags that a request may have.
-const FLAGS: u8 = HTTPS | RELOAD | ON_DEMAND | WHOLE | IGNORE | HAS_PLACE | HAS_WINDOW;
+const ASKS_FIRST: u8 = 1 << 7;
 
 /// A frame from a child to a worker.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +47,9 @@ pub struct RequestHead<'a> {
     /// Whether the body is sent only when the worker asks for it, because the client waits to be
     /// told to continue.
     pub body_on_demand: bool,
+    /// Whether the client asks before it sends the body, which the child would read before it sends the
+    /// request if the worker has no thread for that.
+    pub asks_first: bool,
     /// Whether all of the body is sent along, so that it is read before the application runs. If
     /// the connection is reset then, the child knows that it did not run.
     pub body_is_whole: bool,
@@ -226,6 +227,7 @@ impl<'a> RequestHead<'a> {
             (self.ignore_activity, IGNORE),
             (self.has_place, HAS_PLACE),
             (self.has_window, HAS_WINDOW),
+            (self.asks_first, ASKS_FIRST),
         ]
         .into_iter()
         .filter_map(|(set, flag)| set.then_some(flag))
@@ -237,12 +239,6 @@ impl<'a> RequestHead<'a> {
         if version != VERSION {
             return Err(PeerError::Version(version));
         }
-        if flags & !FLAGS != 0 {
-            return Err(PeerError::Value {
-                kind: REQUEST,
-                field: "flags",
-            });
-        }
         Ok(Self {
             https: flags & HTTPS != 0,
             reload: flags & RELOAD != 0,
@@ -251,6 +247,7 @@ impl<'a> RequestHead<'a> {
             ignore_activity: flags & IGNORE != 0,
             has_place: flags & HAS_PLACE != 0,
             has_window: flags & HAS_WINDOW != 0,
+            asks_first: flags & ASKS_FIRST != 0,
             content_length: Some(cursor.u64()?).filter(|length| *length != u64::MAX),
             request_start: cursor.i64()?,
             queue_start: cursor.i64()?,

@@ -53,6 +53,7 @@ fn request_head() -> RequestHead<'static> {
         body_on_demand: true,
         has_place: true,
         has_window: true,
+        asks_first: true,
         body_is_whole: false,
         ignore_activity: true,
         content_length: Some(17),
@@ -86,7 +87,7 @@ fn a_request_keeps_every_field() {
         panic!("not the request");
     };
     assert!(head.https && !head.reload && head.body_on_demand && !head.body_is_whole);
-    assert!(head.ignore_activity && head.has_place && head.has_window);
+    assert!(head.ignore_activity && head.has_place && head.has_window && head.asks_first);
     assert_eq!(head.content_length, Some(17));
     assert_eq!(
         (head.request_start, head.queue_start, head.script_mtime),

@@ -5,9 +5,11 @@
 //! its request had been read (see `docs/protocol.md`).
 //!
 //! - [`Lead`] says which thread waits at the door
+//! - [`guests`] are the requests that may hold a thread for as long as their client likes
 //! - [`places`] is what children are told of how busy the worker is
 //! - [`request`] runs one request, or says why not
 
+mod guests;
 mod places;
 mod request;
 
@@ -37,6 +39,7 @@ use super::python;
 use super::root::Root;
 use super::scripts::Scripts;
 use crate::log::{Level, Log};
+use guests::Guests;
 
 /// How much a connection takes that its child has not read yet, in bytes, where `send-buffer-size`
 /// says nothing and the system allows it (`net.core.wmem_max`): most responses in one go.
@@ -59,6 +62,8 @@ pub(super) struct Server {
     courier: Courier,
     scripts: Scripts,
     monitor: Arc<Monitor>,
+    /// How many are served whose client was not told to send the body.
+    guests: Guests,
     /// How many requests are being served.
     active: AtomicU32,
     /// How many requests were taken since the start.
@@ -103,6 +108,7 @@ impl Server {
             door: Door::new(listener)?,
             courier: Courier::new(spool, windows)?,
             scripts,
+            guests: Guests::default(),
             active: AtomicU32::new(0),
             served: AtomicU64::new(0),
             counted: AtomicU64::new(0),

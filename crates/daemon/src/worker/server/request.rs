@@ -30,6 +30,9 @@ impl Server {
         };
         head.script = script;
         head.resource = self.root.inside(head.resource).unwrap_or(head.resource);
+        let Some(_guest) = self.guests.admit(head.asks_first, self.group.threads) else {
+            return reject(connection, number, Rejection::BodyFirst);
+        };
         match self.refusal(&head) {
             Some(why) => reject(connection, number, why),
             None => self.run(connection, number, &head, thread),
