@@ -137,6 +137,38 @@ fn one_that_holds_the_gil_for_ever_is_replaced() {
     });
 }
 
+/// One that a signal has asked to leave waits for its successor, and may come to stand still meanwhile.
+#[test]
+fn one_that_holds_the_gil_ends_for_that_whatever_it_was_asked_before() {
+    if !ours("D61") {
+        return;
+    }
+    let slow_to_load =
+        "import os, time\nwhile os.path.exists(os.environ['GATE']):\n    time.sleep(0.01)\n";
+    let site = Site::new().script("a.wsgi", &format!("{slow_to_load}{WAYS}"));
+    let gate = site.text_path("data/gate");
+    let server = site
+        .env("GATE", &gate)
+        .config(
+            "WSGISocketPrefix ${ROOT}/logs/wsgi
+             WSGIDaemonProcess one threads=3 deadlock-timeout=1 shutdown-timeout=1
+             WSGIScriptAlias /one ${WSGI}/a.wsgi process-group=one application-group=%{GLOBAL}",
+        )
+        .start();
+    let old = worker(&server);
+    server.site().write("data/gate", "");
+    kill(Pid::from_raw(old.pid), Signal::SIGUSR1).expect("it runs");
+    server
+        .log()
+        .wait_for(Mark::START, "is to be replaced (graceful_signal)");
+    let mut hanging = ask(&server, "hold-the-gil");
+    let line = server.log().wait_for(Mark::START, "Stopping a worker");
+    assert!(line.contains("(deadlock_timeout)"), "{line}");
+    assert_eq!(hanging.read_response().head.status, 502);
+    server.site().remove("data/gate");
+    assert_ne!(worker(&server), old);
+}
+
 #[test]
 fn while_one_holds_the_gil_other_processes_serve() {
     let server = group("processes=2 deadlock-timeout=2 shutdown-timeout=1");

@@ -103,7 +103,7 @@ pub(super) fn run(
         succession: Succession::new(control.clone(), log, server),
         drain: None,
         early,
-        signalled: None,
+        cause: None,
         end: None,
         httpd,
         orphan: None,
@@ -126,8 +126,8 @@ struct Course<'s> {
     succession: Succession<'s>,
     drain: Option<Drain>,
     early: Early,
-    /// What the first signal asked for.
-    signalled: Option<Replacement>,
+    /// Why it is to leave: what the first signal asked for, or the deadlock that came after it.
+    cause: Option<Replacement>,
     /// When the process is to have ended, if that is urgent.
     end: Option<Instant>,
     httpd: Arc<Httpd>,
@@ -209,7 +209,7 @@ impl Course<'_> {
             // It stands by, and is replaced once it serves: `early` has kept the signal.
             return Step::GoOn;
         }
-        self.signalled.get_or_insert(reason);
+        self.cause.get_or_insert(reason);
         if !reason.is_urgent() {
             return self.be_replaced(reason);
         }
@@ -249,7 +249,14 @@ impl Course<'_> {
         if self.watch.is_nearly_sated() {
             self.succession.prepare();
         }
-        passed.map_or(Step::GoOn, |reason| self.be_replaced(reason))
+        let Some(reason) = passed else {
+            return Step::GoOn;
+        };
+        if reason.is_urgent() {
+            // A signal has asked for a successor, perhaps, but this is why the process ends.
+            self.cause = Some(reason);
+        }
+        self.be_replaced(reason)
     }
 
     /// Asks for a successor, and leaves at once if nobody is there who would say when.
@@ -268,7 +275,7 @@ impl Course<'_> {
         self.watch.hasten();
         let patience = self.server.group().life.patience(reason);
         // The first reason stands, but an order to stop shortens the time.
-        let first = self.signalled.unwrap_or(reason);
+        let first = self.cause.unwrap_or(reason);
         let drain = self.drain.get_or_insert_with(|| Drain {
             reason: first,
             deadline: patience.map(|time| Instant::now() + time),
