@@ -1,6 +1,8 @@
 //! Clients that send nothing, or leave: their worker is not to blame, and is free again.
 
-use testkit::{Httpd, Mark, Request, Site, ours};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use testkit::{Httpd, Mark, Request, Site, ours, wait_until};
 
 const READING: &str = r#"
 def application(environ, start_response):
@@ -73,6 +75,54 @@ fn a_client_that_leaves_frees_its_worker() {
         drop(client);
     }
     assert_eq!(server.send(&Request::post("/", "next")).text(), "next");
+}
+
+#[test]
+fn a_client_is_not_blamed_for_a_process_of_httpd_that_dies() {
+    // mod_wsgi's application is told of nothing but an error.
+    if !ours("D60") {
+        return;
+    }
+    let source = r"
+import os
+from pathlib import Path
+
+def application(environ, start_response):
+    data = Path(os.environ['DATA'])
+    environ['wsgi.input'].read(1)
+    (data / 'begun').touch()
+    try:
+        environ['wsgi.input'].read()
+    except ConnectionResetError as error:
+        (data / 'error.new').write_text(str(error))
+        (data / 'error.new').rename(data / 'error')
+    start_response('200 OK', [])
+    return [b'read']
+";
+    let site = Site::new().script("a.wsgi", source);
+    let data = site.text_path("data");
+    let server = site
+        .env("DATA", &data)
+        .config(
+            "WSGISocketPrefix ${ROOT}/logs/wsgi
+             WSGIDaemonProcess one response-buffer-size=65536
+             WSGIScriptAlias / ${WSGI}/a.wsgi process-group=one application-group=%{GLOBAL}",
+        )
+        .start();
+    server.log().expect_alarm("exit signal");
+    let mut client = server.connect();
+    client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nabc");
+    let appeared = |name| wait_until(name, || server.site().path(name).exists().then_some(()));
+    appeared("data/begun");
+    // The supervisor is the one that has children itself.
+    for child in server.children() {
+        if child.children().is_empty() {
+            kill(Pid::from_raw(child.pid), Signal::SIGKILL).expect("it runs");
+        }
+    }
+    appeared("data/error");
+    let error = server.site().read("data/error");
+    assert!(error.contains("that process of httpd"), "{error}");
 }
 
 #[test]

@@ -259,6 +259,7 @@ fn a_stream_of_http_2_that_comes_slowly_holds_no_thread(
             .arg(format!("http://{}/", server.address()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
             .expect("curl runs")
     };

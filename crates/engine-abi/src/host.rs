@@ -59,6 +59,8 @@ pub enum ReadError {
     TooLarge = -3,
     /// The body's framing is broken, or an input filter refused it.
     Malformed = -4,
+    /// Whoever passes the body on to the host has gone, or has nobody any more to pass it on for.
+    Abandoned = -5,
 }
 
 impl ReadError {
@@ -70,6 +72,7 @@ impl ReadError {
             -1 => Some(Self::Disconnected),
             -2 => Some(Self::TimedOut),
             -3 => Some(Self::TooLarge),
+            -5 => Some(Self::Abandoned),
             _ => Some(Self::Malformed),
         }
     }
@@ -84,6 +87,7 @@ mod tests {
         assert_eq!(ReadError::from_result(0), None);
         assert_eq!(ReadError::from_result(17), None);
         assert_eq!(ReadError::from_result(-2), Some(ReadError::TimedOut));
+        assert_eq!(ReadError::from_result(-5), Some(ReadError::Abandoned));
         assert_eq!(ReadError::from_result(-99), Some(ReadError::Malformed));
     }
 }

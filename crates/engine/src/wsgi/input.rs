@@ -284,6 +284,11 @@ fn raise(py: Attached<'_>, failure: ReadFailure) -> Raised<'_> {
             Exception::ConnectionResetError,
             "the client closed the connection before it had sent the whole body",
         ),
+        ReadFailure::Host(ReadError::Abandoned) => (
+            Exception::ConnectionResetError,
+            "httpd has ended the connection before it had passed on the whole body: the client is gone, \
+            or that process of httpd is",
+        ),
         ReadFailure::Host(ReadError::TimedOut) => (
             Exception::TimeoutError,
             "the client sent nothing for longer than the server waits (Timeout)",

@@ -131,6 +131,11 @@ fn failures_are_os_errors_that_say_why() {
             "the client closed the connection",
         ),
         (
+            ReadError::Abandoned,
+            "ConnectionResetError",
+            "or that process of httpd is",
+        ),
+        (
             ReadError::TimedOut,
             "TimeoutError",
             "longer than the server waits",

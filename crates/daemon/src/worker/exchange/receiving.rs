@@ -229,7 +229,7 @@ impl<'c> Exchange<'c> {
             },
             Ok(_) => self.broken_body(ReadError::Malformed),
             Err(Broken::TimedOut) => self.broken_body(ReadError::TimedOut),
-            Err(Broken::Closed) => self.broken_body(ReadError::Disconnected),
+            Err(Broken::Closed) => self.broken_body(ReadError::Abandoned),
         }
     }
 
