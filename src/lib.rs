@@ -17,6 +17,8 @@
 //!    ([`hook::dispatch`]), and it is given to the engine
 //!    ([`embedded`]), which runs the application and sends the response back through httpd.
 //!
+//! Apart from these, [`status::page`] adds to the page of mod_status what is known of process groups.
+//!
 //! There is no Python here. All of it is in the engine, a library of its own that is loaded only in
 //! children that need it ([`engines`] finds it).
 #![expect(
@@ -37,6 +39,7 @@ mod remote;
 mod response;
 mod scoreboard;
 mod slow;
+mod status;
 mod supervise;
 mod trusted_proxy;
 
@@ -201,5 +204,6 @@ unsafe impl Module for Wsgi {
         );
         hooks.authz_provider(hook::group::PROVIDER, hook::group::check_authorization);
         hooks.handler(handler::handler, Order::MIDDLE);
+        hooks.server_status(status::page, Order::MIDDLE);
     }
 }

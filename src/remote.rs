@@ -10,6 +10,7 @@ mod connection;
 mod exchange;
 pub(crate) mod groups;
 mod head;
+pub(crate) mod overview;
 mod owner;
 mod refused;
 mod response;

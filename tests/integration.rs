@@ -239,6 +239,8 @@ mod scripts; // the commands of apxs/
 mod second_python; // a Python that is not the default one
 #[path = "integration/seed.rs"]
 mod seed; // the founding document of WSGIScriptAlias, sentence by sentence
+#[path = "integration/server_status.rs"]
+mod server_status; // the page of mod_status
 #[path = "integration/set_env.rs"]
 mod set_env; // variables that the configuration sets
 #[path = "integration/several_pythons.rs"]

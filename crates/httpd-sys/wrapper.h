@@ -25,6 +25,7 @@
 #include "apr_md5.h"
 #include "apr_network_io.h"
 #include "apr_optional.h"
+#include "apr_optional_hooks.h"
 #include "apr_portable.h"
 #include "apr_strings.h"
 #include "apr_tables.h"

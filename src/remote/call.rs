@@ -165,6 +165,10 @@ impl<'c, 'r> Call<'c, 'r> {
             true => None,
             false => group.reserve(),
         };
+        let waiting = match reserved {
+            Some(_) => None,
+            None => Some(group.enter_queue(self.queued)),
+        };
         let mut connection = match reserved {
             Some(connection) => connection,
             None => match group.connect() {
@@ -191,7 +195,9 @@ impl<'c, 'r> Call<'c, 'r> {
         );
         let limit = group.queue_timeout;
         let limit = limit.map(|limit| deadline(self.queued, limit));
-        let ended = match exchange.queue(limit, || group.is_down()) {
+        let queued = exchange.queue(limit, || group.is_down());
+        drop(waiting);
+        let ended = match queued {
             Ok(()) => exchange.run(),
             Err(ended) => ended,
         };

@@ -34,6 +34,8 @@ pub(crate) struct Group {
     pub(crate) name: Vec<u8>,
     /// If it was defined in a virtual host: that host's `ServerName`.
     pub(crate) host: Option<Option<Vec<u8>>>,
+    /// The user that its workers run as.
+    pub(super) user: String,
     /// Whom its scripts must belong to.
     pub(super) script_owner: Option<ScriptOwner>,
     /// What its workers know us by.
@@ -47,7 +49,7 @@ pub(crate) struct Group {
     /// What its supervisor and its workers say of themselves.
     pub(super) table: Table,
     /// How many threads each worker has.
-    threads: u32,
+    pub(super) threads: u32,
     /// How long a request may wait for a place in the queue.
     pub(super) connect_timeout: Option<Duration>,
     /// How long a request may wait for a thread.
@@ -92,6 +94,11 @@ impl Groups {
         self.groups.is_empty()
     }
 
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Group> {
+        self.groups.iter()
+    }
+
     /// The group of this name.
     pub(crate) fn find(&self, name: &[u8]) -> Option<&Group> {
         self.groups.iter().find(|group| group.name == name)
@@ -105,6 +112,7 @@ impl Group {
         Ok(Self {
             name: kept.name().as_bytes().to_vec(),
             host: kept.host(),
+            user: kept.user(),
             script_owner: kept.script_owner(),
             secret: kept.secret().clone(),
             is_service: kept.is_service(),

@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use super::sockets::{self, Shape, SocketError};
 use crate::config::{DaemonDefinition, ScriptOwner};
 
-/// The name of the bytes. It changes whenever [`Stored`] does.
-const KEY: &CStr = c"mod_wsgi:supervision:7";
+/// The name of the bytes. It changes whenever [`Stored`] does, or what a table is like.
+const KEY: &CStr = c"mod_wsgi:supervision:8";
 
 /// All that is kept.
 #[derive(Debug, Default)]
@@ -254,6 +254,16 @@ impl KeptGroup {
     /// Its name.
     pub(crate) fn name(&self) -> &str {
         &self.spec.name
+    }
+
+    /// The user that its workers run as: a name, or else a number as `User` has it.
+    pub(crate) fn user(&self) -> String {
+        let identity = &self.spec.identity;
+        let own = || nix::unistd::geteuid().as_raw();
+        match (&identity.ids, &identity.user_name) {
+            (Some(_), Some(name)) => name.clone(),
+            (ids, _) => format!("#{}", ids.map_or_else(own, |(user, _)| user)),
+        }
     }
 
     /// What its workers know httpd's children by. It stays, as the children of the last

@@ -15,7 +15,9 @@
 mod channel;
 mod exit;
 mod messages;
+mod queue;
 mod rights;
+mod roster;
 pub mod schedule;
 mod scoreboard;
 mod sealed;
@@ -27,7 +29,9 @@ mod window;
 pub use channel::{Channel, ChannelError, MAX_DESCRIPTORS, MAX_MESSAGE};
 pub use exit::describe_exit;
 pub use messages::{FromSupervisor, FromWorker, Replacement, ToSupervisor, ToWorker};
+pub use queue::{Queue, Waiting, Waits};
 pub use rights::{Received, receive_with_descriptors};
+pub use roster::{Ending, Member, Setback, Stage};
 pub use scoreboard::{
     Scoreboard, ScoreboardProcess, ScoreboardReader, ScoreboardSource, ScoreboardWorker,
     scoreboard_link,

@@ -91,6 +91,33 @@ pub enum Replacement {
 }
 
 impl Replacement {
+    /// All of them; their numbers in shared memory begin with 1.
+    const ALL: [Self; 11] = [
+        Self::ShutdownSignal,
+        Self::GracefulSignal,
+        Self::EvictionSignal,
+        Self::CpuTimeLimit,
+        Self::MaximumRequests,
+        Self::RestartInterval,
+        Self::InactivityTimeout,
+        Self::RequestTimeout,
+        Self::StartupTimeout,
+        Self::DeadlockTimeout,
+        Self::ScriptReload,
+    ];
+
+    /// Its number in shared memory, which is not 0.
+    pub(crate) fn number(self) -> u32 {
+        let index = Self::ALL.iter().position(|it| *it == self);
+        index.map_or(0, |index| u32::try_from(index + 1).unwrap_or_default())
+    }
+
+    /// The one of this number, if there is one.
+    pub(crate) fn from_number(number: u32) -> Option<Self> {
+        let index = usize::try_from(number.checked_sub(1)?).ok()?;
+        Self::ALL.get(index).copied()
+    }
+
     /// The word that applications get as `shutdown_reason`.
     pub const fn as_str(self) -> &'static str {
         match self {

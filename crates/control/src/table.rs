@@ -1,5 +1,7 @@
 //! What httpd's children know of a group's workers, in memory that all of them map.
 //!
+//! First comes what is known of the [`Queue`], then one slot after the other.
+//!
 //! A group has a fixed number of *slots*, in each of which workers succeed each other. For every
 //! slot the table says which worker is there, whether requests may be sent to it, and how many of
 //! its threads have something to do: its *places*. Where requests are so short that waiting behind
@@ -17,12 +19,17 @@
 //! the place: the worker that reads the request, the child that gives up sending it, or the worker when
 //! the connection ends though neither has done so. Where there is no room for a stamp nothing is reserved. What a
 //! child takes along that is killed between these two steps, the worker finds when it has nothing to do.
+//!
+//! What else is in a slot is for those who want to know how the group is: who works there, and how the last one
+//! ended.
 
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use crate::queue::Queue;
+use crate::roster::{Ending, Member, Roster, Setback};
 use crate::sealed::{self, Sealed};
 
 /// The most places of a slot beside those of its threads, whatever its worker says.
@@ -47,10 +54,12 @@ pub struct Slot {
     state: AtomicU32,
     spare: AtomicU32,
     answered: AtomicU32,
-    exited_pid: AtomicU32,
-    exit_status: AtomicU32,
+    /// How many requests its worker has taken, and those before it.
+    requests: AtomicU64,
+    earlier_requests: AtomicU64,
     /// Not on the cache line of the other numbers, which change more often.
     stamps: Stamps,
+    roster: Roster,
 }
 
 /// The number of the worker that serves in a slot, and how many of its places are taken.
@@ -84,7 +93,7 @@ impl Table {
     ///
     /// When the system has no memory for it.
     pub fn new(count: usize) -> io::Result<Self> {
-        let memory = sealed::create(c"wsgi-workers", count * size_of::<Slot>())?;
+        let memory = sealed::create(c"wsgi-workers", length(count))?;
         Self::map(memory, count)
     }
 
@@ -94,8 +103,7 @@ impl Table {
     ///
     /// When the descriptor is of something else, too small for that, or might become so.
     pub fn map(descriptor: OwnedFd, count: usize) -> io::Result<Self> {
-        let length = count * size_of::<Slot>();
-        let memory = Sealed::map(descriptor.as_fd(), length)?;
+        let memory = Sealed::map(descriptor.as_fd(), length(count))?;
         Ok(Self {
             descriptor,
             memory,
@@ -112,13 +120,29 @@ impl Table {
         Ok(self.memory.secure(0..self.memory.length())?)
     }
 
+    /// Who waits for a thread.
+    pub fn queue(&self) -> &Queue {
+        // SAFETY: the mapping is page-aligned, begins with room for a queue, lives as long as `self`, and a
+        // `Queue` is made of atomics, for which any bytes are a value and which other processes may
+        // change meanwhile.
+        unsafe { self.memory.start().cast().as_ref() }
+    }
+
     /// The slots.
     pub fn slots(&self) -> &[Slot] {
-        // SAFETY: the mapping is page-aligned, has room for `count` slots, lives as long as
-        // `self`, and a `Slot` is made of atomics, for which any bytes are a value and which
-        // other processes may change meanwhile.
-        unsafe { std::slice::from_raw_parts(self.memory.start().cast().as_ptr(), self.count) }
+        const { assert!(size_of::<Queue>().is_multiple_of(align_of::<Slot>())) };
+        // SAFETY: behind the queue, whose size keeps what follows aligned, the mapping has room for `count`
+        // slots; for the rest see above.
+        unsafe {
+            let first = self.memory.start().cast::<Queue>().add(1).cast();
+            std::slice::from_raw_parts(first.as_ptr(), self.count)
+        }
     }
+}
+
+/// How large the table of so many slots is.
+const fn length(count: usize) -> usize {
+    size_of::<Queue>() + count * size_of::<Slot>()
 }
 
 impl AsFd for Table {
@@ -168,6 +192,8 @@ impl Slot {
         });
         self.spare.store(0, Ordering::Relaxed);
         self.answered.store(0, Ordering::Relaxed);
+        let earlier = self.requests.swap(0, Ordering::Relaxed);
+        self.earlier_requests.fetch_add(earlier, Ordering::Relaxed);
         self.stamps.clear();
     }
 
@@ -267,17 +293,61 @@ impl Slot {
         }
     }
 
+    /// A request was taken, by the worker of this number. For the worker.
+    pub fn count_request(&self, incarnation: u32) {
+        let is_present = self.incarnation() == incarnation;
+        let requests = match is_present {
+            true => &self.requests,
+            false => &self.earlier_requests,
+        };
+        requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many requests the worker that serves here has taken.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// How many requests all workers have taken that have served here.
+    pub fn all_requests(&self) -> u64 {
+        let earlier = self.earlier_requests.load(Ordering::Relaxed);
+        self.requests().saturating_add(earlier)
+    }
+
     /// Leaves behind how a worker of this slot ended. For the supervisor.
-    pub fn set_exit(&self, pid: u32, status: u32) {
-        self.exit_status.store(status, Ordering::Relaxed);
-        // The pid is what readers look for, so it is written last.
-        self.exited_pid.store(pid, Ordering::Release);
+    pub fn set_ending(&self, ending: Ending) {
+        self.roster.set_ending(ending);
+    }
+
+    /// How the last worker of this slot ended, if one has.
+    pub fn ending(&self) -> Option<Ending> {
+        self.roster.ending()
     }
 
     /// The wait status of the worker with this pid, if it was the last one here to end.
     pub fn exit_of(&self, pid: u32) -> Option<u32> {
-        (self.exited_pid.load(Ordering::Acquire) == pid)
-            .then(|| self.exit_status.load(Ordering::Relaxed))
+        let ending = self.ending().filter(|ending| ending.pid == pid);
+        ending.map(|ending| ending.status)
+    }
+
+    /// Tells who is here: those for whom there is no room are not told. For the supervisor.
+    pub fn set_members(&self, members: impl Iterator<Item = Member>) {
+        self.roster.set_members(members);
+    }
+
+    /// Who is here.
+    pub fn members(&self) -> impl Iterator<Item = Member> {
+        self.roster.members()
+    }
+
+    /// Tells how often a worker did not start. For the supervisor.
+    pub fn set_setback(&self, setback: Setback) {
+        self.roster.set_setback(setback);
+    }
+
+    /// How often in a row a worker did not start.
+    pub fn setback(&self) -> Setback {
+        self.roster.setback()
     }
 }
 
@@ -328,136 +398,4 @@ impl Stamps {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_one_mapping_writes_another_reads() {
-        let ours = Table::new(3).unwrap();
-        let theirs = Table::map(ours.as_fd().try_clone_to_owned().unwrap(), 3).unwrap();
-        assert_eq!(theirs.slots().len(), 3);
-        assert_eq!(theirs.slots()[1].state(), SlotState::Starting);
-
-        ours.slots()[1].set_state(SlotState::Ready);
-        ours.slots()[1].correct(0, 0, 4);
-        ours.slots()[1].set_exit(77, 11);
-        let slot = &theirs.slots()[1];
-        assert_eq!((slot.state(), slot.active()), (SlotState::Ready, 4));
-        assert_eq!((slot.exit_of(77), slot.exit_of(78)), (Some(11), None));
-
-        slot.succeed();
-        assert_eq!(
-            (ours.slots()[1].incarnation(), ours.slots()[1].active()),
-            (1, 0)
-        );
-        assert_eq!(ours.slots()[0].incarnation(), 0, "slots are apart");
-    }
-
-    #[test]
-    fn places_are_reserved_and_given_back() {
-        let table = Table::new(1).unwrap();
-        let slot = &table.slots()[0];
-        assert!(slot.reserve(0, 2, 1) && slot.has_place(2) && slot.reserve(0, 2, 2));
-        assert!(!slot.has_place(2) && !slot.reserve(0, 2, 3));
-        slot.occupy(0);
-        slot.vacate(0);
-        assert!(!slot.has_place(2));
-        slot.vacate(0);
-        assert!(slot.reserve(0, 2, 3));
-        slot.correct(0, 1, 7);
-        assert_eq!(slot.active(), 2, "it was not one");
-        slot.correct(0, 2, 1);
-        assert_eq!(slot.active(), 1);
-        slot.vacate(0);
-        slot.vacate(0);
-        assert_eq!(slot.active(), 0, "there is nothing to give back");
-    }
-
-    #[test]
-    fn nobody_counts_for_another_worker() {
-        let table = Table::new(1).unwrap();
-        let slot = &table.slots()[0];
-        assert!(slot.reserve(0, 8, 1));
-        slot.succeed();
-        assert_eq!(slot.active(), 0);
-        assert!(!slot.reserve(0, 8, 2) && slot.reserve(1, 8, 2));
-        slot.vacate(0);
-        slot.occupy(0);
-        slot.correct(0, 1, 5);
-        assert_eq!(slot.active(), 1);
-        assert!(!slot.take_stamp(1), "a successor finds no stamps");
-        assert!(slot.take_stamp(2));
-    }
-
-    #[test]
-    fn a_stamp_is_found_once_and_by_its_ticket_only() {
-        let table = Table::new(1).unwrap();
-        let slot = &table.slots()[0];
-        let step = u32::try_from(STAMPS).unwrap();
-        let same_place = [5, 5 + step, 5 + 2 * step, u32::MAX - u32::MAX % step + 5];
-        let same_place = same_place.into_iter();
-        for ticket in same_place.clone() {
-            assert!(slot.reserve(0, u32::MAX, ticket));
-        }
-        assert!(!slot.take_stamp(6));
-        for ticket in same_place.rev() {
-            assert!(slot.take_stamp(ticket));
-            assert!(!slot.take_stamp(ticket));
-        }
-        assert!(!slot.reserve(0, u32::MAX, 0), "that is no ticket");
-        assert!(!slot.take_stamp(0));
-    }
-
-    #[test]
-    fn what_cannot_be_stamped_is_not_reserved() {
-        let table = Table::new(1).unwrap();
-        let slot = &table.slots()[0];
-        let room = u32::try_from(STAMPS).unwrap();
-        assert!((1..=room).all(|ticket| slot.reserve(0, u32::MAX, ticket)));
-        assert!(!slot.reserve(0, u32::MAX, room + 1));
-        assert_eq!(slot.active(), room);
-        assert!(slot.take_stamp(room / 2));
-        assert!(slot.reserve(0, u32::MAX, room + 1));
-        assert!(slot.take_stamp(room + 1));
-    }
-
-    #[test]
-    fn what_a_worker_has_answered_is_not_its_successors() {
-        let table = Table::new(1).unwrap();
-        let slot = &table.slots()[0];
-        assert!(!slot.has_answered());
-        slot.note_answer(1);
-        assert!(!slot.has_answered(), "another one did");
-        slot.note_answer(0);
-        assert!(slot.has_answered());
-        slot.succeed();
-        assert!(!slot.has_answered());
-    }
-
-    #[test]
-    fn spare_places_are_limited_and_end_with_the_worker() {
-        let table = Table::new(1).unwrap();
-        let slot = &table.slots()[0];
-        assert_eq!(slot.places(8), 8);
-        slot.set_spare(4);
-        assert_eq!(slot.places(8), 12);
-        slot.set_spare(u32::MAX);
-        assert_eq!(slot.places(8), 8 + MOST_SPARE);
-        slot.succeed();
-        assert_eq!(slot.places(8), 8);
-    }
-
-    #[test]
-    fn a_table_smaller_than_its_group_is_refused() {
-        let table = Table::new(1).unwrap();
-        assert!(Table::map(table.as_fd().try_clone_to_owned().unwrap(), 2).is_err());
-    }
-
-    #[test]
-    fn nobody_can_take_its_memory_away() {
-        let table = Table::new(1).unwrap();
-        let theirs = table.as_fd().try_clone_to_owned().unwrap();
-        assert!(nix::unistd::ftruncate(&theirs, 0).is_err());
-        assert_eq!(table.slots()[0].state(), SlotState::Starting);
-    }
-}
+mod tests;

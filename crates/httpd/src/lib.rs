@@ -11,7 +11,7 @@
 //!   [`variables`]: what they tell CGI programs and the like.
 //! - [`brigade`], [`input`]: the response going out, the body coming in.
 //! - [`log`], [`mod@panic`], [`status`], [`regex`], [`process`], [`child_user`], [`scoreboard`]: what the others
-//!   need.
+//!   need. [`server_status`]: the page of mod_status.
 //!
 //! # How it is safe
 //!
@@ -44,6 +44,7 @@ pub mod regex;
 pub mod request;
 pub mod scoreboard;
 pub mod server;
+pub mod server_status;
 mod ssl;
 pub mod status;
 pub mod table;

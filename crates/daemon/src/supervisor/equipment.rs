@@ -1,13 +1,11 @@
 //! What a group works with, as httpd's parent sent it: its error log, its table, its socket.
 
 use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
-use std::process::ExitStatus;
 
-use control::{GroupSpec, SlotState, Table};
+use control::{Ending, GroupSpec, Member, Setback, SlotState, Table};
 use nix::sys::socket::{Shutdown, UnixAddr, accept, getsockname, shutdown};
 
 use super::spawn::Equipment;
-use super::worker;
 use crate::log::Log;
 
 /// Why a group cannot be started.
@@ -91,13 +89,26 @@ impl OwnedEquipment {
 
     /// Tells the children how the worker of a slot ended. Returns whether the
     /// one that serves there has answered requests, or has some.
-    pub(super) fn note_exit(&self, slot: usize, pid: u32, status: ExitStatus) -> bool {
+    pub(super) fn note_end(&self, slot: usize, ending: Ending) -> bool {
         let Some(place) = self.table.slots().get(slot) else {
             return false;
         };
         let has_served = place.active() > 0 || place.has_answered();
-        place.set_exit(pid, worker::raw(status));
+        place.set_ending(ending);
         has_served
+    }
+
+    /// Tells whoever asks for it who is in a slot, and how often nobody could be started there.
+    pub(super) fn tell(
+        &self,
+        slot: usize,
+        members: impl Iterator<Item = Member>,
+        setback: Setback,
+    ) {
+        if let Some(place) = self.table.slots().get(slot) {
+            place.set_members(members);
+            place.set_setback(setback);
+        }
     }
 
     /// Takes the socket out of the file system.

@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use control::{Channel, GroupSpec, Replacement, SlotState};
+use control::{Channel, GroupSpec, Replacement, Setback, SlotState};
 
 use super::equipment::{GroupError, OwnedEquipment};
 use super::slot::{Action, Event, Slot, WorkerNumber};
 use super::spawn::spawn;
-use super::worker::Worker;
+use super::worker::{Worker, seconds};
 use crate::log::Level;
 
 /// How long a group that the configuration has no more goes on serving: children of the last
@@ -213,9 +213,31 @@ impl Group {
         let Some(machine) = self.slots.get_mut(slot) else {
             return;
         };
-        for action in machine.step(event, Instant::now()) {
+        let actions = machine.step(event, Instant::now());
+        let has_news = event != Event::Tick || !actions.is_empty();
+        for action in actions {
             self.carry_out(slot, action);
         }
+        if has_news {
+            self.publish(slot);
+        }
+    }
+
+    /// Tells those who want to know who is in a slot.
+    fn publish(&self, number: usize) {
+        let Some(slot) = self.slots.get(number) else {
+            return;
+        };
+        let workers = self.workers.iter().filter(|worker| worker.slot == number);
+        let members = workers.map(|worker| worker.member(slot.stage(worker.number)));
+        let pause = slot
+            .retry()
+            .map(|at| at.saturating_duration_since(Instant::now()));
+        let setback = Setback {
+            failures: slot.failures(),
+            retry: pause.map(|pause| seconds(SystemTime::now() + pause)),
+        };
+        self.equipment.tell(number, members, setback);
     }
 
     fn carry_out(&mut self, slot: usize, action: Action) {
@@ -281,7 +303,7 @@ impl Group {
         let Some(slot) = self.slots.get(worker.slot) else {
             return;
         };
-        let has_served = self.equipment.note_exit(worker.slot, worker.pid(), status);
+        let has_served = self.equipment.note_end(worker.slot, worker.ending(status));
         self.log_end(slot, worker, status);
         let event = if self.spec.is_service() && status.success() {
             Event::Finished(worker.number)

@@ -15,7 +15,7 @@
 
 use std::time::{Duration, Instant};
 
-use control::Replacement;
+use control::{Replacement, Stage};
 
 /// The longest time between two attempts to start a worker.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -137,6 +137,19 @@ impl Slot {
     /// Whether this worker was never ready.
     pub(super) fn is_starting(&self, worker: WorkerNumber) -> bool {
         self.starting == Some(worker)
+    }
+
+    /// What a worker of the slot is about.
+    pub(super) fn stage(&self, worker: WorkerNumber) -> Stage {
+        if self.is_starting(worker) {
+            Stage::Starting
+        } else if self.is_serving(worker) {
+            Stage::Serving
+        } else if self.standby == Some(worker) {
+            Stage::Standby
+        } else {
+            Stage::Draining
+        }
     }
 
     /// Takes note of what happened. Returns what is to be done.

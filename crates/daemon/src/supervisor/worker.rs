@@ -3,9 +3,11 @@
 use std::fmt;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ExitStatus};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use control::{Channel, ChannelError, FromWorker, Life, Replacement, ToWorker};
+use control::{
+    Channel, ChannelError, Ending, FromWorker, Life, Member, Replacement, Stage, ToWorker,
+};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -41,6 +43,10 @@ pub(super) struct Worker {
     failure: Option<String>,
     ready: bool,
     started: Instant,
+    /// The same, as the clock on the wall has it.
+    started_at: SystemTime,
+    /// Why it was told to end, if it was.
+    reason: Option<Replacement>,
 }
 
 /// What a worker is to be told.
@@ -71,6 +77,8 @@ impl Worker {
             failure: None,
             ready: false,
             started: Instant::now(),
+            started_at: SystemTime::now(),
+            reason: None,
         }
     }
 
@@ -119,6 +127,7 @@ impl Worker {
     /// Has it end. One that has closed its link all the same runs another program, which its script has
     /// put in its own place: what that understands is a signal.
     pub(super) fn drain(&mut self, reason: Replacement) {
+        self.reason = Some(reason);
         self.tell(ToWorker::Drain { reason });
     }
 
@@ -208,6 +217,25 @@ impl Worker {
         Some(status)
     }
 
+    /// The worker as it is told to those who want to know.
+    pub(super) fn member(&self, stage: Stage) -> Member {
+        Member {
+            pid: self.pid(),
+            stage,
+            started: seconds(self.started_at),
+        }
+    }
+
+    /// How it ended just now, likewise.
+    pub(super) fn ending(&self, status: ExitStatus) -> Ending {
+        Ending {
+            pid: self.pid(),
+            status: raw(status),
+            reason: self.reason,
+            at: seconds(SystemTime::now()),
+        }
+    }
+
     /// How it ended, in words.
     pub(super) fn cause(&self, status: ExitStatus) -> Cause<'_> {
         let failure = self.failure.as_deref();
@@ -230,8 +258,14 @@ impl fmt::Display for Cause<'_> {
     }
 }
 
+/// A time in seconds since the epoch.
+pub(super) fn seconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
+}
+
 /// The status as wait(2) gives it.
-pub(super) fn raw(status: ExitStatus) -> u32 {
+fn raw(status: ExitStatus) -> u32 {
     u32::from_ne_bytes(status.into_raw().to_ne_bytes())
 }
 

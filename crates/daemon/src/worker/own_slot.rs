@@ -65,6 +65,13 @@ impl OwnSlot {
         }
     }
 
+    /// A request was taken.
+    pub(super) fn count_request(&self) {
+        if let Some(slot) = self.get() {
+            slot.count_request(self.incarnation());
+        }
+    }
+
     /// Takes a place, be it one too many.
     pub(super) fn occupy(&self) {
         if let Some(slot) = self.get() {

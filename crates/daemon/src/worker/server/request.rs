@@ -100,7 +100,11 @@ impl Server {
             self.door.close();
             self.tell(Event::Replace(Replacement::MaximumRequests));
         }
-        maximum.is_none_or(|maximum| number <= maximum)
+        let is_taken = maximum.is_none_or(|maximum| number <= maximum);
+        if is_taken {
+            self.slot.count_request();
+        }
+        is_taken
     }
 
     /// Runs the application.

@@ -1,0 +1,162 @@
+//! Who is in a slot, as its supervisor tells it to those who want to know how a group is.
+//!
+//! It is written when something happens, and read when somebody asks for the page of mod_status; no request
+//! goes by it. What is told is numbers, each for itself: a reader may find some from before a change and some from
+//! after it. And a worker could write anything here, so readers take each for what it can be.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::messages::Replacement;
+
+/// How many workers of a slot are told. There is one that serves, perhaps its successor, and hardly ever
+/// more than two that leave.
+const ROOM: usize = 4;
+
+/// A worker of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its process.
+    pub pid: u32,
+    /// What it is about.
+    pub stage: Stage,
+    /// When it was started, in seconds since the epoch.
+    pub started: u64,
+}
+
+/// What a worker is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It is not ready yet.
+    Starting,
+    /// It is ready, and takes over when its predecessor leaves.
+    Standby,
+    /// It serves.
+    Serving,
+    /// It takes no more requests.
+    Draining,
+}
+
+/// How often in a row a worker did not start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Setback {
+    /// How often.
+    pub failures: u32,
+    /// When it is tried again, in seconds since the epoch, if that is not now.
+    pub retry: Option<u64>,
+}
+
+/// How a worker ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// Its process.
+    pub pid: u32,
+    /// Its wait status.
+    pub status: u32,
+    /// Why it was told to end, if it was.
+    pub reason: Option<Replacement>,
+    /// When, in seconds since the epoch.
+    pub at: u64,
+}
+
+/// Who is in a slot, and who was.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub(crate) struct Roster {
+    members: [Entry; ROOM],
+    exited_pid: AtomicU32,
+    exit_status: AtomicU32,
+    reason: AtomicU32,
+    failures: AtomicU32,
+    exited_at: AtomicU64,
+    retry: AtomicU64,
+}
+
+/// A place for a worker: its process and its stage in one number, 0 being nobody; and since when it is there.
+#[repr(C)]
+#[derive(Debug)]
+struct Entry {
+    who: AtomicU64,
+    started: AtomicU64,
+}
+
+impl Roster {
+    pub(crate) fn set_members(&self, members: impl Iterator<Item = Member>) {
+        let mut members = members;
+        for entry in &self.members {
+            let member = members.next();
+            let started = member.map_or(0, |member| member.started);
+            entry.started.store(started, Ordering::Relaxed);
+            let who = member.map_or(0, |it| u64::from(it.pid) << 32 | it.stage.number());
+            entry.who.store(who, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn members(&self) -> impl Iterator<Item = Member> {
+        self.members.iter().filter_map(Entry::read)
+    }
+
+    pub(crate) fn set_setback(&self, setback: Setback) {
+        self.failures.store(setback.failures, Ordering::Relaxed);
+        let retry = setback.retry.unwrap_or_default();
+        self.retry.store(retry, Ordering::Relaxed);
+    }
+
+    pub(crate) fn setback(&self) -> Setback {
+        let retry = self.retry.load(Ordering::Relaxed);
+        Setback {
+            failures: self.failures.load(Ordering::Relaxed),
+            retry: (retry != 0).then_some(retry),
+        }
+    }
+
+    pub(crate) fn set_ending(&self, ending: Ending) {
+        self.exit_status.store(ending.status, Ordering::Relaxed);
+        let reason = ending.reason.map_or(0, Replacement::number);
+        self.reason.store(reason, Ordering::Relaxed);
+        self.exited_at.store(ending.at, Ordering::Relaxed);
+        // The pid is what readers look for, so it is written last.
+        self.exited_pid.store(ending.pid, Ordering::Release);
+    }
+
+    pub(crate) fn ending(&self) -> Option<Ending> {
+        let pid = self.exited_pid.load(Ordering::Acquire);
+        (pid != 0).then(|| Ending {
+            pid,
+            status: self.exit_status.load(Ordering::Relaxed),
+            reason: Replacement::from_number(self.reason.load(Ordering::Relaxed)),
+            at: self.exited_at.load(Ordering::Relaxed),
+        })
+    }
+}
+
+impl Entry {
+    fn read(&self) -> Option<Member> {
+        let who = self.who.load(Ordering::Relaxed);
+        let pid = u32::try_from(who >> 32).unwrap_or_default();
+        (pid != 0).then(|| Member {
+            pid,
+            stage: Stage::from_number(who & u64::from(u32::MAX)),
+            started: self.started.load(Ordering::Relaxed),
+        })
+    }
+}
+
+impl Stage {
+    const fn number(self) -> u64 {
+        match self {
+            Self::Starting => 0,
+            Self::Standby => 1,
+            Self::Serving => 2,
+            Self::Draining => 3,
+        }
+    }
+
+    const fn from_number(number: u64) -> Self {
+        match number {
+            0 => Self::Starting,
+            1 => Self::Standby,
+            2 => Self::Serving,
+            _ => Self::Draining,
+        }
+    }
+}
