@@ -185,6 +185,33 @@ fn what_close_raises_is_logged_and_changes_nothing() {
 }
 
 #[test]
+fn close_is_too_late_for_another_head() {
+    let source = r#"
+class Body:
+    def __init__(self, items, start_response):
+        self.items, self.start_response = items, start_response
+
+    def __iter__(self):
+        return iter(self.items)
+
+    def close(self):
+        self.start_response('201 Created', [])
+
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return Body([b'body'] if environ['QUERY_STRING'] else [], start_response)
+"#;
+    let server = wsgi_site().script("late_head.wsgi", source).start();
+    for query in ["", "?body"] {
+        let mark = server.log().mark();
+        assert_eq!(server.get(&format!("/late_head.wsgi{query}")).status, 200);
+        server
+            .log()
+            .wait_for(mark, "RuntimeError: start_response()");
+    }
+}
+
+#[test]
 fn a_close_that_cannot_be_looked_up_is_told_as_such() {
     let source = r#"
 class Body:

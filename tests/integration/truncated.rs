@@ -94,6 +94,31 @@ fn a_failure_after_write_appends_nothing_and_cuts() {
 }
 
 #[test]
+fn what_has_reached_its_length_is_whole_whatever_fails_then() {
+    let server = SERVER.borrow();
+    for (name, source) in [
+        ("whole_iterated", FAILS_WHILE_ITERATED),
+        ("whole_written", FAILS_AFTER_WRITE),
+    ] {
+        if name == "whole_written" && !ours("D41") {
+            return;
+        }
+        let url = format!("{}?5", app(&server, name, source));
+        let mut connection = server.connect();
+        for _ in 0..2 {
+            connection.send(&Request::get(&url).to_bytes());
+            let response = connection.read_response();
+            assert_eq!(response.text(), "begun", "{name}");
+            assert_eq!(response.ending, Ending::Length, "{name}");
+        }
+        let answer = Curl::http(&server, &url)
+            .args(["--http2-prior-knowledge"])
+            .send();
+        assert_eq!(answer.exit, 0, "{name}: {answer:?}");
+    }
+}
+
+#[test]
 fn a_failure_is_logged_whether_or_not_the_client_saw_it() {
     let server = SERVER.borrow();
     for (name, source, text) in [

@@ -40,7 +40,7 @@ impl Rest {
         match self {
             Self::Finish(data) => response.finish(detached, &[Bytes::new(&data)]),
             Self::Over(outcome) => outcome,
-            Self::Fail => response.fail(),
+            Self::Fail => response.fail(detached),
             Self::TimeOut => response.time_out(detached),
         }
     }
@@ -131,6 +131,8 @@ impl Call<'_> {
             }
         }
         self.check_started(py)?;
+        // Also without data that was the body, so `close()` can replace the head no more.
+        response.begin();
         Ok(Rest::Finish(Vec::new()))
     }
 

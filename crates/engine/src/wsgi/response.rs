@@ -125,7 +125,6 @@ impl Response {
 
     /// Begins the body with nothing: the head is not sent yet, but stays.
     pub(super) fn begin(&self) {
-        self.offer(1, 0);
         lock(&self.progress).is_begun = true;
     }
 
@@ -231,13 +230,16 @@ impl Response {
         }
     }
 
-    /// How the request ends when the application has failed.
-    pub(super) fn fail(&self) -> Outcome {
-        if self.is_sent() {
-            Outcome::truncated()
-        } else {
-            Outcome::refused(500)
+    /// How the request ends when the application has failed. A response that has reached the length it
+    /// states misses nothing.
+    pub(super) fn fail(&self, detached: &Detached) -> Outcome {
+        if !self.is_sent() {
+            return Outcome::refused(500);
         }
+        if lock(&self.progress).missing == Some(0) {
+            return self.finish(detached, &[]);
+        }
+        Outcome::truncated()
     }
 
     /// How the request ends when it was interrupted: with 504 and nothing else, as a gateway's own

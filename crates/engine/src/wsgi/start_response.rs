@@ -114,6 +114,7 @@ impl Write {
             Raised::type_error(py, &format!("write() argument must be bytes, not {kind}"))
         })?;
         if bytes.is_empty() {
+            response.offer(1, 0);
             response.begin();
         } else {
             response
