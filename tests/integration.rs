@@ -117,10 +117,14 @@ mod drop_in; // mod_wsgi's own package with this module in it
 mod drop_in_access; // the same, for access control and services
 #[path = "integration/drop_in_clients.rs"]
 mod drop_in_clients; // what the options of its command-line tool mean for clients
+#[path = "integration/drop_in_debugging.rs"]
+mod drop_in_debugging; // what its options for debugging do, at a terminal
 #[path = "integration/drop_in_effects.rs"]
 mod drop_in_effects; // what its options do, seen from outside
 #[path = "integration/drop_in_options.rs"]
 mod drop_in_options; // the options of its command-line tool
+#[path = "integration/drop_in_sizes.rs"]
+mod drop_in_sizes; // those for the sizes of buffers, queues and sets of processes
 #[path = "integration/environ.rs"]
 mod environ; // the CGI variables of the environ
 #[path = "integration/errors_log.rs"]

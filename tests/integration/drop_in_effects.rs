@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
 use std::sync::Arc;
 
-use testkit::{Process, Site, wait_until};
+use testkit::{Site, wait_until};
 
 use crate::drop_in::flask;
 use crate::express::{Express, Package, run, told};
@@ -313,10 +313,7 @@ fn an_interpreter_may_be_left_alone_at_the_end() {
         server.apachectl(&["start"]);
         server.wait_until_it_serves();
         assert_eq!(server.get("/").body, "here");
-        let pid = server.site().read("express/httpd.pid").trim().parse();
-        let httpd = Process {
-            pid: pid.expect("a number"),
-        };
+        let httpd = server.httpd();
         server.apachectl(&["stop"]);
         // It waits for its workers.
         wait_until("httpd to end", || (!httpd.is_running()).then_some(()));
@@ -328,8 +325,17 @@ fn an_interpreter_may_be_left_alone_at_the_end() {
     }
 }
 
+/// Makes an application of what a configuration of Paste says.
+const FACTORY: &str = "
+def make(global_conf, word):
+    def application(environ, start_response):
+        start_response('200 OK', [])
+        return [f'made of {word}'.encode()]
+    return application
+";
+
 #[test]
-fn an_application_may_be_a_module_or_a_directory() {
+fn an_application_may_be_a_module_a_directory_or_what_paste_makes() {
     let Some(package) = Package::find() else {
         return;
     };
@@ -349,8 +355,18 @@ fn an_application_may_be_a_module_or_a_directory() {
     assert_eq!(told(&server.get("/"))["scheme"], "http");
     let mut command = package.express();
     command.args(["start-server", "--application-type", "static", "www"]);
-    let server = Express::start(site(), package, command, &[]);
+    let server = Express::start(site(), package.clone(), command, &[]);
     assert_eq!(server.get("/page.txt").body, "a page");
+    let mut command = package.express();
+    command.args(["start-server", "--application-type", "paste", "own.ini"]);
+    let with_factory = site()
+        .file(
+            "own.ini",
+            "[app:main]\npaste.app_factory = factory:make\nword = eggs\n",
+        )
+        .file("factory.py", FACTORY);
+    let server = Express::start(with_factory, package, command, &[]);
+    assert_eq!(server.get("/").body, "made of eggs");
 }
 
 #[test]
@@ -385,40 +401,5 @@ while True:
     wait_until(&said, || {
         let log = fs::read_to_string(server.site().path("express/service_log"));
         log.is_ok_and(|log| log.contains(&said)).then_some(())
-    });
-}
-
-#[test]
-fn what_happens_can_be_watched() {
-    let Some(package) = Package::find() else {
-        return;
-    };
-    let options = [
-        "--enable-recorder",
-        "--recorder-directory",
-        "data",
-        "--log-to-terminal",
-    ];
-    let server = start(Site::new(), &package, &options);
-    assert_eq!(server.get("/seen").status, 200);
-    let entries = fs::read_dir(server.site().path("data")).expect("a directory");
-    let ends: Vec<String> = entries
-        .flatten()
-        .filter_map(|entry| {
-            entry
-                .path()
-                .extension()
-                .map(|end| end.to_string_lossy().into_owned())
-        })
-        .collect();
-    for end in ["iheaders", "icontent", "oheaders", "ocontent"] {
-        assert!(ends.iter().any(|it| it == end), "{end}: {ends:?}");
-    }
-    wait_until("the log", || {
-        server
-            .site()
-            .read("output")
-            .contains("asked for /seen")
-            .then_some(())
     });
 }

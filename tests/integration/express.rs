@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tempfile::TempDir;
 use testkit::{
-    Connection, Curl, CurlAnswer, Program, Site, free_port, is_reference, module_under_test,
-    wait_until,
+    Connection, Curl, CurlAnswer, Process, Program, Site, Terminal, free_port, is_reference,
+    module_under_test, wait_until,
 };
 
 /// A virtual environment in which mod_wsgi's package runs the module under test.
@@ -155,6 +155,38 @@ impl Express {
         server.program = Some(Program::start(&mut command));
         server.wait_until_it_serves();
         server
+    }
+
+    /// Starts a server as somebody does who sits at a terminal, and does not wait for it to serve.
+    pub(crate) fn start_at(
+        terminal: &Terminal,
+        site: Site,
+        package: Arc<Package>,
+        command: Command,
+        options: &[&str],
+    ) -> Self {
+        let mut server = Self::new(site, package);
+        let mut command = server.complete(command, options);
+        command
+            .stdin(terminal.stream())
+            .stdout(terminal.stream())
+            .stderr(terminal.stream());
+        server.program = Some(Program::start(&mut command));
+        server
+    }
+
+    /// Stops a server that was started in the foreground.
+    pub(crate) fn stop(&mut self) {
+        let mut program = self.program.take().expect("a server in the foreground");
+        assert!(program.stop(), "something did not stop\n{}", self.log());
+    }
+
+    /// The first process of httpd.
+    pub(crate) fn httpd(&self) -> Process {
+        let pid = self.site.read("express/httpd.pid").trim().parse();
+        Process {
+            pid: pid.expect("a number"),
+        }
     }
 
     /// Sets a server up, for [`Express::apachectl`].

@@ -1,8 +1,9 @@
 //! A terminal for an httpd that runs in the foreground of one.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
+use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -18,6 +19,7 @@ pub struct Terminal {
     path: String,
     /// Keeps it there while nobody else has it open.
     inside: OwnedFd,
+    keyboard: File,
     written: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -31,9 +33,12 @@ impl Terminal {
         let path = ptsname(&outside, Vec::new()).expect("a name");
         let path = path.into_string().expect("a name of ASCII");
         let written = Arc::default();
-        collect(File::from(outside), Arc::clone(&written));
+        let outside = File::from(outside);
+        let keyboard = outside.try_clone().expect("a second descriptor");
+        collect(outside, Arc::clone(&written));
         Self {
             inside: open(&path),
+            keyboard,
             path,
             written,
         }
@@ -42,6 +47,16 @@ impl Terminal {
     /// Its name, for whoever is to write to it: `/dev/pts/7`.
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// What a program has for its standard streams there.
+    pub fn stream(&self) -> Stdio {
+        self.inside.try_clone().expect("a second descriptor").into()
+    }
+
+    /// Types a line. The terminal shows what is typed, so that counts as written to it.
+    pub fn type_line(&self, line: &str) {
+        writeln!(&self.keyboard, "{line}").expect("a terminal");
     }
 
     /// Has it stop processes that write to it from the background (`stty tostop`).
