@@ -7,6 +7,7 @@
 //! Nobody starts it by hand: the module starts the supervisor, the supervisor the workers, and
 //! both leave the new process a link to themselves at descriptor 3.
 
+mod fault;
 mod log;
 mod supervisor;
 mod worker;

@@ -26,6 +26,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use signal_hook::{flag, low_level::pipe};
 
+use crate::fault;
 use crate::log::{Level, Log};
 use group::Group;
 
@@ -35,9 +36,10 @@ const STARTING_AT_ONCE: usize = 16;
 /// Runs the supervisor until httpd is gone and so are all workers.
 pub(crate) fn run(parent: Channel) -> ExitCode {
     let log = match Log::inherited() {
-        Ok(log) => log,
+        Ok(log) => Arc::new(log),
         Err(_) => return ExitCode::from(1),
     };
+    fault::tell(log.clone(), "the supervisor".to_owned());
     terminal::leave();
     // Every group takes some descriptors, and there may be hundreds. What cannot be had is missed,
     // and told of, when it is needed.

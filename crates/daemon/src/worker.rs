@@ -37,6 +37,7 @@ use std::time::Instant;
 
 use control::{Channel, ChannelError, FromWorker, GroupSpec, ScoreboardReader, Table, ToWorker};
 
+use crate::fault;
 use crate::log::Log;
 use early::Early;
 use nix::libc::SIGUSR1;
@@ -122,6 +123,7 @@ fn start(control: &Channel) -> Result<Role, StartError> {
         scoreboard,
     } = assignment(control)?;
     let log = Arc::new(log);
+    fault::tell(log.clone(), format!("a worker of {}", describe(&group)));
     // The engine may lie where the group's user or root directory does not reach.
     let engine = engine_abi::LoadedEngine::load(group.python.engine.as_ref())?;
     memory::forget_linking();

@@ -62,6 +62,11 @@ impl LoadedEngine {
         Ok(Self { engine })
     }
 
+    /// An engine that is part of the program, as tests of a host have one.
+    pub const fn of(engine: &'static Engine) -> Self {
+        Self { engine }
+    }
+
     /// The Python it is for; `None` if its tag says nothing of that.
     pub fn python(self) -> Option<PythonVersion> {
         // SAFETY: the tag is a NUL-terminated constant of a library that is never closed.

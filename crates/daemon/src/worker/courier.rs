@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -147,12 +148,28 @@ impl Courier {
             match self.epoll.wait(&mut events, EpollTimeout::NONE) {
                 Ok(count) => {
                     for event in events.iter().take(count) {
-                        self.go_on(event.data(), &delivered);
+                        let number = event.data();
+                        let act = AssertUnwindSafe(|| self.go_on(number, &delivered));
+                        // The fault is in the log by now. The others go on.
+                        if catch_unwind(act).is_err() {
+                            self.lose(number, &delivered);
+                        }
                     }
                 }
                 Err(Errno::EINTR) => {}
                 Err(error) => return error.into(),
             }
+        }
+    }
+
+    /// Gives up what cannot be sent because of a fault: whoever waits for it finds its connection closed.
+    fn lose(&self, number: u64, delivered: &impl Fn(u64, Option<Connection>)) {
+        let Some(parcel) = lock(&self.parcels).remove(&number) else {
+            return;
+        };
+        self.forget(&parcel);
+        if let Way::Given(token, _) = parcel.way {
+            delivered(token, None);
         }
     }
 
@@ -196,5 +213,50 @@ impl Parcel {
             Way::Given(_, connection) => connection.stream(),
         };
         self.sent = self.rest.send_some(stream);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::sync::mpsc::channel;
+
+    use control::Table;
+
+    use super::*;
+    use crate::worker::own_slot::OwnSlot;
+
+    #[test]
+    fn a_fault_with_one_response_leaves_the_others_to_the_courier() {
+        let spool = || Spool::new(1 << 16, 1);
+        let courier = Arc::new(Courier::new(spool(), spool()).unwrap());
+        let slot = Arc::new(OwnSlot::new(Table::new(1).unwrap(), 0));
+        let (sender, delivered) = channel();
+        let running = courier.clone();
+        std::thread::spawn(move || {
+            running.run(|token, connection| {
+                assert!(token != 1, "injected");
+                sender.send((token, connection.is_some())).unwrap();
+            })
+        });
+        for token in 1..=2 {
+            let (stream, mut child) = UnixStream::pair().unwrap();
+            stream.set_nonblocking(true).unwrap();
+            let connection = Connection::new(stream, None, slot.issue());
+            let mut rest = courier.outbox();
+            rest.frames().extend_from_slice(b"rest");
+            courier.take(token, connection, rest).unwrap();
+            let mut taken = [0; 4];
+            child.read_exact(&mut taken).unwrap();
+            if token == 1 {
+                assert_eq!(
+                    child.read(&mut taken).unwrap(),
+                    0,
+                    "its connection is closed"
+                );
+            }
+        }
+        assert_eq!(delivered.recv().unwrap(), (2, true));
+        assert_eq!(courier.load(), 0);
     }
 }

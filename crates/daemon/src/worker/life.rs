@@ -20,6 +20,7 @@
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::raw::c_int;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -441,6 +442,7 @@ pub(super) fn exit_now(status: c_int) -> ! {
 /// Watches for signals. Two of them are the applications', the others this process's.
 fn watch_signals(events: Sender<Event>, dispatcher: Dispatcher) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGXCPU, SIGHUP, SIGUSR2])?;
+    let faults = events.clone();
     let watch = move || {
         for signal in signals.forever() {
             match signal {
@@ -450,14 +452,11 @@ fn watch_signals(events: Sender<Event>, dispatcher: Dispatcher) -> io::Result<()
             }
         }
     };
-    thread::Builder::new()
-        .name("wsgi-signals".to_owned())
-        .spawn(watch)
-        .map(drop)
+    spawn("wsgi-signals", faults, watch)
 }
 
 fn watch_control(control: &Arc<Channel>, events: &Sender<Event>) -> io::Result<()> {
-    let (control, events) = (control.clone(), events.clone());
+    let (control, events, faults) = (control.clone(), events.clone(), events.clone());
     let watch = move || {
         loop {
             let event = match control.receive() {
@@ -470,8 +469,23 @@ fn watch_control(control: &Arc<Channel>, events: &Sender<Event>) -> io::Result<(
             }
         }
     };
+    spawn("wsgi-control", faults, watch)
+}
+
+/// Starts a thread that a worker cannot do without: after a fault in it another worker takes over.
+fn spawn(
+    name: &str,
+    faults: Sender<Event>,
+    body: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
+    let life = move || {
+        if catch_unwind(AssertUnwindSafe(body)).is_err() {
+            // The main thread ends only with the process.
+            let _ = faults.send(Event::Signal(SIGTERM));
+        }
+    };
     thread::Builder::new()
-        .name("wsgi-control".to_owned())
-        .spawn(watch)
+        .name(name.to_owned())
+        .spawn(life)
         .map(drop)
 }

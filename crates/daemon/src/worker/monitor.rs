@@ -79,9 +79,9 @@ impl Monitor {
         }
     }
 
-    /// A thread has ended its request.
-    pub(super) fn end(&self, request: RequestName) {
-        if let Some(thread) = self.thread(request.thread) {
+    /// A thread has no request any more.
+    pub(super) fn end(&self, thread: u32) {
+        if let Some(thread) = self.thread(thread) {
             thread.began.store(0, Ordering::Release);
         }
     }
@@ -295,7 +295,7 @@ mod tests {
         monitor.begin(request(2));
         monitor.threads[1].began.store(1, Ordering::Relaxed);
         assert_eq!(monitor.overdue(&life), [request(2)]);
-        monitor.end(request(2));
+        monitor.end(2);
         assert_eq!(monitor.overdue(&life), []);
     }
 
@@ -341,7 +341,7 @@ mod tests {
         let monitor = monitor();
         let life = life(|life| life.startup_timeout = Some(NO_TIME));
         monitor.first.store(1, Ordering::Relaxed);
-        monitor.end(request(1));
+        monitor.end(1);
         assert_eq!(monitor.passed(&life, 0), Some(Replacement::StartupTimeout));
         monitor.note_loaded();
         assert_eq!(monitor.passed(&life, 0), None);

@@ -8,10 +8,14 @@
 //! - [`guests`] are the requests that may hold a thread for as long as their client likes
 //! - [`places`] is what children are told of how busy the worker is
 //! - [`request`] runs one request, or says why not
+//! - [`turn`] is what a thread does between two waits
 
 mod guests;
 mod places;
 mod request;
+#[cfg(test)]
+mod tests;
+mod turn;
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -28,7 +32,7 @@ use wire::{Greeting, OwnedFrame, Rejection, RequestNumber, ToChild, ToWorker};
 
 use super::connection::{Broken, Connection, SOON};
 use super::courier::Courier;
-use super::door::{Caller, Door};
+use super::door::Door;
 use super::lead::Lead;
 use super::life::Event;
 use super::limits;
@@ -40,6 +44,7 @@ use super::root::Root;
 use super::scripts::Scripts;
 use crate::log::{Level, Log};
 use guests::Guests;
+use turn::Turn;
 
 /// How much a connection takes that its child has not read yet, in bytes, where `send-buffer-size`
 /// says nothing and the system allows it (`net.core.wmem_max`): most responses in one go.
@@ -255,23 +260,7 @@ impl Server {
             // Where the system refuses, it only takes longer.
             let _ = schedule::do_not_preempt();
         }
-        loop {
-            let mut turn = Turn::new(thread);
-            let caller = match self.lead.lead(|| self.is_gil_wanted(), || self.door.wait()) {
-                Ok(Caller::New) => self.admit(),
-                Ok(Caller::Known(token)) => self.door.take(token).map(|it| (token, it)),
-                Err(error) => return self.cannot_wait(&error),
-            };
-            let mut next = caller;
-            while let Some((token, connection)) = next {
-                self.take_up(token, connection, &mut turn);
-                next = turn.next.take();
-            }
-            // Whoever was given a place in advance may have had no request.
-            if turn.has_place {
-                self.slot.vacate();
-            }
-        }
+        self.serve_for_ever(thread);
     }
 
     /// Whether a request waits for the GIL.
@@ -289,14 +278,6 @@ impl Server {
             self.tell_if_idle();
         });
         self.cannot_wait(&error);
-    }
-
-    fn cannot_wait(&self, error: &io::Error) {
-        self.log.line(
-            Level::Crit,
-            1214,
-            format_args!("a thread of {} cannot wait: {error}", self.group.name),
-        );
     }
 
     /// Accepts and greets who has waited longest, if it comes from httpd's children or from root.
@@ -365,7 +346,7 @@ impl Server {
     }
 
     /// Serves the requests that have arrived on a connection.
-    fn take_up(&self, token: u64, mut connection: Connection, turn: &mut Turn) {
+    fn take_up(&self, token: u64, mut connection: Connection, turn: &mut Turn<'_>) {
         let deadline = Instant::now() + SOON;
         let mut next = connection.ready_frame();
         loop {
@@ -379,7 +360,7 @@ impl Server {
                     Next::Send(rest) => {
                         // If it cannot be watched it is closed, which the child notices.
                         let _ = self.courier.take(token, connection, rest);
-                        return self.end();
+                        return turn.end();
                     }
                 },
                 Ok(None) if connection.expects_more(deadline) => connection.ready_frame(),
@@ -398,7 +379,7 @@ impl Server {
     }
 
     /// Answers a frame.
-    fn answer(&self, connection: &mut Connection, frame: &OwnedFrame, turn: &mut Turn) -> Next {
+    fn answer(&self, connection: &mut Connection, frame: &OwnedFrame, turn: &mut Turn<'_>) -> Next {
         match frame.decode() {
             Ok(ToWorker::Request(head)) if !self.group.secret.is(head.secret) => {
                 self.log.line(
@@ -416,11 +397,10 @@ impl Server {
                 let is_reserved = head.has_place && connection.ticket().redeem();
                 self.occupy(is_reserved, turn);
                 // Before it is looked whether the worker leaves, so that one that leaves waits for it.
-                self.active.fetch_add(1, Ordering::SeqCst);
-                self.wake();
+                turn.begin();
                 let next = self.take(connection, frame.request(), head, turn.thread);
                 if !matches!(next, Next::Send(_)) {
-                    self.end();
+                    turn.end();
                 }
                 self.hand_on(turn);
                 next
@@ -436,6 +416,13 @@ impl Server {
         }
     }
 
+    /// A request is served from now on.
+    fn begin(&self) {
+        self.active.fetch_add(1, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// One is no more.
     fn end(&self) {
         if let Some(slot) = self.slot.get() {
             slot.note_answer(self.slot.incarnation());
@@ -454,25 +441,6 @@ impl Server {
         if let Some(events) = self.events.get() {
             // The main thread ends only with the process.
             let _ = events.send(event);
-        }
-    }
-}
-
-/// What a thread does between two waits.
-struct Turn {
-    thread: u32,
-    /// Who is to be served next.
-    next: Option<(u64, Connection)>,
-    /// The thread has a place for the next request already.
-    has_place: bool,
-}
-
-impl Turn {
-    fn new(thread: u32) -> Self {
-        Self {
-            thread,
-            next: None,
-            has_place: false,
         }
     }
 }

@@ -28,6 +28,13 @@ pub(super) struct Sending<'c> {
     wants_window: bool,
 }
 
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        // After a panic: what is lent keeps the connection open, and nobody else would take it back.
+        let _ = self.take_back();
+    }
+}
+
 /// Appends the frame that tells how a request ended.
 pub(super) fn encode_outcome(out: &mut Vec<u8>, number: RequestNumber, outcome: Outcome) {
     match outcome.kind {
@@ -60,8 +67,8 @@ impl<'c> Sending<'c> {
     }
 
     /// The window, and what was not sent.
-    pub(super) fn end(self) -> (Pane, Outbox) {
-        (self.pane, self.out)
+    pub(super) fn end(mut self) -> (Pane, Outbox) {
+        (std::mem::take(&mut self.pane), self.out.take())
     }
 
     /// Takes back what was lent and not sent, so that what comes now is sent after it.

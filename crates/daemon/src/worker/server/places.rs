@@ -12,14 +12,15 @@ use std::time::Duration;
 use control::MOST_SPARE;
 use wire::{Rejection, ToWorker};
 
-use super::{Next, Server, Turn, reject};
+use super::turn::Turn;
+use super::{Next, Server, reject};
 use crate::worker::connection::Connection;
 use crate::worker::monitor;
 
 impl Server {
     /// Takes a place for a request, unless its child has reserved one or the thread still has one.
-    pub(super) fn occupy(&self, is_reserved: bool, turn: &mut Turn) {
-        let has_place = std::mem::take(&mut turn.has_place);
+    pub(super) fn occupy(&self, is_reserved: bool, turn: &mut Turn<'_>) {
+        let has_place = std::mem::replace(&mut turn.has_place, true);
         match (is_reserved, has_place) {
             (false, false) => self.slot.occupy(),
             // One of the two is too many.
@@ -30,7 +31,7 @@ impl Server {
 
     /// Gives a place to whoever waits at the door, if all other threads are busy, or else back. Where
     /// some are not, others wait for the GIL or here, and come first.
-    pub(super) fn hand_on(&self, turn: &mut Turn) {
+    pub(super) fn hand_on(&self, turn: &mut Turn<'_>) {
         let is_last = self.active.load(Ordering::SeqCst) + 1 >= self.group.threads;
         if is_last && turn.next.is_none() && self.is_open() {
             turn.next = self.admit();

@@ -160,7 +160,10 @@ impl Server {
         if head.body_is_whole && !exchange.gather() {
             return Next::Close;
         }
-        self.begin(name, head.ignore_activity);
+        self.monitor.begin(name);
+        if !head.ignore_activity {
+            self.monitor.note_activity();
+        }
         let begin = Instant::now();
         let handle = (&raw const exchange).cast_mut().cast();
         // SAFETY: Python was started; request and exchange live until the call returns, and the
@@ -170,13 +173,14 @@ impl Server {
             // The application has forked here and let both return. The answer is the other's.
             exit_now(0);
         }
+        #[cfg(test)]
+        super::tests::fail_if_faulty(head.script);
         if outcome.kind == Outcome::STALE {
             self.scripts.expire(head.script);
             self.tell(Event::Replace(Replacement::ScriptReload));
         }
         let finish = exchange.finish(outcome);
         self.note_duration(begin.elapsed());
-        self.monitor.end(name);
         if !head.ignore_activity {
             self.monitor.note_activity();
         }
@@ -184,13 +188,6 @@ impl Server {
             Finish::Unsent(rest) => Next::Send(rest),
             Finish::Sent => Next::GoOn,
             Finish::Broken => Next::Close,
-        }
-    }
-
-    pub(super) fn begin(&self, request: RequestName, ignored: bool) {
-        self.monitor.begin(request);
-        if !ignored {
-            self.monitor.note_activity();
         }
     }
 }
