@@ -67,12 +67,19 @@ impl Door {
 
     /// Opens it.
     pub(super) fn open(&self) -> io::Result<()> {
-        if let Some((_, listener)) = &*lock(&self.listener) {
+        let listener = lock(&self.listener);
+        if let Some((_, listener)) = &*listener {
             // Every worker with a free thread is woken. Were it only one (`EPOLLEXCLUSIVE`), the second
             // of two callers could be left to the one that is busy with the first.
             let event = EpollEvent::new(EpollFlags::EPOLLIN, LISTENER);
-            self.epoll.add(listener, event)?;
+            match self.epoll.add(listener, event) {
+                // It is open.
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
+        // Under the lock, so that whoever closes it says so after this.
+        self.starved.store(false, Ordering::Relaxed);
         Ok(())
     }
 
@@ -147,11 +154,10 @@ impl Door {
 
     /// Opens it again, if there was not enough of something.
     pub(super) fn reopen(&self) -> io::Result<()> {
-        if !self.starved.swap(false, Ordering::Relaxed) {
-            return Ok(());
+        match self.is_starved() {
+            true => self.open(),
+            false => Ok(()),
         }
-        self.open()
-            .inspect_err(|_| self.starved.store(true, Ordering::Relaxed))
     }
 
     /// Takes a connection that something arrived on, unless the door was closed meanwhile.
@@ -195,4 +201,27 @@ fn is_want(error: &io::Error) -> bool {
         error,
         Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::net::SocketAddr;
+
+    use super::*;
+
+    #[test]
+    fn a_door_that_is_open_again_is_not_starved() {
+        let name = format!("mod_wsgi-door-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(name).unwrap();
+        let door = Door::new(UnixListener::bind_addr(&address).unwrap().into()).unwrap();
+        door.open().unwrap();
+        // As after a thread that could not accept while the door was closed already.
+        door.starved.store(true, Ordering::Relaxed);
+        door.reopen().unwrap();
+        assert!(!door.is_starved());
+        let _caller = UnixStream::connect_addr(&address).unwrap();
+        assert_eq!(door.wait().unwrap(), Caller::New);
+        assert!(door.accept(|error| panic!("{error}")).is_some());
+    }
 }
