@@ -96,7 +96,7 @@ impl Window {
         let thread = self.threads.entry(finished.timing.thread_id).or_default();
         thread.count += 1;
         thread.cpu += finished.usage.user + finished.usage.system;
-        let duration = finished.application_finish - finished.taken_up();
+        let duration = between(finished.taken_up(), finished.application_finish);
         thread.longest = thread.longest.max(duration);
     }
 
@@ -158,21 +158,21 @@ impl Totals {
     /// group it goes from the first to the last.
     fn add_phases(&mut self, finished: &Finished) {
         let timing = &finished.timing;
-        let application = finished.application_finish - timing.application_start;
-        let mut whole = application.max(0);
+        let application = between(timing.application_start, finished.application_finish);
+        let mut whole = application;
         if timing.daemon_start != 0 {
-            let queue = timing.daemon_start - timing.queue_start;
-            let daemon = timing.application_start - timing.daemon_start;
+            let queue = between(timing.queue_start, timing.daemon_start);
+            let daemon = between(timing.daemon_start, timing.application_start);
             self.queue_time.add(queue);
             self.daemon_time.add(daemon);
-            whole += queue.max(0) + daemon.max(0);
+            whole = whole.saturating_add(queue).saturating_add(daemon);
         }
         let until = match timing.queue_start {
             0 => timing.application_start,
             queue => queue,
         };
-        let server = until - timing.request_start;
-        whole += server.max(0);
+        let server = between(timing.request_start, until);
+        whole = whole.saturating_add(server);
         self.server_time.add(server);
         self.application_time.add(application);
         self.request_time.add(whole);
@@ -192,5 +192,44 @@ impl Finished {
     fn status_class(&self) -> usize {
         let status = self.status.unwrap_or(500);
         usize::from((status / 100).clamp(1, 5)) - 1
+    }
+}
+
+/// How long it is from one time to another, be they what they may: another process says some of them. Nothing
+/// where a changed clock has turned them round.
+fn between(from: i64, until: i64) -> i64 {
+    until.saturating_sub(from).max(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Moved, Timing};
+    use super::*;
+    use crate::meter::Usage;
+
+    #[test]
+    fn times_may_be_any() {
+        let mut totals = Totals::default();
+        for (request_start, queue_start) in [(i64::MIN, i64::MIN), (i64::MIN, i64::MAX)] {
+            totals.add(&Finished {
+                timing: Timing {
+                    thread_id: 1,
+                    request_start,
+                    queue_start,
+                    daemon_start: 1_000_000,
+                    application_start: 1_000_000,
+                    meter: None,
+                },
+                application_finish: 1_000_000,
+                status: Some(200),
+                input: Moved::default(),
+                output: Moved::default(),
+                usage: Usage::default(),
+            });
+        }
+        let most = i64::MAX.cast_unsigned();
+        assert_eq!(totals.queue_time.range(), Some((0, most)));
+        assert_eq!(totals.request_time.range(), Some((most, most)));
+        assert_eq!(totals.server_time.range(), Some((0, most)));
     }
 }

@@ -73,7 +73,7 @@ impl Server {
             return Some(Rejection::Draining);
         }
         if let Some(limit) = self.group.life.queue_timeout {
-            let waited = now() - head.queue_start;
+            let waited = now().saturating_sub(head.queue_start);
             if waited > i64::try_from(limit.as_micros()).unwrap_or(i64::MAX) {
                 return Some(Rejection::QueueTimeout);
             }

@@ -1,6 +1,7 @@
 //! A server whose engine is made of constants, and a child that asks it.
 
 use std::ffi::c_int;
+use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
@@ -12,7 +13,7 @@ use engine_abi::{
     Script,
 };
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use wire::{Decoder, End, RequestHead};
+use wire::{Decoder, RequestHead};
 
 use super::*;
 use crate::fault;
@@ -79,11 +80,11 @@ static ENGINE: Engine = {
 };
 
 /// A group with one thread.
-fn group() -> GroupSpec {
+fn group(name: &str) -> GroupSpec {
     GroupSpec {
         number: 0,
         secret: Secret::random().unwrap(),
-        name: "one".to_owned(),
+        name: name.to_owned(),
         processes: 1,
         multiprocess: false,
         threads: 1,
@@ -105,15 +106,16 @@ fn group() -> GroupSpec {
 }
 
 /// A socket that listens, under a name that no file has.
-fn listener() -> (OwnedFd, SocketAddr) {
-    let name = format!("mod_wsgi-test-{}", std::process::id());
+fn listener(group: &str) -> (OwnedFd, SocketAddr) {
+    let name = format!("mod_wsgi-{group}-{}", std::process::id());
     let address = SocketAddr::from_abstract_name(name).unwrap();
     let listener = UnixListener::bind_addr(&address).unwrap();
     (listener.into(), address)
 }
 
-/// Asks for a script over a connection of its own. Returns how that ended, or `None` if it was cut off.
-fn ask(address: &SocketAddr, secret: &Secret, script: &[u8]) -> Option<End> {
+/// Asks for a script over a connection of its own, as who has waited since then. Returns how that ended, or
+/// `None` if it was cut off.
+fn ask(address: &SocketAddr, secret: &Secret, script: &[u8], queue_start: i64) -> Option<String> {
     let mut stream = UnixStream::connect_addr(address).unwrap();
     let head = RequestHead {
         https: false,
@@ -126,7 +128,7 @@ fn ask(address: &SocketAddr, secret: &Secret, script: &[u8]) -> Option<End> {
         has_window: false,
         content_length: None,
         request_start: 0,
-        queue_start: 0,
+        queue_start,
         script_mtime: 0,
         connects: 0,
         restarts: 0,
@@ -149,21 +151,16 @@ fn ask(address: &SocketAddr, secret: &Secret, script: &[u8]) -> Option<End> {
             Ok(count) => decoder.feed(&bytes[..count]),
         }
         while let Some((_, frame)) = decoder.next::<ToChild<'_>>().unwrap() {
-            if let ToChild::End(end) = frame {
-                return Some(end);
+            if matches!(frame, ToChild::End(_) | ToChild::Rejected(_)) {
+                return Some(format!("{frame:?}"));
             }
         }
     }
 }
 
-#[test]
-fn a_fault_costs_one_request_and_leaves_a_line() {
-    let (listener, address) = listener();
-    let group = group();
-    let secret = group.secret.clone();
-    let memory = memfd_create(c"log", MFdFlags::empty()).unwrap();
-    let log = Arc::new(Log::new(memory.try_clone().unwrap(), 6));
-    fault::tell(log.clone(), "a worker".to_owned());
+/// A server that serves, where its children reach it, and where it tells of what happens.
+fn serve(group: GroupSpec, log: Arc<Log>) -> (Arc<Server>, SocketAddr) {
+    let (listener, address) = listener(&group.name);
     let server = Server::new(
         LoadedEngine::of(&ENGINE),
         Box::new(group),
@@ -173,16 +170,35 @@ fn a_fault_costs_one_request_and_leaves_a_line() {
         log,
     );
     let server = Arc::new(server.unwrap());
-    let (sender, _events) = channel();
+    let (sender, _) = channel();
     server.serve(sender).unwrap();
+    (server, address)
+}
+
+/// A log in memory.
+fn log() -> (Arc<Log>, File) {
+    let memory = memfd_create(c"log", MFdFlags::empty()).unwrap();
+    let log = Log::new(memory.try_clone().unwrap(), 6);
+    (Arc::new(log), File::from(memory))
+}
+
+#[test]
+fn a_fault_costs_one_request_and_leaves_a_line() {
+    let group = group("faulty");
+    let secret = group.secret.clone();
+    let (log, mut memory) = log();
+    fault::tell(log.clone(), "a worker".to_owned());
+    let (server, address) = serve(group, log);
     // The one thread there is takes them all.
     let scripts = [FAULTY, b"/site.wsgi"].repeat(3);
     let ends: Vec<_> = scripts
         .iter()
-        .map(|script| ask(&address, &secret, script))
+        .map(|script| ask(&address, &secret, script, 0))
         .collect();
     let _ = std::panic::take_hook();
-    assert_eq!(ends, [None, Some(End::Complete)].repeat(3));
+    for ends in ends.chunks(2) {
+        assert_eq!(ends, [None, Some("End(Complete)".to_owned())]);
+    }
     let slot = server.slot.get().unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
     while server.active() > 0 || slot.active() > 0 {
@@ -190,7 +206,6 @@ fn a_fault_costs_one_request_and_leaves_a_line() {
         std::thread::yield_now();
     }
     let mut lines = String::new();
-    let mut memory = std::fs::File::from(memory);
     memory.rewind().unwrap();
     memory.read_to_string(&mut lines).unwrap();
     // The hook is that of all tests of this process.
@@ -198,4 +213,19 @@ fn a_fault_costs_one_request_and_leaves_a_line() {
         .lines()
         .filter(|line| line.contains("WSGI1361: a worker has a fault: ") && line.contains(file!()));
     assert_eq!(told.count(), 3, "{lines}");
+}
+
+#[test]
+fn whatever_a_child_says_of_the_time_is_only_a_time() {
+    let mut group = group("late");
+    group.life.queue_timeout = Some(Duration::from_secs(3600));
+    let secret = group.secret.clone();
+    let (_server, address) = serve(group, log().0);
+    for (queue_start, expected) in [
+        (i64::MIN, "Rejected(QueueTimeout)"),
+        (i64::MAX, "End(Complete)"),
+    ] {
+        let end = ask(&address, &secret, b"/site.wsgi", queue_start);
+        assert_eq!(end.as_deref(), Some(expected));
+    }
 }
