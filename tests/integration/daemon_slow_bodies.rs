@@ -235,28 +235,45 @@ fn a_slow_client_that_leaves_leaves_nothing_behind(#[values("", EXPECT)] expect:
     });
 }
 
+/// The end of what a client sends is nothing that is waited for.
 #[rstest]
-fn a_stream_of_http_2_that_comes_slowly_holds_no_thread(
-    #[values("", "Expect: 100-continue")] expect: &str,
+fn a_client_that_sends_no_more_is_not_waited_for(
+    #[values("", EXPECT)] expect: &str,
+    #[values("", "5", "5\r\nab", "1\r\n.\r\n")] begun: &str,
+) {
+    let server = site(1).start();
+    let mut client = announce(&server, "/", &format!("{expect}{CHUNKED}"));
+    client.send(begun.as_bytes());
+    let begin = Instant::now();
+    client.half_close();
+    let answer = client.read_to_end();
+    assert!(!answer.is_empty());
+    assert!(begin.elapsed() < Duration::from_secs(2));
+    assert_eq!(server.get("/").status, 200);
+}
+
+/// Over TLS bytes come in records, over HTTP/2 in frames of one connection for all.
+#[rstest]
+fn what_comes_slowly_through_other_protocols_holds_no_thread(
+    #[values("--http2-prior-knowledge", "--http1.1")] protocol: &str,
+    #[values("Expect:", "Expect: 100-continue")] expect: &str,
 ) {
     if !ours("D90") {
         return;
     }
     let server = site(1)
         .module("http2")
+        .tls_host()
         .config("Protocols h2c http/1.1")
         .start();
+    let url = match protocol {
+        "--http1.1" => format!("https://localhost:{}/", server.tls_port()),
+        _ => format!("http://{}/", server.address()),
+    };
     let upload = || {
         Command::new("curl")
-            .args([
-                "--silent",
-                "--no-buffer",
-                "--http2-prior-knowledge",
-                "--max-time",
-                "60",
-            ])
-            .args(["--upload-file", ".", "--header", expect])
-            .arg(format!("http://{}/", server.address()))
+            .args(["--silent", "--no-buffer", "--insecure", "--max-time", "60"])
+            .args([protocol, "--header", expect, "--upload-file", ".", &url])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -266,12 +283,8 @@ fn a_stream_of_http_2_that_comes_slowly_holds_no_thread(
     let mut slow: Vec<_> = (0..3).map(|_| upload()).collect();
     every_second(5, |_| {
         for client in &mut slow {
-            client
-                .stdin
-                .as_mut()
-                .expect("a pipe")
-                .write_all(b".")
-                .expect("curl reads");
+            let body = client.stdin.as_mut().expect("a pipe");
+            body.write_all(b".").expect("curl reads");
         }
         let begin = Instant::now();
         assert_eq!(server.get("/").status, 200);
