@@ -166,6 +166,32 @@ fn a_broken_chunk_is_answered_once() {
     let answer = String::from_utf8_lossy(&answer);
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     assert_eq!(answer.matches("<title>").count(), 1, "{answer}");
+    assert!(answer.trim_end().ends_with("</html>"), "{answer}");
+}
+
+#[test]
+fn an_answer_without_a_body_stands_whatever_the_request_brings() {
+    if !in_embedded_mode(ANSWERED) || !ours("D211") {
+        return;
+    }
+    let server = SERVER.borrow();
+    let url = app(
+        &server,
+        "chunked_unread",
+        r#"
+def application(environ, start_response):
+    start_response('204 No Content', [])
+    return []
+"#,
+    );
+    let mut connection = server.connect();
+    let request = Request::new("POST", &url).header("Transfer-Encoding", "chunked");
+    connection.send(&request.head_bytes());
+    connection.send(b"not a size\r\n");
+
+    assert_eq!(connection.read_response().status, 204);
+    connection.read_to_end();
+    assert!(connection.is_closed());
 }
 
 #[test]

@@ -45,6 +45,21 @@ fn texts(lines: &[String]) -> Vec<&str> {
 }
 
 #[test]
+fn what_follows_a_nul_byte_is_logged_too() {
+    if !ours("D210") {
+        return;
+    }
+    let server = SERVER.borrow();
+    let body = "print('before\\0after')\nprint('of errors\\0too', file=errors)";
+
+    let lines = printed(&server, "nul", body);
+
+    let texts = texts(&lines);
+    assert!(texts[0].starts_with("before") && texts[0].ends_with("after"));
+    assert!(texts[1].starts_with("of errors") && texts[1].ends_with("too"));
+}
+
+#[test]
 fn all_three_streams_go_to_the_requests_log_at_level_error() {
     let server = SERVER.borrow();
     let body = "print('to stdout')\nprint('to stderr', file=sys.stderr)\n\

@@ -132,6 +132,20 @@ fn a_length_beyond_the_file_is_a_cut_response() {
 }
 
 #[test]
+fn a_file_that_stands_beyond_its_end_has_nothing_to_send() {
+    if !ours("D44") {
+        return;
+    }
+    let server = SERVER.borrow();
+    let code = "f = digits(); f.seek(20); start(); r = wrap(f)";
+
+    let response = wraps(&server, code);
+
+    assert_eq!((response.status, response.text().as_str()), (200, ""));
+    assert!(response.is_whole());
+}
+
+#[test]
 fn a_length_that_is_none_is_refused() {
     let server = SERVER.borrow();
     let mark = server.log().mark();
