@@ -193,7 +193,7 @@ fn report_unmade(definition: &DaemonDefinition<'_>, cause: &sockets::SocketError
          with 503.",
         definition.name().to_string_lossy()
     );
-    log::server(definition.server(), Level::ALERT, Id(13), text);
+    log::server(definition.server(), Level::ALERT, cause.id(), text);
 }
 
 /// Tells the supervisor about the groups; starts one if there is none that listens.

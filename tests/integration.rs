@@ -75,6 +75,8 @@ mod daemon_places; // what children that die have reserved
 mod daemon_python; // the Python of a process group
 #[path = "integration/daemon_queue.rs"]
 mod daemon_queue; // more requests than threads
+#[path = "integration/daemon_refused.rs"]
+mod daemon_refused; // what the system refuses to a process group
 #[path = "integration/daemon_reload.rs"]
 mod daemon_reload; // scripts that say themselves that they are out of date
 #[path = "integration/daemon_reshape.rs"]
@@ -197,6 +199,8 @@ mod log_handler; // records of logging in the error log
 mod log_levels; // LogLevel
 #[path = "integration/log_lines.rs"]
 mod log_lines; // the lines that people look for in the error log
+#[path = "integration/logio.rs"]
+mod logio; // what mod_logio counts
 #[path = "integration/mapping.rs"]
 mod mapping; // what the tests of aliases ask and compare
 #[path = "integration/merges.rs"]

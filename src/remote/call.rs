@@ -7,13 +7,13 @@ use httpd::{Level, Request, Status};
 use nix::errno::Errno;
 use wire::{End, Greeting, Rejection, RequestHead, ToWorker, TooLong};
 
-use super::connection::{Broken, Connection};
-use super::exchange::{Ended, Exchange};
+use super::connection::{Broken, Connection, NoConnection};
+use super::exchange::{Ended, Exchange, Frames};
 use super::groups::Group;
 use super::head::Replacement;
 use super::refused::{
-    NO_SOCKET, NOBODY_TOOK_IT, NONE_STARTS, busy, hopeless, not_available, show, unavailable,
-    unreachable,
+    NO_SOCKET, NOBODY_TOOK_IT, NONE_STARTS, busy, hopeless, no_socket, not_available, show,
+    unavailable, unreachable,
 };
 use super::response::Response;
 use super::upload::Upload;
@@ -173,7 +173,12 @@ impl<'c, 'r> Call<'c, 'r> {
             Some(connection) => connection,
             None => match group.connect() {
                 Ok(connection) => connection,
-                Err(error) => return Ok(Attempt::NotRun(Reason::Connect(error))),
+                Err(NoConnection::NoSocket(error)) => {
+                    return Err(no_socket(group, error));
+                }
+                Err(NoConnection::Refused(error)) => {
+                    return Ok(Attempt::NotRun(Reason::Connect(error)));
+                }
             },
         };
         let number = connection.next_number();
@@ -210,7 +215,7 @@ impl<'c, 'r> Call<'c, 'r> {
         group: &Group,
         connection: &Connection,
         number: u32,
-    ) -> Result<Vec<u8>, TooLong> {
+    ) -> Result<Frames, TooLong> {
         let resource = self.request.filename().unwrap_or_default();
         let whole = self.upload.whole();
         let head = RequestHead {
@@ -240,6 +245,7 @@ impl<'c, 'r> Call<'c, 'r> {
         let environ = pairs.map(|pair| (pair.name.or_empty(), pair.value.get()));
         let mut out = Vec::with_capacity(2048);
         ToWorker::encode_request(&mut out, number, &head, environ)?;
+        let head = out.len();
         if let Some((body, end)) = whole {
             match connection.deliver(body) {
                 Some(length) => ToWorker::encode_body_placed(&mut out, number, length),
@@ -250,7 +256,7 @@ impl<'c, 'r> Call<'c, 'r> {
             }
             ToWorker::encode_body_end(&mut out, number, end);
         }
-        Ok(out)
+        Ok(Frames { bytes: out, head })
     }
 
     /// What follows from how an exchange ended.
@@ -395,16 +401,27 @@ impl<'c, 'r> Call<'c, 'r> {
         }
         let fate = fate(group, connection.worker, broken);
         let (status, id) = match broken {
+            _ if self.response.has_begun() => (Status::OK, 119),
+            Broken::NotTaken => (Status::INTERNAL_SERVER_ERROR, 121),
             Broken::TimedOut => (Status::GATEWAY_TIME_OUT, 145),
             Broken::Closed | Broken::Reset => (Status::BAD_GATEWAY, 146),
             _ => (Status::BAD_GATEWAY, 147),
         };
         let uri = self.request.uri().to_string_lossy();
         let method = self.request.method().to_string_lossy();
-        let text = format!(
-            "No complete answer to {method} {uri} from process group '{}': {fate}.",
-            show(group)
-        );
+        let name = show(group);
+        let text = match id {
+            119 => format!(
+                "Unable to proxy response from daemon to client: the answer to {method} {uri} from \
+                 process group '{name}' is cut off: {fate}."
+            ),
+            121 => format!(
+                "Unable to send request details of {method} {uri} to process group '{name}': {fate}."
+            ),
+            _ => {
+                format!("No complete answer to {method} {uri} from process group '{name}': {fate}.")
+            }
+        };
         if let Some(replacement) = self.response.replacement() {
             log::script(self.request, Level::ERROR, Id(id), &text);
             return self.replace(replacement).map(Attempt::Answered);
@@ -412,7 +429,7 @@ impl<'c, 'r> Call<'c, 'r> {
         if self.response.has_begun() {
             log::script(self.request, Level::ERROR, Id(id), &text);
             self.response.abort();
-            return Ok(Attempt::Answered(Status::OK));
+            return Ok(Attempt::Answered(status));
         }
         Err(Refusal::new(status, id, text))
     }

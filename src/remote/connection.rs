@@ -36,6 +36,9 @@ pub(super) enum Broken {
     /// The worker neither took nor sent anything for too long.
     #[error("the worker did not answer in time")]
     TimedOut,
+    /// The same, while it was still being told what is asked.
+    #[error("the worker did not take the head of the request in time")]
+    NotTaken,
     /// The worker broke the protocol.
     #[error("the worker does not keep to the protocol: {0}")]
     Protocol(#[from] PeerError),
@@ -54,6 +57,21 @@ impl From<Errno> for Broken {
             Errno::EAGAIN => Self::TimedOut,
             error => Self::System(error),
         }
+    }
+}
+
+/// Why there is no connection to a worker.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum NoConnection {
+    /// The system gives this process no socket.
+    NoSocket(Errno),
+    /// Nobody takes the connection.
+    Refused(Errno),
+}
+
+impl From<Errno> for NoConnection {
+    fn from(error: Errno) -> Self {
+        Self::Refused(error)
     }
 }
 
@@ -85,13 +103,14 @@ impl Connection {
         owner: u32,
         patience: Option<Duration>,
         timeout: Duration,
-    ) -> Result<Self, Errno> {
+    ) -> Result<Self, NoConnection> {
         let socket = socket(
             AddressFamily::Unix,
             SockType::Stream,
             SockFlag::SOCK_CLOEXEC,
             None,
-        )?;
+        );
+        let socket = socket.map_err(NoConnection::NoSocket)?;
         setsockopt(
             &socket,
             sockopt::SendTimeout,
@@ -102,7 +121,7 @@ impl Connection {
         // The credentials are those of whoever made the socket listen. Anybody but `owner` has put a
         // socket of their own in its place.
         if listener != owner {
-            return Err(Errno::EACCES);
+            return Err(Errno::EACCES.into());
         }
         setsockopt(&socket, sockopt::SendTimeout, &time_value(timeout))?;
         setsockopt(&socket, sockopt::ReceiveTimeout, &time_value(timeout))?;

@@ -51,6 +51,15 @@ enum Body {
     Over,
 }
 
+/// The first frames for a worker.
+#[derive(Debug)]
+pub(super) struct Frames {
+    /// All of them.
+    pub(super) bytes: Vec<u8>,
+    /// How much of that is the request's head.
+    pub(super) head: usize,
+}
+
 /// A request that a worker is working on.
 pub(super) struct Exchange<'e, 'r> {
     request: Request<'r>,
@@ -60,6 +69,8 @@ pub(super) struct Exchange<'e, 'r> {
     /// Frames for the worker, of which so much was sent.
     out: Vec<u8>,
     sent: usize,
+    /// How much of them is the request's head.
+    head: usize,
     body: Body,
     /// When the client last sent something, or was asked to.
     heard: Instant,
@@ -75,12 +86,12 @@ enum Step {
 }
 
 impl<'e, 'r> Exchange<'e, 'r> {
-    /// The exchange for a request whose frames begin with `out`.
+    /// The exchange for a request that begins with these frames.
     pub(super) fn new(
         request: Request<'r>,
         connection: &'e mut Connection,
         number: RequestNumber,
-        out: Vec<u8>,
+        frames: Frames,
         upload: &'e mut Upload<'r>,
         response: &'e mut Response<'r>,
     ) -> Self {
@@ -94,8 +105,9 @@ impl<'e, 'r> Exchange<'e, 'r> {
             connection,
             number,
             upload,
-            out,
+            out: frames.bytes,
             sent: 0,
+            head: frames.head,
             body,
             heard: Instant::now(),
             logged: 0,
@@ -115,8 +127,9 @@ impl<'e, 'r> Exchange<'e, 'r> {
         while self.connection.worker.is_none() {
             let left = deadline.saturating_duration_since(Instant::now());
             let has_news = self.wait_for_worker(left.min(GLANCE));
-            if has_news.map_err(Ended::Broken)? {
-                if let Step::End(ended) = self.relay().map_err(Ended::Broken)? {
+            if has_news.map_err(|broken| self.broken(broken))? {
+                let step = self.relay();
+                if let Step::End(ended) = step.map_err(|broken| self.broken(broken))? {
                     return Err(ended);
                 }
             } else if is_down() {
@@ -124,7 +137,7 @@ impl<'e, 'r> Exchange<'e, 'r> {
             } else if left.is_zero() && limit == Some(deadline) {
                 return Err(self.withdraw(Ended::Rejected(Rejection::QueueTimeout)));
             } else if left.is_zero() {
-                return Err(self.withdraw(Ended::Broken(Broken::TimedOut)));
+                return Err(self.withdraw(self.broken(Broken::TimedOut)));
             }
         }
         Ok(())
@@ -142,8 +155,16 @@ impl<'e, 'r> Exchange<'e, 'r> {
         if self.connection.withdraw() {
             ended
         } else {
-            Ended::Broken(Broken::TimedOut)
+            self.broken(Broken::TimedOut)
         }
+    }
+
+    /// It ended like this, in which a worker that was still to take the head of the request is another case.
+    fn broken(&self, broken: Broken) -> Ended {
+        Ended::Broken(match broken {
+            Broken::TimedOut if self.sent < self.head => Broken::NotTaken,
+            other => other,
+        })
     }
 
     /// Runs it to its end.
@@ -152,7 +173,7 @@ impl<'e, 'r> Exchange<'e, 'r> {
             match self.advance() {
                 Ok(Step::GoOn) => {}
                 Ok(Step::End(ended)) => return ended,
-                Err(broken) => return Ended::Broken(broken),
+                Err(broken) => return self.broken(broken),
             }
         }
     }
@@ -215,7 +236,7 @@ impl<'e, 'r> Exchange<'e, 'r> {
     /// Returns whether it was.
     fn read_client(&mut self) -> bool {
         self.out.clear();
-        self.sent = 0;
+        (self.sent, self.head) = (0, 0);
         let mut piece = [0; PIECE];
         let end = match self.upload.try_read(&mut piece) {
             Ok(None) => return false,

@@ -11,10 +11,9 @@ use std::time::Duration;
 
 use control::{Secret, SlotState, Table};
 use httpd::process::Mpm;
-use nix::errno::Errno;
 use wire::Greeting;
 
-use super::connection::Connection;
+use super::connection::{Connection, NoConnection};
 use crate::config::ScriptOwner;
 use crate::supervise::KeptGroup;
 
@@ -173,7 +172,7 @@ impl Group {
     }
 
     /// A new connection, which waits in the group's queue until a thread is free.
-    pub(super) fn connect(&self) -> Result<Connection, Errno> {
+    pub(super) fn connect(&self) -> Result<Connection, NoConnection> {
         let (path, owner) = (&self.socket, self.socket_owner);
         Connection::open(path, owner, self.connect_timeout, self.socket_timeout)
     }

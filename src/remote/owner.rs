@@ -4,6 +4,7 @@
 //! have written does not reach the group's processes.
 
 use std::fs::{self, Metadata};
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -17,15 +18,33 @@ use crate::handler::Refusal;
 pub(super) fn check(owner: ScriptOwner, script: &Path) -> Result<(), Refusal> {
     let directory = script.parent().unwrap_or(Path::new("/"));
     let (of_script, of_directory) = faults(owner);
-    for (path, faults) in [(script, of_script), (directory, of_directory)] {
-        let file = fs::metadata(path).map_err(|error| refused(path, &error.to_string(), 153))?;
-        for (fault, id) in faults {
-            if let Some(objection) = objection(owner, &file, *fault) {
-                return Err(refused(path, &objection, *id));
-            }
-        }
+    let (no_script, no_directory) = match owner {
+        ScriptOwner::Group(_) => (153, 158),
+        ScriptOwner::User(_) => (162, 169),
+    };
+    match fs::metadata(script) {
+        Ok(file) => check_file(owner, script, &file, of_script)?,
+        // Only the one of a handler may be missing. The worker says so; whether anybody could put one there
+        // meanwhile says the directory.
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(refused(script, &error.to_string(), no_script)),
     }
-    Ok(())
+    let file = fs::metadata(directory);
+    let file = file.map_err(|error| refused(directory, &error.to_string(), no_directory))?;
+    check_file(owner, directory, &file, of_directory)
+}
+
+fn check_file(
+    owner: ScriptOwner,
+    path: &Path,
+    file: &Metadata,
+    faults: &[(Fault, u16)],
+) -> Result<(), Refusal> {
+    let objection = |(fault, id): &(Fault, u16)| Some((objection(owner, file, *fault)?, *id));
+    match faults.iter().find_map(objection) {
+        Some((objection, id)) => Err(refused(path, &objection, id)),
+        None => Ok(()),
+    }
 }
 
 /// What a file may have that it must not.

@@ -33,7 +33,7 @@ pub(super) const RUNS_SCRIPTS: &str =
 
 /// Why a group is not available: it could not be started.
 pub(super) const NOT_STARTED: &str = "it could not be started, for the reason that was logged when the \
-     server started (WSGI0013 or WSGI1232)";
+     server started (WSGI0012 to WSGI0015, or WSGI1232)";
 
 /// Why a group is not available: every slot is down.
 pub(super) const NONE_STARTS: &str =
@@ -61,6 +61,15 @@ pub(super) fn hopeless(error: Errno) -> Option<(u16, String)> {
         }
         _ => None,
     }
+}
+
+/// The system gives this process no socket to reach a group with.
+pub(super) fn no_socket(group: &Group, error: Errno) -> Refusal {
+    let text = format!(
+        "Unable to create socket to connect to process group '{}': {error}.",
+        show(group)
+    );
+    Refusal::new(Status::INTERNAL_SERVER_ERROR, 115, text)
 }
 
 pub(super) fn not_available(group: &str, why: &str) -> String {

@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use control::{Channel, GroupSpec, ScoreboardReader, ScoreboardSource, Secret, Table};
-use httpd::Pool;
+use httpd::{Level, Pool};
 use serde::{Deserialize, Serialize};
 
 use super::sockets::{self, Shape, SocketError};
 use crate::config::{DaemonDefinition, ScriptOwner};
+use crate::log::{self, Id};
 
 /// The name of the bytes. It changes whenever [`Stored`] does, or what a table is like.
 const KEY: &CStr = c"mod_wsgi:supervision:8";
@@ -173,7 +174,13 @@ impl KeptGroup {
         definition: &DaemonDefinition<'_>,
     ) -> Result<Self, SocketError> {
         let socket_path = shape.path(spec.number);
-        let socket = sockets::listen(&socket_path, &shape)?;
+        let socket = sockets::listen(&socket_path, &shape, || {
+            let text = format!(
+                "Removing stale unix domain socket {socket_path:?}, which a process of this id has \
+                 left behind."
+            );
+            log::server(definition.server(), Level::WARN, Id(65), text);
+        })?;
         Ok(Self {
             table: Table::new(shape.room()).map_err(SocketError::Table)?,
             log: definition.log().map_err(SocketError::Log)?,

@@ -18,6 +18,7 @@ use nix::unistd::{Uid, fchownat, unlink};
 use serde::{Deserialize, Serialize};
 
 use crate::config::DaemonDefinition;
+use crate::log::Id;
 
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +27,8 @@ pub(crate) enum SocketError {
     /// A step failed.
     #[error("the socket {path:?} cannot be {step}: {cause}; WSGISocketPrefix says where it is")]
     Step {
+        /// The id of the message.
+        id: u16,
         /// The socket.
         path: PathBuf,
         /// The step, as a participle.
@@ -39,6 +42,16 @@ pub(crate) enum SocketError {
     /// Its error log cannot be used.
     #[error("its error log cannot be used: {0}")]
     Log(io::Error),
+}
+
+impl SocketError {
+    /// The id of the message: mod_wsgi's, for the same step.
+    pub(super) fn id(&self) -> Id {
+        match self {
+            Self::Step { id, .. } => Id(*id),
+            Self::Table(_) | Self::Log(_) => Id(13),
+        }
+    }
 }
 
 /// For how many processes there is room in a table at least: so a group can get more of them and keep
@@ -101,32 +114,31 @@ impl Shape {
 }
 
 /// Makes a socket and has it listen. What is at its path is left over from a dead process that
-/// had our process id.
-pub(super) fn listen(path: &Path, shape: &Shape) -> Result<OwnedFd, SocketError> {
-    let failed = |step| {
-        move |cause| SocketError::Step {
-            path: path.to_owned(),
-            step,
-            cause,
-        }
-    };
+/// had our process id; `replaced` is told of it.
+pub(super) fn listen(
+    path: &Path,
+    shape: &Shape,
+    replaced: impl FnOnce(),
+) -> Result<OwnedFd, SocketError> {
+    let failed = |id, step| failed(path, id, step);
     let socket = socket(
         AddressFamily::Unix,
         SockType::Stream,
         SockFlag::SOCK_CLOEXEC,
         None,
     )
-    .map_err(failed("created"))?;
-    let address = UnixAddr::new(path).map_err(failed("named"))?;
+    .map_err(failed(12, "created"))?;
+    let address = UnixAddr::new(path).map_err(failed(13, "named"))?;
     match unlink(path) {
-        Ok(()) | Err(Errno::ENOENT) => {}
-        Err(error) => return Err(failed("replaced")(error)),
+        Ok(()) => replaced(),
+        Err(Errno::ENOENT) => {}
+        Err(error) => return Err(failed(13, "replaced")(error)),
     }
     // The parent has one thread, so nobody else creates a file under this mask.
     let mask = umask(Mode::from_bits_truncate(0o177));
     let bound = bind(socket.as_raw_fd(), &address);
     umask(mask);
-    bound.map_err(failed("bound"))?;
+    bound.map_err(failed(13, "bound"))?;
     adapt(&socket, path, shape)?;
     Ok(socket)
 }
@@ -134,24 +146,28 @@ pub(super) fn listen(path: &Path, shape: &Shape) -> Result<OwnedFd, SocketError>
 /// Gives a socket its owner and its sizes, be it one that listens already: who is in its queue stays
 /// there.
 pub(super) fn adapt(socket: &OwnedFd, path: &Path, shape: &Shape) -> Result<(), SocketError> {
-    let failed = |step| {
-        move |cause| SocketError::Step {
-            path: path.to_owned(),
-            step,
-            cause,
-        }
-    };
+    let failed = |id, step| failed(path, id, step);
     if let Some(owner) = shape.owner {
         // Whoever may write to the directory could have put a link in its place.
         let owner = Some(Uid::from_raw(owner));
         let given = fchownat(AT_FDCWD, path, owner, None, AtFlags::AT_SYMLINK_NOFOLLOW);
-        given.map_err(failed("given to its user"))?;
+        given.map_err(failed(15, "given to its user"))?;
     }
     let buffers = shape.buffers.apply(socket.as_fd());
-    buffers.map_err(failed("given buffers of that size"))?;
+    buffers.map_err(failed(13, "given buffers of that size"))?;
     let backlog = i32::try_from(shape.backlog).unwrap_or(i32::MAX);
     let backlog = Backlog::new(backlog).unwrap_or(Backlog::MAXCONN);
-    start_listening(socket, backlog).map_err(failed("listened on"))
+    start_listening(socket, backlog).map_err(failed(14, "listened on"))
+}
+
+fn failed(path: &Path, id: u16, step: &'static str) -> impl FnOnce(Errno) -> SocketError {
+    let path = path.to_owned();
+    move |cause| SocketError::Step {
+        id,
+        path,
+        step,
+        cause,
+    }
 }
 
 /// Whether there is a socket at a path.

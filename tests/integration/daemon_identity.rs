@@ -322,3 +322,39 @@ fn supplementary_groups_are_no_more_than_the_system_allows() {
         assert!(answer.text.contains(refusal), "{}", answer.text);
     }
 }
+
+/// As the kernel has it: 0 where the process leaves no core and is closed to its own user, as one is that has
+/// changed its user.
+#[test]
+fn who_leaves_a_core_is_as_with_httpd() {
+    const DUMPABLE: &str = "
+import ctypes
+
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return [b'%d' % ctypes.CDLL(None).prctl(3, 0, 0, 0, 0)]
+";
+    for (directive, in_httpd, in_group) in [
+        ("", ["0", "1"], ["0", "1"]),
+        // It is about httpd's own processes.
+        ("CoreDumpDirectory ${DATA}", ["1", "1"], ["0", "1"]),
+    ] {
+        let server = Site::new()
+            .script("dumpable.wsgi", DUMPABLE)
+            .config(&format!(
+                "{directive}
+                 WSGISocketPrefix ${{ROOT}}/logs/wsgi
+                 WSGIDaemonProcess plain
+                 WSGIDaemonProcess other user=bin
+                 WSGIScriptAlias /plain ${{WSGI}}/dumpable.wsgi process-group=plain
+                 WSGIScriptAlias /other ${{WSGI}}/dumpable.wsgi process-group=other
+                 WSGIScriptAlias /httpd ${{WSGI}}/dumpable.wsgi"
+            ))
+            .start();
+        let user = usize::from(!is_root());
+        assert_eq!(server.get("/httpd").text(), in_httpd[user], "{directive}");
+        for group in ["/plain", "/other"] {
+            assert_eq!(server.get(group).text(), in_group[user], "{directive}");
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 
 use nix::unistd::{Gid, Group, Uid, User};
-use testkit::{Httpd, Site};
+use testkit::{Httpd, Site, is_reference, ours};
 
 use crate::apps::answering;
 
@@ -144,5 +144,73 @@ fn of_a_handler_the_script_is_judged_not_the_resource() {
         .start();
     for (url, status) in [("/right", 200), ("/page.own", 200), ("/wrong", 403)] {
         assert_eq!(server.get(url).status, status, "{url}");
+    }
+}
+
+/// A server on which what a handler implements is in `own/`, and whose group accepts scripts of this owner.
+fn handling(option: &str, user: u32, mode: u32) -> Httpd {
+    let source = answering("ran").replace("application", "handle_request");
+    let site = Site::new().file("own/h.py", source);
+    site.set_mode("own", mode);
+    for path in ["own", "own/h.py"] {
+        chown(site.path(path), Some(user), Some(user)).expect("root may");
+    }
+    site.config(&format!(
+        "WSGISocketPrefix ${{ROOT}}/logs/wsgi
+         WSGIDaemonProcess one {option}=bin
+         WSGIHandlerScript own ${{ROOT}}/own/h.py process-group=one
+         WSGIHandlerScript missing ${{ROOT}}/own/missing.py process-group=one
+         WSGIHandlerScript nowhere ${{ROOT}}/nowhere/missing.py process-group=one
+         <Location /own>
+             SetHandler own
+         </Location>
+         <Location /missing>
+             SetHandler missing
+         </Location>
+         <Location /nowhere>
+             SetHandler nowhere
+         </Location>"
+    ))
+    .start()
+}
+
+/// `bin` has this number, as user and as group, on every Debian.
+const BIN: u32 = 2;
+
+/// mod_wsgi looks at the file that the URL leads to.
+#[test]
+fn the_script_of_a_handler_is_what_must_belong_to_the_owner() {
+    if !Uid::effective().is_root() || !ours("D195") {
+        return;
+    }
+    for (option, stranger) in [("script-user", "WSGI0164"), ("script-group", "WSGI0155")] {
+        let server = handling(option, BIN, 0o755);
+        assert_eq!(server.get("/own").text(), "ran");
+        // Of one that is not there its process tells.
+        let mark = server.log().mark();
+        assert_eq!(server.get("/missing").status, 500);
+        server.log().wait_for(mark, "WSGI0082");
+        let server = handling(option, 65534, 0o755);
+        check_refused(&server, "/own", stranger);
+    }
+}
+
+/// What httpd's user cannot look at is not run, in mod_wsgi because that does not look at it.
+#[test]
+fn the_script_of_a_handler_that_cannot_be_looked_at_is_refused() {
+    if !Uid::effective().is_root() {
+        return;
+    }
+    for (option, no_script, no_directory) in [
+        ("script-user", "WSGI0162", "WSGI0169"),
+        ("script-group", "WSGI0153", "WSGI0158"),
+    ] {
+        let server = handling(option, BIN, 0o700);
+        if is_reference() {
+            assert_eq!(server.get("/own").status, 403);
+        } else {
+            check_refused(&server, "/own", no_script);
+            check_refused(&server, "/nowhere", no_directory);
+        }
     }
 }

@@ -59,8 +59,26 @@ pub enum FromWorker {
     Prepare,
     /// This worker's time has come; start a successor.
     Replace(Replacement),
-    /// This worker cannot start, and why. It ends after this.
-    Failed(String),
+    /// This worker cannot start. It ends after this.
+    Failed(Failure),
+}
+
+/// Why a worker cannot start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The id of the message, if it is an event of its own.
+    pub id: Option<u16>,
+    /// What went wrong.
+    pub text: String,
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self {
+            id: None,
+            text: error.to_string(),
+        }
+    }
 }
 
 /// Why a worker is replaced or ends.

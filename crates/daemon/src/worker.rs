@@ -35,7 +35,9 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use control::{Channel, ChannelError, FromWorker, GroupSpec, ScoreboardReader, Table, ToWorker};
+use control::{
+    Channel, ChannelError, Failure, FromWorker, GroupSpec, ScoreboardReader, Table, ToWorker,
+};
 
 use crate::fault;
 use crate::log::Log;
@@ -77,6 +79,16 @@ enum StartError {
     System(#[from] std::io::Error),
 }
 
+impl StartError {
+    /// The id of the message, if it is an event of its own.
+    fn id(&self) -> Option<u16> {
+        match self {
+            Self::Identity(error) => Some(error.id()),
+            _ => None,
+        }
+    }
+}
+
 /// What the supervisor handed over.
 struct Assignment {
     group: Box<GroupSpec>,
@@ -105,7 +117,11 @@ pub(crate) fn run(control: Channel) -> ExitCode {
         Ok(Role::Service(service)) => service.run(control),
         Err(error) => {
             // If the supervisor is gone there is nobody left to tell.
-            let _ = control.send(&FromWorker::Failed(error.to_string()), &[]);
+            let failure = Failure {
+                id: error.id(),
+                text: error.to_string(),
+            };
+            let _ = control.send(&FromWorker::Failed(failure), &[]);
             ExitCode::from(1)
         }
     }

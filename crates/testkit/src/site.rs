@@ -39,6 +39,7 @@ pub struct Site {
     environment: Vec<(String, String)>,
     arguments: Vec<String>,
     missing_capability: Option<String>,
+    through: Vec<String>,
     terminal: Option<String>,
 }
 
@@ -64,6 +65,7 @@ impl Site {
             environment: Vec::new(),
             arguments: Vec::new(),
             missing_capability: None,
+            through: Vec::new(),
             terminal: None,
         };
         for directory in ["conf", "logs", "wsgi", "www", "data"] {
@@ -120,6 +122,12 @@ impl Site {
     /// Starts httpd without a capability that it would have as root: `sys_nice`.
     pub fn without_capability(mut self, name: &str) -> Self {
         self.missing_capability = Some(name.to_owned());
+        self
+    }
+
+    /// Starts httpd by this program, which is to become the one that its further arguments say.
+    pub fn through(mut self, program: &[&str]) -> Self {
+        self.through = program.iter().map(|&word| word.to_owned()).collect();
         self
     }
 
@@ -291,6 +299,7 @@ impl Site {
             let inherited = format!("--inh-caps=-{capability}");
             words.extend(["setpriv".into(), bounds.into(), inherited.into()]);
         }
+        words.extend(self.through.iter().map(OsString::from));
         words.push(Installation::find().program.clone().into());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]);

@@ -327,26 +327,45 @@ impl Group {
             );
             log.line(Level::Error, 1207, text);
         } else if slot.is_starting(worker.number) {
-            // The same failure over and over is told once; see at debug that it goes on.
-            let level = match slot.failures() {
-                0 => Level::Error,
-                _ => Level::Debug,
-            };
-            let meanwhile = match self.slots.iter().any(Slot::takes_requests) {
-                true => "Those that serve go on",
-                false => "Its requests are answered with 503 until one does",
-            };
-            let text = format_args!(
-                "Worker {pid} of process group '{name}' did not start: it {cause}. {meanwhile}; \
-                 the next attempts follow at growing intervals."
-            );
-            log.line(level, 1206, text);
+            self.log_false_start(slot, worker, status);
         } else if !status.success() && !worker.is_ended && counts {
             let text = format_args!("Worker {pid} of process group '{name}' {cause}.");
             log.line(Level::Error, 1207, text);
         } else {
             let text = format_args!("Worker {pid} of process group '{name}' ended.");
             log.line(Level::Info, 0, text);
+        }
+    }
+
+    /// A worker did not start. The same failure over and over is told once; see at debug that it goes on.
+    fn log_false_start(&self, slot: &Slot, worker: &Worker, status: ExitStatus) {
+        let (name, pid) = (&self.spec.name, worker.pid());
+        let level = |first| match slot.failures() {
+            0 => first,
+            _ => Level::Debug,
+        };
+        let meanwhile = match self.slots.iter().any(Slot::takes_requests) {
+            true => "Those that serve go on",
+            false => "Its requests are answered with 503 until one does",
+        };
+        let next = format_args!("{meanwhile}; the next attempts follow at growing intervals.");
+        let log = &self.equipment.log;
+        match worker.refusal() {
+            Some((id, refusal)) => log.line(
+                level(Level::Alert),
+                id,
+                format_args!(
+                    "{refusal}. Worker {pid} of process group '{name}' did not start. {next}"
+                ),
+            ),
+            None => log.line(
+                level(Level::Error),
+                1206,
+                format_args!(
+                    "Worker {pid} of process group '{name}' did not start: it {}. {next}",
+                    worker.cause(status)
+                ),
+            ),
         }
     }
 }

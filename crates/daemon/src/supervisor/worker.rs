@@ -6,7 +6,7 @@ use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use control::{
-    Channel, ChannelError, Ending, FromWorker, Life, Member, Replacement, Stage, ToWorker,
+    Channel, ChannelError, Ending, Failure, FromWorker, Life, Member, Replacement, Stage, ToWorker,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -40,7 +40,7 @@ pub(super) struct Worker {
     /// What it could not be told.
     untold: Option<Untold>,
     /// What the worker said of why it cannot start.
-    failure: Option<String>,
+    failure: Option<Failure>,
     ready: bool,
     started: Instant,
     /// The same, as the clock on the wall has it.
@@ -238,8 +238,14 @@ impl Worker {
 
     /// How it ended, in words.
     pub(super) fn cause(&self, status: ExitStatus) -> Cause<'_> {
-        let failure = self.failure.as_deref();
+        let failure = self.failure.as_ref().map(|it| it.text.as_str());
         Cause { status, failure }
+    }
+
+    /// Why it did not start, if that is an event of its own, with the id of the message.
+    pub(super) fn refusal(&self) -> Option<(u16, &str)> {
+        let failure = self.failure.as_ref()?;
+        Some((failure.id?, &failure.text))
     }
 }
 

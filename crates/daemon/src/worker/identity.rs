@@ -4,7 +4,6 @@
 //! be does not start (CVE-2014-0240 and CVE-2014-8583 were steps that failed unnoticed).
 
 use std::ffi::{CString, OsString};
-use std::path::PathBuf;
 
 use control::Identity;
 use nix::errno::Errno;
@@ -19,15 +18,20 @@ use crate::log::{Level, Log};
 #[non_exhaustive]
 pub(super) enum IdentityError {
     /// A step failed.
-    #[error("cannot {step}: {cause}")]
+    #[error("Unable to {step}: {cause}")]
     Step {
+        /// The id of the message.
+        id: u16,
         /// The step, with its value.
         step: String,
         /// What the system said.
         cause: Errno,
     },
     /// The steps succeeded, yet the process has other ids than it should.
-    #[error("still has other user or group ids than {uid}:{gid} after changing them")]
+    #[error(
+        "Daemon process configuration failed; it has other user or group ids than {uid}:{gid} after \
+         changing them"
+    )]
     NotDropped {
         /// The uid it should have.
         uid: Uid,
@@ -36,25 +40,32 @@ pub(super) enum IdentityError {
     },
 }
 
+impl IdentityError {
+    /// The id of the message: mod_wsgi's, for the same step.
+    pub(super) fn id(&self) -> u16 {
+        match self {
+            Self::Step { id, .. } => *id,
+            Self::NotDropped { .. } => 8,
+        }
+    }
+}
+
 /// Changes root directory, groups, group, user, working directory, umask and environment.
 pub(super) fn assume(identity: &Identity, log: &Log) -> Result<(), IdentityError> {
     set_locale(identity, log);
     if let Some(root) = &identity.chroot {
-        let step = || format!("change the root directory to {root:?}");
+        let step = || format!("change root directory to {root:?}");
         chroot(root.as_os_str())
             .and_then(|()| chdir("/"))
-            .map_err(failed(step))?;
+            .map_err(failed(3, step))?;
     }
     if let Some((uid, gid)) = identity.ids {
         become_user(identity, Uid::from_raw(uid), Gid::from_raw(gid))?;
     }
-    nix::sys::prctl::set_no_new_privs()
-        .map_err(failed(|| "give up the right to gain privileges".to_owned()))?;
-    if let Some(home) = working_directory(identity) {
-        chdir(&home).map_err(failed(|| {
-            format!("change the working directory to {home:?}")
-        }))?;
-    }
+    nix::sys::prctl::set_no_new_privs().map_err(failed(25, || {
+        "give up the right to gain privileges".to_owned()
+    }))?;
+    enter_working_directory(identity)?;
     if let Some(mask) = identity.umask {
         umask(Mode::from_bits_truncate(mask));
     }
@@ -63,22 +74,25 @@ pub(super) fn assume(identity: &Identity, log: &Log) -> Result<(), IdentityError
 }
 
 fn become_user(identity: &Identity, uid: Uid, gid: Gid) -> Result<(), IdentityError> {
-    setgid(gid).map_err(failed(|| format!("change the group to {gid}")))?;
+    setgid(gid).map_err(failed(4, || format!("set group id to gid={gid}")))?;
     if let Some(groups) = &identity.supplementary_groups {
         let groups: Vec<_> = std::iter::once(gid)
             .chain(groups.iter().copied().map(Gid::from_raw))
             .collect();
-        setgroups(&groups).map_err(failed(|| format!("set the groups {groups:?}")))?;
+        let step = || format!("set supplementary groups {groups:?} for uid={uid}");
+        setgroups(&groups).map_err(failed(5, step))?;
     } else if let Some(name) = identity
         .user_name
         .as_deref()
         .and_then(|n| CString::new(n).ok())
     {
-        initgroups(&name, gid).map_err(failed(|| format!("set the groups of {name:?}")))?;
+        let step = || format!("initialise groups for uname={name:?} and gid={gid}");
+        initgroups(&name, gid).map_err(failed(6, step))?;
     } else {
-        setgroups(&[gid]).map_err(failed(|| format!("set the group {gid}")))?;
+        let step = || format!("initialise groups for uid={uid} and gid={gid}");
+        setgroups(&[gid]).map_err(failed(6, step))?;
     }
-    setuid(uid).map_err(failed(|| format!("change the user to {uid}")))?;
+    setuid(uid).map_err(failed(7, || format!("change to uid={uid}")))?;
     verify(uid, gid)
 }
 
@@ -94,16 +108,22 @@ fn verify(uid: Uid, gid: Gid) -> Result<(), IdentityError> {
     }
 }
 
-/// `home`, or the home of the user if the worker runs as another user than httpd does.
-fn working_directory(identity: &Identity) -> Option<PathBuf> {
+/// Goes to `home`, or to the home of the user if the worker runs as another user than httpd does.
+fn enter_working_directory(identity: &Identity) -> Result<(), IdentityError> {
     if let Some(home) = &identity.home {
-        return Some(PathBuf::from(home));
+        let step = || format!("change working directory to {home:?}");
+        return chdir(home.as_os_str()).map_err(failed(9, step));
     }
     let uid = Uid::effective();
     if identity.chroot.is_some() || uid.as_raw() == identity.peer_uid {
-        return None;
+        return Ok(());
     }
-    User::from_uid(uid).ok().flatten().map(|user| user.dir)
+    let Some(user) = User::from_uid(uid).ok().flatten() else {
+        return Ok(());
+    };
+    let home = &user.dir;
+    let step = || format!("change working directory to home directory {home:?} for uid={uid}");
+    chdir(home).map_err(failed(10, step))
 }
 
 /// `LANG` and `LC_ALL`, for Python and for the C library.
@@ -147,8 +167,9 @@ fn set_variable(name: &str, value: Option<&OsString>) {
     }
 }
 
-fn failed(step: impl FnOnce() -> String) -> impl FnOnce(Errno) -> IdentityError {
+fn failed(id: u16, step: impl FnOnce() -> String) -> impl FnOnce(Errno) -> IdentityError {
     move |cause| IdentityError::Step {
+        id,
         step: step(),
         cause,
     }

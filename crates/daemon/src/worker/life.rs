@@ -90,7 +90,7 @@ pub(super) fn run(
     let watch = match watching {
         Ok(watch) => watch,
         Err(error) => {
-            let _ = control.send(&FromWorker::Failed(error.to_string()), &[]);
+            let _ = control.send(&FromWorker::Failed(error.into()), &[]);
             return ExitCode::from(1);
         }
     };
@@ -112,7 +112,7 @@ pub(super) fn run(
     match course.run(&events) {
         Ok(reason) => stop(reason, course.time_to_stop(), log, server, 0),
         Err(error) => {
-            let _ = control.send(&FromWorker::Failed(error.to_string()), &[]);
+            let _ = control.send(&FromWorker::Failed(error.into()), &[]);
             let reason = Replacement::ShutdownSignal;
             stop(reason, course.time_to_stop(), log, server, 1)
         }

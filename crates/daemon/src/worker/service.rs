@@ -39,7 +39,7 @@ impl Service {
     pub(super) fn run(&self, control: Channel) -> ExitCode {
         let control = Arc::new(control);
         if let Err(error) = self.watch(control.clone()) {
-            let _ = control.send(&FromWorker::Failed(error.to_string()), &[]);
+            let _ = control.send(&FromWorker::Failed(error.into()), &[]);
             return ExitCode::from(1);
         }
         // If the supervisor is gone, whoever watches notices.
