@@ -6,12 +6,13 @@ use std::os::fd::OwnedFd;
 
 use control::Placed;
 use httpd::brigade::FilePart;
-use httpd::{AprStatus, Brigade, Request};
+use httpd::{AprStatus, Brigade, Level, Request};
 use nix::sys::stat::{SFlag, fstat};
 use wire::{FileRegion, ResponseHead};
 
 use super::connection::Broken;
 use super::head::{self, Replacement, Rules, Verdict};
+use crate::log::{self, Id};
 use crate::response;
 
 /// A response that is being relayed.
@@ -233,7 +234,13 @@ impl<'r> Response<'r> {
         if is_first && !matches!(tail, Tail::End { .. }) {
             self.request.send_in_chunks();
         }
-        if self.send(&held, held_tail, tail).is_err() || self.request.connection().is_aborted() {
+        let sent = self.send(&held, held_tail, tail);
+        if sent.is_err_and(AprStatus::is_time_up) {
+            let text = "Unable to proxy response to client (write timeout): it has taken nothing for \
+                        as long as response-socket-timeout allows, or Timeout.";
+            log::script(self.request, Level::ERROR, Id(120), text);
+        }
+        if sent.is_err() || self.request.connection().is_aborted() {
             self.state = State::Dropped;
         }
     }

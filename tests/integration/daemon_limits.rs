@@ -33,6 +33,34 @@ fn a_priority_that_cannot_be_had_is_told_of() {
     assert!(line.contains(":warn]"), "{line}");
 }
 
+/// Whoever starts httpd may have lower ones, which only root with the right to that may raise.
+#[test]
+fn limits_that_cannot_be_had_are_told_of() {
+    const LOWER: [&str; 4] = [
+        "prlimit",
+        "--cpu=1000:1000",
+        "--data=1900000000:1900000000",
+        "--as=7000000000:7000000000",
+    ];
+    let server = Site::new()
+        .without_capability("sys_resource")
+        .through(&LOWER)
+        .script("self.wsgi", SELF)
+        .config(
+            "WSGIDaemonProcess own cpu-time-limit=3600 memory-limit=2000000000 \
+                 virtual-memory-limit=8000000000
+             WSGIScriptAlias / ${WSGI}/self.wsgi process-group=own",
+        )
+        .start();
+    let own = environ(&server.get("/"));
+    assert_eq!(own.value("data"), "(1900000000, 1900000000)");
+    for id in ["WSGI0076", "WSGI0077", "WSGI0078"] {
+        let line = server.log().wait_for(Mark::START, id);
+        assert!(line.contains(":warn]"), "{line}");
+        assert!(line.contains("Unable to set"), "{line}");
+    }
+}
+
 #[test]
 fn threads_that_serve_do_not_preempt_unless_they_are_told_to() {
     if !ours("D111") {

@@ -260,6 +260,28 @@ fn a_response_that_does_not_go_on_is_told_of(#[case] conduct: &str) {
     }
 }
 
+/// Answers with more than a client that reads nothing takes.
+const ENDLESS: &str = "
+def application(environ, start_response):
+    start_response('200 OK', [])
+    for _ in range(5000):
+        yield b'x' * 10_000
+";
+
+#[test]
+fn a_client_that_takes_no_more_is_told_of() {
+    let server = site("response-socket-timeout=1")
+        .script("endless.wsgi", ENDLESS)
+        .config("WSGIScriptAlias /endless ${WSGI}/endless.wsgi process-group=one")
+        .start();
+    let mut connection = server.connect();
+    connection.send(&Request::get("/endless").to_bytes());
+    let line = server.log().wait_for(Mark::START, "WSGI0120: ");
+    assert!(line.contains(":error]"), "{line}");
+    let words = "Unable to proxy response to client (write timeout)";
+    assert!(line.contains(words), "{line}");
+}
+
 /// Answers with the id of its process.
 const PID: &str = "
 import os

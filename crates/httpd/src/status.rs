@@ -58,6 +58,11 @@ impl AprStatus {
     /// A number is larger than APR can take.
     pub const OUT_OF_RANGE: Self = Self(sys::APR_ERANGE);
 
+    /// Whether the other side has done nothing for too long.
+    pub fn is_time_up(self) -> bool {
+        sys::errno::apr_status_is_timeup(self.0)
+    }
+
     /// Turns the status of a call into a result.
     pub fn check(status: sys::apr_status_t) -> Result<(), Self> {
         match status {

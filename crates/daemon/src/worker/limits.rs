@@ -29,21 +29,21 @@ pub(super) fn apply(limits: &Limits, shutdown_timeout: Option<Duration>, log: &L
         // The kernel kills at the hard limit, after what a shutdown may take.
         let hard = soft + 1 + shutdown_timeout.unwrap_or_default().as_secs();
         warn(
-            1210,
+            76,
             "cpu-time-limit",
             setrlimit(Resource::RLIMIT_CPU, soft, hard),
         );
     }
     if let Some(bytes) = limits.memory {
         warn(
-            1211,
+            77,
             "memory-limit",
             setrlimit(Resource::RLIMIT_DATA, bytes, bytes),
         );
     }
     if let Some(bytes) = limits.virtual_memory {
         warn(
-            1212,
+            78,
             "virtual-memory-limit",
             setrlimit(Resource::RLIMIT_AS, bytes, bytes),
         );
