@@ -6,8 +6,7 @@
 //! that has the same name in the next configuration keeps its socket, and with it the children of
 //! the last one keep their way to it.
 //!
-//! What outlives a configuration is kept as bytes in the pool of the process ([`kept`]), so that
-//! a module that was upgraded in between understands it or knows that it does not.
+//! What outlives a configuration is kept in memory ([`kept`]).
 
 mod kept;
 mod sockets;
@@ -79,11 +78,7 @@ pub(crate) enum SuperviseError {
 pub(crate) fn start(configured: &Configured<'_>) -> Result<(), SuperviseError> {
     let definitions: Vec<_> = config::daemons(configured.server).collect();
     let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
-    let process_pool = configured.server.process_pool();
-    let mut kept = running
-        .take()
-        .or_else(|| Kept::load(process_pool))
-        .unwrap_or_default();
+    let mut kept = running.take().unwrap_or_default();
     if definitions.is_empty() && kept.supervisor.is_none() {
         Groups::default().set_current();
         return Ok(());
@@ -106,7 +101,6 @@ pub(crate) fn start(configured: &Configured<'_>) -> Result<(), SuperviseError> {
     ensure_supervisor(&mut kept)?;
     watch(configured.pool, &kept);
     stop::with(configured.pool);
-    kept.store(process_pool);
     *running = Some(kept);
     Ok(())
 }
@@ -209,8 +203,7 @@ fn ensure_supervisor(kept: &mut Kept) -> Result<(), SuperviseError> {
 }
 
 fn tell(control: &Channel, kept: &Kept) -> Result<(), ChannelError> {
-    let count = u32::try_from(kept.groups.len()).unwrap_or(u32::MAX);
-    control.send_waiting(&ToSupervisor::Begin { groups: count }, &[])?;
+    control.send_waiting(&ToSupervisor::Begin, &[])?;
     for group in &kept.groups {
         let message = ToSupervisor::Group(Box::new(group.spec.clone()));
         control.send_waiting(&message, &group.descriptors())?;
@@ -292,5 +285,4 @@ fn try_again(kept: &mut Kept, pool: Pool<'_>, base: Server<'_>) {
             log::server(base, Level::CRIT, Id(1231), text);
         }
     }
-    kept.store(base.process_pool());
 }

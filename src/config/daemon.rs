@@ -12,7 +12,6 @@ use std::time::Duration;
 use httpd::child_user::ChildUser;
 use httpd::{Parms, Refusal, Server, process};
 use nix::unistd::{Group, SysconfVar, Uid, User, sysconf};
-use serde::{Deserialize, Serialize};
 use wsgi_config::daemon_process::{DaemonOptions, DaemonProcess};
 
 use crate::Wsgi;
@@ -65,7 +64,7 @@ pub(crate) struct Daemon {
 }
 
 /// Whom the scripts of a group must belong to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ScriptOwner {
     /// `script-user`
     User(u32),

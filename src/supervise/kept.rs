@@ -1,25 +1,19 @@
 //! What the parent keeps from one configuration to the next.
 //!
-//! Between two configurations httpd unloads this module and loads it again, perhaps in another
-//! version. Descriptors and processes survive that, values in memory do not. So they are written
-//! down, as bytes in the pool of the process; bytes of another version are not touched.
+//! It is in memory: a module that is loaded from the same path again has its values still, as build.rs
+//! says. One that is loaded from another path begins anew, with a supervisor of its own.
 
-use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use control::{Channel, GroupSpec, ScoreboardReader, ScoreboardSource, Secret, Table};
-use httpd::{Level, Pool};
-use serde::{Deserialize, Serialize};
+use httpd::Level;
 
 use super::sockets::{self, Shape, SocketError};
 use crate::config::{DaemonDefinition, ScriptOwner};
 use crate::log::{self, Id};
-
-/// The name of the bytes. It changes whenever [`Stored`] does, or what a table is like.
-const KEY: &CStr = c"mod_wsgi:supervision:8";
 
 /// All that is kept.
 #[derive(Debug, Default)]
@@ -64,7 +58,7 @@ pub(crate) struct KeptGroup {
 }
 
 /// What children hold a group to, that its workers need not know.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug)]
 struct Terms {
     script_owner: Option<ScriptOwner>,
     longest_line: usize,
@@ -82,87 +76,6 @@ impl Terms {
             socket_timeout: definition.socket_timeout(),
             response_timeout: definition.response_timeout(),
         }
-    }
-}
-
-/// What is kept, as bytes: descriptors by their numbers.
-#[derive(Debug, Serialize, Deserialize)]
-struct Stored {
-    supervisor: Option<(u32, RawFd)>,
-    groups: Vec<StoredGroup>,
-    last_number: u32,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct StoredGroup {
-    spec: GroupSpec,
-    shape: Shape,
-    host: Option<Option<Vec<u8>>>,
-    log: RawFd,
-    table: RawFd,
-    socket_path: PathBuf,
-    socket: RawFd,
-    scoreboard: Option<(RawFd, RawFd)>,
-    terms: Terms,
-}
-
-impl Kept {
-    /// What an earlier module left in the pool of the process.
-    pub(super) fn load(process_pool: Pool<'_>) -> Option<Self> {
-        let stored: Stored = postcard::from_bytes(&process_pool.userdata(KEY)?).ok()?;
-        // SAFETY: the bytes were stored by this process under the name of this very format, and
-        // whoever stored them left the descriptors open for whoever comes next, which is us.
-        unsafe { stored.take_over() }.ok()
-    }
-
-    /// Leaves a note of it in the pool of the process, for the next module.
-    pub(super) fn store(&self, process_pool: Pool<'_>) {
-        let stored = Stored {
-            supervisor: self
-                .supervisor
-                .as_ref()
-                .map(|supervisor| (supervisor.pid, supervisor.control.as_fd().as_raw_fd())),
-            groups: self.groups.iter().map(KeptGroup::stored).collect(),
-            last_number: self.last_number,
-        };
-        // What cannot be written down is started anew after the next restart.
-        let bytes = postcard::to_stdvec(&stored).unwrap_or_default();
-        process_pool.set_userdata(KEY, &bytes);
-    }
-}
-
-impl Stored {
-    /// # Safety
-    ///
-    /// The descriptors must be open, and nobody else may own them.
-    unsafe fn take_over(self) -> io::Result<Kept> {
-        // SAFETY: the caller's promise, for each of them.
-        let own = |fd: RawFd| unsafe { OwnedFd::from_raw_fd(fd) };
-        let supervisor = self.supervisor.map(|(pid, fd)| Supervisor {
-            pid,
-            control: Channel::from_socket(own(fd)),
-        });
-        let groups = self.groups.into_iter().map(|group| {
-            Ok(KeptGroup {
-                table: Table::map(own(group.table), group.shape.room())?,
-                spec: group.spec,
-                shape: group.shape,
-                host: group.host,
-                log: own(group.log),
-                socket_path: group.socket_path,
-                socket: own(group.socket),
-                scoreboard: group.scoreboard.map(|(reader, source)| ScoreboardLink {
-                    reader: ScoreboardReader::from_socket(own(reader)),
-                    source: ScoreboardSource::from_socket(own(source)),
-                }),
-                terms: group.terms,
-            })
-        });
-        Ok(Kept {
-            supervisor,
-            groups: groups.collect::<io::Result<_>>()?,
-            last_number: self.last_number,
-        })
     }
 }
 
@@ -344,24 +257,5 @@ impl KeptGroup {
     /// `response-buffer-size`.
     pub(crate) fn response_buffer(&self) -> usize {
         self.spec.response_buffer
-    }
-
-    fn stored(&self) -> StoredGroup {
-        StoredGroup {
-            spec: self.spec.clone(),
-            shape: self.shape.clone(),
-            host: self.host.clone(),
-            log: self.log.as_raw_fd(),
-            table: self.table.as_fd().as_raw_fd(),
-            socket_path: self.socket_path.clone(),
-            socket: self.socket.as_raw_fd(),
-            scoreboard: self.scoreboard.as_ref().map(|link| {
-                (
-                    link.reader.as_fd().as_raw_fd(),
-                    link.source.as_fd().as_raw_fd(),
-                )
-            }),
-            terms: self.terms,
-        }
     }
 }

@@ -15,7 +15,6 @@ use nix::sys::socket::{
 };
 use nix::sys::stat::{Mode, SFlag, lstat, umask};
 use nix::unistd::{Uid, fchownat, unlink};
-use serde::{Deserialize, Serialize};
 
 use crate::config::DaemonDefinition;
 use crate::log::Id;
@@ -59,7 +58,7 @@ impl SocketError {
 const ROOM: u32 = 1024;
 
 /// What makes the socket and the table of a group what they are.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
     prefix: PathBuf,
     processes: u32,

@@ -1,10 +1,14 @@
-//! The end of httpd: its process groups go first.
+//! The end of httpd, and the end of a configuration.
 //!
+//! A configuration that does without this module tells it nothing, so the end of the last one is when to
+//! tell the supervisor what may come.
+//!
+//! Before httpd ends, its process groups go.
 //! Whoever stops httpd expects nothing of it to be there when its parent is gone, and a service
 //! manager may kill whatever is. So the parent has the supervisor end the workers, which may
 //! take their `shutdown-timeout` for it, and waits. Meanwhile it listens no more: another httpd can start.
 //!
-//! Runs in the parent, when httpd destroys the pool of its last configuration.
+//! Runs in the parent, when httpd clears or destroys the pool of a configuration.
 
 use std::process;
 use std::sync::PoisonError;
@@ -42,12 +46,19 @@ pub(super) fn with(pool: Pool<'_>) {
 
 impl Drop for AtEnd {
     fn drop(&mut self) {
-        if self.process == process::id() && httpd::process::is_ending() {
-            let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.process != process::id() {
+            return;
+        }
+        let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        if httpd::process::is_ending() {
             if let Some(kept) = running.take() {
                 httpd::process::close_listeners();
                 stop(&kept);
             }
+        } else if let Some(supervisor) = running.as_ref().and_then(|kept| kept.supervisor.as_ref())
+        {
+            // One that cannot be told goes on, as if this module came back.
+            let _ = supervisor.control.send(&ToSupervisor::Reconfiguring, &[]);
         }
     }
 }

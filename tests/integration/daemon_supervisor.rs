@@ -57,10 +57,10 @@ fn a_group_that_comes_back_serves_while_its_old_workers_are_still_there() {
 
     server.site().write("conf/second.conf", "");
     server.restart_gracefully();
-    assert_eq!(server.get("/second").status, 404);
+    wait_for_status(&server, "/second", 404);
     server.site().write("conf/second.conf", SECOND);
     server.restart_gracefully();
-    assert_eq!(server.get("/second").text(), "ran");
+    wait_for_status(&server, "/second", 200);
     server.site().write("data/gate", "open");
 }
 
@@ -94,6 +94,120 @@ fn of_a_worker_that_dies_while_it_leaves_the_log_has_the_cause() {
     assert_eq!(waiting.read_response().status, 502);
     let line = server.log().wait_for(Mark::START, "WSGI1207");
     assert!(line.contains("died of signal 9"), "{line}");
+}
+
+#[test]
+fn groups_end_when_the_configuration_does_without_the_module() {
+    let site = Site::new().without_subject();
+    let server = site
+        .script("a.wsgi", &answering("ran"))
+        .script("service.py", "import time\ntime.sleep(3600)\n")
+        .file("conf/module.conf", with_module(module_under_test()))
+        .config("Include ${ROOT}/conf/module.conf")
+        .start();
+    assert_eq!(server.get("/").text(), "ran");
+    assert!(!processes_of_groups(&server).is_empty());
+
+    server.site().write("conf/module.conf", "");
+    server.restart_gracefully();
+    wait_for_status(&server, "/", 404);
+    wait_until("the process groups to end", || {
+        processes_of_groups(&server).is_empty().then_some(())
+    });
+
+    server
+        .site()
+        .write("conf/module.conf", with_module(module_under_test()));
+    server.restart_gracefully();
+    wait_for_status(&server, "/", 200);
+}
+
+#[test]
+fn a_build_that_is_elsewhere_takes_over_at_a_graceful_restart() {
+    if !ours("D92") {
+        return;
+    }
+    let (old, new) = (tempfile::tempdir(), tempfile::tempdir());
+    let old = copy_of_module(old.as_ref().expect("a place").path());
+    let new = copy_of_module(new.as_ref().expect("a place").path());
+    let site = Site::new()
+        .without_subject()
+        .script("who.wsgi", WHO)
+        .script("wait.wsgi", WAITING);
+    let data = site.text_path("data");
+    let directives = |module: &Path| {
+        format!(
+            "LoadModule wsgi_module {}
+             WSGISocketPrefix ${{ROOT}}/logs/wsgi
+             WSGIDaemonProcess one graceful-timeout=60
+             WSGIScriptAlias /wait ${{WSGI}}/wait.wsgi process-group=one
+             WSGIScriptAlias / ${{WSGI}}/who.wsgi process-group=one",
+            module.display()
+        )
+    };
+    let server = site
+        .env("DATA", &data)
+        .file("conf/module.conf", directives(&old))
+        .config("Include ${ROOT}/conf/module.conf")
+        .start();
+    let worker = server.get("/").text();
+    let mut waiting = server.connect();
+    waiting.send(b"GET /wait HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let begun = server.site().path("data/begun");
+    wait_until("the request to begin", || begun.exists().then_some(()));
+
+    server.site().write("conf/module.conf", directives(&new));
+    server.restart_gracefully();
+    wait_until("a worker of the new build", || {
+        let response = server.get("/");
+        assert_eq!(response.status, 200);
+        (response.text() != worker).then_some(())
+    });
+    server
+        .log()
+        .wait_for(Mark::START, "names no process groups to this supervisor");
+    server.site().write("data/gate", "open");
+    assert_eq!(waiting.read_response().text(), "waited");
+    wait_until("the old supervisor to end", || {
+        let supervisors = processes_of_groups(&server).into_iter().filter(|it| {
+            let name = fs::read_to_string(format!("/proc/{}/comm", it.pid));
+            name.is_ok_and(|name| name.starts_with("(wsgi-supervis"))
+        });
+        (supervisors.count() == 1).then_some(())
+    });
+}
+
+/// A child of the last generation may take one more connection.
+fn wait_for_status(server: &Httpd, target: &str, status: u16) {
+    wait_until("the new configuration", || {
+        (server.get(target).status == status).then_some(())
+    });
+}
+
+/// What loads the module, and has it serve.
+fn with_module(module: &Path) -> String {
+    format!(
+        "LoadModule wsgi_module {}
+         WSGISocketPrefix ${{ROOT}}/logs/wsgi
+         WSGIDaemonProcess one display-name=%{{GROUP}}
+         WSGIDaemonProcess service threads=0 display-name=%{{GROUP}}
+         WSGIImportScript ${{WSGI}}/service.py process-group=service application-group=%{{GLOBAL}}
+         WSGIScriptAlias / ${{WSGI}}/a.wsgi process-group=one",
+        module.display()
+    )
+}
+
+/// The processes below httpd that are not httpd itself.
+fn processes_of_groups(server: &Httpd) -> Vec<Process> {
+    let children = server.children().into_iter();
+    let mut found: Vec<_> = children
+        .flat_map(|it| [it.children(), vec![it]].concat())
+        .collect();
+    found.retain(|it| {
+        let command = fs::read(format!("/proc/{}/cmdline", it.pid));
+        command.is_ok_and(|command| command.starts_with(b"(wsgi"))
+    });
+    found
 }
 
 /// A copy of the module, with what belongs to it.

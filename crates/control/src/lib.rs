@@ -28,7 +28,7 @@ mod window;
 
 pub use channel::{Channel, ChannelError, MAX_DESCRIPTORS, MAX_MESSAGE};
 pub use exit::describe_exit;
-pub use messages::{Failure, FromSupervisor, FromWorker, Replacement, ToSupervisor, ToWorker};
+pub use messages::{Failure, FromWorker, Replacement, ToSupervisor, ToWorker};
 pub use queue::{Queue, Waiting, Waits};
 pub use rights::{Received, receive_with_descriptors};
 pub use roster::{Ending, Member, Setback, Stage};

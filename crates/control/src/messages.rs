@@ -7,11 +7,11 @@ use crate::spec::GroupSpec;
 /// From the httpd parent to the supervisor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToSupervisor {
-    /// A new set of groups begins: so many follow.
-    Begin {
-        /// The number of [`ToSupervisor::Group`] messages that follow.
-        groups: u32,
-    },
+    /// httpd forgets its configuration and reads another. Unless a new set of groups follows soon, that
+    /// one does without this module, and there is nobody left who could say so.
+    Reconfiguring,
+    /// A new set of groups begins.
+    Begin,
     /// One group of the set. With it come its error log, its table and its listening socket.
     Group(Box<GroupSpec>),
     /// The set is complete. Groups that are not in it end; those that were there before are
@@ -19,13 +19,6 @@ pub enum ToSupervisor {
     Commit,
     /// All workers shall end, and then the supervisor.
     Stop,
-}
-
-/// From the supervisor to the httpd parent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FromSupervisor {
-    /// The set of groups is in force: workers are being started.
-    Committed,
 }
 
 /// From the supervisor to a worker.

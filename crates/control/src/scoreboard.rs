@@ -110,11 +110,6 @@ impl ScoreboardReader {
 }
 
 impl ScoreboardSource {
-    /// The end that was kept by its number.
-    pub fn from_socket(socket: OwnedFd) -> Self {
-        Self(Channel::from_socket(socket))
-    }
-
     /// Waits for somebody who asks, and sends what `copy` gives. That this cannot be sent is not an
     /// error: whoever asked is gone.
     ///

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use control::{Channel, ChannelError, FromSupervisor, GroupSpec, Replacement, ToSupervisor};
+use control::{Channel, ChannelError, GroupSpec, Replacement, ToSupervisor};
 use nix::libc::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
@@ -29,6 +29,10 @@ use signal_hook::{flag, low_level::pipe};
 use crate::fault;
 use crate::log::{Level, Log};
 use group::Group;
+
+/// How long httpd may take to read its configuration. Where it takes longer, workers end too early; others
+/// are started.
+const RECONFIGURATION: Duration = Duration::from_secs(20);
 
 /// How many workers may be starting at a time, on a small machine.
 const STARTING_AT_ONCE: usize = 16;
@@ -65,6 +69,10 @@ struct Supervisor {
     groups: Vec<Group>,
     /// The groups of the set that is arriving.
     arriving: Vec<(Box<GroupSpec>, Vec<OwnedFd>)>,
+    /// httpd reads its configuration: until when there must be a new set.
+    renewal: Option<Instant>,
+    /// There was none, so nobody will ask for these groups.
+    is_forgotten: bool,
     /// No group is to run any more.
     ending: bool,
     /// Becomes readable when a signal arrived.
@@ -95,6 +103,8 @@ impl Supervisor {
             parent,
             groups: Vec::new(),
             arriving: Vec::new(),
+            renewal: None,
+            is_forgotten: false,
             ending: false,
             signals,
             terminated,
@@ -116,6 +126,7 @@ impl Supervisor {
                     if parent {
                         self.hear_parent(log);
                     }
+                    self.check_renewal(log);
                 }
                 Err(error) => {
                     log.line(
@@ -148,7 +159,7 @@ impl Supervisor {
     }
 
     fn is_over(&self) -> bool {
-        self.ending && self.groups.is_empty()
+        (self.ending || self.is_forgotten) && self.groups.is_empty()
     }
 
     /// Waits until something happens. Groups and their workers are in the order in which
@@ -190,7 +201,7 @@ impl Supervisor {
         // Those that start may take long, and then others need not wait for them.
         let waiting = self.groups.iter().any(Group::is_waiting);
         let again = waiting.then(|| Instant::now() + Duration::from_secs(1));
-        let next = next.chain(again).min();
+        let next = next.chain(again).chain(self.renewal).min();
         next.map_or(PollTimeout::NONE, |deadline| {
             // Rounded up, so that the deadline has come when the wait is over.
             let millis = deadline
@@ -216,7 +227,14 @@ impl Supervisor {
 
     fn hear_parent(&mut self, log: &Log) {
         match self.parent.receive() {
-            Ok((ToSupervisor::Begin { .. }, _)) => self.arriving.clear(),
+            Ok((ToSupervisor::Reconfiguring, _)) => {
+                self.renewal = Some(Instant::now() + RECONFIGURATION);
+            }
+            Ok((ToSupervisor::Begin, _)) => {
+                self.renewal = None;
+                self.is_forgotten = false;
+                self.arriving.clear();
+            }
             Ok((ToSupervisor::Group(group), descriptors)) => {
                 self.arriving.push((group, descriptors));
             }
@@ -257,8 +275,20 @@ impl Supervisor {
                 log.line(Level::Crit, 1203, text);
             }
         }
-        // If the parent is gone, the next wait tells.
-        let _ = self.parent.send(&FromSupervisor::Committed, &[]);
+    }
+
+    /// Gives all groups up where httpd's new configuration seems to do without this module. If that only takes
+    /// long to read, they come back.
+    fn check_renewal(&mut self, log: &Log) {
+        let now = Instant::now();
+        if self.renewal.is_some_and(|renewal| renewal <= now) {
+            self.renewal = None;
+            self.is_forgotten = true;
+            let text = "httpd's new configuration names no process groups to this supervisor; it ends with \
+                        those it has";
+            log.line(Level::Notice, 0, text);
+            self.groups.iter_mut().for_each(|group| group.give_up(now));
+        }
     }
 
     fn hear_workers(&mut self, ready: &[bool]) {

@@ -26,8 +26,9 @@ pub enum LoadError {
     NotAnEngine(PathBuf),
     /// The engine speaks another version of the ABI.
     #[error(
-        "the Python engine {0:?} was built for another version of mod_wsgi; \
-         install the module and its engines from one build"
+        "the Python engine {0:?} was built for another version of mod_wsgi; if it has just been \
+         upgraded, stop httpd and start it (a restart keeps the old module), else install the module and \
+         its engines from one build"
     )]
     Version(PathBuf),
 }

@@ -20,28 +20,6 @@ pub struct Pool<'p> {
     lifetime: PhantomData<&'p ()>,
 }
 
-/// Bytes that were left in a pool: a header, and room behind it.
-struct Note(NonNull<NoteHeader>);
-
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct NoteHeader {
-    room: usize,
-    length: usize,
-}
-
-impl Note {
-    fn header(&self) -> NoteHeader {
-        // SAFETY: a note has a header, written when it was made, and lives as long as its pool.
-        unsafe { self.0.read() }
-    }
-
-    fn bytes(&self) -> *mut u8 {
-        // SAFETY: the bytes begin behind the header, in the same piece of memory.
-        unsafe { self.0.add(1).cast().as_ptr() }
-    }
-}
-
 /// What `apr_palloc` aligns to, on every platform.
 const ALIGNMENT: usize = 8;
 
@@ -143,68 +121,6 @@ impl<'p> Pool<'p> {
         // SAFETY: initialised above; the address is handed out only here, and the pool keeps it
         // for 'p.
         unsafe { &mut *slot.as_ptr() }
-    }
-
-    /// The bytes that were left under a name with [`Pool::set_userdata`].
-    pub fn userdata(self, name: &CStr) -> Option<Vec<u8>> {
-        let note = self.note(name)?;
-        // SAFETY: the note says how many of its bytes were written.
-        Some(unsafe { std::slice::from_raw_parts(note.bytes(), note.header().length).to_vec() })
-    }
-
-    /// The note under a name, if one was left there.
-    fn note(self, name: &CStr) -> Option<Note> {
-        let mut data = std::ptr::null_mut();
-        // SAFETY: the pool is valid by the promise of `from_raw`, the name NUL-terminated, and
-        // the place for the answer writable.
-        let status =
-            unsafe { sys::apr_pool_userdata_get(&raw mut data, name.as_ptr(), self.as_ptr()) };
-        if status != sys::APR_SUCCESS {
-            return None;
-        }
-        // What is there under one of our names was left by `set_userdata`.
-        NonNull::new(data.cast()).map(Note)
-    }
-
-    /// Leaves bytes under a name, which must be one of this module's, until the pool is cleared or
-    /// others are left under it. Those use the same memory, if there is room.
-    pub fn set_userdata(self, name: &CStr, bytes: &[u8]) {
-        let known = self.note(name);
-        let known = known.filter(|note| note.header().room >= bytes.len());
-        let Some(note) = known.or_else(|| self.new_note(name, bytes.len())) else {
-            return;
-        };
-        let header = NoteHeader {
-            length: bytes.len(),
-            ..note.header()
-        };
-        // SAFETY: there is room, and nobody else has a reference to what is there.
-        unsafe {
-            note.0.write(header);
-            note.bytes()
-                .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
-        }
-    }
-
-    /// An empty note under a name, with room for at least so many bytes.
-    fn new_note(self, name: &CStr, length: usize) -> Option<Note> {
-        let room = length.checked_next_power_of_two()?;
-        let (layout, _) = Layout::new::<NoteHeader>()
-            .extend(Layout::array::<u8>(room).ok()?)
-            .ok()?;
-        let note = self.allocate(layout).cast::<NoteHeader>();
-        // SAFETY: the memory is fresh and large enough; the name is copied by APR, and the pool is
-        // valid.
-        unsafe {
-            note.write(NoteHeader { room, length: 0 });
-            sys::apr_pool_userdata_set(
-                note.as_ptr().cast(),
-                name.as_ptr(),
-                Some(sys::apr_pool_cleanup_null),
-                self.as_ptr(),
-            );
-        }
-        Some(Note(note))
     }
 
     /// The one value of its type that belongs to this pool, made when it is first asked for: what
