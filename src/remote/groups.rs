@@ -12,6 +12,7 @@ use std::time::Duration;
 use control::{Secret, SlotState, Table};
 use httpd::process::Mpm;
 use wire::Greeting;
+use wsgi_config::group;
 
 use super::connection::{Connection, NoConnection};
 use crate::config::ScriptOwner;
@@ -100,7 +101,10 @@ impl Groups {
 
     /// The group of this name.
     pub(crate) fn find(&self, name: &[u8]) -> Option<&Group> {
-        self.groups.iter().find(|group| group.name == name)
+        let name = group::text(name);
+        self.groups
+            .iter()
+            .find(|group| group.name == name.as_bytes())
     }
 }
 

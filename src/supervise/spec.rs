@@ -14,6 +14,7 @@ use httpd::process::{self, Mpm};
 use httpd::{Level, Log};
 use nix::unistd::Uid;
 use wsgi_config::daemon_process::{CpuScheduling, DaemonOptions};
+use wsgi_config::group;
 use wsgi_config::interpreter_options::Section;
 use wsgi_config::value::HashSeed;
 
@@ -40,7 +41,7 @@ pub(super) fn of(definition: &DaemonDefinition<'_>, secret: Secret) -> Option<Gr
     Some(GroupSpec {
         number: 0,
         secret,
-        name: definition.name().to_string_lossy().into_owned(),
+        name: group::text(definition.name().to_bytes()).into_owned(),
         processes: options.processes.unwrap_or(1),
         multiprocess: options.processes.is_some(),
         threads: options.threads,

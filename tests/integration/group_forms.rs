@@ -335,3 +335,23 @@ fn traces(server: &Httpd) -> Vec<String> {
         .map(|name| name.to_string_lossy().into_owned())
         .collect()
 }
+
+/// A configuration is bytes: names are not always UTF-8.
+#[test]
+fn a_group_may_be_named_in_any_encoding() {
+    let config = b"
+        WSGIDaemonProcess caf\xe9
+        WSGIDaemonProcess caf\xe8
+        WSGIScriptAlias /acute ${WSGI}/a.wsgi process-group=caf\xe9
+        WSGIScriptAlias /grave ${WSGI}/a.wsgi process-group=caf\xe8";
+    let server = Site::new()
+        .script("a.wsgi", TELLING)
+        .file("conf/groups.conf", config)
+        .config("WSGISocketPrefix ${ROOT}/logs/wsgi\nInclude ${ROOT}/conf/groups.conf")
+        .start();
+    for (target, name) in [("/acute", "caf\u{e9}"), ("/grave", "caf\u{e8}")] {
+        let told: serde_json::Value =
+            serde_json::from_slice(&server.get(target).body).expect("JSON");
+        assert_eq!(told["process"], name);
+    }
+}

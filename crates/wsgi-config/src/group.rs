@@ -37,6 +37,15 @@ impl HostPort<'_> {
     }
 }
 
+/// A group's name as text, by which processes know each other's groups: bytes that are not UTF-8 are
+/// escaped, so that different names stay different.
+pub fn text(name: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(name) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => Cow::Owned(name.escape_ascii().to_string()),
+    }
+}
+
 const GLOBAL: &[u8] = b"%{GLOBAL}";
 /// A group for each application; what applies where nothing is said.
 pub const RESOURCE: &[u8] = b"%{RESOURCE}";
