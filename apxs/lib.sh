@@ -217,9 +217,11 @@ check_system() {
     [[ -w $modules ]] || die "$modules is not writable; run this as root"
 }
 
-# Whether httpd is configured as Debian's package does it, with a2enmod.
+# Whether httpd is configured as Debian's package apache2 does it, with a2enmod. On a machine that has
+# apache2-bin alone it is not, but a package that is made there is for one where it is.
 debian_layout() {
-    [[ -e /etc/debian_version && $configuration == /etc/apache2 ]]
+    [[ -e /etc/debian_version && $configuration == /etc/apache2 ]] \
+        && [[ -n ${destdir:-} || -e /etc/apache2/apache2.conf ]]
 }
 
 # The line that loads the module from where it is installed.
