@@ -1,8 +1,8 @@
 //! The handler: decides whether a request is ours, and whether its script may run, before anything
 //! of Python is touched.
 //!
-//! The checks, their order, statuses and ids are those administrators know; they are listed in
-//! docs/directives.md. Runs on the thread that processes the request.
+//! The checks, their order, statuses and ids are those administrators know; docs/errors.md has the
+//! ids. Runs on the thread that processes the request.
 
 use std::ffi::CStr;
 

@@ -7,15 +7,20 @@
 //!
 //! 1. [`removed::pre_config`]: a configuration is about to be read. Directives that are gone are told.
 //! 2. [`lifecycle::test_config`], [`lifecycle::post_config`]: it has been read, to be tested or to be
-//!    run with. Mistakes are looked for.
-//! 3. [`lifecycle::child_init`]: a child starts. Scripts that are to be preloaded are.
+//!    run with. Mistakes are looked for, and the process groups are brought into being ([`supervise`]).
+//! 3. [`lifecycle::child_init`]: a child starts. What is the parent's it forgets, and scripts that are to be
+//!    preloaded are.
 //! 4. [`alias::translate_name`]: a request has come; is its URL one of a `WSGIScriptAlias`?
 //! 5. [`hook::access::check_access`], and the providers of [`hook::user`] and [`hook::group`]: may it
 //!    enter?
 //! 6. [`handler::handler`]: it was mapped to a script, so it is to be answered. It is checked,
-//!    its environ is built ([`environ`], [`trusted_proxy`]), a script may say where it goes
-//!    ([`hook::dispatch`]), and it is given to the engine
-//!    ([`embedded`]), which runs the application and sends the response back through httpd.
+//!    its environ is built ([`environ`], [`trusted_proxy`]), and a script may say where it goes
+//!    ([`hook::dispatch`]): to a worker of a process group ([`remote`]), or to the engine in this very
+//!    process ([`embedded`]). The response goes back through httpd. One that took long is told
+//!    ([`slow`]).
+//!
+//! Every few seconds [`supervise::monitor`] looks, in the parent, whether there is a supervisor, and
+//! [`scoreboard`] answers workers that want to know what httpd's processes are doing.
 //!
 //! Apart from these, [`status::page`] adds to the page of mod_status what is known of process groups.
 //!
@@ -140,7 +145,7 @@ static DIRECTIVES: Directives<Wsgi, 49> = Directives::new([
     Directive::global(c"WSGIPerInterpreterGIL", One, interpreters::per_interpreter_gil,
         c"On or Off: whether sub-interpreters have a GIL of their own"),
     Directive::global(c"WSGIFreeThreading", One, interpreters::free_threading,
-        c"On or Off: accepted, without effect"),
+        c"On or Off: whether a free-threaded Python runs without a GIL"),
     Directive::section(c"<WSGIInterpreterOptions", &interpreters::SECTION,
         c"process-group= and application-group=: directives for some interpreters"),
     Directive::global(c"WSGIDestroyInterpreter", One, server::destroy_interpreter,

@@ -69,7 +69,7 @@ impl<'c> Connection<'c> {
 
     /// The id that error log lines of this connection carry, once one was needed.
     pub fn log_id(self) -> Option<&'c CStr> {
-        // SAFETY: as in `local_ip`.
+        // SAFETY: the connection lives for 'c, and so does its id, which is in its pool.
         unsafe { text::borrow((*self.as_ptr()).log_id) }
     }
 
