@@ -22,6 +22,15 @@ def application(environ, start_response):
     raise ValueError('in mid-response')
 "#;
 
+const TIMES_OUT_WHILE_ITERATED: &str = r#"
+import mod_wsgi
+
+def application(environ, start_response):
+    start_response('200 OK', [('Content-Length', environ['QUERY_STRING'])])
+    yield b'begun'
+    raise mod_wsgi.RequestTimeout()
+"#;
+
 const FAILS_AFTER_WRITE: &str = r#"
 def application(environ, start_response):
     length = environ['QUERY_STRING']
@@ -98,6 +107,7 @@ fn what_has_reached_its_length_is_whole_whatever_fails_then() {
     let server = SERVER.borrow();
     for (name, source) in [
         ("whole_iterated", FAILS_WHILE_ITERATED),
+        ("whole_timed_out", TIMES_OUT_WHILE_ITERATED),
         ("whole_written", FAILS_AFTER_WRITE),
     ] {
         if name == "whole_written" && !ours("D41") {

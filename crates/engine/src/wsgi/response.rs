@@ -250,7 +250,8 @@ impl Response {
         };
         let mut progress = lock(&self.progress);
         if matches!(progress.stage, Stage::Sent) {
-            return Outcome::truncated();
+            drop(progress);
+            return self.fail(detached);
         }
         progress.set_head(head);
         drop(progress);
