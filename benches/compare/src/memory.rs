@@ -1,4 +1,4 @@
-//! How much memory daemon mode takes: two processes of eight threads that have answered a few requests.
+//! How much memory daemon mode takes: groups of one process and of two that have answered some hundred requests.
 //!
 //! Only one server runs at a time. What two of them map counts half for each, and so would flatter both.
 
@@ -15,13 +15,18 @@ use crate::server::mpm_settings;
 use crate::target::{Modules, Target};
 
 /// How many requests are answered before.
-const REQUESTS: usize = 50;
+const REQUESTS: usize = 300;
 
 /// The interpreters that serve the application.
 const APPLICATION_GROUPS: [(&str, &str); 2] =
     [("main", "%{GLOBAL}"), ("a sub-interpreter", "hello")];
 
-const COLUMNS: [&str; 5] = [
+/// How many processes a group has, and how many threads each of them: what there is without these options, the least, and
+/// what speed is measured with.
+const SHAPES: [(usize, usize); 3] = [(1, 15), (1, 1), (2, 8)];
+
+const COLUMNS: [&str; 6] = [
+    "processes × threads",
     "interpreter",
     "target",
     "PSS of a process, MiB",
@@ -48,31 +53,39 @@ pub(crate) fn table(
 ) -> anyhow::Result<Table> {
     let mut table = Table::new();
     table.load_preset(ASCII_MARKDOWN).set_header(COLUMNS);
-    for column in table.column_iter_mut().skip(2) {
+    for column in table.column_iter_mut().skip(3) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    for (interpreter, group) in APPLICATION_GROUPS {
-        let mut all: Vec<Vec<Memory>> = targets.iter().map(|_| Vec::new()).collect();
-        for _ in 0..rounds {
-            for (target, memory) in targets.iter().zip(&mut all) {
-                interrupt.check()?;
-                memory.push(measure(*target, modules, group)?);
+    for shape in SHAPES {
+        for (interpreter, group) in APPLICATION_GROUPS {
+            let mut all: Vec<Vec<Memory>> = targets.iter().map(|_| Vec::new()).collect();
+            for _ in 0..rounds {
+                for (target, memory) in targets.iter().zip(&mut all) {
+                    interrupt.check()?;
+                    memory.push(measure(*target, modules, shape, group)?);
+                }
             }
-        }
-        for (target, memory) in targets.iter().zip(&all) {
-            table.add_row(row(interpreter, *target, memory));
+            for (target, memory) in targets.iter().zip(&all) {
+                table.add_row(row(shape, interpreter, *target, memory));
+            }
         }
     }
     Ok(table)
 }
 
-fn row(interpreter: &str, target: Target, memory: &[Memory]) -> [String; COLUMNS.len()] {
+fn row(
+    (processes, threads): (usize, usize),
+    interpreter: &str,
+    target: Target,
+    memory: &[Memory],
+) -> [String; COLUMNS.len()] {
     let of_each = |sizes: fn(&Memory) -> &[f64]| {
         let sizes: Vec<_> = memory.iter().flat_map(sizes).copied().collect();
         let median = median(sizes.into_iter()).unwrap_or(f64::NAN);
         format!("{:.1}", median / 1024.0)
     };
     [
+        format!("{processes} × {threads}"),
         interpreter.to_owned(),
         target.title().to_owned(),
         of_each(|memory| &memory.shares),
@@ -81,7 +94,12 @@ fn row(interpreter: &str, target: Target, memory: &[Memory]) -> [String; COLUMNS
     ]
 }
 
-fn measure(target: Target, modules: &Modules, group: &str) -> anyhow::Result<Memory> {
+fn measure(
+    target: Target,
+    modules: &Modules,
+    (processes, threads): (usize, usize),
+    group: &str,
+) -> anyhow::Result<Memory> {
     let hello = &CASES[0];
     let site = Site::new()
         .config(&mpm_settings(1))
@@ -89,7 +107,7 @@ fn measure(target: Target, modules: &Modules, group: &str) -> anyhow::Result<Mem
         .subject(&modules.of(target)?)
         .config(&format!(
             "WSGISocketPrefix ${{ROOT}}/logs/wsgi
-             WSGIDaemonProcess group processes=2 threads=8 display-name=%{{GROUP}}
+             WSGIDaemonProcess group processes={processes} threads={threads} display-name=%{{GROUP}}
              WSGIScriptAlias /hello ${{WSGI}}/hello.wsgi process-group=group application-group={group}"
         ));
     let httpd = site.try_start().with_context(|| target.to_string())?;
@@ -97,16 +115,17 @@ fn measure(target: Target, modules: &Modules, group: &str) -> anyhow::Result<Mem
         let response = httpd.get("/hello");
         ensure!(response.body == (hello.body)(), "{target} answers wrongly");
     }
-    memory_of(&httpd)
+    memory_of(&httpd, processes)
 }
 
-fn memory_of(httpd: &Httpd) -> anyhow::Result<Memory> {
+fn memory_of(httpd: &Httpd, processes: usize) -> anyhow::Result<Memory> {
     let mut all = httpd.process().descendants();
     all.push(httpd.process());
     let workers: Vec<Process> = all.iter().copied().filter(is_worker).collect();
     ensure!(
-        workers.len() == 2,
-        "the process group has not two processes"
+        workers.len() == processes,
+        "the process group has {} processes, not {processes}",
+        workers.len()
     );
     let kibibytes = |sizes: fn(Process) -> u64, of: &[Process]| {
         of.iter().map(|it| sizes(*it) as f64).collect::<Vec<_>>()

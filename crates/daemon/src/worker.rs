@@ -142,7 +142,7 @@ fn start(control: &Channel) -> Result<Role, StartError> {
     fault::tell(log.clone(), format!("a worker of {}", describe(&group)));
     // The engine may lie where the group's user or root directory does not reach.
     let engine = engine_abi::LoadedEngine::load(group.python.engine.as_ref())?;
-    memory::forget_linking();
+    let libraries = memory::Libraries::mapped();
     limits::apply(&group.limits, group.life.shutdown_timeout, &log);
     identity::assume(&group.identity, &log)?;
     // Set after the change of user, which clears it.
@@ -159,14 +159,15 @@ fn start(control: &Channel) -> Result<Role, StartError> {
         service::leave_signals()?;
     }
     python::start(engine, &group, &log, scoreboard)?;
+    let scripts = Scripts::default();
+    if !group.is_service() {
+        python::preload(engine, &group.preload, &scripts);
+    }
+    memory::give_back(libraries);
+    python::set_switch_interval(engine, &group);
     let role = if group.is_service() {
-        python::set_switch_interval(engine, &group);
         Role::Service(Service { engine, group, log })
     } else {
-        let scripts = Scripts::default();
-        python::preload(engine, &group.preload, &scripts);
-        memory::trim();
-        python::set_switch_interval(engine, &group);
         let server = Server::new(engine, group, scripts, (table, slot), listener, log.clone())?;
         Role::Server(log, Arc::new(server), early)
     };
