@@ -20,9 +20,6 @@ use crate::rights::receive_with_descriptors;
 /// more than this by default.
 pub const MAX_MESSAGE: usize = 128 << 10;
 
-/// The most descriptors a message can carry; Linux allows 253.
-pub const MAX_DESCRIPTORS: usize = 250;
-
 /// Why a message was not sent or received.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -36,8 +36,6 @@ pub struct Section<C> {
 pub enum Args {
     /// One word.
     One,
-    /// Any number of words, but one at least; the setter is called for each.
-    Each,
     /// Whatever the line says; the setter gets it whole.
     Line,
 }
@@ -154,12 +152,6 @@ impl<M: Module> Directive<M> {
                     take1: Some(adapter),
                 },
             ),
-            Args::Each => (
-                sys::cmd_how_ITERATE,
-                sys::cmd_func {
-                    take1: Some(adapter),
-                },
-            ),
             Args::Line => (
                 sys::cmd_how_RAW_ARGS,
                 sys::cmd_func {
@@ -260,12 +252,6 @@ impl<'p> Parms<'p> {
         unsafe { Pool::from_raw(self.raw.pool) }
     }
 
-    /// A pool that is cleared after the configuration has been read.
-    pub fn temp_pool(&self) -> Pool<'p> {
-        // SAFETY: as in `pool`.
-        unsafe { Pool::from_raw(self.raw.temp_pool) }
-    }
-
     /// Whether the directive is inside a `<VirtualHost>`.
     pub fn is_virtual(&self) -> bool {
         // SAFETY: a directive is read for a server.
@@ -281,12 +267,6 @@ impl<'p> Parms<'p> {
     pub fn hostname(&self) -> Option<&'p CStr> {
         // SAFETY: as in `is_virtual`; the string outlives the reading of the configuration.
         unsafe { text::borrow((*self.raw.server).server_hostname) }
-    }
-
-    /// The path of the directory or location the directive is in, if it is in one.
-    pub fn path(&self) -> Option<&'p CStr> {
-        // SAFETY: the string outlives the call of the setter.
-        unsafe { text::borrow(self.raw.path) }
     }
 
     /// The file the directive is in.

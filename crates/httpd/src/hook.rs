@@ -66,8 +66,6 @@ pub struct Hooks<'p, M> {
 pub struct Configured<'c> {
     /// Lives as long as the configuration.
     pub pool: Pool<'c>,
-    /// Is cleared when the server runs.
-    pub temp_pool: Pool<'c>,
     /// The base server.
     pub server: Server<'c>,
 }
@@ -203,7 +201,7 @@ where
 unsafe extern "C" fn post_config<F: Fn(Configured<'_>) -> Status + Copy + 'static>(
     pool: *mut sys::apr_pool_t,
     _log_pool: *mut sys::apr_pool_t,
-    temp_pool: *mut sys::apr_pool_t,
+    _temp_pool: *mut sys::apr_pool_t,
     server: *mut sys::server_rec,
 ) -> c_int {
     panic::guard(Status::INTERNAL_SERVER_ERROR, || {
@@ -211,7 +209,6 @@ unsafe extern "C" fn post_config<F: Fn(Configured<'_>) -> Status + Copy + 'stati
         let configured = unsafe {
             Configured {
                 pool: Pool::from_raw(pool),
-                temp_pool: Pool::from_raw(temp_pool),
                 server: Server::from_raw(server),
             }
         };

@@ -57,8 +57,6 @@ pub struct RequestBody<'r> {
     ended: Option<Result<(), InputError>>,
     /// Whether a filter has refused the body, and answered the request itself.
     is_answered: bool,
-    /// Some of it was given out.
-    is_begun: bool,
 }
 
 impl<'r> RequestBody<'r> {
@@ -69,7 +67,6 @@ impl<'r> RequestBody<'r> {
             waiting: None,
             ended: None,
             is_answered: false,
-            is_begun: false,
         }
     }
 
@@ -112,11 +109,6 @@ impl<'r> RequestBody<'r> {
     /// Gives the body up: whoever waited for more of it has waited long enough.
     pub fn time_out(&mut self) -> InputError {
         self.fail(InputError::TimedOut)
-    }
-
-    /// Whether nothing of it was read yet.
-    pub fn is_untouched(&self) -> bool {
-        !self.is_begun
     }
 
     /// Whether there may be more of it to read.
@@ -238,7 +230,6 @@ impl<'r> RequestBody<'r> {
                 }
             }
             buckets::apr_bucket_delete(bucket);
-            self.is_begun = true;
             Ok(taken)
         }
     }

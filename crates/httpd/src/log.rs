@@ -31,10 +31,6 @@ impl Level {
     pub const NOTICE: Self = Self(sys::APLOG_NOTICE);
     /// Informational.
     pub const INFO: Self = Self(sys::APLOG_INFO);
-    /// For debugging.
-    pub const DEBUG: Self = Self(sys::APLOG_DEBUG);
-    /// For debugging, a line for every request.
-    pub const TRACE1: Self = Self(sys::APLOG_TRACE1);
 
     /// The level of this number, 0 (emergency) to 15 (trace 8); one beyond is the nearest.
     pub fn from_number(number: u8) -> Self {
