@@ -106,13 +106,17 @@ pub(crate) fn text(id: Id, script: Option<&CStr>, text: &[u8]) -> CString {
         [b"[script ", script.to_bytes(), b"] "].concat()
     });
     let prefix = id.to_string().into_bytes();
-    let mut line = match id.comes_first() {
+    let line = match id.comes_first() {
         true => [&prefix, &script, text].concat(),
         false => [&script, &prefix, text].concat(),
     };
-    // A NUL would end the line for C; all other bytes are for httpd to escape.
-    line.retain(|byte| *byte != 0);
-    CString::new(line).unwrap_or_default()
+    without_nul(line)
+}
+
+/// The text as C has it: a NUL would end it early; all other bytes are for httpd to escape.
+fn without_nul(mut text: Vec<u8>) -> CString {
+    text.retain(|byte| *byte != 0);
+    CString::new(text).unwrap_or_default()
 }
 
 /// Lends where a line comes from. One of no known file counts as ours: httpd drops the whole field of
@@ -135,10 +139,9 @@ fn write(log: Log<'_>, level: Level, line: fmt::Arguments<'_>) {
         file: &file,
         line: i32::try_from(caller.line()).unwrap_or_default(),
     };
-    log.write(level, Some(origin), &one_line(line));
-}
-
-/// The text as C has it: a NUL byte would end it early.
-fn one_line(line: fmt::Arguments<'_>) -> CString {
-    CString::new(line.to_string().replace('\0', "\\0")).unwrap_or_default()
+    log.write(
+        level,
+        Some(origin),
+        &without_nul(line.to_string().into_bytes()),
+    );
 }

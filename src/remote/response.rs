@@ -111,14 +111,11 @@ impl<'r> Response<'r> {
     /// Takes over the head.
     pub(super) fn head(&mut self, head: &ResponseHead<'_>) -> Result<(), Broken> {
         self.check_waiting()?;
-        match self.state {
-            State::Dropped | State::Begun | State::Replaced(_) => {}
-            State::Waiting => {
-                self.state = match head::take_over(self.request, head, self.rules) {
-                    Verdict::Relay => State::Begun,
-                    Verdict::Replace(replacement) => State::Replaced(replacement),
-                };
-            }
+        if let State::Waiting = self.state {
+            self.state = match head::take_over(self.request, head, self.rules) {
+                Verdict::Relay => State::Begun,
+                Verdict::Replace(replacement) => State::Replaced(replacement),
+            };
         }
         Ok(())
     }
