@@ -162,7 +162,7 @@ fn groups_of(
         let group = match same.and_then(|mut group| group.adapt(&shape).then_some(group)) {
             Some(group) => group.renewed(spec, definition),
             None => {
-                *last_number += 1;
+                *last_number = sockets::next_number(&shape, *last_number);
                 KeptGroup::new(
                     GroupSpec {
                         number: *last_number,

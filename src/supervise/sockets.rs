@@ -11,7 +11,8 @@ use control::{GroupSpec, SocketBuffers};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen as start_listening, socket,
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen as start_listening,
+    socket,
 };
 use nix::sys::stat::{Mode, SFlag, lstat, umask};
 use nix::unistd::{Uid, fchownat, unlink};
@@ -110,6 +111,32 @@ impl Shape {
         path.push(format!(".{}.{group}.sock", std::process::id()));
         PathBuf::from(path)
     }
+}
+
+/// The first number after the `last` one at whose path nobody listens. Somebody may: the groups of a
+/// mod_wsgi that this process had loaded from another path.
+pub(super) fn next_number(shape: &Shape, last: u32) -> u32 {
+    let mut numbers = last.saturating_add(1)..;
+    numbers
+        .find(|number| !is_listened_at(&shape.path(*number)))
+        .unwrap_or(last)
+}
+
+fn is_listened_at(path: &Path) -> bool {
+    let socket = socket(
+        AddressFamily::Unix,
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+        None,
+    );
+    let (Ok(socket), Ok(address)) = (socket, UnixAddr::new(path)) else {
+        return false;
+    };
+    // A full queue is one of somebody who listens.
+    matches!(
+        connect(socket.as_raw_fd(), &address),
+        Ok(()) | Err(Errno::EAGAIN)
+    )
 }
 
 /// Makes a socket and has it listen. What is at its path is left over from a dead process that

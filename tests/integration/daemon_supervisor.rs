@@ -175,6 +175,16 @@ fn a_build_that_is_elsewhere_takes_over_at_a_graceful_restart() {
         });
         (supervisors.count() == 1).then_some(())
     });
+    assert_eq!(sockets(&server), 1, "that of the new build");
+}
+
+/// How many sockets of process groups there are.
+fn sockets(server: &Httpd) -> usize {
+    let logs = fs::read_dir(server.site().path("logs")).expect("logs");
+    let names = logs.flatten().map(|entry| entry.file_name());
+    names
+        .filter(|name| name.to_string_lossy().ends_with(".sock"))
+        .count()
 }
 
 /// A child of the last generation may take one more connection.

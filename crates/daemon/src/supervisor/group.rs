@@ -63,6 +63,8 @@ impl Group {
     ) -> Result<(), GroupError> {
         self.equipment = OwnedEquipment::new(&spec, descriptors, self.slots.len())?;
         self.spec = spec;
+        // It may have been given up because the new configuration took long.
+        self.end_at = None;
         self.slots
             .resize_with(self.equipment.slots(), Slot::default);
         self.reload();
