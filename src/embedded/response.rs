@@ -55,11 +55,14 @@ fn pass(in_flight: &InFlight<'_>, part: &Part<'_>) -> Result<(), AprStatus> {
 
 /// The region as one that httpd owns: it may send it long after the application closed the file.
 fn file_part(in_flight: &InFlight<'_>, region: &FileRegion) -> Result<FilePart, AprStatus> {
-    // SAFETY: the engine keeps the descriptor open until we return.
-    let descriptor = unsafe { BorrowedFd::borrow_raw(region.fd) };
+    let file = match region.reopened() {
+        Some(file) => file,
+        // SAFETY: the engine keeps the descriptor open until we return.
+        None => unsafe { BorrowedFd::borrow_raw(region.fd) }.try_clone_to_owned()?,
+    };
     let number = |number: u64| i64::try_from(number).map_err(|_| AprStatus::OUT_OF_RANGE);
     Ok(FilePart {
-        file: descriptor.try_clone_to_owned()?,
+        file,
         offset: number(region.offset)?,
         length: number(region.length)?,
         sendfile: in_flight.sendfile,

@@ -1,7 +1,7 @@
 //! `wsgi.file_wrapper`: the class, files sent by httpd itself, and all that is no such file.
 
 use rstest::rstest;
-use testkit::{Ending, Httpd, Mark, Mpm, Request, Response, SharedHttpd, ours};
+use testkit::{Ending, Httpd, Mark, Mpm, Request, Response, SharedHttpd, Site, ours};
 
 use crate::wsgi_site::{
     CALCULATOR, app, calculate, gated_app, is_daemon_mode, open_gate, quoted, wsgi_site,
@@ -9,7 +9,7 @@ use crate::wsgi_site::{
 
 static SERVER: SharedHttpd = SharedHttpd::new(site);
 
-fn site() -> testkit::Site {
+fn site() -> Site {
     wsgi_site()
         .script("wraps.wsgi", WRAPS)
         .script("calculate.wsgi", CALCULATOR)
@@ -283,14 +283,8 @@ fn close_closes_the_file_when_the_response_is_sent() {
     assert_eq!(server.log().matching(Mark::START, "] closed").len(), 4);
 }
 
-#[test]
-fn the_descriptor_stays_where_it_was() {
-    // The file may be one that the application keeps and shares.
-    let server = SERVER.borrow();
-    let url = app(
-        &server,
-        "keeps",
-        r#"
+/// Answers with a file that it keeps, from the position in the query, or tells where that is.
+const KEEPS: &str = r#"
 import os
 kept = open(os.path.join(os.path.dirname(os.path.dirname(__file__)), 'data', 'digits'), 'rb')
 
@@ -307,9 +301,36 @@ def application(environ, start_response):
     kept.seek(int(environ['QUERY_STRING']))
     start_response('200 OK', [])
     return environ['wsgi.file_wrapper'](Kept())
-"#,
-    );
+"#;
 
+#[test]
+fn the_descriptor_stays_where_it_was() {
+    // The file may be one that the application keeps and shares.
+    let server = SERVER.borrow();
+    assert_stays_where_it_was(&server, &app(&server, "keeps", KEEPS));
+}
+
+#[test]
+fn the_descriptor_stays_where_it_was_while_httpd_reads_from_the_file() {
+    const LENGTH: usize = 16 << 20;
+    let server = Site::new()
+        .script("keeps.wsgi", KEEPS)
+        .file("data/digits", vec![b'x'; LENGTH])
+        .config(
+            "EnableMMAP Off
+             EnableSendfile Off
+             WSGIScriptAlias /keeps ${WSGI}/keeps.wsgi",
+        )
+        .start();
+    let mut connection = server.connect();
+    for _ in 0..3 {
+        connection.send(b"GET /keeps?7 HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert_eq!(connection.read_response().body.len(), LENGTH - 7);
+        assert_eq!(server.get("/keeps?position").text(), "7 7");
+    }
+}
+
+fn assert_stays_where_it_was(server: &Httpd, url: &str) {
     for (position, body) in [(3, "3456789"), (0, "0123456789"), (9, "9")] {
         assert_eq!(server.get(&format!("{url}?{position}")).text(), body);
         // It may be put back after the client has got the last byte.

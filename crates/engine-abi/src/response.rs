@@ -1,6 +1,8 @@
 //! A response on its way from an engine to its host: a head, then data, then the end.
 
 use std::ffi::c_int;
+use std::fs::File;
+use std::os::fd::OwnedFd;
 
 use crate::{Bytes, Pair, Slice};
 
@@ -43,6 +45,16 @@ pub struct FileRegion {
     pub offset: u64,
     /// The number of bytes.
     pub length: u64,
+}
+
+impl FileRegion {
+    /// The same file with a position of its own: whoever reads from it later must not move that of the
+    /// application. `None` if it cannot be opened again. To be called before the call that the region came
+    /// with returns.
+    pub fn reopened(&self) -> Option<OwnedFd> {
+        let file = File::open(format!("/proc/self/fd/{}", self.fd));
+        file.ok().map(OwnedFd::from)
+    }
 }
 
 /// A part of a response: the head (in the first part), then data or a file, then perhaps the end.

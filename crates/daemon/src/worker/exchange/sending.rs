@@ -1,6 +1,5 @@
 //! The half of an exchange on which the response goes.
 
-use std::fs::File;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 
 use control::{Inbox, Window};
@@ -206,18 +205,12 @@ impl<'c> Sending<'c> {
         ToChild::encode_file(&mut frame, number, region);
         // SAFETY: the engine keeps the descriptor open until this call returns.
         let descriptor = unsafe { BorrowedFd::borrow_raw(file.fd) };
-        let own = reopened(descriptor);
+        let own = file.reopened();
         let sent = own
             .as_ref()
             .map_or(descriptor.as_raw_fd(), |own| own.as_raw_fd());
         self.line.write_with(&frame, sent)
     }
-}
-
-/// The same file with a position of its own: whoever reads from it later must not move that of the
-/// application. A file that cannot be opened again is sent as it is.
-fn reopened(file: BorrowedFd<'_>) -> Option<File> {
-    File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
 }
 
 /// Whether a body of this length would have been put into a window.
