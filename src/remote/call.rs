@@ -294,7 +294,9 @@ impl<'c, 'r> Call<'c, 'r> {
             }
             Ended::Rejected(Rejection::Draining) => self.retry(group, Reason::Leaving),
             Ended::Rejected(Rejection::Busy) => self.retry(group, Reason::Busy),
-            Ended::Rejected(Rejection::BodyFirst) if self.upload.asks_first() => {
+            Ended::Rejected(Rejection::BodyFirst)
+                if self.upload.asks_first() && self.upload.is_repeatable() =>
+            {
                 Ok(Attempt::NotRun(Reason::BodyFirst))
             }
             Ended::Rejected(Rejection::BodyFirst) => {
