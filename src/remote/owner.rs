@@ -26,12 +26,17 @@ pub(super) fn check(owner: ScriptOwner, script: &Path) -> Result<(), Refusal> {
         Ok(file) => check_file(owner, script, &file, of_script)?,
         // Only the one of a handler may be missing. The worker says so; whether anybody could put one there
         // meanwhile says the directory.
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) if error.kind() == ErrorKind::NotFound && !is_link(script) => {}
         Err(error) => return Err(refused(script, &error.to_string(), no_script)),
     }
     let file = fs::metadata(directory);
     let file = file.map_err(|error| refused(directory, &error.to_string(), no_directory))?;
     check_file(owner, directory, &file, of_directory)
+}
+
+/// Whether there is a link, which may lead to where others can put a file.
+fn is_link(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
 }
 
 fn check_file(
