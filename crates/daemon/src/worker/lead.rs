@@ -81,6 +81,15 @@ enum Deputy {
     Sleeps,
 }
 
+/// That the calling thread leads, however that ends.
+struct Leadership<'l>(&'l Lead);
+
+impl Drop for Leadership<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
 impl Lead {
     /// The post of a worker whose requests can run at the same time, each with a GIL of its own; or
     /// of one in which they share a GIL.
@@ -105,9 +114,8 @@ impl Lead {
     pub(super) fn lead<R>(&self, is_gil_wanted: impl Fn() -> bool, act: impl FnOnce() -> R) -> R {
         let is_gil_wanted = || !self.is_parallel && is_gil_wanted();
         self.follow(&is_gil_wanted);
-        let result = act();
-        self.leave();
-        result
+        let _leadership = Leadership(self);
+        act()
     }
 
     /// A request has taken so long. Returns how many more may wait until as many others are done.
