@@ -7,8 +7,9 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _};
 use std::ops::Range;
 
-/// How `/proc/self/smaps` begins the line that tells how much of a mapping is not as it is in the file any more.
-const WRITTEN: &str = "Anonymous:";
+/// How `/proc/self/smaps` begins the lines that tell how much of a mapping is not as it is in the file any more: in
+/// memory, and swapped out. The latter comes last.
+const WRITTEN: [&str; 2] = ["Anonymous:", "Swap:"];
 
 /// What the dynamic linker has mapped of the libraries: their code, their constants, and tables that it alone reads, a
 /// megabyte of libpython's. The system keeps all of it in its cache, so whoever needs some again has it at once. Until
@@ -81,8 +82,14 @@ fn read(smaps: &mut File) -> Option<String> {
 fn unwritten(smaps: &str) -> impl Iterator<Item = Mapping<'_>> {
     let mut current = None;
     smaps.lines().filter_map(move |line| {
-        if let Some(written) = line.strip_prefix(WRITTEN) {
-            return current.take().filter(|_| written.trim() == "0 kB");
+        let is_nothing = |name| {
+            line.strip_prefix(name)
+                .map(|size: &str| size.trim() == "0 kB")
+        };
+        match WRITTEN.map(is_nothing) {
+            [Some(false), _] => current = None,
+            [_, Some(is_nothing)] => return current.take().filter(|_| is_nothing),
+            _ => {}
         }
         // All other lines have a name and a colon where this one has an address.
         if let Some(range) = range(line) {
