@@ -129,7 +129,7 @@ fn clients_that_were_told_to_continue_leave_threads_to_others(
         }
         let begin = Instant::now();
         assert_eq!(server.get("/").status, 200);
-        assert!(begin.elapsed() < Duration::from_secs(1));
+        assert!(begin.elapsed() < Duration::from_secs(3));
     });
     for client in &mut slow {
         client.send(end.as_bytes());
@@ -288,7 +288,7 @@ fn what_comes_slowly_through_other_protocols_holds_no_thread(
         }
         let begin = Instant::now();
         assert_eq!(server.get("/").status, 200);
-        assert!(begin.elapsed() < Duration::from_secs(1));
+        assert!(begin.elapsed() < Duration::from_secs(3));
     });
     for mut client in slow {
         drop(client.stdin.take());
