@@ -253,11 +253,14 @@ impl Course<'_> {
         let Some(reason) = passed else {
             return Step::GoOn;
         };
-        if reason.is_urgent() {
-            // A signal has asked for a successor, perhaps, but this is why the process ends.
-            self.cause = Some(reason);
+        if !reason.is_urgent() {
+            return self.be_replaced(reason);
         }
-        self.be_replaced(reason)
+        // A signal has asked for a successor, perhaps, but this is why the process ends. Whom it took from now
+        // on it would not answer.
+        self.cause = Some(reason);
+        self.succession.ask(reason);
+        Step::Leave(reason)
     }
 
     /// Asks for a successor, and leaves at once if nobody is there who would say when.
