@@ -10,7 +10,7 @@ use testkit::{Connection, Httpd, Process, Request, Site, ours, wait_until};
 
 use crate::wsgi_site::threaded;
 
-/// Answers with the body, or begins to before it reads it; or when a second request meets the first: which takes two threads.
+/// Answers with the body; or when a second request meets the first, which takes two threads.
 const READS: &str = r#"
 import threading
 
