@@ -189,7 +189,11 @@ fn a_closed_wsgi_errors_takes_no_more() {
     for close in ["close()", "buffer.close()"] {
         for (code, answer) in [
             ("s.write('x')", "RuntimeError: "),
-            ("s.write('')", "RuntimeError: "),
+            // From Python 3.14 on a `TextIOWrapper` passes nothing on where there is nothing.
+            (
+                "import sys; s.write('' if sys.version_info < (3, 14) else 'x')",
+                "RuntimeError: ",
+            ),
             ("s.writelines(['x\\n'])", "RuntimeError: "),
             ("print('x', file=s)", "RuntimeError: "),
             ("s.buffer.write(b'x')", "RuntimeError: "),
