@@ -169,11 +169,7 @@ fn a_build_that_is_elsewhere_takes_over_at_a_graceful_restart() {
     server.site().write("data/gate", "open");
     assert_eq!(waiting.read_response().text(), "waited");
     wait_until("the old supervisor to end", || {
-        let supervisors = processes_of_groups(&server).into_iter().filter(|it| {
-            let name = fs::read_to_string(format!("/proc/{}/comm", it.pid));
-            name.is_ok_and(|name| name.starts_with("(wsgi-supervis"))
-        });
-        (supervisors.count() == 1).then_some(())
+        (supervisors(&server).count() == 1).then_some(())
     });
     assert_eq!(sockets(&server), 1, "that of the new build");
 }
@@ -235,8 +231,13 @@ fn copy_of_module(place: &Path) -> PathBuf {
 }
 
 fn supervisor(server: &Httpd) -> Option<Process> {
-    let mut children = server.process().children().into_iter();
-    children.find(|child| {
+    supervisors(server).next()
+}
+
+/// More than one while a configuration takes the place of another.
+fn supervisors(server: &Httpd) -> impl Iterator<Item = Process> {
+    let children = server.process().children().into_iter();
+    children.filter(|child| {
         let name = fs::read_to_string(format!("/proc/{}/comm", child.pid));
         name.is_ok_and(|name| name.starts_with("(wsgi-supervis"))
     })
