@@ -125,15 +125,15 @@ python_facts() {
         printf '%s\n' "$facts"
         return 1
     fi
-    if ((status != 0)) || (($(wc -l <<<"$facts") != 5)); then
+    if ((status != 0)) || (($(wc -l <<<"$facts") != 6)); then
         printf '%s\n' "$1 is not a Python that runs; name another with --python"
         return 1
     fi
     printf '%s\n' "$facts"
 }
 
-# Checks a Python and describes it in python, python_tag, python_version, python_prefix and
-# python_library.
+# Checks a Python and describes it in python, python_tag, python_version, python_prefix,
+# python_library and python_program.
 use_python() {
     local facts
     facts="$(python_facts "$1")" || die "$facts"
@@ -144,15 +144,16 @@ use_python() {
         read -r python_version
         read -r python_prefix
         read -r python_library
+        read -r python_program
     } <<<"$facts"
 }
 
 # Prints the Python that is used when none is named: the system's, else the first on PATH that
-# an engine can be built for.
+# an engine can be built for. It has a shared library, for embedded mode.
 default_python() {
-    local candidate
+    local candidate facts
     while read -r candidate; do
-        if python_facts "$candidate" >/dev/null; then
+        if facts="$(python_facts "$candidate")" && [[ $(sed -n 5p <<<"$facts") != - ]]; then
             printf '%s\n' "$candidate"
             return
         fi
@@ -176,11 +177,15 @@ put_file() {
     mv -f "$to.new" "$to"
 }
 
-# Makes an engine the default one, in the directory it is in.
-put_default_engine() {
-    local engine="$1" directory="$2"
-    ln -sfn "$engine" "$directory/wsgi-engine.so.new"
-    mv -fT "$directory/wsgi-engine.so.new" "$directory/wsgi-engine.so"
+# Puts a link in place in one step; without a file to link to, "-", there is none afterwards.
+put_link() {
+    local to="$1" link="$2"
+    if [[ $to == - ]]; then
+        rm -f "$link"
+        return
+    fi
+    ln -sfn "$to" "$link.new"
+    mv -fT "$link.new" "$link"
 }
 
 # --- the system's httpd ---------------------------------------------------------------------

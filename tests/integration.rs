@@ -71,6 +71,8 @@ mod daemon_options; // how many processes and threads a group has, and options t
 mod daemon_owner; // whose scripts a process group runs
 #[path = "integration/daemon_places.rs"]
 mod daemon_places; // what children that die have reserved
+#[path = "integration/daemon_program.rs"]
+mod daemon_program; // which program a process of a group is
 #[path = "integration/daemon_python.rs"]
 mod daemon_python; // the Python of a process group
 #[path = "integration/daemon_queue.rs"]

@@ -1,5 +1,8 @@
 //! Passes on what pyo3 found out about the Python the engine is built for.
 
+/// The environment variable by which pyo3 is told to leave the linking of libpython to others.
+const EXTENSION: &str = "PYO3_BUILD_EXTENSION_MODULE";
+
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     // `Py_3_12` and friends, with their `check-cfg`.
@@ -17,7 +20,9 @@ fn main() {
     println!("cargo::rustc-env=ENGINE_TAG=cp{major}{minor}{suffix}");
     // What the interpreter is called in whatever home is named.
     println!("cargo::rustc-env=ENGINE_PROGRAM=python{major}.{minor}{suffix}");
-    if !libpython_is_the_system_s() {
+    // Only what links libpython, which tests do, needs to find it.
+    println!("cargo::rerun-if-env-changed={EXTENSION}");
+    if std::env::var_os(EXTENSION).is_none() && !libpython_is_the_system_s() {
         pyo3_build_config::add_libpython_rpath_link_args();
     }
 }

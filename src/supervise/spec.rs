@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString, OsString};
 use std::os::unix::ffi::OsStringExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use control::{
     GroupSpec, Identity, InterpreterSection, Life, Limits, PreloadScript, PythonSpec, Secret,
@@ -141,6 +141,7 @@ fn python(definition: &DaemonDefinition<'_>, engine: EngineFile) -> PythonSpec {
     PythonSpec {
         free_threading,
         is_parallel: free_threading || own_gils,
+        program: engines::program(&engine).map(PathBuf::into_os_string),
         engine: engine.path.into_os_string(),
         home: home(definition),
         path: options.python_path.clone().map(os),

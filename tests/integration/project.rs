@@ -76,6 +76,7 @@ fn what_runs_python_knows_no_httpd() {
             "wire",
             "control",
             "daemon",
+            "preload",
             "wsgi-config",
         ],
         &["httpd", "httpd-sys", "mod_wsgi"],
@@ -99,7 +100,7 @@ fn what_runs_in_httpd_knows_no_python() {
 #[test]
 fn processes_of_groups_know_python_by_its_engine_only() {
     keep_apart(
-        &["daemon", "wire", "control"],
+        &["daemon", "preload", "wire", "control"],
         &["pyo3", "pyo3-ffi", "pyo3-build-config", "engine"],
     );
 }
@@ -136,6 +137,7 @@ fn test_support_stays_out_of_the_product() {
             "engine",
             "engine-abi",
             "daemon",
+            "preload",
         ],
         &["testkit"],
     );

@@ -154,11 +154,24 @@ fn without_rust_it_says_where_to_find_it(#[values("build", "serve", "test")] nam
     fails_in_one_line(&mut command, "no Rust toolchain", "https://rustup.rs");
 }
 
+/// Whether all of Python is in its program.
+#[derive(Clone, Copy)]
+enum Program {
+    Whole,
+    /// It loads a library.
+    Thin,
+}
+
 /// A Python that says of itself that its build value `name` is `value`.
-fn python_with(directory: &Path, name: &str, value: &str) -> PathBuf {
+fn python_with(directory: &Path, program: Program, name: &str, value: &str) -> PathBuf {
     let wrapper = directory.join("python");
+    let loaded = match program {
+        Program::Whole => "None",
+        Program::Thin => "sysconfig.get_config_var('INSTSONAME')",
+    };
     let program = format!(
-        "import runpy, sys, sysconfig\n\
+        "import ctypes, runpy, sys, sysconfig\n\
+         loaded = ctypes.CDLL({loaded})\n\
          real = sysconfig.get_config_var\n\
          sysconfig.get_config_var = lambda name: {value} if name == {name:?} else real(name)\n\
          runpy.run_path(sys.argv[1])\n"
@@ -184,12 +197,21 @@ fn an_unsuitable_python_is_named_with_its_remedy(
     #[values("build", "serve")] tool: &str,
 ) {
     let directory = directory();
-    let python = python_with(directory.path(), name, value);
+    let python = python_with(directory.path(), Program::Thin, name, value);
     let mut command = command(tool);
     if tool == "serve" {
         command.args(["--port", &free_port().to_string()]);
     }
     fails_in_one_line(command.arg("--python").arg(python), complaint, "install");
+}
+
+#[test]
+fn a_python_without_a_shared_library_is_for_daemon_mode() {
+    let directory = directory();
+    let python = python_with(directory.path(), Program::Whole, "Py_ENABLE_SHARED", "0");
+    let mut command = command("serve");
+    command.args(["--port", &free_port().to_string(), "--python"]);
+    fails_in_one_line(command.arg(python), "no shared library", "--processes");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io::{Write, stderr};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -185,6 +186,9 @@ fn module_with_engine(
         return Ok(module.to_owned());
     }
     let target = Path::new(ROOT).join(format!("target/engine-{tag}"));
+    let facts = Path::new(ROOT).join("apxs/python_facts.py");
+    let facts = output(Command::new(program).arg("-I").arg(facts))?;
+    let library = facts.lines().nth(4).unwrap_or_default();
     output(
         scripts::command_of(Path::new(env!("CARGO")))
             .args([
@@ -197,6 +201,7 @@ fn module_with_engine(
             ])
             .arg(&target)
             .env("PYO3_PYTHON", program)
+            .env("PYO3_BUILD_EXTENSION_MODULE", "1")
             // As apxs/build does for 3.13t; other Pythons do not mind.
             .env("UNSAFE_PYO3_SKIP_VERSION_CHECK", "1")
             .current_dir(ROOT),
@@ -214,6 +219,11 @@ fn module_with_engine(
         .and_then(|()| {
             let built = target.join("release/libwsgi_engine.so");
             fs::copy(built, copy.join(&engine)).map(drop)
+        })
+        .and_then(|()| {
+            let link = copy.join(format!("libpython-{tag}.so"));
+            let _may_be_new = fs::remove_file(&link);
+            symlink(library, link)
         });
     copied.map_err(|error| format!("{} cannot be made: {error}", place.display()))?;
     Ok(place.join(module.file_name().unwrap_or_default()))
@@ -227,7 +237,7 @@ fn copy_into(file: &Path, directory: &Path) -> std::io::Result<()> {
         _ => {}
     }
     match fs::read_link(file) {
-        Ok(target) => std::os::unix::fs::symlink(target, copy),
+        Ok(target) => symlink(target, copy),
         Err(_) => fs::copy(file, copy).map(drop),
     }
 }

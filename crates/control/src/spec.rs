@@ -201,6 +201,8 @@ impl Life {
 pub struct PythonSpec {
     /// The engine's file.
     pub engine: OsString,
+    /// The program that has all of that Python in it, if there is one that will do.
+    pub program: Option<OsString>,
     /// `python-home`.
     pub home: Option<OsString>,
     /// `python-path`: directories joined by colons.

@@ -1,77 +1,9 @@
-//! The daemon: one program in two roles.
-//!
-//! As the *supervisor* it starts, watches and replaces the workers of every process group. It
-//! holds no Python and lives as long as httpd does. As a *worker* it drops its privileges, loads
-//! the engine of its group's Python and serves requests.
-//!
-//! Nobody starts it by hand: the module starts the supervisor, the supervisor the workers, and
-//! both leave the new process a link to themselves at descriptor 3.
+//! The program `mod_wsgi-daemon`; what it does is in the library.
 
-mod fault;
-mod log;
-mod supervisor;
-mod worker;
-
-use std::ffi::{CString, OsStr};
-use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
 use std::process::ExitCode;
 
-use control::Channel;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-
-/// Where whoever started this process left its end of the link.
-const CONTROL: RawFd = 3;
+use daemon::Program;
 
 fn main() -> ExitCode {
-    close_inherited();
-    take_name();
-    let role = std::env::args_os().nth(1);
-    match role.as_deref().map(OsStr::to_str) {
-        Some(Some("supervise")) => supervisor::run(control_channel()),
-        // What shows of a worker in a list of processes is up to its group.
-        None if is_started_by_us() => worker::run(control_channel()),
-        _ => {
-            log::to_stderr("mod_wsgi-daemon is started by httpd's mod_wsgi, not by hand");
-            ExitCode::from(2)
-        }
-    }
-}
-
-/// Whether somebody left a link.
-fn is_started_by_us() -> bool {
-    // SAFETY: asks about a descriptor, whoever's it is.
-    unsafe { libc::fcntl(CONTROL, libc::F_GETFD) != -1 }
-}
-
-/// Closes what httpd left open for itself and did not mean for others.
-fn close_inherited() {
-    let first = libc::c_uint::try_from(CONTROL + 1).unwrap_or(libc::c_uint::MAX);
-    // SAFETY: nothing in this process has opened a descriptor yet, so none of these is in use.
-    unsafe { libc::close_range(first, libc::c_uint::MAX, 0) };
-}
-
-/// Shows under the name it was started by in `top`, `pgrep` and the like too, which see the name of
-/// the file that was executed otherwise: `exe`. The kernel keeps the first 15 bytes.
-fn take_name() {
-    let name = std::env::args_os().next().unwrap_or_default();
-    if let Ok(name) = CString::new(name.into_encoded_bytes()) {
-        // A name that is not taken is no reason not to start.
-        let _ = nix::sys::prctl::set_name(&name);
-    }
-}
-
-/// Allows this process as many open files as it may allow itself.
-fn raise_open_files() -> nix::Result<()> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
-}
-
-fn control_channel() -> Channel {
-    // SAFETY: whoever started this process in one of its roles left a socket at this number, and
-    // nothing else here uses the number. If it was left out, every use of it fails cleanly.
-    let socket = unsafe { OwnedFd::from_raw_fd(CONTROL) };
-    // What this process starts must not get it. A descriptor that is not open stays as it is.
-    let flags = nix::fcntl::FdFlag::FD_CLOEXEC;
-    let _ = nix::fcntl::fcntl(&socket, nix::fcntl::FcntlArg::F_SETFD(flags));
-    Channel::from_socket(socket)
+    ExitCode::from(daemon::run(Program::Daemon))
 }

@@ -14,7 +14,6 @@ mod worker;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -37,21 +36,22 @@ const RECONFIGURATION: Duration = Duration::from_secs(20);
 /// How many workers may be starting at a time, on a small machine.
 const STARTING_AT_ONCE: usize = 16;
 
-/// Runs the supervisor until httpd is gone and so are all workers.
-pub(crate) fn run(parent: Channel) -> ExitCode {
+/// Runs the supervisor until httpd is gone and so are all workers, and returns its exit status.
+pub(crate) fn run(parent: Channel) -> u8 {
     let log = match Log::inherited() {
         Ok(log) => Arc::new(log),
-        Err(_) => return ExitCode::from(1),
+        Err(_) => return 1,
     };
     fault::tell(log.clone(), "the supervisor".to_owned());
     terminal::leave();
+    spawn::prepare();
     // Every group takes some descriptors, and there may be hundreds. What cannot be had is missed,
     // and told of, when it is needed.
     let _ = crate::raise_open_files();
     match Supervisor::new(parent) {
         Ok(mut supervisor) => {
             supervisor.run(&log);
-            ExitCode::SUCCESS
+            0
         }
         Err(error) => {
             log.line(
@@ -59,7 +59,7 @@ pub(crate) fn run(parent: Channel) -> ExitCode {
                 1200,
                 format_args!("the supervisor cannot start: {error}"),
             );
-            ExitCode::from(1)
+            1
         }
     }
 }

@@ -31,7 +31,6 @@ mod service;
 mod watch;
 
 use std::os::fd::OwnedFd;
-use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -39,9 +38,11 @@ use control::{
     Channel, ChannelError, Failure, FromWorker, GroupSpec, ScoreboardReader, Table, ToWorker,
 };
 
+use crate::Program;
 use crate::fault;
 use crate::log::Log;
 use early::Early;
+use engine_abi::LoadedEngine;
 use nix::libc::SIGUSR1;
 use nix::sys::signal::{SigHandler, Signal, signal};
 use root::Root;
@@ -107,10 +108,10 @@ enum Role {
     Service(Service),
 }
 
-/// Runs a worker until it ends.
-pub(crate) fn run(control: Channel) -> ExitCode {
+/// Runs a worker until it ends, and returns its exit status.
+pub(crate) fn run(control: Channel, program: Program) -> u8 {
     let begin = Instant::now();
-    match start(&control) {
+    match start(&control, program) {
         Ok(Role::Server(log, server, early)) => {
             life::run(control, &log, &server, early, begin.elapsed())
         }
@@ -122,13 +123,13 @@ pub(crate) fn run(control: Channel) -> ExitCode {
                 text: error.to_string(),
             };
             let _ = control.send(&FromWorker::Failed(failure), &[]);
-            ExitCode::from(1)
+            1
         }
     }
 }
 
 /// Everything up to the point where requests could be served.
-fn start(control: &Channel) -> Result<Role, StartError> {
+fn start(control: &Channel, program: Program) -> Result<Role, StartError> {
     let Assignment {
         group,
         slot,
@@ -141,7 +142,11 @@ fn start(control: &Channel) -> Result<Role, StartError> {
     let log = Arc::new(log);
     fault::tell(log.clone(), format!("a worker of {}", describe(&group)));
     // The engine may lie where the group's user or root directory does not reach.
-    let engine = engine_abi::LoadedEngine::load(group.python.engine.as_ref())?;
+    let engine = group.python.engine.as_ref();
+    let engine = match program {
+        Program::Daemon => LoadedEngine::load(engine)?,
+        Program::Python => LoadedEngine::load_without_libpython(engine)?,
+    };
     let libraries = memory::Libraries::mapped();
     limits::apply(&group.limits, group.life.shutdown_timeout, &log);
     identity::assume(&group.identity, &log)?;
@@ -151,7 +156,7 @@ fn start(control: &Channel) -> Result<Role, StartError> {
     fork::prepare()?;
     let early = Early::register()?;
     fork::note_handler(SIGUSR1);
-    // A file that may not grow is told to whoever writes it. For SIGPIPE Rust has seen to that.
+    // A file that may not grow is told to whoever writes it.
     // SAFETY: no handler is installed.
     unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) }.map_err(std::io::Error::from)?;
     if group.is_service() {

@@ -74,6 +74,13 @@ impl PythonVersion {
         Self::of_parts(major, minor)
     }
 
+    /// How it is called in the names of files: `cp313t`.
+    fn tag(self) -> String {
+        let Self { major, minor, .. } = self;
+        let suffix = if self.is_free_threaded { "t" } else { "" };
+        format!("cp{major}{minor}{suffix}")
+    }
+
     /// Whether it is a free-threaded build: one that can do without a GIL.
     pub const fn is_free_threaded(self) -> bool {
         self.is_free_threaded
@@ -135,7 +142,7 @@ pub struct EngineFile {
 
 impl EngineFile {
     /// The engine in `path`, if that is the name of one.
-    fn from_path(path: PathBuf) -> Option<Self> {
+    pub(crate) fn from_path(path: PathBuf) -> Option<Self> {
         let tag = path
             .file_name()?
             .to_str()?
@@ -143,6 +150,24 @@ impl EngineFile {
             .strip_suffix(".so")?;
         let python = PythonVersion::from_tag(tag)?;
         Some(Self { path, python })
+    }
+
+    /// The shared library of its Python, if there is one: what the link `libpython-cp311.so` beside it names.
+    pub fn library(&self) -> Option<PathBuf> {
+        self.beside("libpython-", ".so")
+    }
+
+    /// The program that has all of its Python in it, if there is one: what the link `python-cp311` beside the
+    /// engine names.
+    pub fn program(&self) -> Option<PathBuf> {
+        self.beside("python-", "")
+    }
+
+    /// A file of the same Python in the same directory.
+    fn beside(&self, prefix: &str, suffix: &str) -> Option<PathBuf> {
+        let tag = self.python.tag();
+        let file = self.path.with_file_name(format!("{prefix}{tag}{suffix}"));
+        file.exists().then_some(file)
     }
 }
 
@@ -401,6 +426,7 @@ mod tests {
     fn tags_are_those_of_wheels() {
         for (tag, version) in [("cp311", V311), ("cp313", V313), ("cp313t", V313T)] {
             assert_eq!(PythonVersion::from_tag(tag), Some(version));
+            assert_eq!(version.tag(), tag);
         }
         assert_eq!(V313T.to_string(), "3.13t");
         assert_eq!(V313T.number(), "3.13");

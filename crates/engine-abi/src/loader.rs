@@ -1,10 +1,11 @@
 //! Loading an engine into this process.
 
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CStr, CString, OsStr, c_void};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
 
-use crate::{ABI_VERSION, ENTRY_SYMBOL, Engine, EntryFn, PythonVersion};
+use crate::{ABI_VERSION, ENTRY_SYMBOL, Engine, EngineFile, EntryFn, PythonVersion};
 
 /// Why an engine could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -14,13 +15,19 @@ pub enum LoadError {
     #[error("the path {0:?} of the Python engine contains a NUL byte")]
     Path(PathBuf),
     /// The dynamic linker refused.
-    #[error("the Python engine {path:?} cannot be loaded: {cause}")]
+    #[error("{path:?} cannot be loaded: {cause}")]
     Open {
         /// The engine's file.
         path: PathBuf,
         /// What the dynamic linker says.
         cause: String,
     },
+    /// There is no libpython.
+    #[error(
+        "the Python of the engine {0:?} has no shared library, as this process needs it; run the application in a \
+         process group, which can do without, or name a Python that was configured with --enable-shared"
+    )]
+    NoLibrary(PathBuf),
     /// The file is not an engine.
     #[error("{0:?} is not a Python engine: it does not export wsgi_engine_entry")]
     NotAnEngine(PathBuf),
@@ -40,16 +47,31 @@ pub struct LoadedEngine {
 }
 
 impl LoadedEngine {
-    /// Loads the engine from `path`, together with the libpython it is linked to. Their symbols
-    /// become global, so that extension modules, which are not linked to libpython, find them.
+    /// Loads the engine from `path`, and before it the [libpython](EngineFile::library) of its Python. Their symbols
+    /// become global, so that the engine and extension modules, which are not linked to libpython, find them.
     ///
     /// # Errors
     ///
-    /// When the file cannot be loaded, is no engine, or speaks another version of the ABI.
+    /// When a file cannot be loaded, is no engine, or speaks another version of the ABI.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
-        let name = CString::new(path.as_os_str().as_bytes())
-            .map_err(|_| LoadError::Path(path.to_owned()))?;
-        let entry = open(&name, path)?;
+        let engine = EngineFile::from_path(path.to_owned());
+        if let Some(engine) = engine.as_ref() {
+            open(
+                &engine
+                    .library()
+                    .ok_or_else(|| LoadError::NoLibrary(path.to_owned()))?,
+            )?;
+        }
+        Self::load_without_libpython(path)
+    }
+
+    /// Loads the engine from `path` into a program that has all of its Python in it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::load`].
+    pub fn load_without_libpython(path: &Path) -> Result<Self, LoadError> {
+        let entry = entry(path)?;
         // SAFETY: the symbol is an engine's entry point, and entry points have this signature in
         // all versions of the ABI. It does nothing but return a constant.
         let engine = unsafe { entry(ABI_VERSION) };
@@ -81,23 +103,29 @@ impl LoadedEngine {
     }
 }
 
-fn open(name: &CStr, path: &Path) -> Result<EntryFn, LoadError> {
+/// Loads a library, and never unloads it.
+fn open(path: &Path) -> Result<NonNull<c_void>, LoadError> {
+    let name =
+        CString::new(path.as_os_str().as_bytes()).map_err(|_| LoadError::Path(path.to_owned()))?;
     // SAFETY: `name` is NUL-terminated. Loading runs the library's initialisers; engines and
     // libpython have none that depend on the state of this process.
     let library = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
-    if library.is_null() {
-        return Err(LoadError::Open {
-            path: path.to_owned(),
-            cause: last_error(),
-        });
-    }
+    NonNull::new(library).ok_or_else(|| LoadError::Open {
+        path: path.to_owned(),
+        cause: last_error(),
+    })
+}
+
+/// Loads an engine's file, and finds what it exports.
+fn entry(path: &Path) -> Result<EntryFn, LoadError> {
+    let library = open(path)?;
     // SAFETY: `library` is a handle that is never closed, the name is NUL-terminated.
-    let symbol = unsafe { libc::dlsym(library, ENTRY_SYMBOL.as_ptr()) };
+    let symbol = unsafe { libc::dlsym(library.as_ptr(), ENTRY_SYMBOL.as_ptr()) };
     if symbol.is_null() {
         return Err(LoadError::NotAnEngine(path.to_owned()));
     }
     // SAFETY: a symbol of this name has this type; that is the contract of `ENTRY_SYMBOL`.
-    Ok(unsafe { std::mem::transmute::<*mut libc::c_void, EntryFn>(symbol) })
+    Ok(unsafe { std::mem::transmute::<*mut c_void, EntryFn>(symbol) })
 }
 
 /// What the dynamic linker says of its last failure on this thread.

@@ -21,7 +21,6 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::os::raw::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -78,7 +77,7 @@ pub(super) fn run(
     server: &Arc<Server>,
     early: Early,
     start: Duration,
-) -> ExitCode {
+) -> u8 {
     let (sender, events) = channel();
     let httpd = Arc::new(Httpd::open(server.group().server.pid));
     let control = Arc::new(control);
@@ -91,7 +90,7 @@ pub(super) fn run(
         Ok(watch) => watch,
         Err(error) => {
             let _ = control.send(&FromWorker::Failed(error.into()), &[]);
-            return ExitCode::from(1);
+            return 1;
         }
     };
     early.is_over();
@@ -404,13 +403,7 @@ fn report_cut_off(log: &Log, server: &Server, reason: Replacement) {
 }
 
 /// Ends Python and the process.
-fn stop(
-    reason: Replacement,
-    limit: Duration,
-    log: &Log,
-    server: &Server,
-    status: c_int,
-) -> ExitCode {
+fn stop(reason: Replacement, limit: Duration, log: &Log, server: &Server, status: c_int) -> u8 {
     let group = server.group();
     report_cut_off(log, server, reason);
     log.line(

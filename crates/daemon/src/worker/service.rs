@@ -7,7 +7,6 @@
 //! is killed by the supervisor when its time is over.
 
 use std::io;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -36,11 +35,11 @@ pub(super) fn leave_signals() -> io::Result<()> {
 
 impl Service {
     /// Runs the scripts, and ends the process.
-    pub(super) fn run(&self, control: Channel) -> ExitCode {
+    pub(super) fn run(&self, control: Channel) -> u8 {
         let control = Arc::new(control);
         if let Err(error) = self.watch(control.clone()) {
             let _ = control.send(&FromWorker::Failed(error.into()), &[]);
-            return ExitCode::from(1);
+            return 1;
         }
         // If the supervisor is gone, whoever watches notices.
         let _ = control.send(&FromWorker::Ready, &[]);

@@ -1,0 +1,177 @@
+//! Which program a process of a group is: Python's own, where that has all of Python in it, or else ours, with
+//! Python as a library.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+
+use testkit::{Httpd, Mark, Site, module_under_test, ours};
+
+use crate::apps::answering;
+
+/// What a process says of itself, and what one says that it starts.
+const PROGRAM: &str = r#"
+import ctypes, os, subprocess, sys
+
+def application(environ, start_response):
+    with open('/proc/self/maps') as maps:
+        library = '/libpython' in maps.read()
+    preloaded = subprocess.check_output('echo "$LD_PRELOAD"', shell=True, text=True)
+    own = ctypes.pythonapi.Py_GetVersion
+    own.restype = ctypes.c_char_p
+    start_response('200 OK', [])
+    said = {
+        'program': os.readlink('/proc/self/exe'),
+        'library': library,
+        'environment': os.environ.get('LD_PRELOAD'),
+        'child': preloaded.strip(),
+        'version': own().decode() == sys.version,
+        'arguments': sys.orig_argv,
+    }
+    return ['\n'.join(f'{name}={value}' for name, value in said.items()).encode()]
+"#;
+
+/// Both modes, as far as the tests here need them.
+const BOTH: &str = "
+    WSGISocketPrefix ${ROOT}/logs/wsgi
+    WSGIDaemonProcess one
+    WSGIScriptAlias /group ${WSGI}/program.wsgi process-group=one application-group=%{GLOBAL}
+    WSGIScriptAlias /httpd ${WSGI}/program.wsgi process-group=%{GLOBAL} application-group=%{GLOBAL}";
+
+/// The tag of the Python that is used when no home is named: `cp311`.
+fn tag(module: &Path) -> String {
+    let engine = fs::read_link(module.with_file_name("mod_wsgi").join("wsgi-engine.so"));
+    let engine = engine.expect("a default engine");
+    let name = engine.file_name().and_then(|name| name.to_str());
+    let tag = name.and_then(|name| name.strip_prefix("wsgi-engine-")?.strip_suffix(".so"));
+    tag.expect("an engine's name").to_owned()
+}
+
+/// What stands beside the engines of a module.
+fn beside(module: &Path, name: &str) -> PathBuf {
+    module.with_file_name("mod_wsgi").join(name)
+}
+
+/// Python's own program, which processes of a group are to be; `None` where Python is built as a library only.
+fn program(module: &Path) -> Option<PathBuf> {
+    beside(module, &format!("python-{}", tag(module)))
+        .canonicalize()
+        .ok()
+}
+
+/// That Python as a library.
+fn library(module: &Path) -> PathBuf {
+    beside(module, &format!("libpython-{}.so", tag(module)))
+}
+
+/// A copy of the module and what belongs to it, whose links are links.
+fn copy_of_module(place: &Path) -> PathBuf {
+    let module = module_under_test();
+    let copy = place.join("mod_wsgi.so");
+    fs::create_dir(beside(&copy, "")).expect("a place");
+    for file in fs::read_dir(beside(module, "")).expect("what belongs to it") {
+        let file = file.expect("a file");
+        let to = beside(&copy, &file.file_name().to_string_lossy());
+        match fs::read_link(file.path()) {
+            Ok(target) => symlink(target, to).expect("a link"),
+            Err(_) => drop(fs::copy(file.path(), to).expect("room")),
+        }
+    }
+    fs::copy(module, &copy).expect("room");
+    copy
+}
+
+/// A value of what a process has said.
+fn value(server: &Httpd, url: &str, name: &str) -> String {
+    let answer = server.get(url);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let text = answer.text();
+    let mut lines = text.lines().filter_map(|line| line.split_once('='));
+    let line = lines.find(|(found, _)| *found == name);
+    line.expect("it is said").1.to_owned()
+}
+
+#[test]
+fn a_process_of_a_group_is_pythons_own_program() {
+    if !ours("D212") {
+        return;
+    }
+    let module = module_under_test();
+    let Some(python) = program(module) else {
+        assert!(library(module).exists(), "one of them is there");
+        return;
+    };
+    let server = Site::new()
+        .script("program.wsgi", PROGRAM)
+        .config(BOTH)
+        .start();
+    let said = |name| value(&server, "/group", name);
+    assert_eq!(Path::new(&said("program")), python);
+    assert_eq!(said("library"), "False", "all of Python is in the program");
+    assert_eq!(value(&server, "/httpd", "library"), "True");
+}
+
+/// What an application sees of its process is as it is everywhere.
+#[test]
+fn what_makes_python_a_process_of_a_group_cannot_be_seen() {
+    for others in [None, Some("libm.so.6"), Some("libm.so.6:libdl.so.2")] {
+        let mut site = Site::new().script("program.wsgi", PROGRAM).config(BOTH);
+        if let Some(others) = others {
+            site = site.env("LD_PRELOAD", others);
+        }
+        let server = site.start();
+        for url in ["/group", "/httpd"] {
+            let said = |name| value(&server, url, name);
+            assert_eq!(said("environment"), others.unwrap_or("None"), "{url}");
+            assert_eq!(said("child"), others.unwrap_or_default(), "{url}");
+            assert_eq!(said("version"), "True", "{url}");
+        }
+    }
+}
+
+/// The system loads nothing of ours into a program that gives rights to whoever runs it.
+#[test]
+fn a_program_that_gives_rights_is_left_alone() {
+    if !ours("D212") {
+        return;
+    }
+    let place = tempfile::tempdir().expect("a place");
+    let module = copy_of_module(place.path());
+    let Some(python) = program(&module) else {
+        return;
+    };
+    let link = beside(&module, &format!("python-{}", tag(&module)));
+    fs::remove_file(&link).expect("it was there");
+    fs::copy(python, &link).expect("room");
+    fs::set_permissions(&link, fs::Permissions::from_mode(0o2755)).expect("it is ours");
+
+    let site = Site::new().subject(&module);
+    let server = site.script("program.wsgi", PROGRAM).config(BOTH).start();
+    let program = value(&server, "/group", "program");
+    assert!(program.ends_with("/mod_wsgi-daemon"), "{program}");
+    assert_eq!(value(&server, "/group", "library"), "True");
+}
+
+/// As Python is built unless somebody asks for more, and as many programs that install Pythons have it.
+#[test]
+fn a_python_without_a_shared_library_serves_in_process_groups() {
+    if !ours("D212") {
+        return;
+    }
+    let place = tempfile::tempdir().expect("a place");
+    let module = copy_of_module(place.path());
+    if program(&module).is_none() {
+        return;
+    }
+    fs::remove_file(library(&module)).expect("it was there");
+
+    let server = Site::new()
+        .subject(&module)
+        .script("program.wsgi", &answering("ran"))
+        .config(BOTH)
+        .start();
+    assert_eq!(server.get("/group").text(), "ran");
+    assert_eq!(server.get("/httpd").status, 500);
+    server.log().wait_for(Mark::START, "has no shared library");
+    server.log().expect_alarm("has no shared library");
+}
