@@ -7,7 +7,6 @@
 use std::ffi::{CStr, OsStr};
 use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use engine_abi::{EngineFile, Engines, EnginesError};
@@ -26,19 +25,6 @@ pub(crate) fn of(config: &ProcessWide) -> Result<EngineFile, EnginesError> {
 /// The engine for a Python home, or the default one.
 pub(crate) fn for_home(home: Option<&Path>) -> Result<EngineFile, EnginesError> {
     Ok(installed()?.for_home(home)?.engine.clone())
-}
-
-/// The program of an engine's Python that a worker can be part of. For one that gets rights from its file,
-/// the system ignores what else is to be loaded into it.
-pub(crate) fn program(engine: &EngineFile) -> Option<PathBuf> {
-    /// The rights of the file's owner or group.
-    const SET_IDS: u32 = libc::S_ISUID | libc::S_ISGID;
-
-    let program = engine.program()?.canonicalize().ok()?;
-    let mode = program.metadata().ok()?.permissions().mode();
-    let has_rights = mode & SET_IDS != 0
-        || xattr::get(&program, "security.capability").is_ok_and(|rights| rights.is_some());
-    (!has_rights).then_some(program)
 }
 
 /// The engines that are installed with this module.

@@ -141,7 +141,7 @@ fn python(definition: &DaemonDefinition<'_>, engine: EngineFile) -> PythonSpec {
     PythonSpec {
         free_threading,
         is_parallel: free_threading || own_gils,
-        program: engines::program(&engine).map(PathBuf::into_os_string),
+        program: engine.program().map(PathBuf::into_os_string),
         engine: engine.path.into_os_string(),
         home: home(definition),
         path: options.python_path.clone().map(os),

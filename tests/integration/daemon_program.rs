@@ -2,12 +2,13 @@
 //! Python as a library.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use testkit::{Httpd, Mark, Site, module_under_test, ours};
 
 use crate::apps::answering;
+use crate::daemon_site::is_root;
 
 /// What a process says of itself, and what one says that it starts.
 const PROGRAM: &str = r#"
@@ -132,7 +133,7 @@ fn what_makes_python_a_process_of_a_group_cannot_be_seen() {
 /// The system loads nothing of ours into a program that gives rights to whoever runs it.
 #[test]
 fn a_program_that_gives_rights_is_left_alone() {
-    if !ours("D212") {
+    if !ours("D212") || !is_root() {
         return;
     }
     let place = tempfile::tempdir().expect("a place");
@@ -143,6 +144,7 @@ fn a_program_that_gives_rights_is_left_alone() {
     let link = beside(&module, &format!("python-{}", tag(&module)));
     fs::remove_file(&link).expect("it was there");
     fs::copy(python, &link).expect("room");
+    chown(&link, None, Some(1)).expect("we are root");
     fs::set_permissions(&link, fs::Permissions::from_mode(0o2755)).expect("it is ours");
 
     let site = Site::new().subject(&module);
@@ -150,6 +152,9 @@ fn a_program_that_gives_rights_is_left_alone() {
     let program = value(&server, "/group", "program");
     assert!(program.ends_with("/mod_wsgi-daemon"), "{program}");
     assert_eq!(value(&server, "/group", "library"), "True");
+    server.log().expect_alarm("WSGI1240");
+    let line = server.log().wait_for(Mark::START, "WSGI1240");
+    assert!(line.contains("gives rights"), "{line}");
 }
 
 /// As Python is built unless somebody asks for more, and as many programs that install Pythons have it.

@@ -201,7 +201,7 @@ impl Life {
 pub struct PythonSpec {
     /// The engine's file.
     pub engine: OsString,
-    /// The program that has all of that Python in it, if there is one that will do.
+    /// The program that has all of that Python in it, if there is one.
     pub program: Option<OsString>,
     /// `python-home`.
     pub home: Option<OsString>,

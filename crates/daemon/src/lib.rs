@@ -25,6 +25,9 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 /// Where whoever started this process left its end of the link.
 const CONTROL: RawFd = 3;
 
+/// The exit status of a process that nobody has left a link.
+const STARTED_BY_HAND: u8 = 2;
+
 /// Which program this is part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
@@ -51,7 +54,7 @@ pub fn run(program: Program) -> u8 {
         None if is_started_by_us() => worker::run(control_channel(), program),
         _ => {
             log::to_stderr("mod_wsgi-daemon is started by httpd's mod_wsgi, not by hand");
-            2
+            STARTED_BY_HAND
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod equipment;
 mod group;
+mod program;
 mod slot;
 mod spawn;
 mod terminal;
@@ -28,6 +29,7 @@ use signal_hook::{flag, low_level::pipe};
 use crate::fault;
 use crate::log::{Level, Log};
 use group::Group;
+use program::Programs;
 
 /// How long httpd may take to read its configuration. Where it takes longer, workers end too early; others
 /// are started.
@@ -44,7 +46,6 @@ pub(crate) fn run(parent: Channel) -> u8 {
     };
     fault::tell(log.clone(), "the supervisor".to_owned());
     terminal::leave();
-    spawn::prepare();
     // Every group takes some descriptors, and there may be hundreds. What cannot be had is missed,
     // and told of, when it is needed.
     let _ = crate::raise_open_files();
@@ -82,6 +83,7 @@ struct Supervisor {
     parent_id: Pid,
     /// How many workers may be starting at a time.
     starting_at_once: usize,
+    programs: Programs,
 }
 
 impl Supervisor {
@@ -101,6 +103,7 @@ impl Supervisor {
         }
         Ok(Self {
             parent,
+            programs: Programs::open(),
             groups: Vec::new(),
             arriving: Vec::new(),
             renewal: None,
@@ -152,7 +155,7 @@ impl Supervisor {
         let starting: usize = self.groups.iter().map(|group| group.starting(now)).sum();
         for _ in starting..self.starting_at_once {
             match self.groups.iter_mut().find(|group| group.is_waiting()) {
-                Some(group) => group.start_next(),
+                Some(group) => group.start_next(&mut self.programs),
                 None => return,
             }
         }

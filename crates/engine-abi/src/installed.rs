@@ -167,7 +167,7 @@ impl EngineFile {
     fn beside(&self, prefix: &str, suffix: &str) -> Option<PathBuf> {
         let tag = self.python.tag();
         let file = self.path.with_file_name(format!("{prefix}{tag}{suffix}"));
-        file.exists().then_some(file)
+        file.canonicalize().ok()
     }
 }
 

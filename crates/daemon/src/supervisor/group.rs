@@ -9,8 +9,9 @@ use std::time::{Duration, Instant, SystemTime};
 use control::{Channel, GroupSpec, Replacement, Setback, SlotState};
 
 use super::equipment::{GroupError, OwnedEquipment};
+use super::program::Programs;
 use super::slot::{Action, Event, Slot, WorkerNumber};
-use super::spawn::spawn;
+use super::spawn::{SpawnError, spawn};
 use super::worker::{Worker, seconds};
 use crate::log::Level;
 
@@ -84,9 +85,9 @@ impl Group {
     }
 
     /// Starts a worker for the slot that waits longest.
-    pub(super) fn start_next(&mut self) {
+    pub(super) fn start_next(&mut self, programs: &mut Programs) {
         if let Some(slot) = self.queue.pop_front() {
-            self.start(slot);
+            self.start(slot, programs);
         }
     }
 
@@ -253,9 +254,13 @@ impl Group {
         }
     }
 
-    fn start(&mut self, slot: usize) {
+    fn start(&mut self, slot: usize, programs: &mut Programs) {
         let place = u32::try_from(slot).unwrap_or(u32::MAX);
-        let event = match spawn(&self.spec, place, self.equipment.lend()) {
+        let program = programs.of(&self.spec, &self.equipment.log);
+        let process = program
+            .map_err(SpawnError::from)
+            .and_then(|program| spawn(program, &self.spec, place, self.equipment.lend()));
+        let event = match process {
             Ok(process) => {
                 let number = self.next_number;
                 self.next_number += 1;
