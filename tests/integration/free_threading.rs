@@ -9,6 +9,7 @@ use std::thread;
 use testkit::{Connection, Httpd, Mark, Site, ours, wait_until};
 
 use crate::apps::{Environ, at_once, environ};
+use crate::own_gil::meet_at_the_end;
 use crate::second_python::{SecondPython, output};
 
 /// Does what the query says.
@@ -419,6 +420,18 @@ fn an_interpreter_that_stands_still_has_its_process_replaced() {
     let _waiting = hang(&server, "/free-sub?collect");
     server.log().wait_for(Mark::START, "deadlock_timeout");
     assert_eq!(tell(&server, "/free-sub").value("gil"), "False");
+}
+
+#[test]
+fn interpreters_are_told_of_the_end_side_by_side() {
+    if !ours("D180") {
+        return;
+    }
+    let Some(free) = SecondPython::free_threaded() else {
+        return;
+    };
+    let site = free.alone().config(&free.group("group"));
+    meet_at_the_end(site.config("WSGIFreeThreading On"), 3.0);
 }
 
 /// Has a thread state made for a thread that there is not, as an extension module may.

@@ -113,6 +113,55 @@ def application(environ, start_response):
     return globals()[environ['QUERY_STRING']](environ)
 "#;
 
+/// An interpreter that hears of the end waits for the other one to hear of it, too, and then takes its time.
+const MEETING: &str = r#"
+import atexit, mod_wsgi, os, time
+one, other = 'one', 'two'
+if mod_wsgi.application_group != one:
+    one, other = other, one
+
+def note(name):
+    open(DATA + name, 'w').close()
+
+@mod_wsgi.subscribe_shutdown
+def stopping(name, **payload):
+    note('hears-' + one)
+    while not os.path.exists(DATA + 'hears-' + other):
+        time.sleep(0.01)
+    time.sleep(TAKES)
+    note('met-' + one)
+
+@atexit.register
+def end():
+    if os.path.exists(DATA + 'met-' + one):
+        note('end-' + one)
+
+def application(environ, start_response):
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return [b'here']
+"#;
+
+/// Has two interpreters of a group told of its end, each of which waits for the other one; this is how long that
+/// takes them.
+pub(crate) fn meet_at_the_end(site: Site, takes: f32) {
+    let facts = format!("DATA = {:?}\nTAKES = {takes}", site.text_path("data/"));
+    let mut server = site
+        .script("meeting.wsgi", &format!("{facts}\n{MEETING}"))
+        .config(
+            "WSGIScriptAlias /one ${WSGI}/meeting.wsgi process-group=group application-group=one
+             WSGIScriptAlias /two ${WSGI}/meeting.wsgi process-group=group application-group=two",
+        )
+        .start();
+    for url in ["/one", "/two"] {
+        assert_eq!(server.get(url).text(), "here");
+    }
+    server.stop();
+    for name in ["met-one", "met-two", "end-one", "end-two"] {
+        let note = format!("data/{name}");
+        assert!(server.site().path(&note).exists(), "{note}");
+    }
+}
+
 /// The words of an extension module that refuses, from such a module where there is one.
 pub(crate) const REFUSING: &str = r#"
 try:
@@ -326,6 +375,19 @@ fn one_with_a_request_is_told_of_the_end_while_the_main_one_stands_still() {
     let _standing_still = ask("/main?stand_still", "standing-still");
     wait_until("it to be told", || data("told").exists().then_some(()));
     server.log().wait_for(Mark::START, "WSGI1217");
+}
+
+#[test]
+fn interpreters_are_told_of_the_end_side_by_side() {
+    if !ours("D180") {
+        return;
+    }
+    let Some(second) = SecondPython::with_own_gils() else {
+        return;
+    };
+    let site = second.alone().config(&second.group("group"));
+    // More than half of what they have: the rest is for the ends of those who are done.
+    meet_at_the_end(site.config("WSGIPerInterpreterGIL On"), 3.0);
 }
 
 #[test]

@@ -10,6 +10,8 @@
 //! that last step is left out. An application can hardly tell, and the process ends anyway.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use engine_abi::Level;
@@ -23,6 +25,12 @@ use crate::python::{Attached, Detached, Exception, Object, Owned, Raised, Result
 
 /// Whether the applications were told.
 static ANNOUNCED: AtomicBool = AtomicBool::new(false);
+
+/// An interpreter that is told on a thread of its own, and that thread.
+type Aside = (&'static Interpreter, JoinHandle<()>);
+
+/// Those there are.
+static ASIDE: Mutex<Vec<Aside>> = Mutex::new(Vec::new());
 
 /// Whether the applications were told of the end.
 pub(crate) fn is_announced() -> bool {
@@ -49,23 +57,26 @@ fn tell(detached: &mut Detached, interpreter: &'static Interpreter, reason: &[u8
     });
 }
 
-/// Tells an interpreter on a thread of its own, if its own GIL is in use: it may never be given back, and
-/// this thread has more to do. False if that is not so, or threads may enter no more.
+/// Tells an interpreter on a thread of its own, if it shares no GIL with the main one: whatever keeps it from
+/// listening, or in a callback, keeps no other. False if that is not so.
 fn tell_aside(interpreter: &'static Interpreter, reason: &[u8]) -> bool {
-    let inside = Some(interpreter).filter(|one| one.is_own_gil_in_use());
-    let Some(inside) = inside.and_then(|_| activity::enter()) else {
+    if interpreter.is_main() || !interpreter.is_apart() {
         return false;
-    };
+    }
     let reason = reason.to_vec();
-    let aside = std::thread::Builder::new().name("wsgi-stopping".to_owned());
-    let told = aside.spawn(move || {
-        let _inside = inside;
+    let thread = std::thread::Builder::new().name("wsgi-stopping".to_owned());
+    let told = thread.spawn(move || {
         // SAFETY: the thread is new; it is attached only inside the function that takes this.
         let mut detached = unsafe { Detached::assume() };
         // Whatever it was, it is no reason not to end.
         let _ = catch(|| tell(&mut detached, interpreter, &reason));
     });
-    told.is_ok()
+    let is_told = told.map(|thread| aside().push((interpreter, thread)));
+    is_told.is_ok()
+}
+
+fn aside() -> MutexGuard<'static, Vec<Aside>> {
+    ASIDE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Ends Python as far as possible; false if threads of the host are still inside.
@@ -74,16 +85,35 @@ pub(super) fn end(detached: &mut Detached, reason: &[u8], limit: Duration) -> bo
     announce(detached, reason);
     // The other half is for the applications' own ends.
     let alone = activity::wait_until_left(began + limit / 2);
-    if process::config().destroy_interpreter {
-        for interpreter in interpreter::all() {
+    let destroy = process::config().destroy_interpreter;
+    for (interpreter, aside) in in_order_of_end() {
+        // What it does about the news comes before its end. No panic gets out of there.
+        let _ = aside.map(JoinHandle::join);
+        if destroy {
             interpreter.attach(detached, run_hooks);
         }
-        if alone {
-            // SAFETY: all threads of the host have left, and none may enter any more.
-            unsafe { destroy_if_unused(detached) };
-        }
+    }
+    if destroy && alone {
+        // SAFETY: all threads of the host have left, and none may enter any more; those are done that told
+        // interpreters of the end.
+        unsafe { destroy_if_unused(detached) };
     }
     alone
+}
+
+/// All interpreters, each with the thread that tells it of the end, if there is one. Those come last that are not
+/// done with the news: they may never be.
+fn in_order_of_end() -> Vec<(&'static Interpreter, Option<JoinHandle<()>>)> {
+    let mut aside = std::mem::take(&mut *aside());
+    let mut all: Vec<_> = interpreter::all()
+        .into_iter()
+        .map(|one| {
+            let place = aside.iter().position(|(told, _)| std::ptr::eq(*told, one));
+            (one, place.map(|place| aside.swap_remove(place).1))
+        })
+        .collect();
+    all.sort_by_cached_key(|(_, aside)| aside.as_ref().is_some_and(|it| !it.is_finished()));
+    all
 }
 
 /// What CPython does first when it finalises an interpreter.
