@@ -118,31 +118,77 @@ fn a_process_that_may_not_become_who_it_is_to_be_is_told_of(
     assert!(line.contains("Operation not permitted"), "{line}");
 }
 
-/// Refuses a system call, if one of its arguments has this value, to the program that it becomes.
+/// Has a system call fail, if one of its arguments has this value, in the program that it becomes.
 const REFUSING: &str = r"
 import ctypes, os, struct, sys
 
-number, argument, value = map(int, sys.argv[1:4])
+number, argument, value, error = map(int, sys.argv[1:5])
 step = lambda *words: struct.pack('HBBI', *words)
 code = ctypes.create_string_buffer(b''.join([
     step(0x20, 0, 0, 0), step(0x15, 0, 3, number),
     step(0x20, 0, 0, 16 + 8 * argument), step(0x15, 0, 1, value),
-    step(6, 0, 0, 0x50000 | 13), step(6, 0, 0, 0x7fff0000)]))
+    step(6, 0, 0, 0x50000 | error), step(6, 0, 0, 0x7fff0000)]))
 
 class Filter(ctypes.Structure):
     _fields_ = [('length', ctypes.c_ushort), ('code', ctypes.c_void_p)]
 
 prctl = ctypes.CDLL(None).prctl
-assert prctl(38, 1, 0, 0, 0) == 0
+assert os.geteuid() == 0 or prctl(38, 1, 0, 0, 0) == 0
 assert prctl(22, 2, ctypes.byref(Filter(6, ctypes.addressof(code)))) == 0
-os.execvp(sys.argv[4], sys.argv[4:])
+os.execvp(sys.argv[5], sys.argv[5:])
 ";
 
 fn refused(options: &str, call: libc::c_long, argument: u8, value: i32) -> Httpd {
-    let words = [call.to_string(), argument.to_string(), value.to_string()];
+    failing(options, call, argument, value, libc::EACCES)
+}
+
+/// Without an error, the call only looks as if it had been made.
+fn failing(options: &str, call: libc::c_long, argument: u8, value: i32, error: i32) -> Httpd {
+    let words = [
+        call.to_string(),
+        argument.to_string(),
+        value.to_string(),
+        error.to_string(),
+    ];
     let mut program = vec!["python3", "-c", REFUSING];
     program.extend(words.iter().map(String::as_str));
     site(options).through(&program).start()
+}
+
+/// The system says that it has changed the user, and has not.
+#[test]
+fn a_process_that_is_not_who_it_should_be_is_told_of() {
+    if !is_root() || !ours("D127") {
+        return;
+    }
+    const NOBODY: i32 = 65534;
+    let server = failing(
+        "user=nobody group=nogroup home=/tmp",
+        libc::SYS_setuid,
+        0,
+        NOBODY,
+        0,
+    );
+    let line = alert(&server, "WSGI0008");
+    assert!(
+        line.contains("other user or group ids than 65534:65534"),
+        "{line}"
+    );
+    assert_eq!(server.get("/group").status, 503);
+}
+
+#[test]
+fn a_process_that_could_gain_privileges_is_told_of() {
+    if !is_root() || !ours("D127") {
+        return;
+    }
+    let server = refused("", libc::SYS_prctl, 0, libc::PR_SET_NO_NEW_PRIVS);
+    let line = alert(&server, "WSGI0025");
+    assert!(
+        line.contains("Unable to give up the right to gain privileges"),
+        "{line}"
+    );
+    assert_eq!(server.get("/group").status, 503);
 }
 
 fn check_unmade(server: &Httpd, id: &str) {
