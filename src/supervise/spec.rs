@@ -90,6 +90,7 @@ fn identity(definition: &DaemonDefinition<'_>) -> Identity {
         home_on_path: options.home.is_some(),
         lang: options.lang.clone().map(os),
         locale: options.locale.clone().map(os),
+        no_new_privileges: options.no_new_privileges,
     }
 }
 

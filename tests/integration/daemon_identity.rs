@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use nix::unistd::{Pid, getsid};
+use rstest::rstest;
 use testkit::{Mark, Request, Site, ours};
 
 use crate::apps::{ENVIRON, environ};
@@ -274,8 +275,10 @@ fn otherwise_processes_are_where_httpd_is() {
     assert_eq!(Path::new(own.value("cwd")), httpd.expect("a directory"));
 }
 
-#[test]
-fn what_an_application_starts_gains_no_privileges() {
+#[rstest]
+#[case::by_default("", "NoNewPrivs:\t1\n")]
+#[case::as_configured("no-new-privileges=Off", "NoNewPrivs:\t0\n")]
+fn what_an_application_starts_gains_no_privileges(#[case] option: &str, #[case] expected: &str) {
     const STATUS: &str = "
 import subprocess
 
@@ -288,12 +291,12 @@ def application(environ, start_response):
     }
     let server = Site::new()
         .script("status.wsgi", STATUS)
-        .config(
-            "WSGIDaemonProcess own
-             WSGIScriptAlias / ${WSGI}/status.wsgi process-group=own",
-        )
+        .config(&format!(
+            "WSGIDaemonProcess own {option}
+             WSGIScriptAlias / ${{WSGI}}/status.wsgi process-group=own",
+        ))
         .start();
-    assert_eq!(server.get("/").text(), "NoNewPrivs:\t1\n");
+    assert_eq!(server.get("/").text(), expected);
 }
 
 /// A process has one group of its own, which the limit of the system is for as well.

@@ -76,6 +76,8 @@ pub struct Identity {
     pub lang: Option<OsString>,
     /// `LC_ALL`.
     pub locale: Option<OsString>,
+    /// Whether it and what it starts can never gain privileges.
+    pub no_new_privileges: bool,
 }
 
 /// What a worker may use.

@@ -81,6 +81,7 @@ impl DaemonOptions {
             b"user" => self.user = Some(value.text()?),
             b"group" => self.group = Some(value.text()?),
             b"supplementary-groups" => self.supplementary_groups = Some(value.list()),
+            b"no-new-privileges" => self.no_new_privileges = value.flag()?,
             b"processes" => self.processes = Some(value.whole(1..=u32::MAX.into())?),
             b"threads" => self.threads = value.whole(0..=65_533)?,
             b"umask" => self.umask = Some(value.octal()?),
@@ -190,7 +191,7 @@ mod tests {
             "user=#33 processes=1 threads=0 umask=0027 home=/srv display-name=%{GROUP} \
              cpu-priority=-5 graceful-timeout=0 request-timeout=60 memory-limit=1048576 \
              supplementary-groups=a,#7 switch-interval=0.01 server-metrics=oN \
-             cpu-scheduling=other",
+             cpu-scheduling=other no-new-privileges=off",
         );
         assert_eq!(read.user.as_deref(), Some(&b"#33"[..]));
         assert_eq!(
@@ -200,6 +201,7 @@ mod tests {
         assert_eq!(read.display_name.as_deref(), Some(&b"(wsgi:blog)"[..]));
         assert_eq!(read.cpu_priority, Some(-5));
         assert_eq!(read.cpu_scheduling, CpuScheduling::Other);
+        assert!(!read.no_new_privileges);
         assert_eq!(
             (read.graceful_timeout, read.request_timeout),
             (None, Some(Duration::from_secs(60)))

@@ -62,9 +62,11 @@ pub(super) fn assume(identity: &Identity, log: &Log) -> Result<(), IdentityError
     if let Some((uid, gid)) = identity.ids {
         become_user(identity, Uid::from_raw(uid), Gid::from_raw(gid))?;
     }
-    nix::sys::prctl::set_no_new_privs().map_err(failed(25, || {
-        "give up the right to gain privileges".to_owned()
-    }))?;
+    if identity.no_new_privileges {
+        nix::sys::prctl::set_no_new_privs().map_err(failed(25, || {
+            "give up the right to gain privileges".to_owned()
+        }))?;
+    }
     enter_working_directory(identity)?;
     if let Some(mask) = identity.umask {
         umask(Mode::from_bits_truncate(mask));

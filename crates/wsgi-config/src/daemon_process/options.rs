@@ -7,6 +7,7 @@ pub const OPTIONS: &[&str] = &[
     "user",
     "group",
     "supplementary-groups",
+    "no-new-privileges",
     "processes",
     "threads",
     "umask",
@@ -60,6 +61,8 @@ pub struct DaemonOptions {
     pub group: Option<Vec<u8>>,
     /// `supplementary-groups`, names or `#gid`s.
     pub supplementary_groups: Option<Vec<Vec<u8>>>,
+    /// `no-new-privileges`.
+    pub no_new_privileges: bool,
     /// `processes`, if given: merely giving it makes `wsgi.multiprocess` true.
     pub processes: Option<u32>,
     /// `threads`.
@@ -169,6 +172,7 @@ impl Default for DaemonOptions {
             user: None,
             group: None,
             supplementary_groups: None,
+            no_new_privileges: true,
             processes: None,
             threads: 15,
             umask: None,
