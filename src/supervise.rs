@@ -159,20 +159,21 @@ fn groups_of(
         let shape = sockets::Shape::of(definition, &spec);
         let same = old.iter().position(|group| group.name() == spec.name);
         let same = same.map(|index| old.swap_remove(index));
-        let group = match same.and_then(|mut group| group.adapt(&shape).then_some(group)) {
-            Some(group) => group.renewed(spec, definition),
-            None => {
-                *last_number = sockets::next_number(&shape, *last_number);
-                KeptGroup::new(
-                    GroupSpec {
-                        number: *last_number,
-                        ..spec
-                    },
-                    shape,
-                    definition,
-                )
-            }
-        };
+        let group =
+            match same.and_then(|mut group| group.adapt(&shape, definition).then_some(group)) {
+                Some(group) => group.renewed(spec, definition),
+                None => {
+                    *last_number = sockets::next_number(&shape, *last_number);
+                    KeptGroup::new(
+                        GroupSpec {
+                            number: *last_number,
+                            ..spec
+                        },
+                        shape,
+                        definition,
+                    )
+                }
+            };
         match group {
             Ok(group) => groups.push(group),
             Err(cause) => report_unmade(definition, &cause),

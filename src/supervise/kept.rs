@@ -79,6 +79,11 @@ impl Terms {
     }
 }
 
+/// Where to tell of what is wrong with the socket of a group, and costs it nothing.
+fn warn(definition: &DaemonDefinition<'_>) -> impl Fn(Id, String) {
+    |id, text| log::server(definition.server(), Level::WARN, id, text)
+}
+
 impl KeptGroup {
     /// Makes what a new group needs.
     pub(super) fn new(
@@ -87,13 +92,7 @@ impl KeptGroup {
         definition: &DaemonDefinition<'_>,
     ) -> Result<Self, SocketError> {
         let socket_path = shape.path(spec.number);
-        let socket = sockets::listen(&socket_path, &shape, || {
-            let text = format!(
-                "Removing stale unix domain socket {socket_path:?}, which a process of this id has \
-                 left behind."
-            );
-            log::server(definition.server(), Level::WARN, Id(65), text);
-        })?;
+        let socket = sockets::listen(&socket_path, &shape, warn(definition))?;
         Ok(Self {
             table: Table::new(shape.room()).map_err(SocketError::Table)?,
             log: definition.log().map_err(SocketError::Log)?,
@@ -128,13 +127,15 @@ impl KeptGroup {
 
     /// Makes of what was made for this group what it needs in another shape, if that can be done.
     /// Returns whether it can be used.
-    pub(super) fn adapt(&mut self, shape: &Shape) -> bool {
+    pub(super) fn adapt(&mut self, shape: &Shape, definition: &DaemonDefinition<'_>) -> bool {
         let Some(shape) = self.shape.changed(shape) else {
             return false;
         };
-        let is_adapted = sockets::is_there(&self.socket_path)
-            && (self.shape == shape
-                || sockets::adapt(&self.socket, &self.socket_path, &shape).is_ok());
+        let adapt = || {
+            let warn = warn(definition);
+            sockets::adapt(&self.socket, &self.socket_path, &shape, warn).is_ok()
+        };
+        let is_adapted = sockets::is_there(&self.socket_path) && (self.shape == shape || adapt());
         self.shape = shape;
         is_adapted
     }

@@ -140,11 +140,11 @@ fn is_listened_at(path: &Path) -> bool {
 }
 
 /// Makes a socket and has it listen. What is at its path is left over from a dead process that
-/// had our process id; `replaced` is told of it.
+/// had our process id. `warn` is told of what is no reason to do without the socket.
 pub(super) fn listen(
     path: &Path,
     shape: &Shape,
-    replaced: impl FnOnce(),
+    warn: impl Fn(Id, String),
 ) -> Result<OwnedFd, SocketError> {
     let failed = |id, step| failed(path, id, step);
     let socket = socket(
@@ -156,7 +156,13 @@ pub(super) fn listen(
     .map_err(failed(12, "created"))?;
     let address = UnixAddr::new(path).map_err(failed(13, "named"))?;
     match unlink(path) {
-        Ok(()) => replaced(),
+        Ok(()) => warn(
+            Id(65),
+            format!(
+                "Removing stale unix domain socket {path:?}, which a process of this id has left \
+                 behind."
+            ),
+        ),
         Err(Errno::ENOENT) => {}
         Err(error) => return Err(failed(13, "replaced")(error)),
     }
@@ -165,13 +171,18 @@ pub(super) fn listen(
     let bound = bind(socket.as_raw_fd(), &address);
     umask(mask);
     bound.map_err(failed(13, "bound"))?;
-    adapt(&socket, path, shape)?;
+    adapt(&socket, path, shape, warn)?;
     Ok(socket)
 }
 
 /// Gives a socket its owner and its sizes, be it one that listens already: who is in its queue stays
 /// there.
-pub(super) fn adapt(socket: &OwnedFd, path: &Path, shape: &Shape) -> Result<(), SocketError> {
+pub(super) fn adapt(
+    socket: &OwnedFd,
+    path: &Path,
+    shape: &Shape,
+    warn: impl Fn(Id, String),
+) -> Result<(), SocketError> {
     let failed = |id, step| failed(path, id, step);
     if let Some(owner) = shape.owner {
         // Whoever may write to the directory could have put a link in its place.
@@ -179,8 +190,19 @@ pub(super) fn adapt(socket: &OwnedFd, path: &Path, shape: &Shape) -> Result<(), 
         let given = fchownat(AT_FDCWD, path, owner, None, AtFlags::AT_SYMLINK_NOFOLLOW);
         given.map_err(failed(15, "given to its user"))?;
     }
-    let buffers = shape.buffers.apply(socket.as_fd());
-    buffers.map_err(failed(13, "given buffers of that size"))?;
+    let (send, receive) = (
+        shape.buffers.set_send(socket.as_fd()),
+        shape.buffers.set_receive(socket.as_fd()),
+    );
+    for (id, kind, set) in [(62, "send", send), (63, "receive", receive)] {
+        if let Err(cause) = set {
+            let text = format!(
+                "Unable to set {kind} buffer size on daemon process socket {path:?}: {cause}; \
+                 default size will be used, whatever {kind}-buffer-size says."
+            );
+            warn(Id(id), text);
+        }
+    }
     let backlog = i32::try_from(shape.backlog).unwrap_or(i32::MAX);
     let backlog = Backlog::new(backlog).unwrap_or(Backlog::MAXCONN);
     start_listening(socket, backlog).map_err(failed(14, "listened on"))

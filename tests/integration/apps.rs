@@ -2,9 +2,10 @@
 //! they answer.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::thread;
 
-use testkit::Response;
+use testkit::{Response, Site};
 
 /// Answers with its whole environ as JSON. Values that are not strings are shown by `repr`. Two
 /// keys are added: `__file__` and `__name__`, of the script.
@@ -122,4 +123,16 @@ pub(crate) fn at_once<T: Send>(count: usize, request: impl Fn(usize) -> T + Sync
             .map(|client| client.join().expect("a client that got on"))
             .collect()
     })
+}
+
+/// Makes a shared library of C, to be put before the C library by `LD_PRELOAD`; returns its path.
+pub(crate) fn shared_library(site: &Site, name: &str, source: &str) -> String {
+    let (text, library) = (format!("{name}.c"), site.text_path(&format!("{name}.so")));
+    site.write(&text, source);
+    let made = Command::new("cc")
+        .args(["-shared", "-fPIC", "-o", &library])
+        .arg(site.path(&text))
+        .status();
+    assert!(made.is_ok_and(|status| status.success()), "{name}");
+    library
 }

@@ -2,7 +2,7 @@
 
 use testkit::{Httpd, Mark, Site, ours};
 
-use crate::apps::environ;
+use crate::apps::{answering, environ, shared_library};
 use crate::daemon_site::{SELF, serving, told, with_options};
 
 #[test]
@@ -85,6 +85,57 @@ fn buffers_of_sockets() {
     assert!(own.value("sent").contains("40960"), "{}", own.value("sent"));
     let received = own.value("received");
     assert!(received.contains("20480"), "{received}");
+}
+
+/// Put before the C library, it refuses every size.
+const NO_SIZES: &str = "
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <sys/socket.h>
+
+int setsockopt(int fd, int level, int name, const void *value, socklen_t length) {
+    if (level == SOL_SOCKET && (name == SO_SNDBUF || name == SO_RCVBUF)) {
+        errno = ENOBUFS;
+        return -1;
+    }
+    int (*next)(int, int, int, const void *, socklen_t) = dlsym(RTLD_NEXT, \"setsockopt\");
+    return next(fd, level, name, value, length);
+}
+";
+
+#[test]
+fn a_size_that_the_system_refuses_is_told_and_left_out() {
+    let site = Site::new().script("a.wsgi", &answering("ran"));
+    let library = shared_library(&site, "no-sizes", NO_SIZES);
+    let server = site
+        .env("LD_PRELOAD", &library)
+        .config(
+            "WSGISocketPrefix ${DATA}/socket
+             WSGIDaemonProcess one send-buffer-size=20480 receive-buffer-size=10240
+             WSGIScriptAlias / ${WSGI}/a.wsgi process-group=one",
+        )
+        .start();
+    assert_eq!(server.get("/").text(), "ran");
+    for id in ["WSGI0062", "WSGI0063"] {
+        let lines = server.log().matching(Mark::START, id);
+        let [line] = &lines[..] else {
+            panic!("{id}: {lines:?}");
+        };
+        assert!(line.contains("wsgi:warn"), "{line}");
+        assert!(line.contains("default size will be used"), "{line}");
+    }
+}
+
+#[test]
+fn a_size_beyond_all_memory_is_the_largest() {
+    // What the kernel reads of it is 512; mod_wsgi reads digits as C does.
+    if !ours("D09") {
+        return;
+    }
+    let usual = told("send-buffer-size=2147483647");
+    let larger = told("send-buffer-size=4294967808");
+    assert_eq!(larger.value("sent"), usual.value("sent"));
 }
 
 /// Answers with the size of the stack of the thread that serves, as C sees it.

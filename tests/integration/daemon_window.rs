@@ -1,11 +1,12 @@
 //! Large responses and bodies of requests in a process group, which do not go through its sockets.
 
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rstest::rstest;
 use testkit::{Connection, Httpd, Request, Site, ours, wait_until};
+
+use crate::apps::shared_library;
 
 /// Answers with as many bytes as it is asked for, which tell the request that they are for: in one piece, in
 /// pieces that are sent at once, or in a list. Or with the body of the request, read in as many ways.
@@ -276,13 +277,7 @@ fn where_the_system_has_no_memory_the_socket_does() {
         return;
     }
     let site = Site::new();
-    site.write("no-memory.c", NO_MEMORY);
-    let library = site.text_path("no-memory.so");
-    let made = Command::new("cc")
-        .args(["-shared", "-fPIC", "-o", &library])
-        .arg(site.path("no-memory.c"))
-        .status();
-    assert!(made.is_ok_and(|status| status.success()), "a library");
+    let library = shared_library(&site, "no-memory", NO_MEMORY);
     let server = site
         .env("LD_PRELOAD", &library)
         .script("a.wsgi", SIZED)

@@ -105,20 +105,34 @@ pub struct SocketBuffers {
 }
 
 impl SocketBuffers {
-    /// Sets them.
+    /// Sets the first.
     ///
     /// # Errors
     ///
-    /// When the system refuses.
-    pub fn apply(self, socket: BorrowedFd<'_>) -> nix::Result<()> {
-        if let Some(size) = self.send {
-            setsockopt(&socket, sockopt::SndBuf, &size)?;
+    /// When the system refuses. The socket can be used all the same.
+    pub fn set_send(self, socket: BorrowedFd<'_>) -> nix::Result<()> {
+        match self.send {
+            Some(size) => setsockopt(&socket, sockopt::SndBuf, &as_the_system_reads(size)),
+            None => Ok(()),
         }
-        if let Some(size) = self.receive {
-            setsockopt(&socket, sockopt::RcvBuf, &size)?;
-        }
-        Ok(())
     }
+
+    /// Sets the second.
+    ///
+    /// # Errors
+    ///
+    /// As for the first.
+    pub fn set_receive(self, socket: BorrowedFd<'_>) -> nix::Result<()> {
+        match self.receive {
+            Some(size) => setsockopt(&socket, sockopt::RcvBuf, &as_the_system_reads(size)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The system looks at the lower half of what it is given. There is no memory for more than that.
+fn as_the_system_reads(size: usize) -> usize {
+    size.min(i32::MAX as usize)
 }
 
 /// When a worker is replaced, and how long things may take.
