@@ -16,6 +16,7 @@ mod alias;
 mod checks;
 mod daemon;
 pub(crate) mod directory;
+pub(crate) mod environment;
 mod groups;
 mod handler;
 mod hook;

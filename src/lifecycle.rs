@@ -53,6 +53,7 @@ fn add_component(pool: Pool<'_>, component: &str) {
 
 /// When a child starts.
 pub(crate) fn child_init(pool: Pool<'_>, base: Server<'_>) {
+    config::environment::keep();
     supervise::child_init(base);
     embedded::child_init(pool, base);
 }

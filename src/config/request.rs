@@ -1,8 +1,7 @@
 //! What applies to one request: resolved when its handler begins, on the request's thread.
 
 use std::borrow::Cow;
-use std::ffi::{CStr, CString, OsStr};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt};
+use std::ffi::{CStr, CString};
 
 use httpd::Request;
 use wsgi_config::group::{self, HostPort, Surroundings};
@@ -11,6 +10,7 @@ use wsgi_config::value::MapHead;
 
 use crate::Wsgi;
 use crate::alias::note;
+use crate::config::environment;
 use crate::handler::Target;
 
 /// The callable of a script that implements a handler, whatever `WSGICallableObject` says.
@@ -232,21 +232,16 @@ impl Surroundings for Names<'_, '_> {
         }
     }
 
-    fn variable(&self, name: &[u8]) -> Option<Vec<u8>> {
+    fn variable(&self, name: &[u8]) -> Option<Cow<'_, [u8]>> {
         let c_name = CString::new(name).ok()?;
         let of_request = self
             .request
             .notes()
             .get(&c_name)
             .or_else(|| self.request.subprocess_env().get(&c_name));
-        match of_request {
-            Some(value) => Some(value.to_bytes().to_vec()),
-            None => process_variable(name),
-        }
+        of_request
+            .map(CStr::to_bytes)
+            .or_else(|| environment::variable(name))
+            .map(Cow::Borrowed)
     }
-}
-
-/// A variable of this process.
-fn process_variable(name: &[u8]) -> Option<Vec<u8>> {
-    std::env::var_os(OsStr::from_bytes(name)).map(OsStringExt::into_vec)
 }

@@ -1,7 +1,7 @@
 //! Which process group and application group serve a request: the options of an alias, the
 //! directive, and how their values are expanded.
 
-use testkit::{Httpd, Request, SharedHttpd, Site};
+use testkit::{Httpd, Request, SharedHttpd, Site, ours};
 
 use crate::apps::{ENVIRON, Environ, WHERE, environ};
 
@@ -128,6 +128,26 @@ fn a_process_group_that_expands_to_nothing_is_the_embedded_one() {
     for name in ["global", "to-global", "to-empty"] {
         let seen = ask(&server, &format!("/process/{name}"), "localhost");
         assert_eq!(seen.value("mod_wsgi.process_group"), "", "{name}");
+    }
+}
+
+#[test]
+fn an_application_that_changes_the_environment_changes_no_group() {
+    // In mod_wsgi the next request finds what the last one has left.
+    if !ours("D225") {
+        return;
+    }
+    let server = Site::new()
+        .env("FROM_PROCESS", "process")
+        .script(
+            "where.wsgi",
+            &format!("import os\nos.environ['FROM_PROCESS'] = 'changed'\n{WHERE}"),
+        )
+        .config("WSGIScriptAlias / ${WSGI}/where.wsgi application-group=%{ENV:FROM_PROCESS}")
+        .start();
+    for _ in 0..2 {
+        let seen = environ(&server.get("/"));
+        assert_eq!(seen.value("application_group"), "process");
     }
 }
 

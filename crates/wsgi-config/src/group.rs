@@ -15,7 +15,7 @@ pub trait Surroundings {
     /// The URL of the application: the path without the part that is the application's own.
     fn script_name(&self) -> Cow<'_, [u8]>;
     /// A note of the request, else a variable of it (`SetEnv`), else of the process.
-    fn variable(&self, name: &[u8]) -> Option<Vec<u8>>;
+    fn variable(&self, name: &[u8]) -> Option<Cow<'_, [u8]>>;
 }
 
 /// A host and a port.
@@ -127,7 +127,9 @@ pub fn callable<'a>(written: &'a [u8], request: &impl Surroundings) -> Cow<'a, [
     }
     variable_name(written)
         .and_then(|name| request.variable(name))
-        .map_or(Cow::Borrowed(DEFAULT_CALLABLE), Cow::Owned)
+        .map_or(Cow::Borrowed(DEFAULT_CALLABLE), |value| {
+            Cow::Owned(value.into_owned())
+        })
 }
 
 fn variable_name(written: &[u8]) -> Option<&[u8]> {
@@ -161,7 +163,7 @@ mod tests {
             Cow::Borrowed(b"/blog")
         }
 
-        fn variable(&self, name: &[u8]) -> Option<Vec<u8>> {
+        fn variable(&self, name: &[u8]) -> Option<Cow<'_, [u8]>> {
             let value: &[u8] = match name {
                 b"LITERAL" => b"blog",
                 b"FORM" => b"%{SERVER}",
@@ -170,7 +172,7 @@ mod tests {
                 b"EMPTY" => b"",
                 _ => return None,
             };
-            Some(value.to_vec())
+            Some(Cow::Borrowed(value))
         }
     }
 
