@@ -32,6 +32,19 @@ pub(crate) enum DaemonError {
         /// User or group.
         kind: &'static str,
     },
+    /// The number that functions such as `setgid` and `chown` take for none.
+    #[error(
+        "the option {option}=\"{name}\": no {kind} has that number, by which the system means that \
+         whatever it is stays as it is; choose another"
+    )]
+    NoNumber {
+        /// The option.
+        option: &'static str,
+        /// What it says.
+        name: String,
+        /// User or group.
+        kind: &'static str,
+    },
     /// More than a process can be in.
     #[error(
         "the option supplementary-groups names {named} groups: too many supplementary groups, as this system \
@@ -226,7 +239,7 @@ impl<'s> DaemonDefinition<'s> {
 
 fn user(word: &[u8]) -> Result<RunAs, DaemonError> {
     let name = String::from_utf8_lossy(word).into_owned();
-    let found = match numeric(&name) {
+    let found = match numeric("user", &name, "user")? {
         Some(uid) => match User::from_uid(Uid::from_raw(uid)).ok().flatten() {
             Some(user) => Some(run_as(&user)),
             None => Some(RunAs {
@@ -258,7 +271,7 @@ fn run_as(user: &User) -> RunAs {
 
 fn uid(option: &'static str, word: &[u8]) -> Result<u32, DaemonError> {
     let name = String::from_utf8_lossy(word).into_owned();
-    let found = numeric(&name).or_else(|| {
+    let found = numeric(option, &name, "user")?.or_else(|| {
         User::from_name(&name)
             .ok()
             .flatten()
@@ -283,7 +296,7 @@ fn script_owner(options: &DaemonOptions) -> Result<Option<ScriptOwner>, DaemonEr
 
 fn group(option: &'static str, word: &[u8]) -> Result<u32, DaemonError> {
     let name = String::from_utf8_lossy(word).into_owned();
-    let found = numeric(&name).or_else(|| {
+    let found = numeric(option, &name, "group")?.or_else(|| {
         Group::from_name(&name)
             .ok()
             .flatten()
@@ -317,7 +330,21 @@ fn most_groups() -> Option<usize> {
     usize::try_from(limit).ok()
 }
 
-/// The number in `#33`.
-fn numeric(name: &str) -> Option<u32> {
-    name.strip_prefix('#')?.parse().ok()
+/// The number in `#33`, if it is one that a user or group can have.
+fn numeric(
+    option: &'static str,
+    name: &str,
+    kind: &'static str,
+) -> Result<Option<u32>, DaemonError> {
+    let number = name
+        .strip_prefix('#')
+        .and_then(|digits| digits.parse().ok());
+    if number == Some(u32::MAX) {
+        return Err(DaemonError::NoNumber {
+            option,
+            name: name.to_owned(),
+            kind,
+        });
+    }
+    Ok(number)
 }

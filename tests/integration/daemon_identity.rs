@@ -112,6 +112,29 @@ fn a_user_may_be_a_number_without_a_name() {
     assert_eq!(own.value("groups"), "[77778]");
 }
 
+/// The kernel and the C library take that one for "leave it as it is".
+#[test]
+fn nobody_is_the_number_that_stands_for_none() {
+    if !ours("D224") {
+        return;
+    }
+    for option in [
+        "user",
+        "group",
+        "supplementary-groups",
+        "socket-user",
+        "script-user",
+        "script-group",
+    ] {
+        let line = format!("WSGIDaemonProcess own {option}=#4294967295");
+        let answer = Site::new().config(&line).configtest();
+        assert!(!answer.success, "{option}");
+        for part in [option, "has that number", "stays as it is"] {
+            assert!(answer.text.contains(part), "{option}: {}", answer.text);
+        }
+    }
+}
+
 /// The kernel shares CPU time out to sessions.
 #[test]
 fn the_session_is_that_of_httpd() {

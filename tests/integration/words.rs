@@ -301,6 +301,10 @@ fn daemon_process() {
         "server-metrics=1",
         "script-user=root script-group=root",
         "socket-user=nobody-of-this-name",
+        "user=#4294967295",
+        "socket-user=#4294967295",
+        "script-user=#4294967295",
+        "script-group=#4294967295",
     ]);
     check("WSGIDaemonProcess", &as_strs(&accepted), &as_strs(&refused));
     if ours("D09") {
