@@ -1,6 +1,8 @@
 //! `WSGIPerInterpreterGIL`: interpreters that run at the same time. They need Python 3.12, which the
 //! default Python of a test is not, so these tests use the second one.
 
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::thread;
 
 use testkit::{Ending, Httpd, Mark, Request, Site, ours, wait_until};
@@ -8,20 +10,9 @@ use testkit::{Ending, Httpd, Mark, Request, Site, ours, wait_until};
 use crate::apps::at_once;
 use crate::second_python::SecondPython;
 
-/// `keep_gil(seconds)` of CPU time: how much a Python sums up in it depends on how it was built.
-const KEEP_GIL: &str = r"
-import itertools, time
-
-def keep_gil(seconds):
-    begin = time.thread_time()
-    sum(itertools.repeat(1, 1_000_000))
-    each = (time.thread_time() - begin) / 1_000_000
-    sum(itertools.repeat(1, int(seconds / each)))
-";
-
 /// Does what the query says, in whichever interpreter it is.
 const DOING: &str = r#"
-import atexit, gc, itertools, os, sys, threading
+import atexit, gc, itertools, mmap, os, sys, threading
 import mod_wsgi
 
 def note(name):
@@ -33,10 +24,13 @@ ending = threading.Event()
 mod_wsgi.subscribe_shutdown(lambda *arguments, **payload: ending.set())
 
 def hold(environ):
-    '''Keeps its GIL for a while, in a call that never lets go of it.'''
-    note('holding')
-    keep_gil(3)
-    note('let-go')
+    '''Keeps its GIL, in a call that never lets go of it, from when the first byte of the gate is 1
+    until the second one is.'''
+    with open(DATA + 'gate', 'w+b', buffering=0) as file:
+        file.write(bytes(2))
+        gate = mmap.mmap(file.fileno(), 2)
+    begins = map(gate.__setitem__, [0], [1])
+    any(itertools.chain(begins, map(gate.__getitem__, itertools.repeat(1))))
     return [b'held']
 
 def stand_still(environ):
@@ -233,7 +227,7 @@ fn without_confusion<'a>(urls: &'a [&'a str]) -> &'a [&'a str] {
 
 fn doing(site: Site) -> Site {
     let data = format!("DATA = {:?}", site.text_path("data/"));
-    site.script("doing.wsgi", &format!("{data}\n{KEEP_GIL}{DOING}"))
+    site.script("doing.wsgi", &format!("{data}\n{DOING}"))
         .config(
             "WSGIScriptAlias /main ${WSGI}/doing.wsgi application-group=%{GLOBAL}
          WSGIScriptAlias /one ${WSGI}/doing.wsgi application-group=one
@@ -251,14 +245,16 @@ fn interpreters_run_at_the_same_time() {
     }
     thread::scope(|scope| {
         let holder = scope.spawn(|| server.get("/one?hold"));
-        let exists = |name: &str| server.site().path(name).exists();
+        let gate = server.site().path("data/gate");
         wait_until("the GIL to be held", || {
-            exists("data/holding").then_some(())
+            (fs::read(&gate).ok()? == [1, 0]).then_some(())
         });
         for url in others {
             assert_eq!(server.get(&format!("{url}?count")).text(), "2", "{url}");
         }
-        assert!(!exists("data/let-go"), "answered while the GIL was held");
+        // In place, as the file is mapped.
+        let file = File::options().write(true).open(&gate).expect("the gate");
+        file.write_all_at(&[1], 1).expect("room for it");
         assert_eq!(holder.join().expect("an answer").text(), "held");
     });
 }
