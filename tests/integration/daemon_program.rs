@@ -54,7 +54,7 @@ fn beside(module: &Path, name: &str) -> PathBuf {
 }
 
 /// Python's own program, which processes of a group are to be; `None` where Python is built as a library only.
-fn program(module: &Path) -> Option<PathBuf> {
+pub(crate) fn program(module: &Path) -> Option<PathBuf> {
     beside(module, &format!("python-{}", tag(module)))
         .canonicalize()
         .ok()

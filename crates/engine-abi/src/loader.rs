@@ -54,13 +54,9 @@ impl LoadedEngine {
     ///
     /// When a file cannot be loaded, is no engine, or speaks another version of the ABI.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
-        let engine = EngineFile::from_path(path.to_owned());
-        if let Some(engine) = engine.as_ref() {
-            open(
-                &engine
-                    .library()
-                    .ok_or_else(|| LoadError::NoLibrary(path.to_owned()))?,
-            )?;
+        if let Some(engine) = EngineFile::from_path(path.to_owned()) {
+            let library = engine.library();
+            open(&library.ok_or(LoadError::NoLibrary(engine.path))?)?;
         }
         Self::load_without_libpython(path)
     }
