@@ -138,10 +138,9 @@ fn python(definition: &DaemonDefinition<'_>, engine: EngineFile) -> PythonSpec {
     let name = definition.name().to_bytes();
     let sections = interpreters.in_process_group(name);
     let free_threading = engine.python.is_free_threaded() && interpreters.free_threading(name);
-    let own_gils = engine.python.has_own_gils() && interpreters.own_gils(name);
     PythonSpec {
         free_threading,
-        is_parallel: free_threading || own_gils,
+        own_gils: engine.python.has_own_gils() && interpreters.own_gils(name),
         program: engine.program().map(PathBuf::into_os_string),
         engine: engine.path.into_os_string(),
         home: home(definition),

@@ -252,9 +252,8 @@ pub struct PythonSpec {
     pub per_interpreter_gil: bool,
     /// `WSGIFreeThreading`, if the engine's Python can do without a GIL.
     pub free_threading: bool,
-    /// Whether requests may run at the same time: without a GIL, or in interpreters each with a GIL of
-    /// its own, if the engine's Python can have such.
-    pub is_parallel: bool,
+    /// Whether there may be interpreters with a GIL of their own, if the engine's Python can have such.
+    pub own_gils: bool,
     /// `WSGISwitchInterval`, in seconds.
     pub default_switch_interval: Option<f64>,
     /// `switch-interval`, in seconds: set once scripts are loaded.

@@ -23,6 +23,7 @@ mod orphan;
 mod outbox;
 mod own_slot;
 mod pane;
+mod parallel;
 mod python;
 mod root;
 mod scripts;

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use control::MOST_SPARE;
 
 use super::lock;
+use super::parallel::Parallel;
 
 /// How long the leader may be away before the deputy leads, where requests are short.
 const PATIENCE: Duration = Duration::from_millis(1);
@@ -47,8 +48,8 @@ const WEIGHT: u64 = 8;
 /// The post of the leader.
 #[derive(Debug)]
 pub(super) struct Lead {
-    /// Whether requests may run at the same time, each with a GIL of its own or without any.
-    is_parallel: bool,
+    /// Whether requests can run at the same time.
+    pub(super) parallel: Parallel,
     post: Mutex<Post>,
     /// Where followers wait.
     bench: Condvar,
@@ -91,11 +92,10 @@ impl Drop for Leadership<'_> {
 }
 
 impl Lead {
-    /// The post of a worker whose requests can run at the same time, each with a GIL of its own; or
-    /// of one in which they share a GIL.
-    pub(super) fn new(is_parallel: bool) -> Self {
+    /// The post of a worker whose requests can run at the same time, or share a GIL.
+    pub(super) fn new(parallel: Parallel) -> Self {
         Self {
-            is_parallel,
+            parallel,
             post: Mutex::new(Post {
                 is_taken: false,
                 vacant_since: Instant::now(),
@@ -112,7 +112,7 @@ impl Lead {
     /// Does what only the leader may do, once the calling thread is that. `is_gil_wanted` tells
     /// whether a request waits for the GIL.
     pub(super) fn lead<R>(&self, is_gil_wanted: impl Fn() -> bool, act: impl FnOnce() -> R) -> R {
-        let is_gil_wanted = || !self.is_parallel && is_gil_wanted();
+        let is_gil_wanted = || !self.parallel.is_so() && is_gil_wanted();
         self.follow(&is_gil_wanted);
         let _leadership = Leadership(self);
         act()
@@ -197,7 +197,7 @@ impl Lead {
         post.is_taken = false;
         post.vacant_since = Instant::now();
         post.departures += 1;
-        if self.is_parallel && post.followers > 0 {
+        if self.parallel.is_so() && post.followers > 0 {
             self.bench.notify_one();
         }
         if post.deputy == Deputy::Sleeps {
@@ -207,7 +207,7 @@ impl Lead {
 
     fn patience(&self) -> Duration {
         match self.average.load(Ordering::Relaxed) < nanoseconds(SHORT) {
-            _ if self.is_parallel => Duration::from_micros(1),
+            _ if self.parallel.is_so() => Duration::from_micros(1),
             true => PATIENCE,
             false => LITTLE_PATIENCE,
         }
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn one_leads_at_a_time() {
-        let lead = Arc::new(Lead::new(false));
+        let lead = Arc::new(Lead::new(Parallel::default()));
         let leaders = Arc::new(AtomicUsize::new(0));
         let threads = (0..8).map(|_| {
             let (lead, leaders) = (lead.clone(), leaders.clone());
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn all_threads_get_to_lead_where_leaders_stay_away() {
         const THREADS: usize = 8;
-        let lead = Arc::new(Lead::new(false));
+        let lead = Arc::new(Lead::new(Parallel::default()));
         let away = Arc::new(AtomicUsize::new(0));
         let back = Arc::new(AtomicBool::new(false));
         for _ in 0..200 {
@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn a_follower_leads_in_the_end_though_the_gil_is_wanted() {
-        let lead = Lead::new(false);
+        let lead = Lead::new(Parallel::default());
         lead.lead(|| false, || ());
         let begin = Instant::now();
         lead.lead(|| true, || ());
@@ -323,7 +323,7 @@ mod tests {
 
     #[test]
     fn short_requests_have_spare_places() {
-        let lead = Lead::new(false);
+        let lead = Lead::new(Parallel::default());
         assert_eq!(lead.note(Duration::from_micros(40)), MOST_SPARE);
         for _ in 0..100 {
             lead.note(Duration::from_micros(200));

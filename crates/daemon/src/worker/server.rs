@@ -39,6 +39,7 @@ use super::limits;
 use super::monitor::{Monitor, RequestName};
 use super::outbox::{Outbox, Spool};
 use super::own_slot::OwnSlot;
+use super::parallel::Parallel;
 use super::python;
 use super::root::Root;
 use super::scripts::Scripts;
@@ -106,7 +107,7 @@ impl Server {
             monitor: Arc::new(Monitor::new(group.threads)),
             engine,
             root: Root::of(&group.identity),
-            lead: Lead::new(group.python.is_parallel),
+            lead: Lead::new(Parallel::of(&group.python)),
             group,
             slot: Arc::new(OwnSlot::new(table, slot)),
             log,

@@ -161,6 +161,7 @@ impl Server {
             return Next::Close;
         }
         self.monitor.begin(name);
+        self.lead.parallel.note(head.application_group);
         if !head.ignore_activity {
             self.monitor.note_activity();
         }
