@@ -31,6 +31,12 @@ use number::ThreadNumber;
 pub(crate) use call::{NotCalled, call};
 pub(crate) use python::child_init;
 
+/// What is said, under this number, where there is no Python.
+pub(crate) const NO_PYTHON: (u16, &str) = (
+    210,
+    "Python could not be started in this process, see the earlier messages in the server's error log.",
+);
+
 /// A request that an application is working on: what a request handle points to.
 #[derive(Debug)]
 struct InFlight<'r> {
@@ -80,7 +86,9 @@ pub(crate) fn serve<'r>(
         script: abi::Script {
             path: Bytes::new(config.script.to_bytes()),
             application_group: Bytes::new(config.application_group.to_bytes()),
-            mtime: config.script_mtime(request).unwrap_or(-1),
+            mtime: config
+                .script_mtime(request)
+                .unwrap_or(abi::Script::UNKNOWN_MTIME),
             reload: config.script_reloading,
         },
         callable: Bytes::new(config.callable.to_bytes()),

@@ -118,12 +118,8 @@ fn serve<'r>(request: Request<'r>, target: Target<'r>) -> Result<Status, Refusal
     }
     check_embedded(request)?;
     embedded::serve(request, &config, &environ, content_length).ok_or_else(|| {
-        Refusal::new(
-            Status::INTERNAL_SERVER_ERROR,
-            210,
-            "Python could not be started in this process, see the earlier messages in the server's \
-             error log.",
-        )
+        let (id, text) = embedded::NO_PYTHON;
+        Refusal::new(Status::INTERNAL_SERVER_ERROR, id, text)
     })
 }
 

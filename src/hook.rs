@@ -72,11 +72,10 @@ fn ask<'r>(
 
 /// The message for a child without Python.
 fn no_python() -> Trouble {
+    let (id, text) = embedded::NO_PYTHON;
     Trouble::Said {
-        id: 210,
-        text: "Python could not be started in this process, see the earlier messages in the \
-               server's error log."
-            .to_owned(),
+        id,
+        text: text.to_owned(),
     }
 }
 

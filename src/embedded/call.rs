@@ -36,7 +36,7 @@ pub(crate) fn call(call: &Call<'_, '_>) -> Result<Vec<Answer>, NotCalled> {
         script: abi::Script {
             path: Bytes::new(call.script.path.to_bytes()),
             application_group: Bytes::new(call.application_group.to_bytes()),
-            mtime: -1,
+            mtime: abi::Script::UNKNOWN_MTIME,
             reload: config.script_reloading.unwrap_or(true),
         },
         functions: Slice::new(&functions),

@@ -69,7 +69,7 @@ fn load(engine: &Engine, preload: &Preload) {
     let script = Script {
         path: Bytes::new(preload.script.to_bytes()),
         application_group: Bytes::new(preload.application_group.to_bytes()),
-        mtime: -1,
+        mtime: Script::UNKNOWN_MTIME,
         reload: true,
     };
     // Some versions of httpd let a child be told to end already now, by a signal.

@@ -230,7 +230,10 @@ impl<'c, 'r> Call<'c, 'r> {
             content_length: self.content_length,
             request_start: self.request.time(),
             queue_start: self.queued,
-            script_mtime: self.config.script_mtime(self.request).unwrap_or(0),
+            script_mtime: self
+                .config
+                .script_mtime(self.request)
+                .unwrap_or(RequestHead::UNSEEN),
             connects: self.connects,
             restarts: self.restarts,
             log_level: log::level(self.request),

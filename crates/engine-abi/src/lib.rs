@@ -51,7 +51,7 @@ pub use installed::{Choice, EngineFile, Engines, EnginesError, PythonVersion};
 pub use loader::{LoadError, LoadedEngine};
 pub use log::{Level, LogLine};
 pub use process::{InterpreterSection, ProcessConfig, ServerInfo, Switch};
-pub use request::{Outcome, Request, Script};
+pub use request::{Outcome, Request, Script, modification_time};
 pub use response::{FileRegion, Head, Part, Sent};
 pub use scoreboard::{Scoreboard, ScoreboardProcess, ScoreboardWorker, TakeScoreboard};
 

@@ -1,6 +1,9 @@
 //! A request for an application, the script that has the application, and how it ended.
 
-use std::ffi::c_void;
+use std::ffi::{OsStr, c_void};
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 
 use crate::{Bytes, Pair, Slice};
 
@@ -12,12 +15,26 @@ pub struct Script<'a> {
     pub path: Bytes<'a>,
     /// The application group: empty is the main interpreter.
     pub application_group: Bytes<'a>,
-    /// The file's modification time in microseconds since the epoch, or -1 if the host does not
-    /// know it and the engine shall ask the file system.
+    /// The file's [`modification_time`], or [`UNKNOWN_MTIME`](Self::UNKNOWN_MTIME) if the host does not
+    /// know it and the engine shall ask the file system. So it does for any time before the epoch.
     pub mtime: i64,
     /// `WSGIScriptReloading`: whether a changed script is loaded anew. In embedded mode that is
     /// done at once; in daemon mode it is for another process to do, see [`Outcome::STALE`].
     pub reload: bool,
+}
+
+impl Script<'_> {
+    /// The modification time that the host does not know.
+    pub const UNKNOWN_MTIME: i64 = -1;
+}
+
+/// The modification time of a file in microseconds since the epoch, as host and engine count it; `None` if there is no
+/// such file.
+pub fn modification_time(path: &[u8]) -> Option<i64> {
+    let metadata = fs::metadata(OsStr::from_bytes(path)).ok()?;
+    // A file system may say anything.
+    let seconds = metadata.mtime().saturating_mul(1_000_000);
+    Some(seconds.saturating_add(metadata.mtime_nsec() / 1_000))
 }
 
 /// A request for an application.

@@ -65,7 +65,8 @@ pub struct RequestHead<'a> {
     pub request_start: i64,
     /// When the child sent the request on its way, likewise.
     pub queue_start: i64,
-    /// The modification time of the script as httpd has just seen it, likewise; 0 if it has not.
+    /// The modification time of the script as httpd has just seen it, likewise, or
+    /// [`UNSEEN`](Self::UNSEEN).
     pub script_mtime: i64,
     /// How often a worker was asked to take the request, this time included.
     pub connects: u32,
@@ -218,6 +219,9 @@ impl<'a> Direction<'a> for ToWorker<'a> {
 }
 
 impl<'a> RequestHead<'a> {
+    /// The modification time of a script that httpd has not looked at.
+    pub const UNSEEN: i64 = 0;
+
     fn flags(&self) -> u8 {
         [
             (self.https, HTTPS),

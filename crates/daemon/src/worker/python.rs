@@ -154,7 +154,7 @@ pub(super) fn run(engine: LoadedEngine, script: &PreloadScript) -> bool {
     let script = Script {
         path: bytes(Some(&script.path)),
         application_group: Bytes::from(script.application_group.as_str()),
-        mtime: -1,
+        mtime: Script::UNKNOWN_MTIME,
         reload: false,
     };
     // SAFETY: the script lives until the call returns, and Python was started.

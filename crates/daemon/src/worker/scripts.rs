@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::sync::{PoisonError, RwLock};
+
+use wire::RequestHead;
 
 use crate::log::{Level, Log};
 
@@ -30,11 +31,11 @@ pub(super) struct Scripts {
 
 impl Scripts {
     /// Whether the script was loaded and is another file now. `seen` is when httpd found it to be modified, or
-    /// [`MISSING`]: where that is as it was, the file system need not be asked once more.
+    /// [`UNSEEN`](RequestHead::UNSEEN): where that is as it was, the file system need not be asked once more.
     pub(super) fn changed(&self, path: &[u8], seen: ModificationTime) -> bool {
         let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
         loaded.get(path).is_some_and(|then| {
-            let is_as_seen = *then == seen && seen != MISSING;
+            let is_as_seen = *then == seen && seen != RequestHead::UNSEEN;
             !is_as_seen && *then != modification_time(path)
         })
     }
@@ -70,7 +71,5 @@ pub(super) fn check_presence(path: &[u8], log: &Log) {
 }
 
 fn modification_time(path: &[u8]) -> ModificationTime {
-    fs::metadata(OsStr::from_bytes(path)).map_or(MISSING, |file| {
-        file.mtime() * 1_000_000 + file.mtime_nsec() / 1000
-    })
+    engine_abi::modification_time(path).unwrap_or(MISSING)
 }

@@ -30,7 +30,9 @@ const WEIGHT: u64 = 8;
 #[derive(Debug)]
 pub(super) struct Line {
     order: Mutex<Order>,
-    /// How long requests take on average once they have the GIL, in nanoseconds.
+    /// How long requests take on average once they have the GIL, in nanoseconds. A worker has such a number,
+    /// too, of another time and for another choice. The only crate for both is the contract between engine and
+    /// host, of which this is no part.
     average: AtomicU64,
     /// How many threads use the GIL, where that is counted.
     users: AtomicU32,

@@ -7,7 +7,7 @@ use std::ptr::null_mut;
 use engine_abi::Level;
 use pyo3_ffi as ffi;
 
-use super::{ScriptError, Visit, c_source, lossy, stat};
+use super::{ScriptError, Visit, c_source, lossy};
 use crate::host;
 use crate::interrupt;
 use crate::log;
@@ -25,7 +25,10 @@ impl<'py> Visit<'_, 'py> {
         self.announce(again);
         let path = self.path();
         // Before the file is read: if it changes in between, the next request will see it.
-        let mtime = self.py.detach(|_| stat(path)).unwrap_or(-1);
+        let mtime = self
+            .py
+            .detach(|_| engine_abi::modification_time(path))
+            .unwrap_or(-1);
         let code = self.compile()?;
         let module = self.execute(slot, &code)?;
         let stamped = self

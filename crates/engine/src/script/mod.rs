@@ -22,7 +22,6 @@ mod load;
 mod slot;
 
 use std::ffi::CString;
-use std::path::Path;
 use std::sync::Arc;
 
 use engine_abi::{Level, Outcome, Request, Script};
@@ -75,7 +74,7 @@ pub(crate) fn modification_time(script: &Script<'_>) -> Option<i64> {
     if script.mtime >= 0 {
         return Some(script.mtime);
     }
-    stat(script.path.or_empty())
+    engine_abi::modification_time(script.path.or_empty())
 }
 
 /// The application of a request: its script, loaded if need be, and the callable in it.
@@ -228,7 +227,8 @@ impl<'py> Visit<'_, 'py> {
     /// thread loaded a newer one, so a difference is verified.
     fn is_unchanged(&self, loaded: i64) -> bool {
         let path = self.path();
-        self.mtime == Some(loaded) || self.py.detach(|_| stat(path)) == Some(loaded)
+        self.mtime == Some(loaded)
+            || self.py.detach(|_| engine_abi::modification_time(path)) == Some(loaded)
     }
 
     /// Asks the script itself: a script can define `reload_required(resource)`.
@@ -306,18 +306,6 @@ fn is_same(a: Option<&Object<'_>>, b: Option<&Object<'_>>) -> bool {
         (None, None) => true,
         _ => false,
     }
-}
-
-/// The modification time of a file in microseconds since the epoch.
-fn stat(path: &[u8]) -> Option<i64> {
-    use std::os::unix::ffi::OsStrExt as _;
-    use std::os::unix::fs::MetadataExt as _;
-
-    let path = Path::new(std::ffi::OsStr::from_bytes(path));
-    let metadata = std::fs::metadata(path).ok()?;
-    // A file system may say anything.
-    let seconds = metadata.mtime().saturating_mul(1_000_000);
-    Some(seconds.saturating_add(metadata.mtime_nsec() / 1_000))
 }
 
 fn lossy(bytes: &[u8]) -> std::borrow::Cow<'_, str> {

@@ -79,7 +79,7 @@ impl<'a> Calling<'a> {
             script: Script {
                 path: Bytes::from(self.app.path().to_str().unwrap()),
                 application_group: Bytes::from(self.group),
-                mtime: -1,
+                mtime: Script::UNKNOWN_MTIME,
                 reload: true,
             },
             functions: Slice::new(&functions),

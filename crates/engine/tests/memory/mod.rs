@@ -50,7 +50,7 @@ impl App {
             script: self.script.clone(),
             group: String::new(),
             callable: "application".to_owned(),
-            mtime: -1,
+            mtime: Script::UNKNOWN_MTIME,
             reload: true,
             environ: Vec::new(),
             content_length: -1,

@@ -268,7 +268,7 @@ fn preload(app: &App) -> bool {
     let script = Script {
         path: Bytes::from(path),
         application_group: Bytes::new(b"preloaded"),
-        mtime: -1,
+        mtime: Script::UNKNOWN_MTIME,
         reload: true,
     };
     // SAFETY: the script lives until the call returns.

@@ -129,7 +129,7 @@ fn ask(address: &SocketAddr, secret: &Secret, script: &[u8], queue_start: i64) -
         content_length: None,
         request_start: 0,
         queue_start,
-        script_mtime: 0,
+        script_mtime: RequestHead::UNSEEN,
         connects: 0,
         restarts: 0,
         log_level: 6,
