@@ -29,6 +29,7 @@ mod root;
 mod scripts;
 mod server;
 mod service;
+mod vital;
 mod watch;
 
 use std::os::fd::OwnedFd;

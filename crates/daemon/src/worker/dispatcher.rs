@@ -5,11 +5,12 @@
 
 use std::os::raw::c_int;
 use std::sync::mpsc::{Sender, channel};
-use std::thread;
+use std::thread::Builder;
 
 use engine_abi::LoadedEngine;
 
-use super::limits;
+use super::life::Event;
+use super::{limits, vital};
 
 /// Tells Python of signals, one after the other.
 pub(super) struct Dispatcher {
@@ -18,7 +19,7 @@ pub(super) struct Dispatcher {
 
 impl Dispatcher {
     /// Starts its thread.
-    pub(super) fn start(engine: LoadedEngine) -> std::io::Result<Self> {
+    pub(super) fn start(engine: LoadedEngine, events: &Sender<Event>) -> std::io::Result<Self> {
         let (signals, arriving) = channel();
         let dispatch = move || {
             for signal in arriving {
@@ -26,10 +27,10 @@ impl Dispatcher {
                 unsafe { (engine.functions().signal)(signal) };
             }
         };
-        thread::Builder::new()
+        let thread = Builder::new()
             .name("wsgi-dispatch".to_owned())
-            .stack_size(limits::stack_size())
-            .spawn(dispatch)?;
+            .stack_size(limits::stack_size());
+        vital::spawn(thread, events, dispatch)?;
         Ok(Self { signals })
     }
 

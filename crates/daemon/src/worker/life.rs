@@ -20,10 +20,9 @@
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::raw::c_int;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread;
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use control::{Channel, FromWorker, Life, Replacement, ToWorker};
@@ -34,7 +33,7 @@ use super::dispatcher::Dispatcher;
 use super::early::Early;
 use super::fork::Unshared;
 use super::orphan::{Httpd, Orphan};
-use super::{describe, python, server::Server, watch::Watch};
+use super::{describe, python, server::Server, vital, watch::Watch};
 use crate::log::{Level, Log};
 
 /// What can happen.
@@ -82,10 +81,10 @@ pub(super) fn run(
     let httpd = Arc::new(Httpd::open(server.group().server.pid));
     let control = Arc::new(control);
     let _unshared = Unshared::mark(control.as_fd());
-    let watching = Dispatcher::start(server.engine())
+    let watching = Dispatcher::start(server.engine(), &sender)
         .and_then(|dispatcher| watch_signals(sender.clone(), dispatcher))
         .and_then(|()| watch_control(&control, &sender))
-        .and_then(|()| Watch::new(server, start));
+        .and_then(|()| Watch::new(server, start, &sender));
     let watch = match watching {
         Ok(watch) => watch,
         Err(error) => {
@@ -448,11 +447,15 @@ fn watch_signals(events: Sender<Event>, dispatcher: Dispatcher) -> io::Result<()
             }
         }
     };
-    spawn("wsgi-signals", faults, watch)
+    vital::spawn(
+        Builder::new().name("wsgi-signals".to_owned()),
+        &faults,
+        watch,
+    )
 }
 
 fn watch_control(control: &Arc<Channel>, events: &Sender<Event>) -> io::Result<()> {
-    let (control, events, faults) = (control.clone(), events.clone(), events.clone());
+    let (control, sender) = (control.clone(), events.clone());
     let watch = move || {
         loop {
             let event = match control.receive() {
@@ -460,28 +463,14 @@ fn watch_control(control: &Arc<Channel>, events: &Sender<Event>) -> io::Result<(
                 Err(_) => Event::Orphaned,
             };
             let last = matches!(event, Event::Orphaned);
-            if events.send(event).is_err() || last {
+            if sender.send(event).is_err() || last {
                 return;
             }
         }
     };
-    spawn("wsgi-control", faults, watch)
-}
-
-/// Starts a thread that a worker cannot do without: after a fault in it another worker takes over.
-fn spawn(
-    name: &str,
-    faults: Sender<Event>,
-    body: impl FnOnce() + Send + 'static,
-) -> io::Result<()> {
-    let life = move || {
-        if catch_unwind(AssertUnwindSafe(body)).is_err() {
-            // The main thread ends only with the process.
-            let _ = faults.send(Event::Signal(SIGTERM));
-        }
-    };
-    thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(life)
-        .map(drop)
+    vital::spawn(
+        Builder::new().name("wsgi-control".to_owned()),
+        events,
+        watch,
+    )
 }

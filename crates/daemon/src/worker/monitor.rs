@@ -7,11 +7,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::thread;
+use std::sync::mpsc::Sender;
+use std::thread::{self, Builder};
 use std::time::{Duration, Instant};
 
 use control::{Life, Replacement};
 use engine_abi::LoadedEngine;
+
+use super::life::Event;
+use super::vital;
 
 /// How often the limits are looked at.
 pub(super) const PERIOD: Duration = Duration::from_secs(1);
@@ -190,6 +194,7 @@ impl Monitor {
         self: &Arc<Self>,
         engine: LoadedEngine,
         limit: Option<Duration>,
+        events: &Sender<Event>,
     ) -> std::io::Result<()> {
         let Some(limit) = limit else { return Ok(()) };
         let monitor = self.clone();
@@ -208,10 +213,7 @@ impl Monitor {
                 monitor.probing.store(0, Ordering::Relaxed);
             }
         };
-        thread::Builder::new()
-            .name("wsgi-probe".to_owned())
-            .spawn(probe)
-            .map(drop)
+        vital::spawn(Builder::new().name("wsgi-probe".to_owned()), events, probe)
     }
 
     /// The requests that began longer ago than this.

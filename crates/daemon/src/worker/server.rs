@@ -23,6 +23,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use control::{GroupSpec, Replacement, SlotState, SocketBuffers, Table, Window, schedule};
@@ -43,6 +44,7 @@ use super::parallel::Parallel;
 use super::python;
 use super::root::Root;
 use super::scripts::Scripts;
+use super::vital;
 use crate::log::{Level, Log};
 use guests::Guests;
 use turn::Turn;
@@ -169,23 +171,22 @@ impl Server {
     /// `events`.
     pub(super) fn serve(self: &Arc<Self>, events: Sender<Event>) -> io::Result<()> {
         // A worker is told to serve once; a second time changes nothing.
-        let _ = self.events.set(events);
+        let _ = self.events.set(events.clone());
         self.slot.take_over();
         let stack_size = self.group.stack_size.unwrap_or_else(limits::stack_size);
         for number in 1..=self.group.threads {
             let server = self.clone();
-            std::thread::Builder::new()
+            Builder::new()
                 .name(format!("wsgi-{number}"))
                 .stack_size(stack_size)
                 .spawn(move || server.work(number))?;
         }
         let server = self.clone();
-        std::thread::Builder::new()
-            .name("wsgi-courier".to_owned())
-            .spawn(move || server.send_rests())?;
+        let thread = Builder::new().name("wsgi-courier".to_owned());
+        vital::spawn(thread, &events, move || server.send_rests())?;
         self.door.open()?;
         self.monitor
-            .probe(self.engine, self.group.life.deadlock_timeout)
+            .probe(self.engine, self.group.life.deadlock_timeout, &events)
     }
 
     /// Takes no more requests.

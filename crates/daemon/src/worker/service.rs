@@ -8,7 +8,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, Builder};
 use std::time::Duration;
 
 use control::{Channel, FromWorker, GroupSpec, ToWorker};
@@ -17,7 +17,7 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 
 use super::life::exit_now;
-use super::{describe, python};
+use super::{describe, python, vital};
 use crate::log::{Level, Log};
 
 /// What runs the scripts of this process.
@@ -85,10 +85,8 @@ impl Service {
                 }
             }
         };
-        thread::Builder::new()
-            .name("wsgi-control".to_owned())
-            .spawn(watch)
-            .map(drop)
+        let thread = Builder::new().name("wsgi-control".to_owned());
+        vital::spawn_with(thread, move || terminate(has_scripts), watch)
     }
 }
 

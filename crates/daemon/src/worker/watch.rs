@@ -11,14 +11,16 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use control::Replacement;
 use engine_abi::LoadedEngine;
 
+use super::life::Event;
 use super::monitor::{PERIOD, RequestName};
 use super::server::Server;
+use super::vital;
 
 /// What is looked at, and since when.
 pub(super) struct Watch {
@@ -50,15 +52,18 @@ enum Order {
 
 impl Watch {
     /// Begins to watch a worker that took so long to start.
-    pub(super) fn new(server: &Arc<Server>, start: Duration) -> io::Result<Self> {
+    pub(super) fn new(
+        server: &Arc<Server>,
+        start: Duration,
+        events: &Sender<Event>,
+    ) -> io::Result<Self> {
         let now = Instant::now();
         let life = &server.group().life;
         let (python, orders) = channel();
         if life.request_timeout.is_some() {
             let engine = server.engine();
-            thread::Builder::new()
-                .name("wsgi-interrupt".to_owned())
-                .spawn(move || obey(engine, &orders))?;
+            let thread = Builder::new().name("wsgi-interrupt".to_owned());
+            vital::spawn(thread, events, move || obey(engine, &orders))?;
         }
         Ok(Self {
             server: server.clone(),

@@ -1,0 +1,61 @@
+//! Threads that a worker cannot do without: after a fault in one of them another worker takes over.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::Sender;
+use std::thread::Builder;
+
+use nix::libc::SIGTERM;
+
+use super::life::Event;
+
+/// Starts such a thread. After a fault in it the worker leaves as if it were told to by a signal: what is in flight
+/// goes on, and the supervisor starts the next one. What the fault was is told in the log by the hook of
+/// [`fault`](crate::fault).
+pub(super) fn spawn(
+    thread: Builder,
+    events: &Sender<Event>,
+    body: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
+    let events = events.clone();
+    let on_fault = move || {
+        // The main thread ends only with the process.
+        let _ = events.send(Event::Signal(SIGTERM));
+    };
+    spawn_with(thread, on_fault, body)
+}
+
+/// The same where there is another way to leave.
+pub(super) fn spawn_with(
+    thread: Builder,
+    on_fault: impl FnOnce() + Send + 'static,
+    body: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
+    let life = move || {
+        if catch_unwind(AssertUnwindSafe(body)).is_err() {
+            on_fault();
+        }
+    };
+    thread.spawn(life).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn a_fault_has_the_worker_leave_and_an_end_has_not() {
+        let (events, happened) = channel();
+        spawn(Builder::new(), &events, || ()).unwrap();
+        spawn(Builder::new(), &events, || panic!("injected")).unwrap();
+        drop(events);
+        // Until both threads have ended.
+        let happened: Vec<_> = happened.iter().collect();
+        assert!(
+            matches!(happened.as_slice(), [Event::Signal(SIGTERM)]),
+            "{happened:?}"
+        );
+    }
+}
