@@ -1,11 +1,13 @@
 //! A request on its way: sent to one worker after the other, until one has answered.
 
+mod broken;
+
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use httpd::{Level, Request, Status};
+use httpd::{Request, Status};
 use nix::errno::Errno;
-use wire::{End, Greeting, Rejection, RequestHead, ToWorker, TooLong};
+use wire::{End, Rejection, RequestHead, ToWorker, TooLong};
 
 use super::connection::{Broken, Connection, NoConnection};
 use super::exchange::{Ended, Exchange, Frames};
@@ -20,13 +22,10 @@ use super::upload::Upload;
 use crate::config::RequestConfig;
 use crate::environ::Environ;
 use crate::handler::Refusal;
-use crate::log::{self, Id};
+use crate::log;
 
 /// How long to wait before looking again for a worker where all that are there just left.
 const PAUSE: Duration = Duration::from_millis(10);
-
-/// How long to wait for the supervisor to tell how a worker ended.
-const OBITUARY: Duration = Duration::from_millis(500);
 
 /// How long a script may go on changing before its requests are refused: one that is deployed file by
 /// file settles sooner.
@@ -381,83 +380,6 @@ impl<'c, 'r> Call<'c, 'r> {
             show(group)
         );
         busy(self.request, 124, text)
-    }
-
-    /// The connection broke before the worker said how the request ended.
-    fn broken(
-        &mut self,
-        group: &Group,
-        connection: &mut Connection,
-        broken: Broken,
-    ) -> Result<Attempt, Refusal> {
-        // Never greeted: nobody accepted the connection. Reset: what was sent was not read whole,
-        // which says whether it was run only where it is read whole before.
-        let unread = matches!(broken, Broken::Reset) && self.upload.runs_when_read()
-            || matches!(broken, Broken::Closed | Broken::Reset) && connection.worker.is_none();
-        if unread {
-            group.vacate(connection);
-        }
-        let is_silent = !self.response.has_begun() && self.response.replacement().is_none();
-        if unread && is_silent && self.upload.is_repeatable() {
-            return Ok(Attempt::NotRun(match connection.is_new() {
-                true => Reason::NotAccepted,
-                false => Reason::Reset,
-            }));
-        }
-        let fate = fate(group, connection.worker, broken);
-        let (status, id) = match broken {
-            _ if self.response.has_begun() => (Status::OK, 119),
-            Broken::NotTaken => (Status::INTERNAL_SERVER_ERROR, 121),
-            Broken::TimedOut => (Status::GATEWAY_TIME_OUT, 145),
-            Broken::Closed | Broken::Reset => (Status::BAD_GATEWAY, 146),
-            _ => (Status::BAD_GATEWAY, 147),
-        };
-        let uri = self.request.uri().to_string_lossy();
-        let method = self.request.method().to_string_lossy();
-        let name = show(group);
-        let text = match id {
-            119 => format!(
-                "Unable to proxy response from daemon to client: the answer to {method} {uri} from \
-                 process group '{name}' is cut off: {fate}."
-            ),
-            121 => format!(
-                "Unable to send request details of {method} {uri} to process group '{name}': {fate}."
-            ),
-            _ => {
-                format!("No complete answer to {method} {uri} from process group '{name}': {fate}.")
-            }
-        };
-        if let Some(replacement) = self.response.replacement() {
-            log::script(self.request, Level::ERROR, Id(id), &text);
-            return self.replace(replacement).map(Attempt::Answered);
-        }
-        if self.response.has_begun() {
-            log::script(self.request, Level::ERROR, Id(id), &text);
-            self.response.abort();
-            return Ok(Attempt::Answered(status));
-        }
-        Err(Refusal::new(status, id, text))
-    }
-}
-
-/// What became of a worker that did not answer.
-fn fate(group: &Group, worker: Option<Greeting>, broken: Broken) -> String {
-    let Some(worker) = worker else {
-        return broken.to_string();
-    };
-    let pid = worker.pid;
-    if !matches!(broken, Broken::Closed | Broken::Reset) {
-        return format!("worker {pid}: {broken}");
-    }
-    let deadline = Instant::now() + OBITUARY;
-    loop {
-        if let Some(status) = group.exit_of(worker) {
-            return format!("worker {pid} {}", control::describe_exit(status));
-        }
-        if Instant::now() >= deadline {
-            return format!("worker {pid}: {broken}");
-        }
-        std::thread::sleep(PAUSE);
     }
 }
 

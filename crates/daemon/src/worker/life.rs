@@ -17,24 +17,27 @@
 //! A worker whose supervisor is gone serves on until the next supervisor has put another in its place
 //! ([`orphan`](super::orphan)): httpd needs a moment to notice, and nobody is to wait for that.
 
+mod sources;
+mod succession;
+
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::raw::c_int;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use control::{Channel, FromWorker, Life, Replacement, ToWorker};
-use nix::libc::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU};
-use signal_hook::iterator::Signals;
+use nix::libc::{SIGINT, SIGTERM, SIGUSR1, SIGXCPU};
 
 use super::dispatcher::Dispatcher;
 use super::early::Early;
 use super::fork::Unshared;
 use super::orphan::{Httpd, Orphan};
-use super::{describe, python, server::Server, vital, watch::Watch};
+use super::{describe, python, server::Server, watch::Watch};
 use crate::log::{Level, Log};
+use sources::{watch_control, watch_signals};
+use succession::Succession;
 
 /// What can happen.
 #[derive(Debug)]
@@ -338,52 +341,6 @@ fn reason_of(signal: c_int, life: &Life) -> Option<Replacement> {
     }
 }
 
-/// Whether a successor was asked for.
-struct Succession<'s> {
-    control: Arc<Channel>,
-    log: &'s Log,
-    server: &'s Server,
-    prepared: bool,
-    asked: bool,
-}
-
-impl<'s> Succession<'s> {
-    fn new(control: Arc<Channel>, log: &'s Log, server: &'s Server) -> Self {
-        Self {
-            control,
-            log,
-            server,
-            prepared: false,
-            asked: false,
-        }
-    }
-
-    /// Has the supervisor start a successor that stands by until it is asked for.
-    fn prepare(&mut self) {
-        if !std::mem::replace(&mut self.prepared, true) && !self.asked {
-            // If the supervisor is gone, that is an event of its own.
-            let _ = self.control.send(&FromWorker::Prepare, &[]);
-        }
-    }
-
-    /// Asks the supervisor for a successor, which then tells this worker to drain. Once is enough,
-    /// unless this worker cannot wait for it any more.
-    fn ask(&mut self, reason: Replacement) {
-        if std::mem::replace(&mut self.asked, true) && !reason.is_urgent() {
-            return;
-        }
-        let group = describe(self.server.group());
-        let reason_word = reason.as_str();
-        self.log.line(
-            Level::Info,
-            0,
-            format_args!("A worker of {group} is to be replaced ({reason_word})."),
-        );
-        // If the supervisor is gone, that is an event of its own.
-        let _ = self.control.send(&FromWorker::Replace(reason), &[]);
-    }
-}
-
 /// Says that requests are cut off, if any are.
 fn report_cut_off(log: &Log, server: &Server, reason: Replacement) {
     if server.active() == 0 {
@@ -432,45 +389,4 @@ fn stop(reason: Replacement, limit: Duration, log: &Log, server: &Server, status
 pub(super) fn exit_now(status: c_int) -> ! {
     // SAFETY: ends the process; nothing of it is used afterwards.
     unsafe { libc::_exit(status) }
-}
-
-/// Watches for signals. Two of them are the applications', the others this process's.
-fn watch_signals(events: Sender<Event>, dispatcher: Dispatcher) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGXCPU, SIGHUP, SIGUSR2])?;
-    let faults = events.clone();
-    let watch = move || {
-        for signal in signals.forever() {
-            match signal {
-                SIGHUP | SIGUSR2 => dispatcher.dispatch(signal),
-                _ if events.send(Event::Signal(signal)).is_err() => return,
-                _ => {}
-            }
-        }
-    };
-    vital::spawn(
-        Builder::new().name("wsgi-signals".to_owned()),
-        &faults,
-        watch,
-    )
-}
-
-fn watch_control(control: &Arc<Channel>, events: &Sender<Event>) -> io::Result<()> {
-    let (control, sender) = (control.clone(), events.clone());
-    let watch = move || {
-        loop {
-            let event = match control.receive() {
-                Ok((message, _)) => Event::Told(message),
-                Err(_) => Event::Orphaned,
-            };
-            let last = matches!(event, Event::Orphaned);
-            if sender.send(event).is_err() || last {
-                return;
-            }
-        }
-    };
-    vital::spawn(
-        Builder::new().name("wsgi-control".to_owned()),
-        events,
-        watch,
-    )
 }

@@ -5,11 +5,13 @@
 //! its request had been read (see `docs/protocol.md`).
 //!
 //! - [`Lead`] says which thread waits at the door
+//! - [`conversation`] is what is said over a connection
 //! - [`guests`] are the requests that may hold a thread for as long as their client likes
 //! - [`places`] is what children are told of how busy the worker is
 //! - [`request`] runs one request, or says why not
 //! - [`turn`] is what a thread does between two waits
 
+mod conversation;
 mod guests;
 mod places;
 mod request;
@@ -18,27 +20,24 @@ mod tests;
 mod turn;
 
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 use std::thread::Builder;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use control::{GroupSpec, Replacement, SlotState, SocketBuffers, Table, Window, schedule};
+use control::{GroupSpec, Replacement, SlotState, Table, Window, schedule};
 use engine_abi::LoadedEngine;
-use nix::sys::socket::{getsockopt, sockopt};
-use wire::{Greeting, OwnedFrame, Rejection, RequestNumber, ToChild, ToWorker};
 
-use super::connection::{Broken, Connection, SOON};
+use super::connection::Connection;
 use super::courier::Courier;
 use super::door::Door;
 use super::lead::Lead;
 use super::life::Event;
 use super::limits;
 use super::monitor::{Monitor, RequestName};
-use super::outbox::{Outbox, Spool};
+use super::outbox::Spool;
 use super::own_slot::OwnSlot;
 use super::parallel::Parallel;
 use super::python;
@@ -47,11 +46,6 @@ use super::scripts::Scripts;
 use super::vital;
 use crate::log::{Level, Log};
 use guests::Guests;
-use turn::Turn;
-
-/// How much a connection takes that its child has not read yet, in bytes, where `send-buffer-size`
-/// says nothing and the system allows it (`net.core.wmem_max`): most responses in one go.
-const SEND_BUFFER: usize = 1 << 20;
 
 /// How many windows have memory, for each thread: a busy one serves some connections in turns.
 const WINDOWS: u32 = 4;
@@ -320,106 +314,6 @@ impl Server {
         let _ = self.door.reopen();
     }
 
-    /// Greets the other end of a new connection; `None` if it is gone.
-    fn greet(&self, stream: UnixStream) -> io::Result<Option<Connection>> {
-        let peer = getsockopt(&stream, sockopt::PeerCredentials)?.uid();
-        if peer != 0 && peer != self.group.identity.peer_uid {
-            return Err(io::Error::other(format!("it comes from uid {peer}")));
-        }
-        stream.set_nonblocking(true)?;
-        // On Linux a socket has not the sizes of the one that it was accepted from.
-        let buffers = self.group.buffers;
-        let buffers = SocketBuffers {
-            send: buffers.send.or(Some(SEND_BUFFER)),
-            ..buffers
-        };
-        // If the system refuses, its own sizes will do; the parent has said so.
-        let _ = buffers.set_send(stream.as_fd());
-        let _ = buffers.set_receive(stream.as_fd());
-        let ticket = self.slot.issue();
-        let greeting = Greeting {
-            pid: std::process::id(),
-            slot: self.slot.number(),
-            incarnation: self.slot.incarnation(),
-            ticket: ticket.number(),
-        };
-        let mut connection = Connection::new(stream, self.group.life.socket_timeout, ticket);
-        let mut hello = Vec::new();
-        ToChild::encode_hello(&mut hello, greeting);
-        Ok(connection.write(&hello).is_ok().then_some(connection))
-    }
-
-    /// Serves the requests that have arrived on a connection.
-    fn take_up(&self, token: u64, mut connection: Connection, turn: &mut Turn<'_>) {
-        let deadline = Instant::now() + SOON;
-        let mut next = connection.ready_frame();
-        loop {
-            next = match next {
-                Ok(Some(frame)) => match self.answer(&mut connection, &frame, turn) {
-                    // Somebody waits for this thread, and others can serve this child.
-                    Next::GoOn if turn.next.is_some() => return self.go_on(token, connection),
-                    // What has not arrived yet is waited for at the door.
-                    Next::GoOn => connection.buffered_frame(),
-                    Next::Close => return,
-                    Next::Send(rest) => {
-                        // If it cannot be watched it is closed, which the child notices.
-                        let _ = self.courier.take(token, connection, rest);
-                        return turn.end();
-                    }
-                },
-                Ok(None) if connection.expects_more(deadline) => connection.ready_frame(),
-                Ok(None) => return self.go_on(token, connection),
-                Err(Broken::Closed | Broken::TimedOut) => return,
-            };
-        }
-    }
-
-    /// Lets a connection that has nothing to do any more wait for its next request.
-    fn go_on(&self, token: u64, mut connection: Connection) {
-        if self.is_open() {
-            connection.rest();
-            self.door.put(token, connection);
-        }
-    }
-
-    /// Answers a frame.
-    fn answer(&self, connection: &mut Connection, frame: &OwnedFrame, turn: &mut Turn<'_>) -> Next {
-        match frame.decode() {
-            Ok(ToWorker::Request(head)) if !self.group.secret.is(head.secret) => {
-                self.log.line(
-                    Level::Alert,
-                    34,
-                    format_args!(
-                        "A request to {} did not come from httpd: its secret is wrong.",
-                        self.group.name
-                    ),
-                );
-                Next::Close
-            }
-            Ok(ToWorker::Request(head)) => {
-                connection.last = frame.request();
-                let is_reserved = head.has_place && connection.ticket().redeem();
-                self.occupy(is_reserved, turn);
-                // Before it is looked whether the worker leaves, so that one that leaves waits for it.
-                turn.begin();
-                let next = self.take(connection, frame.request(), head, turn.thread);
-                if !matches!(next, Next::Send(_)) {
-                    turn.end();
-                }
-                self.hand_on(turn);
-                next
-            }
-            // What the application left unread of the last request's body.
-            Ok(
-                ToWorker::Body(_)
-                | ToWorker::BodyPlaced(_)
-                | ToWorker::BodyEnd
-                | ToWorker::BodyError(_),
-            ) if frame.request() == connection.last => Next::GoOn,
-            Ok(_) | Err(_) => Next::Close,
-        }
-    }
-
     /// A request is served from now on.
     fn begin(&self) {
         self.active.fetch_add(1, Ordering::SeqCst);
@@ -446,26 +340,5 @@ impl Server {
             // The main thread ends only with the process.
             let _ = events.send(event);
         }
-    }
-}
-
-/// What is to be done with a connection after a frame was answered.
-enum Next {
-    /// It waits for the next frame.
-    GoOn,
-    /// It is of no more use.
-    Close,
-    /// This is to be sent first. The request counts as active until somebody does.
-    Send(Outbox),
-}
-
-/// Says that a request was not run. The connection goes on only in the sense that its child may
-/// close it: the body of the request may still be on its way.
-fn reject(connection: &mut Connection, number: RequestNumber, why: Rejection) -> Next {
-    let mut out = Vec::new();
-    ToChild::encode_rejected(&mut out, number, why);
-    match connection.write(&out) {
-        Ok(()) => Next::GoOn,
-        Err(_) => Next::Close,
     }
 }

@@ -12,8 +12,9 @@ use std::time::Duration;
 use control::MOST_SPARE;
 use wire::{Rejection, ToWorker};
 
+use super::Server;
+use super::conversation::{Next, reject};
 use super::turn::Turn;
-use super::{Next, Server, reject};
 use crate::worker::connection::Connection;
 use crate::worker::monitor;
 

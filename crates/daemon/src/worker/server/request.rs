@@ -7,7 +7,8 @@ use control::Replacement;
 use engine_abi::{Bytes, LogLine, Outcome, Pair, Request, Script, Slice};
 use wire::{Rejection, RequestHead, RequestNumber};
 
-use super::{Next, Server, reject};
+use super::Server;
+use super::conversation::{Next, reject};
 use crate::log::Level;
 use crate::worker::connection::Connection;
 use crate::worker::exchange::{Exchange, Finish};

@@ -4,16 +4,17 @@ use std::ffi::c_int;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::sync::mpsc::channel;
+use std::time::Instant;
 
-use control::{Identity, Life, Limits, PythonSpec, Secret, ServerSpec};
+use control::{Identity, Life, Limits, PythonSpec, Secret, ServerSpec, SocketBuffers};
 use engine_abi::{
     ABI_VERSION, Bytes, Call, Called, Engine, Host, Outcome, ProcessConfig, Request, RequestHandle,
     Script,
 };
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use wire::{Decoder, RequestHead};
+use wire::{Decoder, RequestHead, ToChild, ToWorker};
 
 use super::*;
 use crate::fault;

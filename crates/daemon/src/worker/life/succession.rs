@@ -1,0 +1,55 @@
+//! A worker's successor: wished for in time, asked for once.
+
+use std::sync::Arc;
+
+use control::{Channel, FromWorker, Replacement};
+
+use crate::log::{Level, Log};
+use crate::worker::describe;
+use crate::worker::server::Server;
+
+/// Whether a successor was asked for.
+pub(super) struct Succession<'s> {
+    control: Arc<Channel>,
+    log: &'s Log,
+    server: &'s Server,
+    prepared: bool,
+    asked: bool,
+}
+
+impl<'s> Succession<'s> {
+    pub(super) fn new(control: Arc<Channel>, log: &'s Log, server: &'s Server) -> Self {
+        Self {
+            control,
+            log,
+            server,
+            prepared: false,
+            asked: false,
+        }
+    }
+
+    /// Has the supervisor start a successor that stands by until it is asked for.
+    pub(super) fn prepare(&mut self) {
+        if !std::mem::replace(&mut self.prepared, true) && !self.asked {
+            // If the supervisor is gone, that is an event of its own.
+            let _ = self.control.send(&FromWorker::Prepare, &[]);
+        }
+    }
+
+    /// Asks the supervisor for a successor, which then tells this worker to drain. Once is enough,
+    /// unless this worker cannot wait for it any more.
+    pub(super) fn ask(&mut self, reason: Replacement) {
+        if std::mem::replace(&mut self.asked, true) && !reason.is_urgent() {
+            return;
+        }
+        let group = describe(self.server.group());
+        let reason_word = reason.as_str();
+        self.log.line(
+            Level::Info,
+            0,
+            format_args!("A worker of {group} is to be replaced ({reason_word})."),
+        );
+        // If the supervisor is gone, that is an event of its own.
+        let _ = self.control.send(&FromWorker::Replace(reason), &[]);
+    }
+}

@@ -1,0 +1,96 @@
+//! A connection that broke before the worker said how the request ended: whether another worker may run
+//! the request, and if not, what the client and the log are told.
+
+use std::time::{Duration, Instant};
+
+use httpd::{Level, Status};
+use wire::Greeting;
+
+use super::{Attempt, Call, PAUSE, Reason};
+use crate::handler::Refusal;
+use crate::log::{self, Id};
+use crate::remote::connection::{Broken, Connection};
+use crate::remote::groups::Group;
+use crate::remote::refused::show;
+
+/// How long to wait for the supervisor to tell how a worker ended.
+const OBITUARY: Duration = Duration::from_millis(500);
+
+impl Call<'_, '_> {
+    /// The connection broke before the worker said how the request ended.
+    pub(super) fn broken(
+        &mut self,
+        group: &Group,
+        connection: &mut Connection,
+        broken: Broken,
+    ) -> Result<Attempt, Refusal> {
+        // Never greeted: nobody accepted the connection. Reset: what was sent was not read whole,
+        // which says whether it was run only where it is read whole before.
+        let unread = matches!(broken, Broken::Reset) && self.upload.runs_when_read()
+            || matches!(broken, Broken::Closed | Broken::Reset) && connection.worker.is_none();
+        if unread {
+            group.vacate(connection);
+        }
+        let is_silent = !self.response.has_begun() && self.response.replacement().is_none();
+        if unread && is_silent && self.upload.is_repeatable() {
+            return Ok(Attempt::NotRun(match connection.is_new() {
+                true => Reason::NotAccepted,
+                false => Reason::Reset,
+            }));
+        }
+        let fate = fate(group, connection.worker, broken);
+        let (status, id) = match broken {
+            _ if self.response.has_begun() => (Status::OK, 119),
+            Broken::NotTaken => (Status::INTERNAL_SERVER_ERROR, 121),
+            Broken::TimedOut => (Status::GATEWAY_TIME_OUT, 145),
+            Broken::Closed | Broken::Reset => (Status::BAD_GATEWAY, 146),
+            _ => (Status::BAD_GATEWAY, 147),
+        };
+        let uri = self.request.uri().to_string_lossy();
+        let method = self.request.method().to_string_lossy();
+        let name = show(group);
+        let text = match id {
+            119 => format!(
+                "Unable to proxy response from daemon to client: the answer to {method} {uri} from \
+                 process group '{name}' is cut off: {fate}."
+            ),
+            121 => format!(
+                "Unable to send request details of {method} {uri} to process group '{name}': {fate}."
+            ),
+            _ => {
+                format!("No complete answer to {method} {uri} from process group '{name}': {fate}.")
+            }
+        };
+        if let Some(replacement) = self.response.replacement() {
+            log::script(self.request, Level::ERROR, Id(id), &text);
+            return self.replace(replacement).map(Attempt::Answered);
+        }
+        if self.response.has_begun() {
+            log::script(self.request, Level::ERROR, Id(id), &text);
+            self.response.abort();
+            return Ok(Attempt::Answered(status));
+        }
+        Err(Refusal::new(status, id, text))
+    }
+}
+
+/// What became of a worker that did not answer.
+fn fate(group: &Group, worker: Option<Greeting>, broken: Broken) -> String {
+    let Some(worker) = worker else {
+        return broken.to_string();
+    };
+    let pid = worker.pid;
+    if !matches!(broken, Broken::Closed | Broken::Reset) {
+        return format!("worker {pid}: {broken}");
+    }
+    let deadline = Instant::now() + OBITUARY;
+    loop {
+        if let Some(status) = group.exit_of(worker) {
+            return format!("worker {pid} {}", control::describe_exit(status));
+        }
+        if Instant::now() >= deadline {
+            return format!("worker {pid}: {broken}");
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
