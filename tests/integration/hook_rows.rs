@@ -29,6 +29,7 @@ def note(function, environ, *arguments):
     line = dict(function=function, arguments=arguments, data=data, late=late, loaded=sys.loaded,
                 group=mod_wsgi.application_group, process=mod_wsgi.process_group,
                 requests=len(mod_wsgi.active_requests), keys=sorted(environ),
+                errors=repr(environ['wsgi.errors']),
                 environ={key: value for key, value in environ.items() if isinstance(value, str)})
     with open(asked, 'a') as file:
         print(json.dumps(line), file=file)
@@ -138,6 +139,8 @@ fn each_is_asked_once_and_each_line_of_groups_once() {
         assert_eq!(line["loaded"], 1, "{line:#}");
         assert_eq!(line["environ"]["mod_wsgi.application_group"], "hooks");
         assert_eq!(line["environ"]["mod_wsgi.process_group"], "");
+        let errors = "<_io.TextIOWrapper name='<log>' encoding='utf-8'>";
+        assert_eq!(line["errors"], errors, "{line:#}");
         // It is no application's request, and what was written to does not outlive the question.
         assert_eq!(line["data"], "RuntimeError", "{line:#}");
         assert_eq!(line["requests"], 0, "{line:#}");

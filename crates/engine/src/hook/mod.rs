@@ -89,7 +89,8 @@ impl<'py> Visit<'_, 'py> {
     }
 
     fn environ(&self, py: Attached<'py>) -> Result<'py, Owned<'py>> {
-        let errors = log::errors(py, self.interpreter, self.exchange)?;
+        let whose = log::ErrorsOf::Hook;
+        let errors = log::errors(py, self.interpreter, self.exchange, whose)?;
         let wsgi = self.interpreter.wsgi();
         let environ =
             wsgi.plain_environ(self.call.environ.get(), &errors, self.call.request_rec)?;

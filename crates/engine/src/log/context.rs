@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::lines::Target;
-use super::streams::RequestStream;
+use super::streams::{ErrorsOf, RequestStream};
 use crate::host::Exchange;
 use crate::interpreter::Interpreter;
 use crate::python::{Attached, Detached, Owned, Result};
@@ -71,8 +71,9 @@ pub(crate) fn errors<'py>(
     py: Attached<'py>,
     interpreter: &'static Interpreter,
     exchange: &Arc<Exchange>,
+    whose: ErrorsOf,
 ) -> Result<'py, Owned<'py>> {
-    let stream = interpreter.log().request_stream(py, exchange)?;
+    let stream = interpreter.log().request_stream(py, exchange, whose)?;
     let object = stream.object(py).owned();
     SERVED.with_borrow_mut(|served| {
         if let Some(served) = served {

@@ -21,7 +21,7 @@ use crate::python::{Attached, Detached, Exception, Raised};
 
 pub(crate) use context::{Context, errors};
 pub(crate) use lines::Unfinished;
-pub(crate) use streams::Streams;
+pub(crate) use streams::{ErrorsOf, Streams};
 
 /// A line for the server's log, by a thread without the GIL.
 pub(crate) fn server(detached: &Detached, level: Level, id: u16, text: &str) {

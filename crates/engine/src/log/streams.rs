@@ -28,8 +28,28 @@ pub(crate) struct Streams {
     spare: Mutex<Vec<RequestStream>>,
 }
 
+/// Whose `wsgi.errors` a stream is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ErrorsOf {
+    /// An application's.
+    Application,
+    /// That of a script which decides about a request.
+    Hook,
+}
+
+impl ErrorsOf {
+    /// The stream's name.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Application => "<wsgi.errors>",
+            Self::Hook => "<log>",
+        }
+    }
+}
+
 /// A request's `wsgi.errors`, with the log under it.
 pub(super) struct RequestStream {
+    name: &'static str,
     wrapper: Stored,
     log: Stored,
     maker: Maker,
@@ -92,10 +112,11 @@ impl Streams {
         &self,
         py: Attached<'py>,
         exchange: &Arc<Exchange>,
+        whose: ErrorsOf,
     ) -> Result<'py, RequestStream> {
         let sink = Sink::Request(Arc::clone(exchange));
-        let Some(stream) = self.take_spare() else {
-            return self.stream(py, "<wsgi.errors>", sink);
+        let Some(stream) = self.take_spare(whose.name()) else {
+            return self.stream(py, whose.name(), sink);
         };
         if let Some(log) = self.log_of(py, &stream) {
             log.replace_sink(sink);
@@ -144,6 +165,7 @@ impl Streams {
             log.used.store(false, Ordering::Release);
         }
         Ok(RequestStream {
+            name,
             wrapper: wrapper.into_stored(),
             log: log.into_stored(),
             maker: Maker::this_thread(),
@@ -158,10 +180,11 @@ impl Streams {
         self.log.downcast(stream.log.bind(py))
     }
 
-    fn take_spare(&self) -> Option<RequestStream> {
+    fn take_spare(&self, name: &str) -> Option<RequestStream> {
         let mut spare = self.spare();
         let own = Maker::this_thread();
-        let last = spare.iter().rposition(|stream| stream.maker == own)?;
+        let fits = |stream: &RequestStream| stream.maker == own && stream.name == name;
+        let last = spare.iter().rposition(fits)?;
         Some(spare.remove(last))
     }
 

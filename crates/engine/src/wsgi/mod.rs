@@ -174,7 +174,8 @@ impl Call<'_> {
     fn environ<'py>(&self, py: Attached<'py>) -> Result<'py, Owned<'py>> {
         let state = self.state;
         let exchange = self.response.exchange();
-        let errors = log::errors(py, self.interpreter, exchange)?;
+        let whose = log::ErrorsOf::Application;
+        let errors = log::errors(py, self.interpreter, exchange, whose)?;
         let input = Input::new(Arc::clone(exchange), self.request.content_length);
         let input = state.input.instantiate(py, input)?;
         state
