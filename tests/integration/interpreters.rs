@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rstest::rstest;
-use testkit::{Httpd, Mark, Mpm, Response, Site, ours, wait_until};
+use testkit::{Httpd, Mark, Mpm, Request, Response, Site, ours, wait_until};
 
 use crate::apps::{WHERE, at_once, environ};
 use crate::wsgi_site::Mode;
@@ -423,4 +423,40 @@ def application(environ, start_response):
             "[True, b'told\\n', [True], [False]]"
         );
     }
+}
+
+/// Clients may name as many as they like.
+#[rstest]
+fn a_process_that_has_made_very_many_says_so(#[values("%{GLOBAL}", "one")] process_group: &str) {
+    if !ours("D226") {
+        return;
+    }
+    let server = Site::new()
+        .script("where.wsgi", WHERE)
+        .config(&format!(
+            "WSGISocketPrefix ${{ROOT}}/logs/wsgi
+             WSGIDaemonProcess one
+             WSGIScriptAlias / ${{WSGI}}/where.wsgi process-group={process_group} application-group=%{{HOST}}"
+        ))
+        .start();
+    let told = || server.log().matching(Mark::START, "WSGI1375");
+    // The main interpreter is one of them.
+    for number in 1..=99 {
+        assert!(told().is_empty(), "{number}");
+        let request = Request::get("/").header("Host", format!("host-{number}.test"));
+        let seen = environ(&server.send(&request));
+        assert_eq!(
+            seen.value("application_group"),
+            format!("host-{number}.test")
+        );
+    }
+    let line = server.log().wait_for(Mark::START, "WSGI1375");
+    for part in ["wsgi:warn", "WSGIApplicationGroup", "host-99.test"] {
+        assert!(line.contains(part), "{line}");
+    }
+    for number in 100..=102 {
+        let request = Request::get("/").header("Host", format!("host-{number}.test"));
+        assert_eq!(server.send(&request).status, 200);
+    }
+    assert_eq!(told().len(), 1);
 }

@@ -23,6 +23,9 @@ type Interpreters = HashMap<&'static [u8], &'static Interpreter>;
 
 static INTERPRETERS: RwLock<Option<Interpreters>> = RwLock::new(None);
 
+/// With how many interpreters something is most likely wrong.
+const MANY: usize = 100;
+
 /// Why there is no interpreter for an application group.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -68,7 +71,28 @@ fn find_or_create(
     failed::check(group)?;
     let created = create(detached, group);
     failed::note(group, &created);
+    if created.is_ok() && count() == MANY {
+        warn_of_many(detached, group);
+    }
     created
+}
+
+/// Clients can have a process make one interpreter after the other where the name of the group is up to them.
+fn warn_of_many(detached: &Detached, last: &[u8]) {
+    let text = format!(
+        "There are {MANY} interpreters in {} now, the last one for application group '{}'. Each takes \
+         some megabytes for as long as the process lives. If WSGIApplicationGroup, or an \
+         application-group=, makes the name of what clients send, as %{{HOST}} does in a virtual host that \
+         answers for any name, let it be %{{SERVER}}, %{{GLOBAL}} or a name; if there are that many \
+         applications, share them out among process groups.",
+        process::config(),
+        String::from_utf8_lossy(last),
+    );
+    log::server(detached, Level::Warn, 1375, &text);
+}
+
+fn count() -> usize {
+    read().as_ref().map_or(0, HashMap::len)
 }
 
 /// The main interpreter, once Python runs.
