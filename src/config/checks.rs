@@ -6,6 +6,7 @@
 
 mod groups;
 mod interpreters;
+mod library;
 mod python;
 mod scripts;
 mod users;
@@ -63,6 +64,7 @@ impl<'c> Checked<'c> {
 pub(crate) fn check(pool: Pool<'_>, base: Server<'_>) {
     let config = Checked::new(pool, base);
     python::check(&config);
+    library::check(&config);
     interpreters::check(&config);
     groups::check(&config);
     scripts::check(&config);

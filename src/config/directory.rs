@@ -113,7 +113,7 @@ pub(crate) fn process_group(
 ) -> Result<(), Refusal> {
     let group = Group::parse(name.to_bytes()).map(|group| c_string(group.as_bytes()));
     if let Some(group) = &group {
-        Groups::mention(parms, group);
+        Groups::mention_for_place(parms, group);
     }
     config.process_group = group.map(Arc::from);
     Ok(())

@@ -20,6 +20,8 @@ pub(super) struct Groups {
     used: BTreeMap<CString, Source>,
     /// Whether which group is used may depend on a request.
     depend_on_requests: bool,
+    /// Whether anything but the alias of a script may say which group it runs in.
+    depend_on_places: bool,
 }
 
 /// The server that a directive is read for.
@@ -85,6 +87,14 @@ impl Groups {
     pub(super) fn leave_to_requests(parms: &Parms<'_>) {
         let mut groups = parms.pool().state::<Self>().borrow_mut();
         groups.depend_on_requests = true;
+        groups.depend_on_places = true;
+    }
+
+    /// Notes that the directive being read has the applications of a place run in a group.
+    pub(super) fn mention_for_place(parms: &Parms<'_>, name: &CStr) {
+        Self::mention(parms, name);
+        let mut groups = parms.pool().state::<Self>().borrow_mut();
+        groups.depend_on_places = true;
     }
 
     /// Whether the processes of a group can load a script of the server that is being read.
@@ -109,6 +119,11 @@ impl Groups {
     /// The groups of a configuration that has been read, looked at by `body`.
     pub(super) fn inspect<T>(pool: Pool<'_>, body: impl FnOnce(&Self) -> T) -> T {
         body(&pool.state::<Self>().borrow())
+    }
+
+    /// Whether a script runs in httpd's own processes unless its own directive names a group.
+    pub(super) fn are_named_by_scripts_alone(&self) -> bool {
+        !self.depend_on_places
     }
 
     /// Says that `name` is none of the groups.

@@ -180,3 +180,67 @@ fn a_python_without_a_shared_library_serves_in_process_groups() {
     server.log().wait_for(Mark::START, "has no shared library");
     server.log().expect_alarm("has no shared library");
 }
+
+/// `configtest` says which directive cannot have its way, and the first is enough.
+#[test]
+fn what_cannot_run_without_a_shared_library_is_told_by_configtest() {
+    if !ours("D212") {
+        return;
+    }
+    let place = tempfile::tempdir().expect("a place");
+    let module = copy_of_module(place.path());
+    let told = |lines: &str| {
+        let site = Site::new().subject(&module);
+        let site = site.script("a.wsgi", &answering("ran")).config(lines);
+        let answer = site.configtest();
+        assert!(answer.success, "{}", answer.text);
+        let mut lines = answer.text.lines().map(str::to_owned);
+        lines.find(|line| line.contains("WSGI1376"))
+    };
+    let nothing = "WSGIDaemonProcess one
+         WSGIScriptAlias /group ${WSGI}/a.wsgi process-group=one
+         WSGIImportScript ${WSGI}/a.wsgi process-group=one application-group=%{GLOBAL}";
+    let cases = [
+        ("WSGIScriptAlias / ${WSGI}/a.wsgi", "WSGIScriptAlias /"),
+        (
+            "WSGIScriptAlias / ${WSGI}/a.wsgi process-group=%{GLOBAL}",
+            "WSGIScriptAlias /",
+        ),
+        (
+            "WSGIImportScript ${WSGI}/a.wsgi process-group=%{GLOBAL} application-group=%{GLOBAL}",
+            "WSGIImportScript",
+        ),
+        (
+            "WSGIHandlerScript own ${WSGI}/a.wsgi",
+            "WSGIHandlerScript own",
+        ),
+        (
+            "WSGIRestrictEmbedded On
+             <Location />\nWSGIAccessScript ${WSGI}/a.wsgi\n</Location>",
+            "WSGIAccessScript",
+        ),
+    ];
+    for (lines, _) in cases {
+        assert_eq!(told(lines), None, "there is a library still");
+    }
+    fs::remove_file(library(&module)).expect("it was there");
+    for (lines, directive) in cases {
+        let lines = format!("{nothing}\n{lines}");
+        let line = told(&lines).unwrap_or_else(|| panic!("{lines}"));
+        for part in [directive, "no shared library", "--enable-shared"] {
+            assert!(line.contains(part), "{lines}: {line}");
+        }
+    }
+    let several = told("WSGIScriptAlias /a ${WSGI}/a.wsgi\nWSGIScriptAlias /b ${WSGI}/a.wsgi");
+    assert!(several.is_some_and(|line| line.contains(", and 1 more")));
+    for lines in [
+        "",
+        // Who is asked for it may be in the group.
+        "WSGIScriptAlias / ${WSGI}/a.wsgi
+         <Location />\nWSGIProcessGroup one\n</Location>",
+        "WSGIRestrictEmbedded On
+         WSGIScriptAlias / ${WSGI}/a.wsgi",
+    ] {
+        assert_eq!(told(&format!("{nothing}\n{lines}")), None, "{lines}");
+    }
+}

@@ -1,0 +1,99 @@
+//! Whether what is to run in httpd's own processes can: Python comes into these as a shared library, which
+//! not every Python is.
+
+use std::ffi::CStr;
+
+use engine_abi::PythonVersion;
+
+use crate::config::checks::{Checked, Mistake, report};
+use crate::config::groups::Groups;
+use crate::config::hook::Hooks;
+use crate::config::{HandlerScript, server};
+use crate::log::Id;
+use crate::{Wsgi, engines};
+
+/// Something is to run there, and Python cannot.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{first}{}: in httpd's own processes, where that is to run, Python {python} cannot be, as it has no \
+     shared library; {}name a Python that was configured with --enable-shared, in WSGIPythonHome",
+    and_more(.others), if *.is_hook { "" } else { "give it a process group, or " }
+)]
+struct NoLibrary {
+    /// The directive, and where it stands.
+    first: String,
+    /// How many more there are.
+    others: usize,
+    /// Whether it is a script that runs nowhere else.
+    is_hook: bool,
+    python: PythonVersion,
+}
+
+impl Mistake for NoLibrary {
+    fn id(&self) -> Id {
+        Id(1376)
+    }
+}
+
+fn and_more(others: &usize) -> String {
+    match others {
+        0 => String::new(),
+        others => format!(", and {others} more"),
+    }
+}
+
+pub(super) fn check(config: &Checked<'_>) {
+    let process = config.base.config::<Wsgi>().process();
+    // Where there is no engine, another check says so.
+    let Ok(engine) = engines::of(process) else {
+        return;
+    };
+    if engine.library().is_some() {
+        return;
+    }
+    let hooks = hooks(config);
+    let applications = if process.restrict_embedded {
+        Vec::new()
+    } else {
+        applications(config)
+    };
+    let is_hook = applications.is_empty();
+    let mut all = applications.into_iter().chain(hooks);
+    if let Some(first) = all.next() {
+        let mistake = NoLibrary {
+            first,
+            others: all.count(),
+            is_hook,
+            python: engine.python,
+        };
+        report(config.base, Err(mistake));
+    }
+}
+
+/// The scripts that decide about requests.
+fn hooks(config: &Checked<'_>) -> Vec<String> {
+    Hooks::inspect(config.pool, |hooks| {
+        hooks.scripts().iter().map(ToString::to_string).collect()
+    })
+}
+
+/// What else runs in httpd's processes, as far as that is known before any request.
+fn applications(config: &Checked<'_>) -> Vec<String> {
+    let is_left_out_embedded = Groups::inspect(config.pool, Groups::are_named_by_scripts_alone);
+    let is_embedded = |group: Option<&CStr>| group.map_or(is_left_out_embedded, CStr::is_empty);
+    let mut found = Vec::new();
+    for (_, own) in server::configs(config.base) {
+        let aliases = own.own_aliases().iter();
+        let aliases = aliases.filter(|it| is_embedded(it.options().process_group.as_deref()));
+        found.extend(aliases.map(ToString::to_string));
+        let imports = own.own_preloads().iter();
+        let imports = imports.filter(|it| it.is_import() && it.process_group.is_empty());
+        found.extend(imports.map(ToString::to_string));
+    }
+    HandlerScript::for_each_written(config.pool, |_, handler| {
+        if is_embedded(handler.process_group.as_deref()) {
+            found.push(handler.to_string());
+        }
+    });
+    found
+}
