@@ -4,12 +4,13 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use testkit::{Httpd, Mpm, Request, Site, ours, wait_until};
 
+use crate::apps::at_once;
 use crate::wsgi_site::{Mode, threaded};
 
 /// Answers what the function of `mod_wsgi` that the query names returns, as JSON; for a query of
-/// digits, with that status, after reading its body.
+/// digits, with that status, after reading its body; for `hold`, once it has kept the GIL for 50 ms.
 const MEASURED: &str = r#"
-import json, mod_wsgi, time
+import ctypes, json, mod_wsgi, time
 
 def application(environ, start_response):
     query = environ['QUERY_STRING']
@@ -18,6 +19,10 @@ def application(environ, start_response):
         time.sleep(0.02)
         start_response(query + ' As asked', [])
         return [b'12345', b'67890']
+    if query == 'hold':
+        ctypes.PyDLL(None).usleep(50_000)
+        start_response('200 OK', [])
+        return [b'held']
     if query == 'fail':
         raise ValueError
     told = json.dumps(getattr(mod_wsgi, query)())
@@ -153,6 +158,33 @@ fn requests_are_counted_since_the_last_look(#[values(Mode::Embedded, Mode::Daemo
     let next = told(&server, "request_metrics");
     assert_eq!(next["status_4xx"], 0, "{next:#}");
     assert!(number(&next, "request_count") <= 1.0, "{next:#}");
+}
+
+#[rstest]
+fn waits_for_the_gil_are_summed_up(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) {
+    let server = server(mode);
+    told(&server, "start_recording_metrics");
+    settle(&server);
+    wait_until("a request to have waited for another one", || {
+        told(&server, "request_metrics");
+        at_once(4, |_| {
+            assert_eq!(server.get(&format!("{URL}?hold")).text(), "held")
+        });
+        settle(&server);
+        let metrics = told(&server, "request_metrics");
+        let count = number(&metrics, "request_count");
+        let longest = number(&metrics, "gil_wait_time_max_us");
+        let mean = number(&metrics, "gil_wait_time") * 1e6;
+        // Each takes it once at least, and what the longest has waited is a part of the sum.
+        assert!(count >= 4.0, "{metrics:#}");
+        assert!(number(&metrics, "gil_wait_count") >= count, "{metrics:#}");
+        assert!(mean * count >= longest - 1.0, "{metrics:#}");
+        assert!(
+            mean <= longest && mean >= number(&metrics, "gil_wait_time_min_us"),
+            "{metrics:#}"
+        );
+        (longest > 40_000.0).then_some(())
+    });
 }
 
 #[rstest]

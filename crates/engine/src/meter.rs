@@ -19,6 +19,11 @@ thread_local! {
     static GIL: Cell<(u64, Duration)> = const { Cell::new((0, Duration::ZERO)) };
 }
 
+/// Has the waiting for the GIL measured from now on: a request waits for it before a meter can be started.
+pub(crate) fn measure_gil() {
+    GIL_MEASURED.store(true, Ordering::Relaxed);
+}
+
 /// What a thread has used up for a request.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
@@ -42,7 +47,7 @@ pub(crate) struct Meter {
 impl Meter {
     /// Starts to measure the calling thread.
     pub(crate) fn start() -> Self {
-        GIL_MEASURED.store(true, Ordering::Relaxed);
+        measure_gil();
         let (user, system) = cpu_times(libc::RUSAGE_THREAD);
         Self { user, system }
     }

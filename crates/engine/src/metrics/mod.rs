@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::meter::{Meter, Usage, now};
+use crate::meter::{Meter, Usage, measure_gil, now};
 use crate::traffic::{Moved, Traffic};
 
 use engine_abi::Request;
@@ -91,6 +91,7 @@ impl Timing {
 pub(crate) fn start_recording() {
     let mut window = WINDOW.lock().unwrap_or_else(PoisonError::into_inner);
     window.get_or_insert_with(Window::begin);
+    measure_gil();
     RECORDING.store(true, Ordering::Relaxed);
 }
 

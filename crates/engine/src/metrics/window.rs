@@ -207,25 +207,47 @@ mod tests {
     use super::*;
     use crate::meter::Usage;
 
+    /// A request of which nothing is known but this.
+    fn finished(request_start: i64, queue_start: i64, usage: Usage) -> Finished {
+        Finished {
+            timing: Timing {
+                thread_id: 1,
+                request_start,
+                queue_start,
+                daemon_start: 1_000_000,
+                application_start: 1_000_000,
+                meter: None,
+            },
+            application_finish: 1_000_000,
+            status: Some(200),
+            input: Moved::default(),
+            output: Moved::default(),
+            usage,
+        }
+    }
+
+    #[test]
+    fn waits_for_the_gil_are_summed_up() {
+        let mut totals = Totals::default();
+        for (gil_count, micros) in [(1, 20), (3, 500)] {
+            let gil_time = Duration::from_micros(micros);
+            let usage = Usage {
+                gil_count,
+                gil_time,
+                ..Usage::default()
+            };
+            totals.add(&finished(1_000_000, 1_000_000, usage));
+        }
+        assert_eq!(totals.gil_waits, 4);
+        assert_eq!(totals.gil_wait_time.range(), Some((20, 500)));
+        assert!((totals.gil_wait_time.mean() - 260e-6).abs() < 1e-9);
+    }
+
     #[test]
     fn times_may_be_any() {
         let mut totals = Totals::default();
         for (request_start, queue_start) in [(i64::MIN, i64::MIN), (i64::MIN, i64::MAX)] {
-            totals.add(&Finished {
-                timing: Timing {
-                    thread_id: 1,
-                    request_start,
-                    queue_start,
-                    daemon_start: 1_000_000,
-                    application_start: 1_000_000,
-                    meter: None,
-                },
-                application_finish: 1_000_000,
-                status: Some(200),
-                input: Moved::default(),
-                output: Moved::default(),
-                usage: Usage::default(),
-            });
+            totals.add(&finished(request_start, queue_start, Usage::default()));
         }
         let most = i64::MAX.cast_unsigned();
         assert_eq!(totals.queue_time.range(), Some((0, most)));
