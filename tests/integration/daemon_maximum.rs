@@ -5,13 +5,17 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rstest::rstest;
-use testkit::{Httpd, Site, ours, wait_until};
+use testkit::{Httpd, Process, Site, ours, wait_until};
 
 /// Takes a while to load, then answers with its process after a moment.
 const SCRIPT: &str = r#"
-import os, time
+import atexit, os, time
 time.sleep(float(os.environ['LOADS_FOR']))
+print('loaded by', os.getpid())
+atexit.register(lambda: print('left by', os.getpid()))
 
 def application(environ, start_response):
     time.sleep(0.02)
@@ -107,4 +111,52 @@ fn the_successor_of_a_busy_process_is_there_when_it_is_needed() {
         assert!(served.by.len() > 1, "{served:?}");
         (served.longest < Duration::from_millis(1500)).then_some(())
     });
+}
+
+/// Such a successor is ready and serves nobody yet.
+#[test]
+fn one_that_stands_by_and_is_to_be_replaced_is_replaced_when_it_serves() {
+    if !ours("D61") {
+        return;
+    }
+    let server = group("threads=5 maximum-requests=200", "0");
+    let first = server.get("/").text();
+    // While it starts nobody asks, so that it is not needed yet when it is there.
+    let standby = wait_until("a successor", || {
+        assert_eq!(server.get("/").text(), first);
+        other_worker(&server, &first)
+    });
+    wait_until("it to stand by", || {
+        standby.has_thread("wsgi-control").then_some(())
+    });
+    let mark = server.log().mark();
+    kill(Pid::from_raw(standby.pid), Signal::SIGUSR1).expect("it runs");
+    for _ in 0..3 {
+        assert_eq!(server.get("/").text(), first);
+    }
+    assert!(standby.is_running());
+    assert!(server.log().matching(mark, "to be replaced").is_empty());
+
+    let standby_pid = standby.pid.to_string();
+    let third = wait_until("the one after it", || {
+        let response = server.get("/");
+        assert_eq!(response.status, 200);
+        let pid = response.text();
+        (pid != first && pid != standby_pid).then_some(pid)
+    });
+    server
+        .log()
+        .wait_for(mark, "to be replaced (graceful_signal)");
+    wait_until("its end", || (!standby.is_running()).then_some(()));
+    server
+        .log()
+        .wait_for(mark, &format!("left by {standby_pid}"));
+    assert_eq!(server.get("/").text(), third);
+}
+
+/// The process of the group beside `first`.
+fn other_worker(server: &Httpd, first: &str) -> Option<Process> {
+    let children = server.children().into_iter();
+    let mut workers = children.flat_map(Process::children);
+    workers.find(|worker| worker.pid.to_string() != first)
 }

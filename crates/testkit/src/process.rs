@@ -113,6 +113,13 @@ impl Process {
         self.read(ProcProcess::status).threads
     }
 
+    /// Whether it has a thread of this name.
+    pub fn has_thread(self, name: &str) -> bool {
+        let threads = self.entry().and_then(|process| process.tasks());
+        let mut stats = threads.into_iter().flatten().flatten();
+        stats.any(|thread| thread.stat().is_ok_and(|stat| stat.comm == name))
+    }
+
     /// Whether a thread of it does not preempt others (`SCHED_BATCH`).
     pub fn has_batch_threads(self) -> bool {
         const SCHED_BATCH: Option<u32> = Some(3);
