@@ -192,6 +192,7 @@ unsafe impl Module for Wsgi {
         hooks.post_config(lifecycle::post_config, Order::MIDDLE);
         hooks.child_init(lifecycle::child_init, Order::MIDDLE);
         hooks.monitor(supervise::monitor, Order::MIDDLE);
+        hooks.child_ended(remote::child_ended, Order::MIDDLE);
         // An `Alias` wins over ours, and ours over the guesses of the other two.
         let after_alias = Order::MIDDLE
             .after(&[c"mod_alias.c"])

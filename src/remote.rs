@@ -33,6 +33,13 @@ use head::Rules;
 use refused::{NOT_STARTED, RUNS_SCRIPTS, show, unavailable, unreachable};
 use response::Response;
 
+/// A child of httpd has ended, in the parent: it waits for no worker any more.
+pub(crate) fn child_ended(pid: u32) {
+    for group in Groups::current().iter() {
+        group.leave_queue(pid);
+    }
+}
+
 /// Has an application in a process group answer a request.
 pub(crate) fn serve<'r>(
     request: Request<'r>,

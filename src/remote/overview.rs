@@ -66,6 +66,11 @@ impl Group {
     pub(super) fn enter_queue(&self, begin: i64) -> Waiting<'_> {
         self.table.queue().enter(std::process::id(), begin)
     }
+
+    /// Takes away what a process that has ended has noted there.
+    pub(super) fn leave_queue(&self, pid: u32) {
+        self.table.queue().forget(pid);
+    }
 }
 
 impl Place {

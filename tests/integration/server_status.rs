@@ -175,6 +175,26 @@ fn the_page_tells_how_a_group_is_while_all_its_threads_hang() {
 }
 
 #[test]
+fn nobody_waits_of_a_child_that_was_killed() {
+    if !ours("D204") {
+        return;
+    }
+    let server = group("threads=1");
+    let worker = server.get("/app").text();
+    let _clients = [(); 3].map(|()| ask(&server, "/app?gate"));
+    wait_until_told(&server, "two to wait", |told| told.group("Waiting") == "2");
+    let mut children = server.children().into_iter();
+    let child = children.find(|child| child.children().is_empty());
+    let child = child.expect("a child").pid.to_string();
+    assert_ne!(child, worker);
+    signal(&child, Signal::SIGKILL);
+    let told = wait_until_told(&server, "none to wait", |told| told.group("Waiting") == "0");
+    assert_eq!(told.group("LongestWait"), "");
+    server.site().write("data/gate", "");
+    assert_eq!(server.get("/app").text(), worker);
+}
+
+#[test]
 fn the_page_tells_how_workers_have_ended() {
     if !ours("D204") {
         return;

@@ -2,8 +2,8 @@
 //!
 //! The queue itself is the kernel's, which tells nobody how long it is. So whoever waits in it notes here since when,
 //! for those who want to know; nothing else goes by it. A note is one number, the time and the process, so it
-//! is made and taken away at once. What a process leaves behind that is killed while it waits, the next one to look
-//! clears away. A worker could write anything here: a number is all that it can be.
+//! is made and taken away at once. What a process leaves behind that is killed while it waits, its parent takes away
+//! ([`Queue::forget`]), or else the next one to look. A worker could write anything here: a number is all that it can be.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -49,6 +49,16 @@ impl Queue {
         });
         Waiting {
             note: place.map(|place| (place, note)),
+        }
+    }
+
+    /// The process `pid` has ended, whatever it was waiting for. To be called before another process gets that number.
+    pub fn forget(&self, pid: u32) {
+        for place in &self.0 {
+            let note = place.load(Ordering::Relaxed);
+            if note != 0 && decode(note).0 == pid {
+                take(place, note);
+            }
         }
     }
 
@@ -128,6 +138,20 @@ mod tests {
         );
         drop(second);
         assert_eq!(queue.look(NOW, |_| true), Waits::default());
+    }
+
+    #[test]
+    fn of_a_process_that_has_ended_nothing_is_left() {
+        let queue = queue();
+        let ended = [NOW, NOW + 1_000_000].map(|begin| queue.enter(2, begin));
+        let _other = queue.enter(3, NOW);
+        queue.forget(2);
+        // The number may be another process's by now.
+        assert_eq!(queue.look(NOW, |_| true).count, 1);
+        let again = queue.enter(2, NOW + 2_000_000);
+        drop(ended);
+        assert_eq!(queue.look(NOW, |_| true).count, 2);
+        drop(again);
     }
 
     #[test]

@@ -119,6 +119,18 @@ impl<'p, M: Module> Hooks<'p, M> {
         unsafe { sys::ap_hook_child_init(Some(server::<F>), after, before, order.position) }
     }
 
+    /// Called in the parent when a child has ended, with its process id, which no other process has had since.
+    pub fn child_ended<F>(&self, _hook: F, order: Order)
+    where
+        F: Fn(u32) + Copy + 'static,
+    {
+        let (after, before) = self.neighbours(order);
+        // SAFETY: as in `post_config`.
+        unsafe {
+            sys::ap_hook_child_status(Some(child_status::<F>), after, before, order.position);
+        }
+    }
+
     /// Called every few seconds in the parent while children serve, with a pool that lives as long as
     /// the configuration.
     pub fn monitor<F>(&self, _hook: F, order: Order)
@@ -225,6 +237,22 @@ unsafe extern "C" fn server<F: Fn(Pool<'_>, Server<'_>) + Copy + 'static>(
         // SAFETY: these are the hook's arguments; httpd keeps them alive until it returns.
         let (pool, server) = unsafe { (Pool::from_raw(pool), Server::from_raw(server)) };
         the_one::<F>()(pool, server);
+    });
+}
+
+unsafe extern "C" fn child_status<F: Fn(u32) + Copy + 'static>(
+    _server: *mut sys::server_rec,
+    pid: sys::pid_t,
+    _generation: sys::ap_generation_t,
+    _slot: c_int,
+    state: sys::mpm_child_status,
+) {
+    panic::guard((), || {
+        let pid = u32::try_from(pid).ok();
+        let has_ended = state == sys::mpm_child_status_MPM_CHILD_EXITED;
+        if let Some(pid) = pid.filter(|_| has_ended) {
+            the_one::<F>()(pid);
+        }
     });
 }
 
