@@ -1,6 +1,6 @@
 //! The stage of the tests of process groups: an application that tells what its process is like.
 
-use testkit::{Httpd, Site};
+use testkit::{Httpd, Process, Site};
 
 use crate::apps::{Environ, environ};
 
@@ -67,4 +67,13 @@ pub(crate) fn told(options: &str) -> Environ {
 /// Whether the tests run as root: only then do applications run as other users.
 pub(crate) fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
+}
+
+/// The supervisors of a server: more than one while a configuration takes the place of another.
+pub(crate) fn supervisors(server: &Httpd) -> impl Iterator<Item = Process> {
+    let children = server.process().children().into_iter();
+    children.filter(|child| {
+        let name = std::fs::read_to_string(format!("/proc/{}/comm", child.pid));
+        name.is_ok_and(|name| name.starts_with("(wsgi-supervis"))
+    })
 }

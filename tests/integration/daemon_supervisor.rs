@@ -8,6 +8,7 @@ use nix::unistd::Pid;
 use testkit::{Httpd, Mark, Process, Site, module_under_test, ours, wait_until};
 
 use crate::apps::answering;
+use crate::daemon_site::supervisors;
 
 /// Says that it has begun, and answers when a file is there.
 const WAITING: &str = r#"
@@ -232,15 +233,6 @@ fn copy_of_module(place: &Path) -> PathBuf {
 
 fn supervisor(server: &Httpd) -> Option<Process> {
     supervisors(server).next()
-}
-
-/// More than one while a configuration takes the place of another.
-fn supervisors(server: &Httpd) -> impl Iterator<Item = Process> {
-    let children = server.process().children().into_iter();
-    children.filter(|child| {
-        let name = fs::read_to_string(format!("/proc/{}/comm", child.pid));
-        name.is_ok_and(|name| name.starts_with("(wsgi-supervis"))
-    })
 }
 
 #[test]

@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 use rstest::rstest;
 use testkit::{Connection, Httpd, Mpm, Request, Site, module_under_test, ours, wait_until};
 
+use crate::daemon_site::supervisors;
 use crate::wsgi_site::Mode;
 
 /// Answers with its process; with `?NAME` only when `data/NAME` is there.
@@ -28,13 +29,18 @@ const PAGE: &str = "<Location /server-status>
     SetHandler server-status
 </Location>";
 
+/// With one child.
 fn site(name: &str, options: &str) -> Site {
+    site_without_limits(name, options, Mpm::Event)
+        .config("ServerLimit 1\nThreadsPerChild 32\nMaxRequestWorkers 32")
+}
+
+fn site_without_limits(name: &str, options: &str, mpm: Mpm) -> Site {
     let site = Site::new().script("a.wsgi", GATED);
     let data = site.text_path("data");
     site.env("DATA", &data)
-        .mpm(Mpm::Event)
+        .mpm(mpm)
         .module("status")
-        .config("ServerLimit 1\nThreadsPerChild 32\nMaxRequestWorkers 32")
         .config(PAGE)
         .config(&format!(
             "WSGISocketPrefix ${{DATA}}/socket
@@ -264,6 +270,62 @@ fn a_group_keeps_its_numbers_at_a_graceful_restart() {
         told.group("LastEndReason") == "graceful_signal" && told.states() == ["serving"]
     });
     assert_eq!((told.group("Restarts"), told.group("Requests")), ("1", "1"));
+}
+
+/// Its workers serve until those of the next supervisor do.
+#[test]
+fn workers_without_a_supervisor_are_told_as_long_as_they_are_there() {
+    if !ours("D204") {
+        return;
+    }
+    const SLOW: &str = "
+import os, time
+data = os.environ['DATA']
+while os.path.exists(os.path.join(data, 'hold')):
+    time.sleep(0.005)
+";
+    let server = site("one", "threads=2 graceful-timeout=60")
+        .script("slow.py", SLOW)
+        .config("WSGIImportScript ${WSGI}/slow.py process-group=one application-group=%{GLOBAL}")
+        .start();
+    let old = server.get("/app").text();
+    let mut client = ask(&server, "/app?gate");
+    wait_until_told(&server, "it to run", |told| {
+        told.group("BusyThreads") == "1"
+    });
+    server.site().write("data/hold", "");
+    let supervisor = only_supervisor(&server);
+    signal(&supervisor, Signal::SIGKILL);
+    wait_until("another supervisor", || {
+        (only_supervisor(&server) != supervisor).then_some(())
+    });
+    let told = wait_until_told(&server, "the next worker to start", |told| {
+        told.states().contains(&"starting")
+    });
+    assert_eq!(told.states(), ["starting", "serving"], "{told:#?}");
+    assert_eq!(told.value("WSGIGroup[0]Process[1]PID"), old);
+    assert_eq!(told.value("WSGIGroup[0]Process[1]BusyThreads"), "1");
+    assert_eq!(told.group("State"), "serving");
+    assert_eq!(told.group("ServingProcesses"), "1");
+    assert_eq!(server.get("/app").text(), old);
+
+    std::fs::remove_file(server.site().path("data/hold")).expect("it was there");
+    let told = wait_until_told(&server, "the next worker to serve", |told| {
+        told.states().contains(&"draining")
+    });
+    assert_eq!(told.states(), ["serving", "draining"], "{told:#?}");
+    assert_eq!(told.value("WSGIGroup[0]Process[1]PID"), old);
+    server.site().write("data/gate", "");
+    assert_eq!(client.read_response().status, 200);
+    wait_until_told(&server, "the old one to be gone", |told| {
+        told.states() == ["serving"]
+    });
+}
+
+/// The supervisor's process; empty while there is none.
+fn only_supervisor(server: &Httpd) -> String {
+    let mut supervisors = supervisors(server).map(|it| it.pid.to_string());
+    supervisors.next().unwrap_or_default()
 }
 
 #[test]

@@ -11,6 +11,7 @@
 //! what is here: see [`Program`].
 
 mod fault;
+mod held;
 mod log;
 mod supervisor;
 mod worker;

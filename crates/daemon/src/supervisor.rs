@@ -6,6 +6,7 @@
 
 mod equipment;
 mod group;
+mod inherited;
 mod program;
 mod slot;
 mod spawn;

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
 use control::{Ending, GroupSpec, Member, Setback, SlotState, Table};
 use nix::sys::socket::{Shutdown, UnixAddr, accept, getsockname, shutdown};
 
+use super::inherited::Inherited;
 use super::spawn::Equipment;
 use crate::log::Log;
 
@@ -55,6 +56,11 @@ impl OwnedEquipment {
             listener,
             scoreboard,
         })
+    }
+
+    /// The workers that another supervisor has told of.
+    pub(super) fn inherited(&self) -> Inherited {
+        Inherited::of(&self.table)
     }
 
     /// How many slots there are.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use control::{Channel, GroupSpec, Replacement, Setback, SlotState};
 
 use super::equipment::{GroupError, OwnedEquipment};
+use super::inherited::Inherited;
 use super::program::Programs;
 use super::slot::{Action, Event, Slot, WorkerNumber};
 use super::spawn::{SpawnError, spawn};
@@ -25,6 +26,8 @@ pub(super) struct Group {
     equipment: OwnedEquipment,
     slots: Vec<Slot>,
     workers: Vec<Worker>,
+    /// Those of a supervisor that has died.
+    inherited: Inherited,
     next_number: WorkerNumber,
     /// The slots that are to get a worker, in the order in which they asked.
     queue: VecDeque<usize>,
@@ -40,6 +43,7 @@ impl Group {
         slots.resize_with(equipment.slots(), Slot::default);
         let mut group = Self {
             spec,
+            inherited: equipment.inherited(),
             equipment,
             slots,
             workers: Vec::new(),
@@ -128,7 +132,8 @@ impl Group {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let workers = self.workers.iter().filter_map(Worker::next_deadline);
         let retries = self.slots.iter().filter_map(Slot::retry);
-        workers.chain(retries).chain(self.end_at).min()
+        let looks = self.inherited.next_look();
+        workers.chain(retries).chain(self.end_at).chain(looks).min()
     }
 
     /// Takes what the workers said whose links are ready.
@@ -177,6 +182,9 @@ impl Group {
                 );
                 self.equipment.log.line(Level::Error, 1204, text);
             }
+        }
+        for slot in self.inherited.look(now) {
+            self.publish(slot);
         }
         self.all(Event::Tick);
     }
@@ -240,6 +248,8 @@ impl Group {
             failures: slot.failures(),
             retry: pause.map(|pause| seconds(SystemTime::now() + pause)),
         };
+        // Where there is no room for all, its own are told.
+        let members = members.chain(self.inherited.of_slot(number));
         self.equipment.tell(number, members, setback);
     }
 
@@ -282,6 +292,7 @@ impl Group {
 
     fn serve(&mut self, slot: usize, number: WorkerNumber) {
         self.equipment.succeed(slot);
+        self.inherited.succeed(slot);
         if let Some(worker) = self.worker(number) {
             worker.serve();
         }

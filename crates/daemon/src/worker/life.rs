@@ -33,8 +33,9 @@ use nix::libc::{SIGINT, SIGTERM, SIGUSR1, SIGXCPU};
 use super::dispatcher::Dispatcher;
 use super::early::Early;
 use super::fork::Unshared;
-use super::orphan::{Httpd, Orphan};
+use super::orphan::Orphan;
 use super::{describe, python, server::Server, watch::Watch};
+use crate::held::HeldProcess;
 use crate::log::{Level, Log};
 use sources::{watch_control, watch_signals};
 use succession::Succession;
@@ -81,7 +82,8 @@ pub(super) fn run(
     start: Duration,
 ) -> u8 {
     let (sender, events) = channel();
-    let httpd = Arc::new(Httpd::open(server.group().server.pid));
+    // While there is a supervisor, which does not outlive httpd, the number is httpd's.
+    let httpd = Arc::new(HeldProcess::open(server.group().server.pid));
     let control = Arc::new(control);
     let _unshared = Unshared::mark(control.as_fd());
     let watching = Dispatcher::start(server.engine(), &sender)
@@ -132,7 +134,7 @@ struct Course<'s> {
     cause: Option<Replacement>,
     /// When the process is to have ended, if that is urgent.
     end: Option<Instant>,
-    httpd: Arc<Httpd>,
+    httpd: Arc<HeldProcess>,
     /// The supervisor is gone.
     orphan: Option<Orphan>,
 }

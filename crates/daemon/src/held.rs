@@ -1,0 +1,51 @@
+//! A process that is no child of this one, held on to: its number may be another's once it has ended.
+
+use std::io;
+use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+/// A process, if it was there to be taken hold of.
+#[derive(Debug)]
+pub(crate) struct HeldProcess(io::Result<OwnedFd>);
+
+impl HeldProcess {
+    /// The process with this number. To be called while that is certain to be its.
+    pub(crate) fn open(pid: i32) -> Self {
+        // SAFETY: takes two numbers.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        Self(match i32::try_from(fd) {
+            // SAFETY: the call has just made it, for us, closed on exec.
+            Ok(fd @ 0..) => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+            _ => Err(io::Error::last_os_error()),
+        })
+    }
+
+    /// Whether it has not ended.
+    pub(crate) fn is_running(&self) -> bool {
+        let Ok(process) = &self.0 else {
+            return false;
+        };
+        // It can be read from once the process has ended, be it waited for or not.
+        let mut end = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+        poll(&mut end, PollTimeout::ZERO) == Ok(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_process_runs_until_it_ends_and_what_was_never_there_does_not() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let process = HeldProcess::open(i32::try_from(child.id()).unwrap());
+        assert!(process.is_running());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!process.is_running());
+        assert!(!HeldProcess::open(-1).is_running());
+    }
+}
