@@ -272,6 +272,43 @@ fn a_group_keeps_its_numbers_at_a_graceful_restart() {
     assert_eq!((told.group("Restarts"), told.group("Requests")), ("1", "1"));
 }
 
+/// Each child, or each thread of one, makes the page of the same table.
+#[rstest]
+fn the_page_is_the_same_under_every_mpm(#[values(Mpm::Event, Mpm::Worker, Mpm::Prefork)] mpm: Mpm) {
+    if !ours("D204") {
+        return;
+    }
+    // Under prefork each of the clients takes a child.
+    let limits = match mpm {
+        Mpm::Prefork => "StartServers 6",
+        _ => "",
+    };
+    let server = site_without_limits("one", "threads=2", mpm)
+        .config(limits)
+        .start();
+    let worker = server.get("/app").text();
+    let mut clients: Vec<_> = (0..3).map(|_| ask(&server, "/app?gate")).collect();
+    let told = wait_until_told(&server, "one to wait", |told| {
+        told.group("BusyThreads") == "2" && told.group("Waiting") == "1"
+    });
+    assert_eq!(told.group("State"), "serving");
+    assert_eq!(told.process("PID"), worker);
+    let page = server.get("/server-status").text();
+    let (_, section) = page
+        .split_once("<h3>WSGI process groups</h3>")
+        .expect("a section");
+    assert!(section.contains(&format!("<td>{worker}</td>")), "{section}");
+    assert!(section.trim_end().ends_with("</html>"), "{section}");
+    server.site().write("data/gate", "");
+    for client in &mut clients {
+        assert_eq!(client.read_response().text(), worker);
+    }
+    let told = wait_until_told(&server, "the worker to be idle again", |told| {
+        told.group("BusyThreads") == "0" && told.group("Waiting") == "0"
+    });
+    assert_eq!(told.group("Requests"), "4");
+}
+
 /// Its workers serve until those of the next supervisor do.
 #[test]
 fn workers_without_a_supervisor_are_told_as_long_as_they_are_there() {
