@@ -147,6 +147,10 @@ mod expect; // Expect: 100-continue
 mod express; // that package, and the servers that it starts
 #[path = "integration/file_wrapper.rs"]
 mod file_wrapper; // wsgi.file_wrapper
+#[path = "integration/file_wrapper_class.rs"]
+mod file_wrapper_class; // the class that it is
+#[path = "integration/file_wrapper_large.rs"]
+mod file_wrapper_large; // it and files of gigabytes
 #[path = "integration/frameworks.rs"]
 mod frameworks; // Flask and Django
 #[path = "integration/free_threading.rs"]
@@ -177,6 +181,8 @@ mod identity; // how httpd and its administrators see the module
 mod import_script; // scripts that are loaded when processes start
 #[path = "integration/input.rs"]
 mod input; // wsgi.input
+#[path = "integration/input_threads.rs"]
+mod input_threads; // it on threads of the application
 #[path = "integration/interpreter_options.rs"]
 mod interpreter_options; // what may be said of some interpreters
 #[path = "integration/interpreters.rs"]

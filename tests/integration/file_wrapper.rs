@@ -1,18 +1,16 @@
-//! `wsgi.file_wrapper`: the class, files sent by httpd itself, and all that is no such file.
+//! `wsgi.file_wrapper`: files that httpd sends itself, and all that is no such file.
 
 use rstest::rstest;
 use testkit::{Ending, Httpd, Mark, Mpm, Request, Response, SharedHttpd, Site, ours};
 
-use crate::wsgi_site::{
-    CALCULATOR, app, calculate, gated_app, is_daemon_mode, open_gate, quoted, wsgi_site,
-};
+use crate::wsgi_site::{app, gated_app, is_daemon_mode, open_gate, quoted, wsgi_site};
 
 static SERVER: SharedHttpd = SharedHttpd::new(site);
 
-fn site() -> Site {
+/// Has applications that use it; below `/wraps.wsgi/sendfile` httpd may send by `sendfile()`.
+pub(crate) fn site() -> Site {
     wsgi_site()
         .script("wraps.wsgi", WRAPS)
-        .script("calculate.wsgi", CALCULATOR)
         .file("data/digits", "0123456789")
         .config("<Location /wraps.wsgi/sendfile>\nWSGIEnableSendfile On\n</Location>")
 }
@@ -59,11 +57,13 @@ def application(environ, start_response):
     return names['r']
 "#;
 
-fn url(code: &str) -> String {
+/// Where that code runs.
+pub(crate) fn url(code: &str) -> String {
     format!("/wraps.wsgi?{}", quoted(code))
 }
 
-fn wraps(server: &Httpd, code: &str) -> Response {
+/// The response that the code makes.
+pub(crate) fn wraps(server: &Httpd, code: &str) -> Response {
     let response = server.get(&url(code));
     assert_eq!(response.status, 200, "{code}: {}", response.text());
     response
@@ -224,48 +224,6 @@ fn a_generator_around_it_is_a_generator() {
 }
 
 #[test]
-fn a_subclass_is_sent_alike_and_closed_its_own_way() {
-    let server = SERVER.borrow();
-    let mark = server.log().mark();
-    let code = "class Own(wrap):\n  def close(self):\n    log('own close', self.filelike.closed)\n    \
-         super().close()\nstart(); r = Own(digits())";
-
-    let response = wraps(&server, code);
-
-    assert_eq!(response.text(), "0123456789");
-    assert_eq!(response.header("Content-Length"), Some("10"));
-    server.log().wait_for(mark, "own close False");
-}
-
-#[test]
-fn a_subclass_may_say_what_is_wrapped() {
-    let server = SERVER.borrow();
-    for (own, wrapped, body) in [
-        ("digits()", "io.BytesIO(b'memory')", "0123456789"),
-        ("io.BytesIO(b'memory')", "digits()", "memory"),
-        ("property(lambda self: self.other)", "digits()", "other"),
-    ] {
-        let code = format!(
-            "class Own(wrap):\n  filelike = {own}\n  other = io.BytesIO(b'other')\n\
-             start(); r = Own({wrapped})"
-        );
-        assert_eq!(wraps(&server, &code).text(), body, "{code}");
-    }
-}
-
-#[test]
-fn a_file_that_only_the_wrapper_has_is_sent() {
-    // mod_wsgi lets it go before it sends it, and sends nothing.
-    if !ours("D128") {
-        return;
-    }
-    let server = SERVER.borrow();
-    let code = "class Own(wrap):\n  filelike = property(lambda self: digits())\n\
-                start(); r = Own(io.BytesIO(b'memory'))";
-    assert_eq!(wraps(&server, code).text(), "0123456789");
-}
-
-#[test]
 fn close_closes_the_file_when_the_response_is_sent() {
     let mut server = site().start();
     for code in [
@@ -403,99 +361,6 @@ fn head_and_bodiless_statuses_send_the_length_and_no_file() {
 }
 
 #[test]
-fn a_large_file_arrives_whole() {
-    let server = SERVER.borrow();
-    let content: Vec<u8> = (0..3_000_017_u32).flat_map(u32::to_le_bytes).collect();
-    server.site().write("data/large", &content);
-    let code = quoted("start(); r = wrap(open(DIGITS.replace('digits', 'large'), 'rb'))");
-
-    for path in ["", "/sendfile"] {
-        let response = server.get(&format!("/wraps.wsgi{path}?{code}"));
-
-        assert!(
-            response.body == content,
-            "{} bytes came",
-            response.body.len()
-        );
-        assert_eq!(response.header("Content-Length"), Some("12000068"));
-    }
-}
-
-#[test]
-fn a_file_beyond_four_gigabytes_has_its_length_and_its_end() {
-    let server = SERVER.borrow();
-    // Sparse: it takes no room.
-    let code = |position| {
-        format!(
-            "import tempfile; f = tempfile.TemporaryFile(); f.truncate(5_000_000_000); \
-             f.seek(4_999_999_990); f.write(b'x' * 10); f.seek({position}); start(); r = wrap(f)"
-        )
-    };
-
-    assert_eq!(wraps(&server, &code("4_999_999_990")).text(), "xxxxxxxxxx");
-
-    // The client hangs up. After HEAD, a process group of mod_wsgi would send httpd all of it.
-    let mut connection = server.connect();
-    connection.send(&Request::get(&url(&code("0"))).to_bytes());
-    let head = connection.read_head().expect("a head");
-    assert_eq!(head.header("Content-Length"), Some("5000000000"));
-    assert_eq!(connection.read_exactly(10), [0; 10]);
-}
-
-/// More than httpd has in one piece, which it may split.
-#[rstest]
-fn a_file_beyond_one_gigabyte_arrives_whole(#[values("", "/sendfile")] path: &str) {
-    const LENGTH: usize = (1 << 30) + 20;
-    let server = SERVER.borrow();
-    let code = format!(
-        "import tempfile; f = tempfile.TemporaryFile(); f.write(b'begin'); f.truncate({LENGTH}); \
-         f.seek({}); f.write(b'the end'); f.seek(0); start(); r = wrap(f)",
-        LENGTH - 7
-    );
-    let target = format!("/wraps.wsgi{path}?{}", quoted(&code));
-    let mut connection = server.connect();
-    connection.send(&Request::get(&target).to_bytes());
-    let head = connection.read_head().expect("a head");
-    assert_eq!(head.status, 200);
-    let length = LENGTH.to_string();
-    assert_eq!(head.header("Content-Length"), Some(length.as_str()));
-    assert_eq!(connection.read_exactly(5), b"begin");
-    let mut left = LENGTH - 5 - 7;
-    while left > 0 {
-        let piece = connection.read_exactly(left.min(1 << 20));
-        assert!(!piece.is_empty(), "{left} are missing");
-        assert!(piece.iter().all(|byte| *byte == 0), "{left} are to come");
-        left -= piece.len();
-    }
-    assert_eq!(connection.read_exactly(7), b"the end");
-
-    // The connection goes on with the next one.
-    connection.send(&Request::get(&url("start(); r = wrap(digits())")).to_bytes());
-    assert_eq!(connection.read_response().text(), "0123456789");
-}
-
-#[test]
-fn httpd_serves_ranges_beyond_one_gigabyte() {
-    if is_daemon_mode() && !ours("D124") {
-        return;
-    }
-    let server = SERVER.borrow();
-    let code = "import tempfile; f = tempfile.TemporaryFile(); f.truncate(5_000_000_000); \
-                f.seek(3_000_000_000); f.write(b'here'); f.seek(0); start(); r = wrap(f)";
-    for (range, body) in [
-        ("3000000000-3000000003", "here"),
-        ("2999999999-3000000000", "\0h"),
-        ("-1", "\0"),
-    ] {
-        let request = Request::get(&url(code)).header("Range", format!("bytes={range}"));
-        let response = server.send(&request);
-        assert_eq!((response.status, response.text().as_str()), (206, body));
-        let part = response.header("Content-Range").unwrap_or_default();
-        assert!(part.ends_with("/5000000000"), "{range}: {part}");
-    }
-}
-
-#[test]
 fn a_file_that_was_deleted_while_open_is_sent() {
     let server = SERVER.borrow();
     let code = "import tempfile; f = tempfile.TemporaryFile(); f.write(b'gone'); f.seek(0); \
@@ -518,86 +383,4 @@ fn a_client_that_hangs_up_leaves_the_file_closed() {
     drop(connection);
 
     server.log().wait_for(mark, "hung up, closed");
-}
-
-#[test]
-fn the_class_behaves_as_documented() {
-    let server = SERVER.borrow();
-    for (code, answer) in [
-        ("FileWrapper()", "TypeError: "),
-        ("FileWrapper(io.BytesIO(), -1)", "ValueError: "),
-        ("FileWrapper(io.BytesIO(), 'x')", "TypeError: "),
-        (
-            "f = FileWrapper(filelike=io.BytesIO(b'abc'), blksize=2); r = list(f)",
-            "[b'ab', b'c']",
-        ),
-        (
-            "b = io.BytesIO(b'abc'); f = FileWrapper(b); r = f.filelike is b, f.blksize",
-            "(True, 8192)",
-        ),
-        (
-            "f = FileWrapper(io.BytesIO(b'abc'), 2); f.blksize = 3",
-            "AttributeError: ",
-        ),
-        (
-            "f = FileWrapper(io.BytesIO(b'abc'), 2); f.filelike = 3",
-            "AttributeError: ",
-        ),
-        (
-            "f = FileWrapper(io.BytesIO(b'ab')); r = iter(f) is f, next(f)",
-            "(True, b'ab')",
-        ),
-        (
-            "b = io.BytesIO(); f = FileWrapper(b); f.close(); f.close(); r = b.closed",
-            "True",
-        ),
-        (
-            "f = FileWrapper(io.BytesIO()); f.close(); f.filelike",
-            "ValueError: ",
-        ),
-        (
-            "f = FileWrapper(io.BytesIO()); f.close(); list(f)",
-            "ValueError: ",
-        ),
-        (
-            "f = FileWrapper(io.BytesIO()); f.close(); r = f.blksize",
-            "8192",
-        ),
-        ("list(FileWrapper(io.StringIO('abc')))", "TypeError: "),
-        ("list(FileWrapper(1))", "AttributeError: "),
-        (
-            "class C:\n  def close(self): 1 / 0\nFileWrapper(C()).close()",
-            "None",
-        ),
-        (
-            "class F(FileWrapper):\n  blksize = 1\nr = list(F(io.BytesIO(b'ab')))",
-            "[b'a', b'b']",
-        ),
-        (
-            "class F(FileWrapper):\n  blksize = 'x'\nlist(F(io.BytesIO(b'ab')))",
-            "TypeError: ",
-        ),
-        (
-            "import mod_wsgi; r = FileWrapper is mod_wsgi.FileWrapper",
-            "True",
-        ),
-        (
-            "r = isinstance(FileWrapper, type), FileWrapper.__module__",
-            "(True, 'mod_wsgi')",
-        ),
-    ] {
-        let got = calculate(&server, "/calculate.wsgi", code);
-        assert!(got.starts_with(answer), "{code}: {got}");
-    }
-}
-
-#[test]
-fn a_file_like_without_close_is_closed_in_silence() {
-    if !ours("D45") {
-        return;
-    }
-    let server = SERVER.borrow();
-    let code = "r = FileWrapper(object()).close()";
-
-    assert_eq!(calculate(&server, "/calculate.wsgi", code), "None");
 }
