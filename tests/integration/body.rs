@@ -213,6 +213,27 @@ fn a_body_beyond_the_limit_never_reaches_the_application() {
 }
 
 #[test]
+fn the_answer_to_a_body_beyond_the_limit_has_a_length() {
+    if !ours("D227") {
+        return;
+    }
+    let server = SERVER.borrow();
+    // Nobody has to send what will not be read.
+    let request = Request::new("POST", &reads("/limited", "i.read()"));
+    let mut connection = server.connect();
+    connection.send(&request.header("Content-Length", "11").head_bytes());
+
+    let response = connection.read_response();
+
+    assert_eq!(response.status, 413);
+    let length = response.body.len().to_string();
+    assert_eq!(response.header("Content-Length"), Some(length.as_str()));
+    assert_eq!(response.header("Connection"), Some("close"));
+    connection.read_to_end();
+    assert!(connection.is_closed());
+}
+
+#[test]
 fn a_chunked_body_beyond_the_limit_is_an_os_error() {
     if !in_embedded_mode(ANSWERED) {
         return;
