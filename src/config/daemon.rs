@@ -34,8 +34,8 @@ pub(crate) enum DaemonError {
     },
     /// The number that functions such as `setgid` and `chown` take for none.
     #[error(
-        "the option {option}=\"{name}\": no {kind} has that number, by which the system means that \
-         whatever it is stays as it is; choose another"
+        "the option {option}=\"{name}\": no {kind} has that number, which to the system means \
+         \"leave it as it is\"; choose another"
     )]
     NoNumber {
         /// The option.

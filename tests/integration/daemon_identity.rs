@@ -129,7 +129,7 @@ fn nobody_is_the_number_that_stands_for_none() {
         let line = format!("WSGIDaemonProcess own {option}=#4294967295");
         let answer = Site::new().config(&line).configtest();
         assert!(!answer.success, "{option}");
-        for part in [option, "has that number", "stays as it is"] {
+        for part in [option, "has that number", "leave it as it is"] {
             assert!(answer.text.contains(part), "{option}: {}", answer.text);
         }
     }

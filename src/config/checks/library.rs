@@ -15,18 +15,18 @@ use crate::{Wsgi, engines};
 /// Something is to run there, and Python cannot.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{first}{}: in httpd's own processes, where that is to run, Python {python} cannot be, as it has no \
-     shared library; {}name a Python that was configured with --enable-shared, in WSGIPythonHome",
-    and_more(.others), if *.is_hook { "" } else { "give it a process group, or " }
+    "{first}{} in httpd's own processes, and the Python for these, {python}, has no shared library, which they \
+     need; {remedy}name in WSGIPythonHome a Python that was configured with --enable-shared",
+    run(.others)
 )]
 struct NoLibrary {
     /// The directive, and where it stands.
     first: String,
     /// How many more there are.
     others: usize,
-    /// Whether it is a script that runs nowhere else.
-    is_hook: bool,
     python: PythonVersion,
+    /// What else would do.
+    remedy: &'static str,
 }
 
 impl Mistake for NoLibrary {
@@ -35,10 +35,10 @@ impl Mistake for NoLibrary {
     }
 }
 
-fn and_more(others: &usize) -> String {
+fn run(others: &usize) -> String {
     match others {
-        0 => String::new(),
-        others => format!(", and {others} more"),
+        0 => " runs".to_owned(),
+        others => format!(", and {others} more, run"),
     }
 }
 
@@ -57,14 +57,18 @@ pub(super) fn check(config: &Checked<'_>) {
     } else {
         applications(config)
     };
-    let is_hook = applications.is_empty();
+    // Scripts that decide about requests run nowhere else.
+    let remedy = match applications.is_empty() {
+        true => "",
+        false => "give it a process group, or ",
+    };
     let mut all = applications.into_iter().chain(hooks);
     if let Some(first) = all.next() {
         let mistake = NoLibrary {
             first,
             others: all.count(),
-            is_hook,
             python: engine.python,
+            remedy,
         };
         report(config.base, Err(mistake));
     }
