@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rstest::rstest;
-use testkit::{Connection, Httpd, Mark, Site, ours, wait_until};
+use testkit::{Connection, Httpd, Mark, Site, is_reference, ours, wait_until};
 
 /// Leaves the reason of its end in `data/`. Answers with its process; with `?told` when the application was told of the end, and how long after the
 /// request began; with `?seconds=N` after that time. With `?gate` it waits for `data/gate` when it is told.
@@ -155,8 +155,12 @@ fn without_shutdown_timeout_they_have_time_but_not_for_ever() {
 fn the_first_reason_stands(#[case] options: &str, #[case] first: Signal, #[case] reason: &str) {
     let server = group(&format!("{options} shutdown-timeout=25"));
     let (client, pid) = signal_during(&server, "told", first);
-    // Nothing tells from outside that it has been taken, and of two that wait the order is lost.
-    wait_a_moment();
+    // Of two that wait the order is lost.
+    let taken = match is_reference() {
+        true => "waiting for in-flight requests to complete",
+        false => "is to be replaced",
+    };
+    server.log().wait_for(Mark::START, taken);
     kill(pid, Signal::SIGTERM).expect("it runs");
     let time = seconds(client);
     assert!(time < 20.0, "{time}");

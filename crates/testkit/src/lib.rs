@@ -52,4 +52,4 @@ pub use program::{Program, free_port};
 pub use site::{Answer, Site};
 pub use subject::{is_reference, module_under_test, ours};
 pub use terminal::Terminal;
-pub use wait::{DEADLINE, wait_until};
+pub use wait::{DEADLINE, assert_soon, wait_until};

@@ -14,6 +14,18 @@ pub fn wait_until<T>(what: &str, attempt: impl FnMut() -> Option<T>) -> T {
     poll(DEADLINE, attempt).unwrap_or_else(|| panic!("waited {DEADLINE:?} in vain for {what}"))
 }
 
+/// Asserts that what `attempt` does, which says how long it took, does not always take as long as `bound`. On a
+/// busy machine it may, again and again; but what waits by design does so each time.
+pub fn assert_soon(bound: Duration, mut attempt: impl FnMut() -> Duration) {
+    let mut times = Vec::new();
+    let soon = poll(DEADLINE, || {
+        let time = attempt();
+        times.push(time);
+        (time < bound).then_some(())
+    });
+    assert!(soon.is_some(), "each took {bound:?} or longer: {times:?}");
+}
+
 /// Polls `attempt` until it yields a value or `patience` is over.
 pub(crate) fn poll<T>(patience: Duration, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + patience;
