@@ -8,6 +8,7 @@ then 3.
 """
 
 import os
+import re
 import sys
 import sysconfig
 
@@ -33,7 +34,8 @@ def shared_library():
 def whole_program(program):
     """The program, unless it has taken Python from a library."""
     with open("/proc/self/maps") as maps:
-        return "-" if "/libpython" in maps.read() else program
+        is_thin = re.search(r"/libpython[^/\n]*\.so", maps.read())
+    return "-" if is_thin else program
 
 
 def main():
@@ -44,7 +46,7 @@ def main():
     if sys.base_prefix == "/usr":
         remedy = "install python%s-dev" % version
     else:
-        remedy = "reinstall it with them, or name another with --python"
+        remedy = "install what it lacks, or name another with --python"
     if library == program == "-":
         refuse("has no shared libpython", remedy)
     header = os.path.join(configured("INCLUDEPY"), "Python.h")

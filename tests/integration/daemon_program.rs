@@ -4,8 +4,9 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use testkit::{Httpd, Mark, Site, module_under_test, ours};
+use testkit::{Httpd, Mark, Site, is_reference, module_under_test, ours};
 
 use crate::apps::answering;
 use crate::daemon_site::is_root;
@@ -13,6 +14,16 @@ use crate::daemon_site::is_root;
 /// What a process says of itself, and what one says that it starts.
 const PROGRAM: &str = r#"
 import ctypes, os, subprocess, sys
+
+class Library(ctypes.Structure):
+    _fields_ = [('address', ctypes.c_void_p), ('name', ctypes.c_char_p)]
+
+def libraries():
+    names = []
+    see = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(Library), ctypes.c_size_t, ctypes.c_void_p)
+    own = see(lambda library, size, data: names.append(library[0].name.decode()) or 0)
+    ctypes.CDLL(None).dl_iterate_phdr(own, None)
+    return names
 
 def application(environ, start_response):
     with open('/proc/self/maps') as maps:
@@ -27,7 +38,7 @@ def application(environ, start_response):
         'environment': os.environ.get('LD_PRELOAD'),
         'child': preloaded.strip(),
         'version': own().decode() == sys.version,
-        'arguments': sys.orig_argv,
+        'nameless': any(name.startswith('/proc/') for name in libraries()),
     }
     return ['\n'.join(f'{name}={value}' for name, value in said.items()).encode()]
 "#;
@@ -40,7 +51,7 @@ const BOTH: &str = "
     WSGIScriptAlias /httpd ${WSGI}/program.wsgi process-group=%{GLOBAL} application-group=%{GLOBAL}";
 
 /// The tag of the Python that is used when no home is named: `cp311`.
-fn tag(module: &Path) -> String {
+pub(crate) fn tag(module: &Path) -> String {
     let engine = fs::read_link(module.with_file_name("mod_wsgi").join("wsgi-engine.so"));
     let engine = engine.expect("a default engine");
     let name = engine.file_name().and_then(|name| name.to_str());
@@ -55,9 +66,20 @@ fn beside(module: &Path, name: &str) -> PathBuf {
 
 /// Python's own program, which processes of a group are to be; `None` where Python is built as a library only.
 pub(crate) fn program(module: &Path) -> Option<PathBuf> {
-    beside(module, &format!("python-{}", tag(module)))
-        .canonicalize()
-        .ok()
+    let program = beside(module, &format!("python-{}", tag(module)));
+    let program = program.canonicalize().ok();
+    let is_whole = system_python().is_some_and(|whole| whole == tag(module));
+    assert!(program.is_some() || !is_whole, "it was not linked");
+    program
+}
+
+/// The tag of `/usr/bin/python3`, if all of Python is in that program.
+fn system_python() -> Option<String> {
+    const TAG: &str = "import sys; tag = 'cp%d%d' % sys.version_info[:2]; \
+                       print('' if 'libpython' in open('/proc/self/maps').read() else tag)";
+    let output = Command::new("/usr/bin/python3").args(["-Ic", TAG]).output();
+    let tag = String::from_utf8(output.ok()?.stdout).ok()?;
+    Some(tag.trim().to_owned()).filter(|tag| !tag.is_empty())
 }
 
 /// That Python as a library.
@@ -115,7 +137,12 @@ fn a_process_of_a_group_is_pythons_own_program() {
 /// What an application sees of its process is as it is everywhere.
 #[test]
 fn what_makes_python_a_process_of_a_group_cannot_be_seen() {
-    for others in [None, Some("libm.so.6"), Some("libm.so.6:libdl.so.2")] {
+    for others in [
+        None,
+        Some(""),
+        Some("libm.so.6"),
+        Some("libm.so.6:libdl.so.2"),
+    ] {
         let mut site = Site::new().script("program.wsgi", PROGRAM).config(BOTH);
         if let Some(others) = others {
             site = site.env("LD_PRELOAD", others);
@@ -126,8 +153,46 @@ fn what_makes_python_a_process_of_a_group_cannot_be_seen() {
             assert_eq!(said("environment"), others.unwrap_or("None"), "{url}");
             assert_eq!(said("child"), others.unwrap_or_default(), "{url}");
             assert_eq!(said("version"), "True", "{url}");
+            assert_eq!(said("nameless"), "False", "{url}");
+        }
+        if !is_reference()
+            && let Some(python) = program(module_under_test())
+        {
+            assert_eq!(Path::new(&value(&server, "/group", "program")), python);
         }
     }
+}
+
+/// Python's `main` would run what is installed with the rights that the process still has.
+#[test]
+fn a_program_into_which_nothing_is_loaded_runs_nothing_of_python() {
+    const TRACE: &str = "import os\nopen(f\"{os.environ['DATA']}/{os.getuid()}\", 'w').close()\n";
+    if !ours("D212") || !is_root() {
+        return;
+    }
+    let place = tempfile::tempdir().expect("a place");
+    let module = copy_of_module(place.path());
+    if program(&module).is_none() {
+        return;
+    }
+    fs::write(beside(&module, "mod_wsgi-worker.so"), "").expect("it is ours");
+
+    let site = Site::new()
+        .subject(&module)
+        .script("program.wsgi", PROGRAM)
+        .file("path/sitecustomize.py", TRACE)
+        .config(BOTH);
+    let (data, path) = (site.text_path("data"), site.text_path("path"));
+    let server = site.env("DATA", &data).env("PYTHONPATH", &path).start();
+    assert_eq!(value(&server, "/group", "library"), "True");
+    server.log().expect_alarm("WSGI1240");
+    server.log().wait_for(Mark::START, "WSGI1240");
+    let traces = fs::read_dir(&data).expect("it is there").flatten();
+    let users: Vec<_> = traces.map(|trace| trace.file_name()).collect();
+    assert!(
+        !users.is_empty() && !users.contains(&"0".into()),
+        "{users:?}"
+    );
 }
 
 /// The system loads nothing of ours into a program that gives rights to whoever runs it.
@@ -177,8 +242,10 @@ fn a_python_without_a_shared_library_serves_in_process_groups() {
         .start();
     assert_eq!(server.get("/group").text(), "ran");
     assert_eq!(server.get("/httpd").status, 500);
-    server.log().wait_for(Mark::START, "has no shared library");
-    server.log().expect_alarm("has no shared library");
+    server
+        .log()
+        .wait_for(Mark::START, "no shared library of Python");
+    server.log().expect_alarm("no shared library of Python");
 }
 
 /// `configtest` says which directive cannot have its way, and the first is enough.

@@ -14,6 +14,8 @@ use rstest::rstest;
 use tempfile::{NamedTempFile, TempDir};
 use testkit::{Connection, Mpm, Request, Response, Site, wait_until};
 
+use crate::daemon_program;
+
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// A command of `apxs/`; see [`command_of`].
@@ -446,7 +448,20 @@ fn what_is_installed_is_taken_away_again() {
     succeeds(&mut command("build"));
     let directory = directory();
     let modules = apxs_value("LIBEXECDIR");
+    let beside = directory.path().join(&modules[1..]).join("mod_wsgi");
+    let built = Path::new(ROOT).join("target/dist/mod_wsgi.so");
+    let tag = daemon_program::tag(&built);
+    let links = [format!("libpython-{tag}.so"), format!("python-{tag}")];
+    fs::create_dir_all(&beside).expect("a place");
+    for link in &links {
+        symlink("/what/there/was", beside.join(link)).expect("a link");
+    }
     run_below("install", directory.path());
+    for link in links {
+        let built = built.with_file_name("mod_wsgi").join(&link);
+        let (installed, built) = (fs::read_link(beside.join(&link)), fs::read_link(built));
+        assert_eq!(installed.ok(), built.ok(), "{link}");
+    }
 
     let installed = files(directory.path());
     assert!(

@@ -29,6 +29,19 @@ const CONTROL: RawFd = 3;
 /// The exit status of a process that nobody has left a link.
 const STARTED_BY_HAND: u8 = 2;
 
+/// The exit status of a program that was to be Python's and is not.
+pub const NO_PYTHON: u8 = 3;
+
+/// Where whoever makes Python's program a worker leaves the library that does it.
+const LIBRARY_FD: RawFd = CONTROL + 1;
+
+/// What the dynamic linker is told to load there.
+pub const LIBRARY: &str = "/proc/self/fd/4";
+
+/// The only argument of Python's program. Should the program begin as what it is it prints its version, and ends before it
+/// looks for anything that is installed.
+pub const HARMLESS: &str = "-V";
+
 /// Which program this is part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
@@ -48,13 +61,16 @@ pub fn run(program: Program) -> u8 {
     // Who writes to somebody that is gone is told by an error.
     // SAFETY: no handler is installed.
     let _never_fails = unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) };
-    let role = std::env::args_os().nth(1);
+    let role = match program {
+        Program::Daemon => std::env::args_os().nth(1),
+        Program::Python => None,
+    };
     match role.as_deref().map(OsStr::to_str) {
         Some(Some("supervise")) => supervisor::run(control_channel()),
         // What shows of a worker in a list of processes is up to its group.
         None if is_started_by_us() => worker::run(control_channel(), program),
         _ => {
-            log::to_stderr("mod_wsgi-daemon is started by httpd's mod_wsgi, not by hand");
+            log::to_stderr("the processes of groups are started by httpd's mod_wsgi, not by hand");
             STARTED_BY_HAND
         }
     }
@@ -69,7 +85,8 @@ fn is_started_by_us() -> bool {
 /// Closes what httpd left open for itself and did not mean for others.
 fn close_inherited() {
     let first = libc::c_uint::try_from(CONTROL + 1).unwrap_or(libc::c_uint::MAX);
-    // SAFETY: nothing in this process has opened a descriptor yet, so none of these is in use.
+    // SAFETY: nothing of ours has opened a descriptor yet, so none of these is in use. What an administrator may
+    // have loaded into this process was not told of any of them.
     unsafe { libc::close_range(first, libc::c_uint::MAX, 0) };
 }
 

@@ -152,22 +152,28 @@ impl EngineFile {
         Some(Self { path, python })
     }
 
-    /// The shared library of its Python, if there is one: what the link `libpython-cp311.so` beside it names.
-    pub fn library(&self) -> Option<PathBuf> {
-        self.beside("libpython-", ".so")
+    /// The shared library of its Python: what the link `libpython-cp311.so` beside it names.
+    ///
+    /// # Errors
+    ///
+    /// When there is none: the link, which is missing, or leads nowhere.
+    pub fn library(&self) -> Result<PathBuf, PathBuf> {
+        let link = self.beside("libpython-", ".so");
+        link.canonicalize().map_err(|_| link)
     }
 
-    /// The program that has all of its Python in it, if there is one: what the link `python-cp311` beside the
-    /// engine names.
+    /// The program that has all of its Python in it, if there is to be one: what the link `python-cp311` beside the
+    /// engine names. One that leads nowhere is given as it is.
     pub fn program(&self) -> Option<PathBuf> {
-        self.beside("python-", "")
+        let link = self.beside("python-", "");
+        let is_there = link.symlink_metadata().is_ok();
+        is_there.then(|| link.canonicalize().unwrap_or(link))
     }
 
     /// A file of the same Python in the same directory.
-    fn beside(&self, prefix: &str, suffix: &str) -> Option<PathBuf> {
+    fn beside(&self, prefix: &str, suffix: &str) -> PathBuf {
         let tag = self.python.tag();
-        let file = self.path.with_file_name(format!("{prefix}{tag}{suffix}"));
-        file.canonicalize().ok()
+        self.path.with_file_name(format!("{prefix}{tag}{suffix}"))
     }
 }
 
@@ -408,6 +414,21 @@ mod tests {
         fs::write(home.path().join("bin/python3.13t"), "").unwrap();
         symlink("python3.13t", home.path().join("bin/python3")).unwrap();
         assert_eq!(chosen(), (V313T, None));
+    }
+
+    #[test]
+    fn what_is_beside_an_engine_is_its_python() {
+        let place = tree();
+        let beside = |name: &str| place.path().join(DIRECTORY).join(name);
+        let engine = EngineFile::from_path(beside("wsgi-engine-cp313t.so")).unwrap();
+        let link = beside("libpython-cp313t.so");
+        assert_eq!(engine.library(), Err(link.clone()));
+        assert_eq!(engine.program(), None);
+        let other = beside("wsgi-engine-readme.so").canonicalize().unwrap();
+        symlink(&other, &link).unwrap();
+        assert_eq!(engine.library(), Ok(other));
+        symlink("/nowhere/python", beside("python-cp313t")).unwrap();
+        assert_eq!(engine.program(), Some(beside("python-cp313t")));
     }
 
     #[test]

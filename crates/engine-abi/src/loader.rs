@@ -22,10 +22,11 @@ pub enum LoadError {
         /// What the dynamic linker says.
         cause: String,
     },
-    /// There is no libpython.
+    /// There is no libpython. The path is that of the link.
     #[error(
-        "the Python of the engine {0:?} has no shared library, as this process needs it; run the application in a \
-         process group, which can do without, or name a Python that was configured with --enable-shared"
+        "{0:?} leads to no shared library of Python, which this process needs; if Python was moved or upgraded, \
+         run apxs/build again; one that was built without --enable-shared runs in process groups only, if its program \
+         can be made a process of a group"
     )]
     NoLibrary(PathBuf),
     /// The file is not an engine.
@@ -54,10 +55,10 @@ impl LoadedEngine {
     ///
     /// When a file cannot be loaded, is no engine, or speaks another version of the ABI.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
-        if let Some(engine) = EngineFile::from_path(path.to_owned()) {
-            let library = engine.library();
-            open(&library.ok_or(LoadError::NoLibrary(engine.path))?)?;
-        }
+        let Some(engine) = EngineFile::from_path(path.to_owned()) else {
+            return Err(LoadError::NotAnEngine(path.to_owned()));
+        };
+        open(&engine.library().map_err(LoadError::NoLibrary)?)?;
         Self::load_without_libpython(path)
     }
 
@@ -144,15 +145,25 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named_with_its_cause() {
-        let error = LoadedEngine::load(Path::new("/nowhere/engine.so")).unwrap_err();
+        let error = LoadedEngine::load_without_libpython(Path::new("/nowhere/engine.so"));
+        let error = error.unwrap_err();
         let text = error.to_string();
         assert!(text.contains("/nowhere/engine.so"), "{text}");
         assert!(text.contains("No such file"), "{text}");
     }
 
     #[test]
+    fn a_missing_libpython_is_named() {
+        let error = LoadedEngine::load(Path::new("/nowhere/wsgi-engine-cp311.so")).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("/nowhere/libpython-cp311.so"), "{text}");
+    }
+
+    #[test]
     fn another_library_is_not_an_engine() {
-        let error = LoadedEngine::load(Path::new("libc.so.6")).unwrap_err();
-        assert!(matches!(error, LoadError::NotAnEngine(_)), "{error}");
+        for load in [LoadedEngine::load, LoadedEngine::load_without_libpython] {
+            let error = load(Path::new("libc.so.6")).unwrap_err();
+            assert!(matches!(error, LoadError::NotAnEngine(_)), "{error}");
+        }
     }
 }

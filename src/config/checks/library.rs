@@ -48,7 +48,7 @@ pub(super) fn check(config: &Checked<'_>) {
     let Ok(engine) = engines::of(process) else {
         return;
     };
-    if engine.library().is_some() {
+    if engine.library().is_ok() {
         return;
     }
     let hooks = hooks(config);

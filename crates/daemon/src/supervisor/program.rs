@@ -2,28 +2,23 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::process::{Command, Stdio};
 
 use command_fds::{CommandFdExt as _, FdMapping};
 use control::GroupSpec;
 
 use crate::log::{Level, Log};
-use crate::{CONTROL, STARTED_BY_HAND};
+use crate::{HARMLESS, LIBRARY, LIBRARY_FD, NO_PYTHON, STARTED_BY_HAND};
 
 /// What is beside this program: the same for a program that is Python's.
 const LIBRARY_NAME: &str = "mod_wsgi-worker.so";
 
-/// Where a worker's dynamic linker finds it.
-const LIBRARY_FD: RawFd = CONTROL + 1;
-
 /// Names what the dynamic linker loads before anything else.
 const LD_PRELOAD: &str = "LD_PRELOAD";
-
-/// What Python does with a program of one line: nothing, without a look at anything that may be installed.
-const ONE_LINE: [&str; 2] = ["-ISc", "pass"];
 
 /// The program that a worker is to be.
 #[derive(Debug)]
@@ -42,10 +37,12 @@ impl Program {
         }
     }
 
-    /// Python's, made a worker by the library.
+    /// Python's, made a worker by the library. Where the dynamic linker would not load that, the argument has Python do
+    /// nothing.
     fn python(python: &OsString, library: &File) -> io::Result<Self> {
         let mut command = Command::new(python);
         command.env(LD_PRELOAD, preloaded(std::env::var_os(LD_PRELOAD)));
+        command.arg(HARMLESS);
         let library = FdMapping {
             parent_fd: OwnedFd::from(library.try_clone()?),
             child_fd: LIBRARY_FD,
@@ -57,13 +54,14 @@ impl Program {
     }
 }
 
-/// What is to be loaded into a worker, first of all this. The worker makes it what it was before.
+/// What is to be loaded into a worker, last of all this: there are libraries that want to be the first. The worker makes it
+/// what it was before.
 fn preloaded(others: Option<OsString>) -> OsString {
-    let mut all = OsString::from(format!("/proc/self/fd/{LIBRARY_FD}"));
-    if let Some(others) = others {
-        all.push(":");
-        all.push(others);
-    }
+    let mut all = others.map_or_else(OsString::new, |mut others| {
+        others.push(":");
+        others
+    });
+    all.push(LIBRARY);
     all
 }
 
@@ -71,52 +69,85 @@ fn preloaded(others: Option<OsString>) -> OsString {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 enum Unsuitable {
+    /// What makes it one cannot be opened.
+    #[error("{LIBRARY_NAME}, which belongs beside mod_wsgi-daemon, cannot be opened: {0}")]
+    Library(io::ErrorKind),
     /// It is not executed.
-    #[error("{0}")]
+    #[error("it cannot be executed: {0}")]
     System(#[from] io::Error),
     /// The dynamic linker does not load what it is told to.
     #[error(
-        "the system loads nothing into it before it begins, as into a program that gives rights to whoever runs it"
+        "the system loads nothing into it before it begins, as where it gives rights to whoever runs it, or where \
+         {LIBRARY_NAME} is damaged"
     )]
     Untouched,
+    /// It is something else.
+    #[error("there is no Python in it")]
+    NoPython,
 }
 
 /// The programs that workers are.
 #[derive(Debug)]
 pub(super) struct Programs {
-    /// Of the same build as this program, even if another is installed meanwhile; `None` if there is none.
-    library: Option<File>,
-    /// Whether Pythons that were tried can be made workers.
-    tried: HashMap<OsString, bool>,
+    /// Of the same build as this program, even if another is installed meanwhile.
+    library: Result<File, io::ErrorKind>,
+    /// The Pythons that were tried.
+    tried: HashMap<OsString, Trial>,
 }
+
+/// Whether a Python's program can be made a worker.
+#[derive(Debug)]
+struct Trial {
+    /// What was tried. Another file, or one that was changed, is tried again.
+    files: [Option<Version>; 2],
+    is_suitable: bool,
+}
+
+/// A file as it was at one time: where it is, and when it was last changed.
+type Version = (u64, u64, i64, i64);
 
 impl Programs {
     /// Opens what workers are made of.
     pub(super) fn open() -> Self {
-        let program = std::env::current_exe().ok();
-        let library = program.map(|program| program.with_file_name(LIBRARY_NAME));
+        let library = std::env::current_exe()
+            .and_then(|program| File::open(program.with_file_name(LIBRARY_NAME)));
         Self {
-            library: library.and_then(|library| File::open(library).ok()),
+            library: library.map_err(|error| error.kind()),
             tried: HashMap::new(),
         }
     }
 
     /// The program for a worker of a group. If that is not Python's though it could be, the log says why, once.
     pub(super) fn of(&mut self, group: &GroupSpec, log: &Log) -> io::Result<Program> {
-        let (Some(python), Some(library)) = (&group.python.program, &self.library) else {
+        let Some(python) = &group.python.program else {
             return Ok(Program::own());
         };
-        let is_suitable = *self.tried.entry(python.clone()).or_insert_with(|| {
-            let tried = try_out(python, library);
-            tried
-                .inspect_err(|why| complain(group, python, why, log))
-                .is_ok()
-        });
-        match is_suitable {
-            true => Program::python(python, library),
-            false => Ok(Program::own()),
+        let library = self.library.as_ref();
+        let metadata = library.ok().and_then(|library| library.metadata().ok());
+        let files = [fs::metadata(python).ok(), metadata].map(|file| file.as_ref().map(version));
+        let is_known = self.tried.get(python).filter(|trial| trial.files == files);
+        let is_suitable = is_known.map_or_else(
+            || {
+                let tried = library
+                    .map_err(|error| Unsuitable::Library(*error))
+                    .and_then(|library| try_out(python, library));
+                tried
+                    .inspect_err(|why| complain(group, python, why, log))
+                    .is_ok()
+            },
+            |trial| trial.is_suitable,
+        );
+        let trial = Trial { files, is_suitable };
+        self.tried.insert(python.clone(), trial);
+        match library {
+            Ok(library) if is_suitable => Program::python(python, library),
+            _ => Ok(Program::own()),
         }
     }
+}
+
+fn version(file: &Metadata) -> Version {
+    (file.dev(), file.ino(), file.ctime(), file.ctime_nsec())
 }
 
 /// Makes a Python's program a worker that nobody has started, which says so and ends.
@@ -126,16 +157,19 @@ fn try_out(python: &OsString, library: &File) -> Result<(), Unsuitable> {
         library,
     } = Program::python(python, library)?;
     let status = command
-        .args(ONE_LINE)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .fd_mappings(library.into_iter().collect())
         .map_err(io::Error::other)?
         .status()?;
-    match status.code() {
-        Some(code) if code == i32::from(STARTED_BY_HAND) => Ok(()),
-        _ => Err(Unsuitable::Untouched),
+    let is = |code: u8| status.code() == Some(code.into());
+    if is(STARTED_BY_HAND) {
+        Ok(())
+    } else if is(NO_PYTHON) {
+        Err(Unsuitable::NoPython)
+    } else {
+        Err(Unsuitable::Untouched)
     }
 }
 
@@ -150,13 +184,22 @@ fn complain(group: &GroupSpec, python: &OsString, why: &Unsuitable, log: &Log) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::RawFd;
+
     use super::*;
 
     #[test]
-    fn what_an_administrator_loads_into_processes_comes_after_it() {
-        assert_eq!(preloaded(None), "/proc/self/fd/4");
-        let others = Some("/a.so:/b.so".into());
-        assert_eq!(preloaded(others), "/proc/self/fd/4:/a.so:/b.so");
+    fn the_library_is_where_its_name_says() {
+        let number: RawFd = LIBRARY.rsplit('/').next().unwrap().parse().unwrap();
+        assert_eq!(number, LIBRARY_FD);
+    }
+
+    #[test]
+    fn what_an_administrator_loads_into_processes_comes_before_it() {
+        let all = |others: Option<&str>| preloaded(others.map(OsString::from));
+        assert_eq!(all(None), LIBRARY);
+        assert_eq!(all(Some("")), ":/proc/self/fd/4");
+        assert_eq!(all(Some("/a.so:/b.so")), "/a.so:/b.so:/proc/self/fd/4");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Starting a worker.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::process::CommandExt as _;
@@ -18,6 +19,14 @@ pub(super) enum SpawnError {
     /// The system refused.
     #[error("{0}")]
     System(#[from] io::Error),
+    /// The program is not executed.
+    #[error("{program:?} cannot be executed: {cause}")]
+    Program {
+        /// Its file.
+        program: OsString,
+        /// What the system said.
+        cause: io::Error,
+    },
     /// The new process could not be told what to be.
     #[error("{0}")]
     Control(#[from] ChannelError),
@@ -58,7 +67,11 @@ pub(super) fn spawn(
         .stderr(equipment.log.try_clone_to_owned()?)
         .fd_mappings([link].into_iter().chain(library).collect())
         .map_err(io::Error::other)?
-        .spawn()?;
+        .spawn()
+        .map_err(|cause| SpawnError::Program {
+            program: command.get_program().to_owned(),
+            cause,
+        })?;
     let start = ToWorker::Start {
         group: Box::new(group.clone()),
         slot,
