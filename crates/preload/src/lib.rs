@@ -1,10 +1,9 @@
 //! A worker that is Python's own program.
 //!
-//! The supervisor executes that program, the one of which its distribution's `python3` is a link, and has the dynamic
-//! linker load this library into it before everything else, by `LD_PRELOAD`. When it begins, the C library is
-//! to call its `main`, in `__libc_start_main`. That is here, and calls the worker's instead: not one line of
-//! Python has run by then, so the worker drops its privileges and configures Python as it always does. What it calls of
-//! Python it finds in the program.
+//! The supervisor executes that program, such as `/usr/bin/python3.11`, and has the dynamic linker load this library
+//! into it, by `LD_PRELOAD`. When it begins, the C library is to call its `main`, in `__libc_start_main`. That is here, and
+//! calls the worker's instead: not one line of Python has run by then, so the worker drops its privileges and
+//! configures Python as it always does. What it calls of Python it finds in the program.
 
 use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt as _;
