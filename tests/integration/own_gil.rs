@@ -386,6 +386,57 @@ fn interpreters_are_told_of_the_end_side_by_side() {
     meet_at_the_end(site.config("WSGIPerInterpreterGIL On"), 3.0);
 }
 
+/// Takes a moment for the news of the end, or, in the group `never`, for ever.
+const LISTENING: &str = r#"
+import atexit, mod_wsgi, threading
+group = mod_wsgi.application_group
+atexit.register(lambda: open(f'{DATA}atexit-{group}', 'w').close())
+
+@mod_wsgi.subscribe_shutdown
+def stopping(name, **payload):
+    threading.Event().wait(None if group == 'never' else 0.3)
+
+def application(environ, start_response):
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return [b'here']
+"#;
+
+#[test]
+fn one_that_is_never_done_with_the_end_keeps_no_other_from_its_own() {
+    if !ours("D180") {
+        return;
+    }
+    let Some(second) = SecondPython::with_own_gils() else {
+        return;
+    };
+    let site = second
+        .alone()
+        .config(&format!("{} shutdown-timeout=4", second.group("group")))
+        .config("WSGIPerInterpreterGIL On");
+    let data = site.text_path("data/");
+    let groups = ["never", "one", "two", "three", "four"];
+    let alias = |group: &&str| {
+        format!(
+            "WSGIScriptAlias /{group} ${{WSGI}}/a.wsgi process-group=group application-group={group}\n"
+        )
+    };
+    let aliases: String = groups.iter().map(alias).collect();
+    let mut server = site
+        .script("a.wsgi", &format!("DATA = {data:?}\n{LISTENING}"))
+        .config(&aliases)
+        .start();
+    for group in groups {
+        assert_eq!(server.get(&format!("/{group}")).text(), "here");
+    }
+    server.log().expect_alarm("WSGI1217");
+    server.stop();
+    for group in groups {
+        let note = format!("data/atexit-{group}");
+        let has_ended = server.site().path(&note).exists();
+        assert_eq!(has_ended, group != "never", "{note}");
+    }
+}
+
 #[test]
 fn embedded_interpreters_have_gils_of_their_own_too() {
     let Some(second) = SecondPython::with_own_gils() else {

@@ -23,13 +23,19 @@ use crate::modules;
 use crate::process;
 use crate::python::{Attached, Detached, Exception, Object, Owned, Raised, Result, catch};
 
+/// How often to look whether an interpreter is done with the news.
+const LOOK: Duration = Duration::from_millis(2);
+
 /// Whether the applications were told.
 static ANNOUNCED: AtomicBool = AtomicBool::new(false);
 
 /// An interpreter that is told on a thread of its own, and that thread.
 type Aside = (&'static Interpreter, JoinHandle<()>);
 
-/// Those there are.
+/// One that is to end, and the thread that tells it of that, if there is one.
+type Ending = (&'static Interpreter, Option<JoinHandle<()>>);
+
+/// Those who are told aside.
 static ASIDE: Mutex<Vec<Aside>> = Mutex::new(Vec::new());
 
 /// Whether the applications were told of the end.
@@ -86,9 +92,9 @@ pub(super) fn end(detached: &mut Detached, reason: &[u8], limit: Duration) -> bo
     // The other half is for the applications' own ends.
     let alone = activity::wait_until_left(began + limit / 2);
     let destroy = process::config().destroy_interpreter;
-    for (interpreter, aside) in in_order_of_end() {
-        // What it does about the news comes before its end. No panic gets out of there.
-        let _ = aside.map(JoinHandle::join);
+    let mut left = with_those_who_tell();
+    // What an interpreter does about the news comes before its end.
+    while let Some(interpreter) = next_to_end(&mut left) {
         if destroy {
             interpreter.attach(detached, run_hooks);
         }
@@ -101,19 +107,27 @@ pub(super) fn end(detached: &mut Detached, reason: &[u8], limit: Duration) -> bo
     alone
 }
 
-/// All interpreters, each with the thread that tells it of the end, if there is one. Those come last that are not
-/// done with the news: they may never be.
-fn in_order_of_end() -> Vec<(&'static Interpreter, Option<JoinHandle<()>>)> {
+/// All interpreters, each with the thread that tells it of the end, if there is one.
+fn with_those_who_tell() -> Vec<Ending> {
     let mut aside = std::mem::take(&mut *aside());
-    let mut all: Vec<_> = interpreter::all()
-        .into_iter()
-        .map(|one| {
-            let place = aside.iter().position(|(told, _)| std::ptr::eq(*told, one));
-            (one, place.map(|place| aside.swap_remove(place).1))
-        })
-        .collect();
-    all.sort_by_cached_key(|(_, aside)| aside.as_ref().is_some_and(|it| !it.is_finished()));
-    all
+    let with_aside = |one: &'static Interpreter| {
+        let place = aside.iter().position(|(told, _)| std::ptr::eq(*told, one));
+        (one, place.map(|place| aside.swap_remove(place).1))
+    };
+    interpreter::all().into_iter().map(with_aside).collect()
+}
+
+/// Takes the next one that is done with the news, as soon as there is one. One that never is keeps those alone that are
+/// not either, until whoever waits for this thread waits no more.
+fn next_to_end(left: &mut Vec<Ending>) -> Option<&'static Interpreter> {
+    while !left.is_empty() {
+        let is_done = |(_, aside): &Ending| aside.as_ref().is_none_or(JoinHandle::is_finished);
+        if let Some(place) = left.iter().position(is_done) {
+            return Some(left.remove(place).0);
+        }
+        std::thread::sleep(LOOK);
+    }
+    None
 }
 
 /// What CPython does first when it finalises an interpreter.
