@@ -28,7 +28,8 @@ impl HeldProcess {
         };
         // It can be read from once the process has ended, be it waited for or not.
         let mut end = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
-        poll(&mut end, PollTimeout::ZERO) == Ok(0)
+        // An interrupted look tells nothing.
+        poll(&mut end, PollTimeout::ZERO) != Ok(1)
     }
 }
 

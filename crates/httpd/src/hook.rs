@@ -119,7 +119,7 @@ impl<'p, M: Module> Hooks<'p, M> {
         unsafe { sys::ap_hook_child_init(Some(server::<F>), after, before, order.position) }
     }
 
-    /// Called in the parent when a child has ended, with its process id, which no other process has had since.
+    /// Called in the parent when a child has ended, with its process id, which no other child of httpd has had since.
     pub fn child_ended<F>(&self, _hook: F, order: Order)
     where
         F: Fn(u32) + Copy + 'static,

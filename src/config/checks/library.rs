@@ -2,6 +2,7 @@
 //! not every Python is.
 
 use std::ffi::CStr;
+use std::path::PathBuf;
 
 use engine_abi::PythonVersion;
 
@@ -16,7 +17,8 @@ use crate::{Wsgi, engines};
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{first}{} in httpd's own processes, and the Python for these, {python}, has no shared library, which they \
-     need; {remedy}name in WSGIPythonHome a Python that was configured with --enable-shared",
+     need: {link:?} leads to none; {remedy}name in WSGIPythonHome a Python that was configured with --enable-shared, \
+     or run apxs/build again if that library was moved or upgraded",
     run(.others)
 )]
 struct NoLibrary {
@@ -25,6 +27,8 @@ struct NoLibrary {
     /// How many more there are.
     others: usize,
     python: PythonVersion,
+    /// What should lead to that library.
+    link: PathBuf,
     /// What else would do.
     remedy: &'static str,
 }
@@ -48,9 +52,9 @@ pub(super) fn check(config: &Checked<'_>) {
     let Ok(engine) = engines::of(process) else {
         return;
     };
-    if engine.library().is_ok() {
+    let Err(link) = engine.library() else {
         return;
-    }
+    };
     let hooks = hooks(config);
     let applications = if process.restrict_embedded {
         Vec::new()
@@ -68,6 +72,7 @@ pub(super) fn check(config: &Checked<'_>) {
             first,
             others: all.count(),
             python: engine.python,
+            link,
             remedy,
         };
         report(config.base, Err(mistake));

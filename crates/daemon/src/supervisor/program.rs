@@ -6,7 +6,9 @@ use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt as _, FdMapping};
 use control::GroupSpec;
@@ -19,6 +21,12 @@ const LIBRARY_NAME: &str = "mod_wsgi-worker.so";
 
 /// Names what the dynamic linker loads before anything else.
 const LD_PRELOAD: &str = "LD_PRELOAD";
+
+/// How long a trial may take.
+const TRIAL: Duration = Duration::from_secs(5);
+
+/// How often to look whether one is over.
+const LOOK: Duration = Duration::from_micros(500);
 
 /// The program that a worker is to be.
 #[derive(Debug)]
@@ -75,10 +83,10 @@ enum Unsuitable {
     /// It is not executed.
     #[error("it cannot be executed: {0}")]
     System(#[from] io::Error),
-    /// The dynamic linker does not load what it is told to.
+    /// The dynamic linker does not load what it is told to, or the trial took too long.
     #[error(
-        "the system loads nothing into it before it begins, as where it gives rights to whoever runs it, or where \
-         {LIBRARY_NAME} is damaged"
+        "a trial shows that the system loads nothing into it before it begins, as where it gives rights to whoever \
+         runs it, or where {LIBRARY_NAME} is damaged"
     )]
     Untouched,
     /// It is something else.
@@ -156,13 +164,14 @@ fn try_out(python: &OsString, library: &File) -> Result<(), Unsuitable> {
         mut command,
         library,
     } = Program::python(python, library)?;
-    let status = command
+    let mut process = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .fd_mappings(library.into_iter().collect())
         .map_err(io::Error::other)?
-        .status()?;
+        .spawn()?;
+    let status = end_of(&mut process)?;
     let is = |code: u8| status.code() == Some(code.into());
     if is(STARTED_BY_HAND) {
         Ok(())
@@ -173,10 +182,23 @@ fn try_out(python: &OsString, library: &File) -> Result<(), Unsuitable> {
     }
 }
 
+/// How a process that is over in milliseconds ends, unless something holds it up: it is killed then, for until it ends
+/// the supervisor does nothing else.
+fn end_of(process: &mut Child) -> io::Result<ExitStatus> {
+    let limit = Instant::now() + TRIAL;
+    loop {
+        match process.try_wait()? {
+            Some(status) => return Ok(status),
+            None if limit <= Instant::now() => process.kill()?,
+            None => thread::sleep(LOOK),
+        }
+    }
+}
+
 fn complain(group: &GroupSpec, python: &OsString, why: &Unsuitable, log: &Log) {
     let text = format_args!(
         "{python:?} cannot be made a process of group '{}': {why}. Such processes use Python's shared library, \
-         which is slower.",
+         if there is one, which is slower.",
         group.name
     );
     log.line(Level::Warn, 1240, text);

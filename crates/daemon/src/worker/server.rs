@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use control::{GroupSpec, Replacement, SlotState, Table, Window, schedule};
 use engine_abi::LoadedEngine;
+use nix::libc::SIGTERM;
 
 use super::connection::Connection;
 use super::courier::Courier;
@@ -274,6 +275,8 @@ impl Server {
             self.tell_if_idle();
         });
         self.cannot_wait(&error);
+        // Nobody can do without it, so another worker takes over.
+        self.tell(Event::Signal(SIGTERM));
     }
 
     /// Accepts and greets who has waited longest, if it comes from httpd's children or from root.
