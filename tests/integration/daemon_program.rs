@@ -2,11 +2,11 @@
 //! Python as a library.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use testkit::{Httpd, Mark, Site, is_reference, module_under_test, ours};
+use testkit::{Httpd, Mark, Site, copy_of_module, is_reference, module_under_test, ours};
 
 use crate::apps::answering;
 use crate::daemon_site::is_root;
@@ -38,6 +38,7 @@ def application(environ, start_response):
         'environment': os.environ.get('LD_PRELOAD'),
         'child': preloaded.strip(),
         'version': own().decode() == sys.version,
+        'arguments': open('/proc/self/cmdline').read().rstrip('\0'),
         'nameless': any(name.startswith('/proc/') for name in libraries()),
     }
     return ['\n'.join(f'{name}={value}' for name, value in said.items()).encode()]
@@ -87,23 +88,6 @@ fn library(module: &Path) -> PathBuf {
     beside(module, &format!("libpython-{}.so", tag(module)))
 }
 
-/// A copy of the module and what belongs to it, whose links are links.
-fn copy_of_module(place: &Path) -> PathBuf {
-    let module = module_under_test();
-    let copy = place.join("mod_wsgi.so");
-    fs::create_dir(beside(&copy, "")).expect("a place");
-    for file in fs::read_dir(beside(module, "")).expect("what belongs to it") {
-        let file = file.expect("a file");
-        let to = beside(&copy, &file.file_name().to_string_lossy());
-        match fs::read_link(file.path()) {
-            Ok(target) => symlink(target, to).expect("a link"),
-            Err(_) => drop(fs::copy(file.path(), to).expect("room")),
-        }
-    }
-    fs::copy(module, &copy).expect("room");
-    copy
-}
-
 /// A value of what a process has said.
 fn value(server: &Httpd, url: &str, name: &str) -> String {
     let answer = server.get(url);
@@ -131,6 +115,7 @@ fn a_process_of_a_group_is_pythons_own_program() {
     let said = |name| value(&server, "/group", name);
     assert_eq!(Path::new(&said("program")), python);
     assert_eq!(said("library"), "False", "all of Python is in the program");
+    assert_eq!(said("arguments"), "(wsgi:one)");
     assert_eq!(value(&server, "/httpd", "library"), "True");
 }
 

@@ -1,11 +1,11 @@
 //! The supervisor, when process groups come and go, and when it dies itself.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use testkit::{Httpd, Mark, Process, Site, module_under_test, ours, wait_until};
+use testkit::{Httpd, Mark, Process, Site, copy_of_module, module_under_test, ours, wait_until};
 
 use crate::apps::answering;
 use crate::daemon_site::supervisors;
@@ -215,20 +215,6 @@ fn processes_of_groups(server: &Httpd) -> Vec<Process> {
         command.is_ok_and(|command| command.starts_with(b"(wsgi"))
     });
     found
-}
-
-/// A copy of the module, with what belongs to it.
-fn copy_of_module(place: &Path) -> PathBuf {
-    let module = module_under_test();
-    let engines = place.join("mod_wsgi");
-    fs::create_dir(&engines).expect("a place");
-    for file in fs::read_dir(module.with_file_name("mod_wsgi")).expect("engines") {
-        let file = file.expect("engines");
-        fs::copy(file.path(), engines.join(file.file_name())).expect("room");
-    }
-    let copy = place.join("mod_wsgi.so");
-    fs::copy(module, &copy).expect("room");
-    copy
 }
 
 fn supervisor(server: &Httpd) -> Option<Process> {

@@ -5,12 +5,11 @@ use testkit::{Ending, Httpd, Mark, Mpm, Request, Response, SharedHttpd, Site, ou
 
 use crate::wsgi_site::{app, gated_app, is_daemon_mode, open_gate, quoted, wsgi_site};
 
-static SERVER: SharedHttpd = SharedHttpd::new(site);
+static SERVER: SharedHttpd = SharedHttpd::new(|| wrapping(wsgi_site()));
 
 /// Has applications that use it; below `/wraps.wsgi/sendfile` httpd may send by `sendfile()`.
-pub(crate) fn site() -> Site {
-    wsgi_site()
-        .script("wraps.wsgi", WRAPS)
+pub(crate) fn wrapping(site: Site) -> Site {
+    site.script("wraps.wsgi", WRAPS)
         .file("data/digits", "0123456789")
         .config("<Location /wraps.wsgi/sendfile>\nWSGIEnableSendfile On\n</Location>")
 }
@@ -73,7 +72,7 @@ pub(crate) fn wraps(server: &Httpd, code: &str) -> Response {
 fn a_file_is_sent_from_its_position_with_its_length(
     #[values(Mpm::Event, Mpm::Worker, Mpm::Prefork)] mpm: Mpm,
 ) {
-    let server = site().mpm(mpm).start();
+    let server = wrapping(wsgi_site()).mpm(mpm).start();
     for (code, body) in [
         ("start(); r = wrap(digits())", "0123456789"),
         ("start(); r = wrap(digits(), 3)", "0123456789"),
@@ -225,7 +224,7 @@ fn a_generator_around_it_is_a_generator() {
 
 #[test]
 fn close_closes_the_file_when_the_response_is_sent() {
-    let mut server = site().start();
+    let mut server = wrapping(wsgi_site()).start();
     for code in [
         "start(); r = wrap(Closer(log))",
         "start(); r = wrap(Tells(log))",

@@ -2,10 +2,11 @@
 
 use testkit::{SharedHttpd, ours};
 
-use crate::file_wrapper::{site, wraps};
-use crate::wsgi_site::{CALCULATOR, calculate};
+use crate::file_wrapper::{wrapping, wraps};
+use crate::wsgi_site::{CALCULATOR, calculate, wsgi_site};
 
-static SERVER: SharedHttpd = SharedHttpd::new(|| site().script("calculate.wsgi", CALCULATOR));
+static SERVER: SharedHttpd =
+    SharedHttpd::new(|| wrapping(wsgi_site()).script("calculate.wsgi", CALCULATOR));
 
 #[test]
 fn a_subclass_is_sent_alike_and_closed_its_own_way() {

@@ -3,10 +3,10 @@
 use rstest::rstest;
 use testkit::{Request, SharedHttpd, ours};
 
-use crate::file_wrapper::{site, url, wraps};
-use crate::wsgi_site::{is_daemon_mode, quoted};
+use crate::file_wrapper::{url, wrapping, wraps};
+use crate::wsgi_site::{is_daemon_mode, quoted, wsgi_site};
 
-static SERVER: SharedHttpd = SharedHttpd::new(site);
+static SERVER: SharedHttpd = SharedHttpd::new(|| wrapping(wsgi_site()));
 
 #[test]
 fn a_large_file_arrives_whole() {

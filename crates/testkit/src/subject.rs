@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::env;
 use std::io::{Write, stderr};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 
@@ -24,6 +25,20 @@ pub fn module_under_test() -> &'static Path {
 
 fn built_here() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/dist/mod_wsgi.so")
+}
+
+/// A copy of the module under test in the directory `place`, with what belongs to it. Links stay links.
+pub fn copy_of_module(place: &Path) -> PathBuf {
+    let module = module_under_test();
+    let copied = Command::new("cp")
+        .arg("-a")
+        .args([module, &module.with_file_name("mod_wsgi"), place])
+        .status();
+    assert!(
+        copied.is_ok_and(|status| status.success()),
+        "a copy in {place:?}"
+    );
+    place.join(module.file_name().unwrap_or_default())
 }
 
 /// Whether the module under test is the reference, mod_wsgi 6.1.1: it has no directory of engines
