@@ -1,8 +1,12 @@
 //! The iterable an application returns: which kinds there are, and that each item reaches the
 //! client before the next one is asked for.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
 use rstest::rstest;
-use testkit::{Ending, Httpd, Mpm, Request, SharedHttpd, ours};
+use testkit::{Ending, Httpd, Mpm, Request, SharedHttpd, ours, wait_until};
 
 use crate::wsgi_site::{app, gated_app, open_gate, wsgi_site};
 
@@ -246,6 +250,79 @@ def application(environ, start_response):
     assert_eq!(connection.read_exactly(3), b"abc");
     open_gate(&server, "known-length");
     assert_eq!(connection.read_exactly(3), b"def");
+}
+
+/// An application that has a response without end below `/endless`, and tells elsewhere how many pieces it
+/// has made of all such responses.
+const ENDLESS: &str = r#"
+made = 0
+
+def endless():
+    global made
+    while True:
+        made += 1
+        yield b'x' * 1024
+
+def application(environ, start_response):
+    start_response('200 OK', [])
+    if environ['PATH_INFO'] == '/endless':
+        return endless()
+    return [b'%d' % made]
+"#;
+
+/// How many pieces there are so far.
+fn pieces(server: &Httpd, url: &str) -> u64 {
+    server.get(url).text().parse().expect("a number")
+}
+
+#[test]
+fn responses_without_end_let_others_in_between() {
+    const RESPONSES: usize = 4;
+    const OTHERS: usize = 50;
+    // Of its own: others change scripts, for which a worker is replaced.
+    let server = wsgi_site().start();
+    let url = app(&server, "endless", ENDLESS);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..RESPONSES {
+            let mut connection = server.connect();
+            let request = format!("GET {url}/endless HTTP/1.1\r\nHost: x\r\n\r\n");
+            connection.send(request.as_bytes());
+            connection.read_head().expect("a head");
+            let is_over = &is_over;
+            scope.spawn(move || {
+                while !is_over.load(Ordering::Relaxed) {
+                    connection.read_chunk().expect("a chunk");
+                }
+            });
+        }
+        let made: Vec<u64> = (0..OTHERS).map(|_| pieces(&server, &url)).collect();
+        is_over.store(true, Ordering::Relaxed);
+        // A request waits for some of them, whoever is faster: httpd or the clients.
+        let mut between: Vec<u64> = made.windows(2).map(|two| two[1] - two[0]).collect();
+        between.sort_unstable();
+        assert!(between[OTHERS / 2] < 4000, "{between:?}");
+    });
+}
+
+#[test]
+fn a_client_that_takes_nothing_keeps_others_from_nothing() {
+    let server = wsgi_site().start();
+    let url = app(&server, "untaken", ENDLESS);
+    let mut connection = server.connect();
+    connection.send(format!("GET {url}/endless HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
+    connection.read_head().expect("a head");
+    let mut before = 0;
+    wait_until("no room for more", || {
+        let now = pieces(&server, &url);
+        thread::sleep(Duration::from_millis(100));
+        (std::mem::replace(&mut before, now) == now).then_some(())
+    });
+
+    // The one that waits for room has not the GIL.
+    for _ in 0..10 {
+        assert_eq!(server.get(&url).status, 200);
+    }
 }
 
 #[test]

@@ -38,7 +38,8 @@ pub struct Engine {
     /// those that can stand still for themselves, which it waits for; 1 when there are not so many; and
     /// another value when Python has ended.
     pub probe: unsafe extern "C" fn(nth: u32) -> c_int,
-    /// How many threads wait for a GIL at this moment, of those that serve requests.
+    /// How many requests wait for a GIL at this moment in order to begin: not those that have given theirs
+    /// away and want it back.
     pub gil_waiters: unsafe extern "C" fn() -> u32,
     /// Raises `mod_wsgi.RequestTimeout` in the thread that runs a request inside an interpreter: the
     /// request of this [`Request::thread_id`] and [`Request::daemon_start`]. Waits for the GIL of

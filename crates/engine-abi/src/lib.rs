@@ -56,7 +56,7 @@ pub use response::{FileRegion, Head, Part, Sent};
 pub use scoreboard::{Scoreboard, ScoreboardProcess, ScoreboardWorker, TakeScoreboard};
 
 /// The version of this ABI. It changes whenever a table, a struct or a rule of this crate does.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// The name of the one symbol an engine exports, of type [`EntryFn`].
 pub const ENTRY_SYMBOL: &CStr = c"wsgi_engine_entry";

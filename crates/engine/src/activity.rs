@@ -16,6 +16,11 @@ pub(crate) fn enter() -> Option<Inside<'static>> {
     GATE.enter()
 }
 
+/// Whether more than one thread is inside.
+pub(crate) fn is_shared() -> bool {
+    GATE.is_shared()
+}
+
 /// Lets nobody enter any more; false if that was so already.
 pub(crate) fn close() -> bool {
     GATE.close()

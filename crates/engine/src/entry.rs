@@ -15,7 +15,6 @@ use crate::host::{self, Exchange};
 use crate::interpreter::{self, CreateError, GroupName, Interpreter};
 use crate::interrupt::{self, Interruptible, Name};
 use crate::log;
-use crate::meter;
 use crate::meter::GilCount;
 use crate::metrics;
 use crate::modules::{self, Serving};
@@ -196,7 +195,7 @@ unsafe extern "C" fn probe(nth: u32) -> c_int {
 }
 
 unsafe extern "C" fn gil_waiters() -> u32 {
-    meter::gil_waiters()
+    interpreter::newcomers()
 }
 
 unsafe extern "C" fn interrupt(thread_id: u32, daemon_start: i64) -> c_int {

@@ -44,6 +44,11 @@ impl Gate {
         self.count.load(Ordering::Acquire) & CLOSED != 0
     }
 
+    /// Whether more than one is inside.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.count.load(Ordering::Relaxed) & !CLOSED > 1
+    }
+
     /// Lets nobody enter any more; false if that was so already.
     pub(crate) fn close(&self) -> bool {
         self.count.fetch_or(CLOSED, Ordering::AcqRel) & CLOSED == 0

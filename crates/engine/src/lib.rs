@@ -10,6 +10,7 @@
 //! - `process`: how Python is to be run in this process
 //! - `runtime`: starting and ending Python, on a thread of its own
 //! - `gate`, `turn`, `bell`: letting threads in until the end, one at a time, and waking those who wait
+//! - `handoff`: who waits for a GIL, and seeing to it that they get it
 //! - `activity`: who is inside Python at the moment
 //! - `interpreter`: the interpreters, and how a thread attaches to one
 //! - `script`: loading the application's file, and loading it again when it has changed
@@ -26,6 +27,7 @@ mod activity;
 mod bell;
 mod entry;
 mod gate;
+mod handoff;
 mod hook;
 mod host;
 mod interpreter;

@@ -5,14 +5,13 @@
 
 use std::cell::Cell;
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::handoff;
 
 /// Whether the waiting for the GIL is measured, once anybody has asked.
 static GIL_MEASURED: AtomicBool = AtomicBool::new(false);
-
-/// How many threads are in [`waiting_for_gil`] and [`waiting_in_line`].
-static GIL_WAITERS: AtomicU32 = AtomicU32::new(0);
 
 thread_local! {
     /// How often this thread has taken a GIL for its request, and how long it has waited for it.
@@ -89,27 +88,20 @@ impl Drop for GilCount {
 
 /// Runs `take`, which waits for a GIL, and counts it.
 pub(crate) fn waiting_for_gil<R>(take: impl FnOnce() -> R) -> R {
-    counted(1, take)
+    timed(1, || handoff::taking(take))
 }
 
 /// Runs `wait`, which waits for the thread's turn to wait for a GIL, and counts that in.
 pub(crate) fn waiting_in_line(wait: impl FnOnce()) {
-    counted(0, wait);
+    timed(0, || handoff::standing_by(wait));
 }
 
-/// How many threads wait for a GIL at this moment.
-pub(crate) fn gil_waiters() -> u32 {
-    GIL_WAITERS.load(Ordering::Relaxed)
+/// Runs `stay_away`, which lets others have a GIL that the thread wants back, and counts that in.
+pub(crate) fn giving_way(stay_away: impl FnOnce()) {
+    timed(0, stay_away);
 }
 
 /// Runs `wait`, which waits for a GIL and takes it so many times.
-fn counted<R>(takes: u64, wait: impl FnOnce() -> R) -> R {
-    GIL_WAITERS.fetch_add(1, Ordering::Relaxed);
-    let waited = timed(takes, wait);
-    GIL_WAITERS.fetch_sub(1, Ordering::Relaxed);
-    waited
-}
-
 fn timed<R>(takes: u64, wait: impl FnOnce() -> R) -> R {
     if !GIL_MEASURED.load(Ordering::Relaxed) {
         return wait();

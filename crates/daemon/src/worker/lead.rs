@@ -8,9 +8,11 @@
 //! - One of the followers is the *deputy*. While requests come it looks every moment, and leads if the
 //!   leader is still away. That is how an application gets its threads that waits for a database, or
 //!   computes without the GIL.
-//! - Nobody leads while a request waits for the GIL: another one could only delay it. CPython does
-//!   not care who has waited longest for a GIL, and a thread that comes for it gets it before one
+//! - Nobody leads while a request waits for the GIL to begin: another one could only delay it. CPython
+//!   does not care who has waited longest for a GIL, and a thread that comes for it gets it before one
 //!   that has to be woken first. Unless that goes on for long, for then others than requests want it.
+//!   Requests that have begun and want it back keep nobody away: a few that do so all the time, as
+//!   long responses do, would keep all others out.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -27,7 +29,7 @@ const PATIENCE: Duration = Duration::from_millis(1);
 /// The same where they are not: they may wait for something, and others could run.
 const LITTLE_PATIENCE: Duration = Duration::from_micros(250);
 
-/// How long the post may be vacant because requests wait for the GIL.
+/// How long the post may be vacant because requests wait for the GIL to begin.
 const LONGEST_VACANCY: Duration = Duration::from_millis(50);
 
 /// How many times the deputy looks in vain before it sleeps until the leader leaves.
@@ -110,7 +112,7 @@ impl Lead {
     }
 
     /// Does what only the leader may do, once the calling thread is that. `is_gil_wanted` tells
-    /// whether a request waits for the GIL.
+    /// whether a request waits for the GIL to begin.
     pub(super) fn lead<R>(&self, is_gil_wanted: impl Fn() -> bool, act: impl FnOnce() -> R) -> R {
         let is_gil_wanted = || !self.parallel.is_so() && is_gil_wanted();
         self.follow(&is_gil_wanted);

@@ -260,7 +260,7 @@ impl Server {
         self.serve_for_ever(thread);
     }
 
-    /// Whether a request waits for the GIL.
+    /// Whether a request waits for the GIL to begin.
     fn is_gil_wanted(&self) -> bool {
         // SAFETY: the function only reads a counter.
         unsafe { (self.engine.functions().gil_waiters)() > 0 }

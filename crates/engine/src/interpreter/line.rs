@@ -6,8 +6,8 @@
 //! as they should. So at most one request at a time comes to wait for a GIL to begin with, and the
 //! others stand in line behind it, asleep, in the order they came.
 //!
-//! Whoever has begun stands in no line any more: it takes the GIL back as soon as it gets it, when it
-//! comes back from a database, say.
+//! Whoever has begun stands in no line any more: when it comes back from a database, say, it takes the GIL
+//! as soon as it gets it.
 //!
 //! Short requests do not line up. To be woken twice, once to be the first and once for the GIL, takes
 //! longer than they do, and what one takes from another is too little to notice.
@@ -25,6 +25,14 @@ const SHORT: Duration = Duration::from_micros(300);
 
 /// How many requests the average is made of, roughly.
 const WEIGHT: u64 = 8;
+
+/// How many requests have come for a GIL and do not have it yet.
+static NEWCOMERS: AtomicU32 = AtomicU32::new(0);
+
+/// How many requests wait for a GIL to begin with.
+pub(crate) fn newcomers() -> u32 {
+    NEWCOMERS.load(Ordering::Relaxed)
+}
 
 /// The line for one GIL.
 #[derive(Debug)]
@@ -57,6 +65,10 @@ struct Place {
 /// The first in the line, as long as it lives.
 #[derive(Debug)]
 pub(super) struct First<'l>(&'l Line);
+
+/// A request that has come for a GIL, as long as it lives.
+#[derive(Debug)]
+pub(super) struct Newcomer(());
 
 /// A thread of the host that has the GIL, waits for it, or will take it back.
 #[derive(Debug)]
@@ -126,6 +138,14 @@ impl Line {
     }
 }
 
+impl Newcomer {
+    /// Counts one more.
+    pub(super) fn count() -> Self {
+        NEWCOMERS.fetch_add(1, Ordering::Relaxed);
+        Self(())
+    }
+}
+
 impl Order {
     /// Where the calling thread stands, unless it is the first.
     fn join(&mut self) -> Option<Arc<Place>> {
@@ -167,6 +187,12 @@ impl Drop for First<'_> {
         if let Some(next) = next {
             next.call();
         }
+    }
+}
+
+impl Drop for Newcomer {
+    fn drop(&mut self) {
+        NEWCOMERS.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -35,7 +35,8 @@ use crate::python::{Attached, Detached, Owned, Result};
 use crate::script::Scripts;
 use crate::wsgi;
 
-use line::Line;
+pub(crate) use line::newcomers;
+use line::{Line, Newcomer};
 pub(crate) use registry::{CreateError, adopt_main, all, find};
 pub(crate) use setup::{NO_INTERVAL, set_switch_interval};
 #[cfg(not(Py_3_12))]
@@ -123,9 +124,10 @@ impl Interpreter {
         let Some(line) = self.line() else {
             return self.attach(detached, request);
         };
+        let newcomer = Newcomer::count();
         let first = line.stand();
         self.attach(detached, |py| {
-            drop(first);
+            drop((newcomer, first));
             let _begun = line.begin();
             request(py)
         })

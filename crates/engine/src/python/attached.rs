@@ -13,7 +13,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use pyo3_ffi as ffi;
 
-use crate::meter::waiting_for_gil;
+use crate::handoff;
+use crate::meter::{giving_way, waiting_for_gil};
 
 /// Not `Send`, not `Sync`: what is true of a thread is true of no other.
 type ThisThread = PhantomData<*mut ()>;
@@ -57,6 +58,16 @@ impl<'py> Attached<'py> {
         let _reattach = Reattach(state);
         // SAFETY: the thread has just been detached and is attached again only after `f`.
         f(&mut unsafe { Detached::assume() })
+    }
+
+    /// The same, and stays detached until another thread that wants the GIL can have taken it.
+    pub(crate) fn give_way<R>(self, f: impl FnOnce(&mut Detached) -> R + Send) -> R {
+        let count = handoff::count();
+        self.detach(|detached| {
+            let result = f(detached);
+            giving_way(|| handoff::stay_away(count));
+            result
+        })
     }
 
     /// Locks what a thread may hold while it comes to be detached, and would then wait for this one: for

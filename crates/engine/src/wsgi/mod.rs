@@ -8,7 +8,7 @@
 //! - [`events`] tells those who have subscribed
 //! - [`input`] with [`body`] and [`lines`] is `wsgi.input`
 //! - [`start_response`] with [`validate`] and [`head`] is what begins a response
-//! - [`delivery`] with [`response`] sends it, and decides how it ends
+//! - [`delivery`] with [`response`] and [`progress`] sends it, and decides how it ends
 //! - [`file_wrapper`] is `wsgi.file_wrapper`
 
 mod body;
@@ -20,6 +20,7 @@ mod head;
 mod input;
 mod lines;
 mod names;
+mod progress;
 mod response;
 mod start_response;
 mod validate;

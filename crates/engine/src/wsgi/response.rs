@@ -2,20 +2,16 @@
 //!
 //! Shared by the request's thread and by the objects the application got, `start_response` and
 //! `write`, which it may call on any thread and keep for longer than the request.
-//!
-//! ```text
-//!             start            the first part is sent
-//!  Unstarted ───────> Ready(head) ──────────────────> Sent
-//!                      ^    │
-//!                      └────┘ start
-//! ```
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use engine_abi::{Bytes, FileRegion, Level, LogLine, Outcome, Part, Slice};
 
 use super::head::Head;
+use super::progress::{Progress, Stage};
+use crate::activity;
 use crate::host::{Exchange, Passage, SendFailure};
+use crate::process;
 use crate::python::{Attached, Detached};
 
 /// A response on its way.
@@ -27,28 +23,8 @@ pub(super) struct Response {
     /// Whose turn it is to send, so that the head goes first. Held while the host sends, so only
     /// locked on detached threads.
     turn: Mutex<()>,
-    /// Never held while anything can block.
+    /// Never held while anything can wait.
     progress: Mutex<Progress>,
-}
-
-#[derive(Debug)]
-struct Progress {
-    stage: Stage,
-    /// The status of the last head.
-    status: Option<u16>,
-    /// How much of the body is still to come, if its length was stated.
-    missing: Option<u64>,
-    /// Nobody waits for the body: it is that of a response to `HEAD`.
-    may_be_short: bool,
-    /// The application has begun the body, be it with nothing, so the head stays what it is.
-    is_begun: bool,
-}
-
-#[derive(Debug)]
-enum Stage {
-    Unstarted,
-    Ready(Head),
-    Sent,
 }
 
 /// Something to send.
@@ -98,13 +74,7 @@ impl Response {
             exchange,
             is_for_head,
             turn: Mutex::new(()),
-            progress: Mutex::new(Progress {
-                stage: Stage::Unstarted,
-                status: None,
-                missing: None,
-                may_be_short: false,
-                is_begun: false,
-            }),
+            progress: Mutex::new(Progress::new()),
         }
     }
 
@@ -157,35 +127,41 @@ impl Response {
     /// the stated length is dropped.
     pub(super) fn send(&self, py: Attached<'_>, data: &[u8]) -> Result<(), Unsent> {
         self.offer(1, data.len() as u64);
-        self.try_send(py, data).unwrap_or_else(|| {
-            py.detach(|detached| {
-                self.deliver(detached, Content::Data(&[Bytes::new(data)]), Then::More)
-            })
-        })
+        let data = [Bytes::new(data)];
+        let deliver =
+            |detached: &mut Detached| self.deliver(detached, Content::Data(&data), Then::More);
+        if lock(&self.progress).has_kept_gil() && others_may_want_gil() {
+            return py.give_way(deliver);
+        }
+        self.try_send(py, &data)
+            .unwrap_or_else(|| py.detach(deliver))
     }
 
     /// Sends a piece of the body if that can be done without waiting, and so without giving the GIL to
     /// others, which would all take it in turns for every piece. `None` if it cannot, and nothing was
     /// sent.
-    fn try_send(&self, py: Attached<'_>, data: &[u8]) -> Option<Result<(), Unsent>> {
+    fn try_send(&self, py: Attached<'_>, data: &[Bytes<'_>]) -> Option<Result<(), Unsent>> {
         let _turn = self.turn.try_lock().ok()?;
         let mut progress = lock(&self.progress);
-        let length = data.len() as u64;
+        let length = Content::Data(data).length();
         let is_due = matches!(progress.stage, Stage::Sent)
             && progress.missing.is_none_or(|missing| length <= missing);
         if !is_due || self.is_for_head {
             return None;
         }
-        let data = [Bytes::new(data)];
         let part = Part {
             head: std::ptr::null(),
-            data: Slice::new(&data),
+            data: Slice::new(data),
             file: std::ptr::null(),
             flush: true,
             end: false,
         };
         let sent = self.exchange.try_send(py, &part)?;
         progress.admit(length);
+        match sent {
+            Ok(Passage::Pending) => progress.give_gil(),
+            _ => progress.keep_gil(),
+        }
         drop(progress);
         Some(match sent {
             Ok(Passage::Sent) => Ok(()),
@@ -265,6 +241,7 @@ impl Response {
         }
         let _turn = lock(&self.turn);
         let mut progress = lock(&self.progress);
+        progress.give_gil();
         let head = progress.take_head(self.is_for_head)?;
         let offered = content.length();
         if head.is_some() && offered == 0 && then == Then::End {
@@ -351,55 +328,13 @@ impl Response {
     }
 }
 
+/// Whether another request may want the GIL: it waits for it, or is away for a while and will be back.
+fn others_may_want_gil() -> bool {
+    activity::is_shared() && !process::config().free_threading
+}
+
 /// The id of the line that reports a body shorter than stated.
 const SHORT_BODY: u16 = 1040;
-
-impl Progress {
-    fn set_head(&mut self, head: Head) {
-        self.status = Some(head.status());
-        self.stage = Stage::Ready(head);
-    }
-
-    /// The head, if this part is the first.
-    fn take_head(&mut self, is_for_head: bool) -> Result<Option<Head>, Unsent> {
-        if matches!(self.stage, Stage::Unstarted) {
-            return Err(Unsent::Unstarted);
-        }
-        let Stage::Ready(head) = std::mem::replace(&mut self.stage, Stage::Sent) else {
-            return Ok(None);
-        };
-        self.is_begun = true;
-        if head.allows_body() {
-            self.missing = head.content_length();
-            self.may_be_short = is_for_head;
-        }
-        Ok(Some(head))
-    }
-
-    /// How much of the body the client is still waiting for.
-    fn owed(&self) -> u64 {
-        match self.may_be_short {
-            true => 0,
-            false => self.missing.unwrap_or(0),
-        }
-    }
-
-    /// There is no body at all, whatever length was stated: httpd states what is there then, or a filter
-    /// does that puts something in its place, as those for `X-Sendfile` do.
-    fn expect_nothing(&mut self) {
-        self.missing = None;
-    }
-
-    /// How much of `offered` still belongs to the body.
-    fn admit(&mut self, offered: u64) -> u64 {
-        let Some(missing) = &mut self.missing else {
-            return offered;
-        };
-        let admitted = offered.min(*missing);
-        *missing -= admitted;
-        admitted
-    }
-}
 
 impl Content<'_> {
     fn length(self) -> u64 {
@@ -446,62 +381,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn progress(head: &[(&[u8], &[u8])], status: &[u8]) -> Progress {
-        let mut ready = Head::new(status).unwrap();
-        for (name, value) in head {
-            ready.push(name, value).unwrap();
-        }
-        Progress {
-            stage: Stage::Ready(ready),
-            status: None,
-            missing: None,
-            may_be_short: false,
-            is_begun: false,
-        }
-    }
-
-    #[test]
-    fn a_stated_length_bounds_the_body() {
-        let mut progress = progress(&[(b"Content-Length", b"5")], b"200 OK");
-        assert!(progress.take_head(false).unwrap().is_some());
-        assert!(progress.take_head(false).unwrap().is_none());
-        assert_eq!(progress.admit(3), 3);
-        assert_eq!(progress.admit(3), 2);
-        assert_eq!(progress.admit(3), 0);
-        assert_eq!(progress.missing, Some(0));
-    }
-
-    #[test]
-    fn without_a_body_no_length_is_missing() {
-        let length: &[(&[u8], &[u8])] = &[(b"Content-Length", b"5")];
-        for (is_for_head, status) in [(true, &b"200 OK"[..]), (false, b"304 Not Modified")] {
-            let mut progress = progress(length, status);
-            assert!(progress.take_head(is_for_head).unwrap().is_some());
-            assert_eq!(progress.owed(), 0);
-        }
-    }
-
-    #[test]
-    fn without_any_body_nothing_is_missing() {
-        let mut progress = progress(&[(b"Content-Length", b"5")], b"200 OK");
-        assert!(progress.take_head(false).unwrap().is_some());
-        assert_eq!(progress.owed(), 5);
-        progress.expect_nothing();
-        assert_eq!(progress.owed(), 0);
-    }
-
-    #[test]
-    fn nothing_goes_before_the_head() {
-        let mut progress = Progress {
-            stage: Stage::Unstarted,
-            status: None,
-            missing: None,
-            may_be_short: false,
-            is_begun: false,
-        };
-        assert_eq!(progress.take_head(false).unwrap_err(), Unsent::Unstarted);
-    }
 
     #[test]
     fn data_is_cut_across_pieces() {

@@ -123,6 +123,8 @@ struct State {
     failure: Option<ReadError>,
     /// How many parts are sent before the client is gone.
     patience: Option<usize>,
+    /// Pieces are taken at once. They are not kept.
+    is_eager: bool,
     reads: Vec<usize>,
     parts: Vec<SentPart>,
     log: Vec<String>,
@@ -192,6 +194,11 @@ impl Asked {
     /// From a client that goes away after so many parts of the response.
     pub fn leaving_after(self, parts: usize) -> Self {
         self.state(|state| state.patience = Some(parts))
+    }
+
+    /// From a client that takes each piece of the response at once, as many as there may be.
+    pub fn eager(self) -> Self {
+        self.state(|state| state.is_eager = true)
     }
 
     /// Over TLS.
@@ -361,7 +368,7 @@ static HOST: Host = Host {
     read_body,
     await_body,
     send,
-    try_send: None,
+    try_send: Some(try_send),
     scoreboard,
     loaded,
 };
@@ -482,6 +489,16 @@ unsafe extern "C" fn send(request: RequestHandle, part: *const Part<'_>) -> Sent
     );
     state.parts.push(SentPart::from(part));
     Sent::OK
+}
+
+unsafe extern "C" fn try_send(request: RequestHandle, part: *const Part<'_>) -> Sent {
+    // SAFETY: as in `send`.
+    let (exchange, part) = unsafe { (exchange(request), &*part) };
+    assert!(part.head.is_null() && part.file.is_null() && part.flush && !part.end);
+    match exchange.state.lock().unwrap().is_eager {
+        true => Sent::OK,
+        false => Sent::REFUSED,
+    }
 }
 
 impl From<&Part<'_>> for SentPart {

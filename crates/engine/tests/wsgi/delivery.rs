@@ -1,8 +1,71 @@
 //! What the application returns, and how the response ends.
 
+use std::thread;
+
 use engine_abi::Outcome;
 
 use crate::memory::{Answer, App, Asked, answer_of};
+
+/// How many times somebody else wants the GIL.
+const TURNS: usize = 40;
+
+/// A response without end, until `/end` is asked for. How long its thread has run so far, in microseconds, is what others
+/// are told: at `/`, and as often as they have slept for a moment at `/sleeps`.
+const ENDLESS: &str = "
+import threading, time
+
+is_begun, is_over = threading.Event(), False
+
+def endless():
+    global clock
+    clock = time.pthread_getcpuclockid(threading.get_ident())
+    yield b'begun'
+    is_begun.set()
+    while not is_over:
+        yield b'piece'
+
+def run():
+    is_begun.wait()
+    return b'%d\\n' % (time.clock_gettime_ns(clock) // 1000)
+
+def sleeps():
+    for _ in range(40):
+        yield run()
+        time.sleep(0.0005)
+
+def application(environ, start_response):
+    global is_over
+    start_response('200 OK', [])
+    path = environ['PATH_INFO']
+    is_over = path == '/end'
+    return {'/endless': endless, '/sleeps': sleeps}.get(path, lambda: [run()])()
+";
+
+/// How long the thread of an endless response has run between one time and the next, in the middle of many.
+fn between(times: &str) -> u64 {
+    let times: Vec<u64> = times.lines().map(|it| it.parse().unwrap()).collect();
+    assert_eq!(times.len(), TURNS);
+    let mut between: Vec<_> = times.windows(2).map(|two| two[1] - two[0]).collect();
+    between.sort_unstable();
+    between[TURNS / 2]
+}
+
+/// Who waits for the GIL alone has it in 5 ms, Python's own `sys.getswitchinterval()`.
+const OFTEN: u64 = 2500;
+
+#[test]
+fn a_response_that_goes_on_and_on_lets_others_in_between() {
+    let app = App::new(ENDLESS);
+    let ask = |path: &str| app.ask().variable("PATH_INFO", path);
+    thread::scope(|scope| {
+        scope.spawn(|| ask("/endless").eager().answer());
+        let newcomers: String = (0..TURNS).map(|_| ask("/").answer().text()).collect();
+        let sleeper = ask("/sleeps").answer().text();
+        ask("/end").answer();
+        assert!(between(&newcomers) < OFTEN, "{newcomers}");
+        assert!(between(&sleeper) < OFTEN, "{sleeper}");
+    });
+}
 
 /// An application that returns (or raises in) an expression, after a head without headers.
 fn returning(expression: &str) -> Asked {
@@ -374,7 +437,7 @@ def application(environ, start_response):
     yield environ['PATH_INFO'].encode()
 ",
     );
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for thread in 0..16 {
             let app = &app;
             scope.spawn(move || {

@@ -1,0 +1,198 @@
+//! Handing a GIL over to those who want it.
+//!
+//! Of those who want a GIL that is given back CPython lets the first that is there have it: that is the
+//! thread that has just given it and wants it again, before one that has to wake up. Whoever has kept it
+//! for long and means to share it so has to stay away from it until another can have taken it.
+//!
+//! The engine knows of the threads that come for a GIL through it. Those that wait inside Python, behind a
+//! `sleep` or a query of a database, nobody can tell from those that sleep still, so they get a moment on
+//! suspicion.
+
+use std::ptr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// How long a thread stays away at most for another one that waits: it may be for another GIL.
+const FOR_A_WAITER: Duration = Duration::from_micros(300);
+
+/// How long for one of which it is not known whether it waits: what it takes to wake up.
+const FOR_A_SUSPECT: Duration = Duration::from_micros(50);
+
+static GILS: Handoff = Handoff::new();
+
+/// Runs `take`, which waits for a GIL and has it then.
+pub(crate) fn taking<R>(take: impl FnOnce() -> R) -> R {
+    GILS.taking(take)
+}
+
+/// Runs `wait`, which waits for the thread's turn to wait for a GIL.
+pub(crate) fn standing_by(wait: impl FnOnce()) {
+    GILS.waiting(wait);
+}
+
+/// How often a GIL was taken so far.
+pub(crate) fn count() -> Count {
+    GILS.count()
+}
+
+/// Stays away until a thread that waits has taken a GIL since it was counted, or could have. To be called
+/// by one that has none.
+pub(crate) fn stay_away(count: Count) {
+    let is_awaited = GILS.waiters.load(Ordering::Relaxed) > 0;
+    GILS.await_next(
+        count,
+        if is_awaited {
+            FOR_A_WAITER
+        } else {
+            FOR_A_SUSPECT
+        },
+    );
+}
+
+/// A number of times that a GIL was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Count(u32);
+
+/// Those who wait for something to be taken, and those who stay away from it for them. There is no lock:
+/// one that another thread has when the process is forked would be locked in the new process for ever.
+#[derive(Debug)]
+struct Handoff {
+    waiters: AtomicU32,
+    /// Begins anew when it is full.
+    taken: AtomicU32,
+    /// How many stay away until somebody takes it.
+    givers: AtomicU32,
+}
+
+/// One more in a number, as long as it lives.
+struct Counted<'c>(&'c AtomicU32);
+
+impl<'c> Counted<'c> {
+    fn one_more(number: &'c AtomicU32) -> Self {
+        // In one order with the takes: whoever takes it after this sees it.
+        number.fetch_add(1, Ordering::SeqCst);
+        Self(number)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Handoff {
+    const fn new() -> Self {
+        Self {
+            waiters: AtomicU32::new(0),
+            taken: AtomicU32::new(0),
+            givers: AtomicU32::new(0),
+        }
+    }
+
+    fn taking<R>(&self, take: impl FnOnce() -> R) -> R {
+        let taken = self.waiting(take);
+        self.taken.fetch_add(1, Ordering::SeqCst);
+        if self.givers.load(Ordering::SeqCst) > 0 {
+            wake_all(&self.taken);
+        }
+        taken
+    }
+
+    fn waiting<R>(&self, wait: impl FnOnce() -> R) -> R {
+        let _waiter = Counted::one_more(&self.waiters);
+        wait()
+    }
+
+    fn count(&self) -> Count {
+        Count(self.taken.load(Ordering::SeqCst))
+    }
+
+    /// Waits until it was taken once more, but no longer than `patience`.
+    fn await_next(&self, Count(seen): Count, patience: Duration) {
+        let _giver = Counted::one_more(&self.givers);
+        wait_while(&self.taken, seen, patience);
+    }
+}
+
+/// Sleeps while a number is still what it was, until somebody wakes those who do, or for so long.
+fn wait_while(number: &AtomicU32, seen: u32, patience: Duration) {
+    let patience = libc::timespec {
+        tv_sec: 0,
+        // Of less than a second.
+        tv_nsec: libc::c_long::from(patience.subsec_nanos().cast_signed()),
+    };
+    // SAFETY: the number and the time live until the call returns. However it ends, the caller goes on.
+    unsafe {
+        let (operation, place) = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG, number.as_ptr());
+        libc::syscall(libc::SYS_futex, place, operation, seen, &raw const patience);
+    }
+}
+
+/// Wakes those who sleep because of a number.
+fn wake_all(number: &AtomicU32) {
+    // SAFETY: the number lives until the call returns; nothing can go wrong otherwise.
+    unsafe {
+        let (operation, place) = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, number.as_ptr());
+        let nothing = ptr::null::<libc::timespec>();
+        libc::syscall(libc::SYS_futex, place, operation, libc::c_int::MAX, nothing);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::Instant;
+
+    use super::*;
+
+    /// What is never waited for to its end.
+    const LONG: Duration = Duration::from_millis(900);
+
+    /// Whether it was taken after it was counted, once somebody does that while another stays away.
+    #[test]
+    fn who_stays_away_is_woken_when_it_is_taken() {
+        let handoff = Handoff::new();
+        let count = handoff.count();
+        thread::scope(|scope| {
+            let giver = scope.spawn(|| {
+                let began = Instant::now();
+                handoff.await_next(count, LONG);
+                began.elapsed()
+            });
+            while handoff.givers.load(Ordering::Relaxed) == 0 {
+                thread::yield_now();
+            }
+            handoff.taking(|| ());
+            assert!(giver.join().unwrap() < LONG);
+        });
+        assert_ne!(handoff.count(), count);
+        assert_eq!(handoff.givers.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn what_was_taken_before_is_no_reason_to_stay_away() {
+        let handoff = Handoff::new();
+        let count = handoff.count();
+        handoff.taking(|| ());
+        let began = Instant::now();
+        handoff.await_next(count, LONG);
+        assert!(began.elapsed() < LONG);
+    }
+
+    #[test]
+    fn nobody_stays_away_for_ever() {
+        let handoff = Handoff::new();
+        let count = handoff.count();
+        handoff.await_next(count, Duration::from_millis(1));
+        assert_eq!(handoff.count(), count);
+    }
+
+    #[test]
+    fn a_panic_while_one_waits_is_counted_too() {
+        let handoff = Handoff::new();
+        let waiting = std::panic::AssertUnwindSafe(|| handoff.waiting(|| panic!("while it waits")));
+        assert!(std::panic::catch_unwind(waiting).is_err());
+        assert_eq!(handoff.waiters.load(Ordering::Relaxed), 0);
+    }
+}
