@@ -275,6 +275,15 @@ fn pieces(server: &Httpd, url: &str) -> u64 {
     server.get(url).text().parse().expect("a number")
 }
 
+/// Tells those who read what has no end that it is over.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn responses_without_end_let_others_in_between() {
     const RESPONSES: usize = 4;
@@ -284,6 +293,7 @@ fn responses_without_end_let_others_in_between() {
     let url = app(&server, "endless", ENDLESS);
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
+        let over = Over(&is_over);
         for _ in 0..RESPONSES {
             let mut connection = server.connect();
             let request = format!("GET {url}/endless HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -297,7 +307,7 @@ fn responses_without_end_let_others_in_between() {
             });
         }
         let made: Vec<u64> = (0..OTHERS).map(|_| pieces(&server, &url)).collect();
-        is_over.store(true, Ordering::Relaxed);
+        drop(over);
         // A request waits for some of them, whoever is faster: httpd or the clients.
         let mut between: Vec<u64> = made.windows(2).map(|two| two[1] - two[0]).collect();
         between.sort_unstable();
