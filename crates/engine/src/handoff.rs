@@ -7,12 +7,16 @@
 //! The engine knows of the threads that come for a GIL through it. Those that wait inside Python, behind a
 //! `sleep` or a query of a database, nobody can tell from those that sleep still, so they get a moment on
 //! suspicion.
+//!
+//! All GILs are counted as one: beside interpreters with GILs of their own, a thread may stay away for
+//! nobody, or come back before the one that waits.
 
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// How long a thread stays away at most for another one that waits: it may be for another GIL.
+/// How long a thread stays away at most for another one that waits. To this and the next the system adds what it
+/// takes to wake up, some 100 us.
 const FOR_A_WAITER: Duration = Duration::from_micros(300);
 
 /// How long for one of which it is not known whether it waits: what it takes to wake up.
@@ -69,7 +73,8 @@ struct Counted<'c>(&'c AtomicU32);
 
 impl<'c> Counted<'c> {
     fn one_more(number: &'c AtomicU32) -> Self {
-        // In one order with the takes: whoever takes it after this sees it.
+        // Of givers, in one order with the takes: whoever takes it after this sees it, and for what was taken
+        // before, the system compares the number once more before the giver sleeps.
         number.fetch_add(1, Ordering::SeqCst);
         Self(number)
     }
@@ -149,7 +154,6 @@ mod tests {
     /// What is never waited for to its end.
     const LONG: Duration = Duration::from_millis(900);
 
-    /// Whether it was taken after it was counted, once somebody does that while another stays away.
     #[test]
     fn who_stays_away_is_woken_when_it_is_taken() {
         let handoff = Handoff::new();
@@ -160,9 +164,11 @@ mod tests {
                 handoff.await_next(count, LONG);
                 began.elapsed()
             });
-            while handoff.givers.load(Ordering::Relaxed) == 0 {
+            while handoff.givers.load(Ordering::Relaxed) == 0 && !giver.is_finished() {
                 thread::yield_now();
             }
+            // It is about to sleep.
+            thread::sleep(LONG / 10);
             handoff.taking(|| ());
             assert!(giver.join().unwrap() < LONG);
         });

@@ -96,11 +96,6 @@ pub(crate) fn waiting_in_line(wait: impl FnOnce()) {
     timed(0, || handoff::standing_by(wait));
 }
 
-/// Runs `stay_away`, which lets others have a GIL that the thread wants back, and counts that in.
-pub(crate) fn giving_way(stay_away: impl FnOnce()) {
-    timed(0, stay_away);
-}
-
 /// Runs `wait`, which waits for a GIL and takes it so many times.
 fn timed<R>(takes: u64, wait: impl FnOnce() -> R) -> R {
     if !GIL_MEASURED.load(Ordering::Relaxed) {

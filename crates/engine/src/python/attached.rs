@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use pyo3_ffi as ffi;
 
 use crate::handoff;
-use crate::meter::{giving_way, waiting_for_gil};
+use crate::meter::waiting_for_gil;
 
 /// Not `Send`, not `Sync`: what is true of a thread is true of no other.
 type ThisThread = PhantomData<*mut ()>;
@@ -60,12 +60,13 @@ impl<'py> Attached<'py> {
         f(&mut unsafe { Detached::assume() })
     }
 
-    /// The same, and stays detached until another thread that wants the GIL can have taken it.
+    /// The same, and stays detached until another thread that wants the GIL can have taken it. Where
+    /// interpreters have GILs of their own, that may have been another GIL.
     pub(crate) fn give_way<R>(self, f: impl FnOnce(&mut Detached) -> R + Send) -> R {
         let count = handoff::count();
         self.detach(|detached| {
             let result = f(detached);
-            giving_way(|| handoff::stay_away(count));
+            handoff::stay_away(count);
             result
         })
     }

@@ -24,7 +24,7 @@ pub(super) struct Progress {
     pub(super) may_be_short: bool,
     /// The application has begun the body, be it with nothing, so the head stays what it is.
     pub(super) is_begun: bool,
-    /// Since when pieces have gone out for which the GIL was not given away.
+    /// Since when the GIL was given away for no piece.
     kept_since: Option<Instant>,
 }
 
@@ -36,8 +36,8 @@ pub(super) enum Stage {
     Sent,
 }
 
-/// How long a thread keeps the GIL while it sends one piece after the other. A piece takes microseconds, and
-/// whoever comes meanwhile is not to wait for many of a long response.
+/// For how long the GIL is given away for no piece, where others may want it. To send a piece takes microseconds,
+/// and whoever comes meanwhile is not to wait for many of a long response.
 const KEPT: Duration = Duration::from_micros(300);
 
 impl Progress {
@@ -69,7 +69,8 @@ impl Progress {
         self.kept_since = None;
     }
 
-    /// Whether the thread that sends has kept the GIL for as long as it may if others want it.
+    /// Whether it is time to give the GIL away for a piece, if others may want it. That the application has given it
+    /// away itself meanwhile is not known.
     pub(super) fn has_kept_gil(&self) -> bool {
         self.kept_since.is_some_and(|since| since.elapsed() >= KEPT)
     }

@@ -328,7 +328,8 @@ impl Response {
     }
 }
 
-/// Whether another request may want the GIL: it waits for it, or is away for a while and will be back.
+/// Whether another thread of the host may want the GIL: it waits for it, or is away for a while and will be back.
+/// Threads of the application's own are not known.
 fn others_may_want_gil() -> bool {
     activity::is_shared() && !process::config().free_threading
 }
