@@ -42,15 +42,11 @@ pub(crate) fn count() -> Count {
 /// Stays away until a thread that waits has taken a GIL since it was counted, or could have. To be called
 /// by one that has none.
 pub(crate) fn stay_away(count: Count) {
-    let is_awaited = GILS.waiters.load(Ordering::Relaxed) > 0;
-    GILS.await_next(
-        count,
-        if is_awaited {
-            FOR_A_WAITER
-        } else {
-            FOR_A_SUSPECT
-        },
-    );
+    let patience = match GILS.waiters.load(Ordering::Relaxed) {
+        0 => FOR_A_SUSPECT,
+        _ => FOR_A_WAITER,
+    };
+    GILS.await_next(count, patience);
 }
 
 /// A number of times that a GIL was taken.
@@ -73,8 +69,6 @@ struct Counted<'c>(&'c AtomicU32);
 
 impl<'c> Counted<'c> {
     fn one_more(number: &'c AtomicU32) -> Self {
-        // Of givers, in one order with the takes: whoever takes it after this sees it, and for what was taken
-        // before, the system compares the number once more before the giver sleeps.
         number.fetch_add(1, Ordering::SeqCst);
         Self(number)
     }
@@ -115,6 +109,8 @@ impl Handoff {
 
     /// Waits until it was taken once more, but no longer than `patience`.
     fn await_next(&self, Count(seen): Count, patience: Duration) {
+        // In one order with the takes: whoever takes it after this sees the giver, and for what was taken
+        // before, the system compares the number once more before the giver sleeps.
         let _giver = Counted::one_more(&self.givers);
         wait_while(&self.taken, seen, patience);
     }

@@ -158,14 +158,16 @@ impl Response {
         };
         let sent = self.exchange.try_send(py, &part)?;
         progress.admit(length);
-        match sent {
-            Ok(Passage::Pending) => progress.give_gil(),
-            _ => progress.keep_gil(),
-        }
-        drop(progress);
         Some(match sent {
-            Ok(Passage::Sent) => Ok(()),
-            Ok(Passage::Pending) => py.detach(|detached| self.flush(detached)),
+            Ok(Passage::Sent) => {
+                progress.keep_gil();
+                Ok(())
+            }
+            Ok(Passage::Pending) => {
+                progress.give_gil();
+                drop(progress);
+                py.detach(|detached| self.flush(detached))
+            }
             Err(_) => Err(Unsent::Gone),
         })
     }
@@ -178,10 +180,10 @@ impl Response {
     /// Sends the rest of the body and with it the end of the response. If that is all of it, and the
     /// application stated no length, it is stated.
     pub(super) fn finish(&self, detached: &Detached, data: &[Bytes<'_>]) -> Outcome {
-        let length: usize = data.iter().map(|data| data.or_empty().len()).sum();
+        let length = Content::Data(data).length();
         // Whoever answers HEAD may have left out a body that GET would have.
         if length > 0 {
-            self.state_length(length as u64);
+            self.state_length(length);
         }
         let sent = self.deliver(detached, Content::Data(data), Then::End);
         self.outcome(detached, sent)
