@@ -217,9 +217,7 @@ impl Course<'_> {
         if !reason.is_urgent() {
             return self.be_replaced(reason);
         }
-        // Before this worker leaves, so that nobody waits for it to have left.
-        self.succession.ask(reason);
-        Step::Leave(reason)
+        self.leave_in_a_hurry(reason)
     }
 
     /// Some time has passed.
@@ -259,9 +257,16 @@ impl Course<'_> {
         if !reason.is_urgent() {
             return self.be_replaced(reason);
         }
-        // A signal has asked for a successor, perhaps, but this is why the process ends. Whom it took from now
-        // on it would not answer.
+        // A signal has asked for a successor, perhaps, but this is why the process ends.
         self.cause = Some(reason);
+        self.leave_in_a_hurry(reason)
+    }
+
+    /// Asks for a successor and waits for none.
+    fn leave_in_a_hurry(&mut self, reason: Replacement) -> Step {
+        // Before it is said: whom it took from now on it would not answer.
+        self.server.drain();
+        // Before this worker leaves, so that nobody waits for it to have left.
         self.succession.ask(reason);
         Step::Leave(reason)
     }
