@@ -6,9 +6,10 @@
 use std::ffi::CStr;
 
 use httpd::{Request, Status};
+use wsgi_config::url;
 
 use crate::Wsgi;
-use crate::config::ScriptAlias;
+use crate::config::{Mapped, ScriptAlias};
 use crate::handler;
 
 /// The note by which modules tell each other that a URL was mapped to a handler, not just to a
@@ -33,17 +34,31 @@ pub(crate) mod note {
 pub(crate) fn translate_name(request: Request<'_>) -> Status {
     let aliases = request.server().config::<Wsgi>().aliases();
     let matched = aliases.iter().find_map(|alias| {
-        let filename = alias.map(request.pool(), request.uri())?;
-        Some((alias, filename))
+        let mapped = alias.map(request.pool(), request.uri())?;
+        Some((alias, mapped))
     });
-    let Some((alias, filename)) = matched else {
+    let Some((alias, mapped)) = matched else {
         return Status::DECLINED;
     };
-    request.set_filename(filename);
+    map_to(request, mapped);
     request.set_handler(handler::WSGI_SCRIPT);
     request.notes().set(FORCED_TYPE, handler::WSGI_SCRIPT);
     leave_notes(request, alias);
     Status::OK
+}
+
+/// Maps a request to a file, and to what its URL path has behind that.
+///
+/// httpd finds out where the one ends and the other begins by looking at each directory on the way. A script that the
+/// alias itself names is known without that.
+fn map_to(request: Request<'_>, Mapped { target, rest }: Mapped<'_>) {
+    let pool = request.pool();
+    let target = target.to_bytes();
+    let is_known =
+        url::is_path_info(target, rest) && request.set_file(pool.copy(target), pool.copy(rest));
+    if !is_known {
+        request.set_filename(pool.join(&[target, rest]));
+    }
 }
 
 /// Whether an alias mapped the request.

@@ -28,7 +28,7 @@ pub(crate) mod server;
 mod setters;
 mod source;
 
-pub(crate) use alias::ScriptAlias;
+pub(crate) use alias::{Mapped, ScriptAlias};
 pub(crate) use checks::check;
 pub(crate) use daemon::{DaemonDefinition, ScriptOwner, daemons};
 pub(crate) use directory::DirConfig;

@@ -249,6 +249,8 @@ mod rewriting; // URLs that httpd makes into others before an application gets t
 mod script_handlers; // the ways other than an alias to say that a file is a script
 #[path = "integration/script_modules.rs"]
 mod script_modules; // how script modules are loaded, kept, and loaded anew
+#[path = "integration/script_paths.rs"]
+mod script_paths; // what httpd finds on the way to a script
 #[path = "integration/scripts.rs"]
 mod scripts; // the commands of apxs/
 #[path = "integration/second_python.rs"]

@@ -30,6 +30,15 @@ enum Urls {
     Matching { written: CString, regex: Regex },
 }
 
+/// Where a URL path is mapped to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mapped<'r> {
+    /// The script, a directory, or the beginning of a name.
+    pub(crate) target: &'r CStr,
+    /// What of the URL path goes behind that.
+    pub(crate) rest: &'r [u8],
+}
+
 /// The options of an alias: names as written, save that `%{GLOBAL}` is empty.
 #[derive(Debug)]
 pub(crate) struct Options {
@@ -73,8 +82,8 @@ impl ScriptAlias {
         Ok((alias, preload))
     }
 
-    /// The file that a URL path is mapped to, if it is one of this alias's.
-    pub(crate) fn map<'r>(&self, pool: Pool<'r>, uri: &CStr) -> Option<&'r CStr> {
+    /// Where a URL path is mapped to, if it is one of this alias's.
+    pub(crate) fn map<'r>(&'r self, pool: Pool<'r>, uri: &'r CStr) -> Option<Mapped<'r>> {
         let path = uri.to_bytes();
         if !path.is_empty() && !path.starts_with(b"/") {
             return None;
@@ -82,13 +91,14 @@ impl ScriptAlias {
         match &self.urls {
             Urls::Below(location) => {
                 let rest = url::rest_below(location.to_bytes(), path)?;
-                Some(pool.join(&[self.target.to_bytes(), rest]))
+                let target = &self.target;
+                Some(Mapped { target, rest })
             }
             Urls::Matching { regex, .. } => {
                 let captures = regex.find(uri)?;
                 let rest = url::rest_after(path, captures.end())?;
                 let target = Regex::substitute(pool, &self.target, uri, &captures)?;
-                Some(pool.join(&[target.to_bytes(), rest]))
+                Some(Mapped { target, rest })
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, c_char, c_int};
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
 use httpd_sys as sys;
@@ -11,7 +12,7 @@ use crate::module::{self, Module};
 use crate::pool::Pool;
 use crate::process;
 use crate::server::Server;
-use crate::status::Status;
+use crate::status::{AprStatus, Status};
 use crate::table::Table;
 use crate::text;
 
@@ -209,6 +210,53 @@ impl<'r> Request<'r> {
         // SAFETY: the request is valid, the name lives as long. httpd changes it in place, but
         // only before it walks the directories, when nobody has borrowed it.
         unsafe { (*self.as_ptr()).filename = name.as_ptr().cast_mut() }
+    }
+
+    /// Maps it to a regular file and to what the URL's path has behind that, as httpd itself would if it were told both
+    /// as one name: `ap_directory_walk` takes a record of the file and an extra path as given. That path is to be
+    /// without empty segments and dots, as httpd would leave it. For the `translate_name` phase.
+    ///
+    /// Returns whether it is mapped: whether there is such a file, and httpd would not find the whole too long.
+    pub fn set_file(self, name: &'r CStr, path_info: &'r CStr) -> bool {
+        /// What apr adds to the length of a path (`apr_filepath_merge`).
+        const MARGIN: usize = 4;
+        let length = name.count_bytes() + path_info.count_bytes();
+        if length + MARGIN > sys::APR_PATH_MAX as usize {
+            return false;
+        }
+        let Some(finfo) = self.look_up(name) else {
+            return false;
+        };
+        if finfo.filetype != sys::apr_filetype_e_APR_REG {
+            return false;
+        }
+        self.set_filename(name);
+        // SAFETY: the request is valid, the path lives as long.
+        unsafe {
+            (*self.as_ptr()).finfo = finfo;
+            (*self.as_ptr()).path_info = path_info.as_ptr().cast_mut();
+        }
+        true
+    }
+
+    /// What httpd wants to know of a file, if there is one of this name.
+    fn look_up(self, name: &'r CStr) -> Option<sys::apr_finfo_t> {
+        let mut finfo = MaybeUninit::zeroed();
+        let wanted = sys::APR_FINFO_MIN as sys::apr_int32_t;
+        // SAFETY: the name is NUL-terminated, and it and the pool live as long as the request, as long as the
+        // record may be used. apr only fills that.
+        let status = unsafe {
+            sys::apr_stat(
+                finfo.as_mut_ptr(),
+                name.as_ptr(),
+                wanted,
+                self.pool().as_ptr(),
+            )
+        };
+        // SAFETY: it is filled, and all zeros, as which it began, is a valid value, too.
+        AprStatus::check(status)
+            .is_ok()
+            .then(|| unsafe { finfo.assume_init() })
     }
 
     /// What follows, in the URL's path, the part that names the file.

@@ -49,6 +49,22 @@ pub fn rest_after(path: &[u8], consumed: usize) -> Option<&[u8]> {
     }
 }
 
+/// Whether httpd, told the name `target` with `rest` appended, would find all of `rest` as it stands behind the file,
+/// if `target` names one. It drops empty segments of a path and resolves those of dots
+/// (`apr_filepath_merge`).
+pub fn is_path_info(target: &[u8], rest: &[u8]) -> bool {
+    let Some(inside) = rest.strip_prefix(b"/") else {
+        return false;
+    };
+    let mut segments = inside.rsplit(|byte| *byte == b'/');
+    let is_dots = |segment: &[u8]| matches!(segment, b"." | b"..");
+    let last_is_plain = segments.next().is_some_and(|last| !is_dots(last));
+    target.starts_with(b"/")
+        && !target.ends_with(b"/")
+        && last_is_plain
+        && segments.all(|segment| !segment.is_empty() && !is_dots(segment))
+}
+
 /// A path with each run of slashes made one.
 pub fn collapse_slashes(path: &[u8]) -> Cow<'_, [u8]> {
     if !path.windows(2).any(|pair| pair == b"//") {
@@ -92,6 +108,29 @@ mod tests {
         ];
         for (path, expected) in cases {
             assert_eq!(&*collapse_slashes(path.as_bytes()), expected.as_bytes());
+        }
+    }
+
+    #[test]
+    fn what_httpd_would_change_or_split_elsewhere_is_no_path_info_yet() {
+        let cases = [
+            ("/w/app.wsgi", "/", true),
+            ("/w/app.wsgi", "/a/b.c/...", true),
+            ("/w/app.wsgi", "/a/", true),
+            ("/w/app.wsgi", "", false),
+            ("/w/app.wsgi", "x", false),
+            ("/w/app.wsgi", "//", false),
+            ("/w/app.wsgi", "/a//b", false),
+            ("/w/app.wsgi", "/a//", false),
+            ("/w/app.wsgi", "/./a", false),
+            ("/w/app.wsgi", "/a/..", false),
+            ("/w/app.wsgi/", "/a", false),
+            ("w/app.wsgi", "/a", false),
+            ("", "/a", false),
+        ];
+        for (target, rest, expected) in cases {
+            let found = is_path_info(target.as_bytes(), rest.as_bytes());
+            assert_eq!(found, expected, "{target} {rest}");
         }
     }
 

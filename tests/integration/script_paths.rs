@@ -1,0 +1,158 @@
+//! What httpd finds on the way to a script: the same, whether the URL ends with the script or goes on.
+
+use std::os::unix::fs::symlink;
+
+use testkit::{Httpd, Request, Site, ours};
+
+use crate::apps::{ENVIRON, environ};
+
+/// URLs of the script that is mounted at `/app`, with and without anything behind it.
+const URLS: [&str; 3] = ["/app", "/app/", "/app/a/b.html"];
+
+fn statuses(server: &Httpd) -> [u16; 3] {
+    URLS.map(|url| server.get(url).status)
+}
+
+/// A script that is a link to one elsewhere, mounted at `/app`.
+fn linked(options: &str) -> Httpd {
+    let site = Site::new()
+        .file("elsewhere/real.wsgi", ENVIRON)
+        .file("wsgi/.keep", "")
+        .config(&format!(
+            "WSGIScriptAlias /app ${{WSGI}}/link.wsgi
+             <Directory ${{WSGI}}>
+                 Options {options}
+             </Directory>"
+        ));
+    let link = site.path("wsgi/link.wsgi");
+    symlink(site.path("elsewhere/real.wsgi"), link).expect("a link");
+    site.start()
+}
+
+#[test]
+fn a_script_may_be_a_link_where_links_are_followed() {
+    let server = linked("FollowSymLinks");
+    let script = server.site().text_path("wsgi/link.wsgi");
+    for (url, path_info) in URLS.iter().zip(["", "/", "/a/b.html"]) {
+        let seen = environ(&server.get(url));
+        assert_eq!(seen.value("SCRIPT_FILENAME"), script, "{url}");
+        assert_eq!(seen.value("PATH_INFO"), path_info, "{url}");
+    }
+    assert_eq!(statuses(&linked("SymLinksIfOwnerMatch")), [200; 3]);
+}
+
+#[test]
+fn a_script_may_be_no_link_where_none_is_followed() {
+    assert_eq!(statuses(&linked("None")), [403; 3]);
+}
+
+#[test]
+fn the_directories_on_the_way_may_be_no_links_where_none_is_followed() {
+    let follow = |options: &str| {
+        let site = Site::new()
+            .file("elsewhere/app.wsgi", ENVIRON)
+            .config(&format!(
+                "WSGIScriptAlias /app ${{ROOT}}/link/app.wsgi
+             <Directory ${{ROOT}}>
+                 Options {options}
+                 Require all granted
+             </Directory>"
+            ));
+        symlink(site.path("elsewhere"), site.path("link")).expect("a link");
+        statuses(&site.start())
+    };
+    assert_eq!(follow("FollowSymLinks"), [200; 3]);
+    assert_eq!(follow("None"), [403; 3]);
+}
+
+#[test]
+fn sections_and_htaccess_are_those_of_the_script() {
+    let server = Site::new()
+        .module("headers")
+        .script("app.wsgi", ENVIRON)
+        .script("other.wsgi", ENVIRON)
+        .file("wsgi/.htaccess", "SetEnv from.htaccess yes")
+        .module("env")
+        .config(
+            r#"WSGIScriptAlias /app ${WSGI}/app.wsgi
+             WSGIScriptAlias /other ${WSGI}/other.wsgi
+             <Directory ${WSGI}>
+                 AllowOverride FileInfo
+                 <Files app.wsgi>
+                     SetEnv from.files yes
+                 </Files>
+             </Directory>
+             <DirectoryMatch "/wsgi/app.wsgi$">
+                 SetEnv from.directory yes
+             </DirectoryMatch>
+             <DirectoryMatch "/wsgi/app.wsgi/a">
+                 Require all denied
+             </DirectoryMatch>
+             <Files b.html>
+                 Require all denied
+             </Files>"#,
+        )
+        .start();
+    for url in URLS {
+        let seen = environ(&server.get(url));
+        for name in ["from.htaccess", "from.files", "from.directory"] {
+            assert_eq!(seen.value(name), "yes", "{name} of {url}");
+        }
+    }
+    let seen = environ(&server.get("/other/app.wsgi"));
+    assert!(!seen.has("from.files"));
+}
+
+#[test]
+fn a_section_that_names_the_script_as_a_directory_is_for_all_its_urls() {
+    let server = Site::new()
+        .file("elsewhere/app.wsgi", ENVIRON)
+        .config(
+            "WSGIScriptAlias /app ${ROOT}/elsewhere/app.wsgi
+             <Directory ${ROOT}/elsewhere>
+                 Require all granted
+             </Directory>
+             <Directory ${ROOT}/elsewhere/app.wsgi>
+                 Require all denied
+             </Directory>",
+        )
+        .start();
+    // In httpd it is for a file that the URL ends with.
+    let beyond = if ours("D228") { 403 } else { 200 };
+    assert_eq!(statuses(&server), [403, beyond, beyond]);
+}
+
+#[test]
+fn a_path_is_too_long_where_httpd_finds_it_too_long() {
+    let server = Site::new()
+        .script("app.wsgi", ENVIRON)
+        .config("WSGIScriptAlias /app ${WSGI}/app.wsgi")
+        .start();
+    let script = server.site().text_path("wsgi/app.wsgi");
+    // What httpd allows a name of a file to have, of which apr needs four bytes.
+    let longest = 4096 - 4 - script.len();
+    for (length, status) in [(longest, 200), (longest + 1, 404)] {
+        let url = format!("/app/{}", "x".repeat(length - 1));
+        assert_eq!(server.send(&Request::get(&url)).status, status, "{length}");
+    }
+}
+
+#[test]
+fn a_script_that_goes_and_comes_back_is_found_again() {
+    let server = Site::new()
+        .script("app.wsgi", ENVIRON)
+        .config("WSGIScriptAlias /app ${WSGI}/app.wsgi")
+        .start();
+    let (script, away) = (
+        server.site().path("wsgi/app.wsgi"),
+        server.site().path("away"),
+    );
+    assert_eq!(statuses(&server), [200; 3]);
+    std::fs::rename(&script, &away).expect("moved");
+    assert_eq!(statuses(&server), [404; 3]);
+    std::fs::create_dir(&script).expect("a directory");
+    assert_eq!(statuses(&server), [403, 403, 404]);
+    std::fs::remove_dir(&script).expect("removed");
+    std::fs::rename(&away, &script).expect("moved back");
+    assert_eq!(statuses(&server), [200; 3]);
+}
