@@ -40,7 +40,7 @@ pub struct Engine {
     pub probe: unsafe extern "C" fn(nth: u32) -> c_int,
     /// How many requests wait for a GIL at this moment in order to begin: not those that have given theirs
     /// away and want it back.
-    pub gil_waiters: unsafe extern "C" fn() -> u32,
+    pub newcomers: unsafe extern "C" fn() -> u32,
     /// Raises `mod_wsgi.RequestTimeout` in the thread that runs a request inside an interpreter: the
     /// request of this [`Request::thread_id`] and [`Request::daemon_start`]. Waits for the GIL of
     /// that interpreter; logs where the thread is. Returns 0 when it was raised, and another value

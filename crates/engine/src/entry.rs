@@ -34,7 +34,7 @@ static ENGINE: Engine = Engine {
     call,
     set_switch_interval,
     probe,
-    gil_waiters,
+    newcomers,
     interrupt,
     log_stacks,
     signal,
@@ -194,7 +194,7 @@ unsafe extern "C" fn probe(nth: u32) -> c_int {
     }
 }
 
-unsafe extern "C" fn gil_waiters() -> u32 {
+unsafe extern "C" fn newcomers() -> u32 {
     interpreter::newcomers()
 }
 

@@ -13,6 +13,8 @@ mod memory;
 mod api;
 #[path = "process/end.rs"]
 mod end;
+#[path = "process/newcomers.rs"]
+mod newcomers;
 #[path = "process/start.rs"]
 mod start;
 

@@ -111,11 +111,11 @@ impl Lead {
         }
     }
 
-    /// Does what only the leader may do, once the calling thread is that. `is_gil_wanted` tells
+    /// Does what only the leader may do, once the calling thread is that. `has_newcomers` tells
     /// whether a request waits for the GIL to begin.
-    pub(super) fn lead<R>(&self, is_gil_wanted: impl Fn() -> bool, act: impl FnOnce() -> R) -> R {
-        let is_gil_wanted = || !self.parallel.is_so() && is_gil_wanted();
-        self.follow(&is_gil_wanted);
+    pub(super) fn lead<R>(&self, has_newcomers: impl Fn() -> bool, act: impl FnOnce() -> R) -> R {
+        let has_newcomers = || !self.parallel.is_so() && has_newcomers();
+        self.follow(&has_newcomers);
         let _leadership = Leadership(self);
         act()
     }
@@ -141,11 +141,11 @@ impl Lead {
     }
 
     /// Waits until the calling thread leads.
-    fn follow(&self, is_gil_wanted: &impl Fn() -> bool) {
+    fn follow(&self, has_newcomers: &impl Fn() -> bool) {
         let mut post = lock(&self.post);
-        while !post.is_open(is_gil_wanted) {
+        while !post.is_open(has_newcomers) {
             if post.deputy == Deputy::None {
-                post = self.stand_by(post, is_gil_wanted);
+                post = self.stand_by(post, has_newcomers);
             } else {
                 post.followers += 1;
                 post = wait(&self.bench, post);
@@ -164,14 +164,14 @@ impl Lead {
     fn stand_by<'p>(
         &self,
         mut post: MutexGuard<'p, Post>,
-        is_gil_wanted: &impl Fn() -> bool,
+        has_newcomers: &impl Fn() -> bool,
     ) -> MutexGuard<'p, Post> {
         post.deputy = Deputy::Looks;
         let mut seen = post.departures;
         let mut glances = 0;
         loop {
             let patience = self.patience();
-            if post.is_open(is_gil_wanted) && post.vacant_since.elapsed() >= patience {
+            if post.is_open(has_newcomers) && post.vacant_since.elapsed() >= patience {
                 break;
             }
             let has_news = std::mem::replace(&mut seen, post.departures) != post.departures;
@@ -218,9 +218,9 @@ impl Lead {
 
 impl Post {
     /// Whether somebody may lead.
-    fn is_open(&self, is_gil_wanted: &impl Fn() -> bool) -> bool {
+    fn is_open(&self, has_newcomers: &impl Fn() -> bool) -> bool {
         let is_vacant_for_long = || self.vacant_since.elapsed() >= LONGEST_VACANCY;
-        !self.is_taken && (!is_gil_wanted() || is_vacant_for_long())
+        !self.is_taken && (!has_newcomers() || is_vacant_for_long())
     }
 }
 

@@ -261,9 +261,9 @@ impl Server {
     }
 
     /// Whether a request waits for the GIL to begin.
-    fn is_gil_wanted(&self) -> bool {
+    fn has_newcomers(&self) -> bool {
         // SAFETY: the function only reads a counter.
-        unsafe { (self.engine.functions().gil_waiters)() > 0 }
+        unsafe { (self.engine.functions().newcomers)() > 0 }
     }
 
     /// The life of the thread that sends what slow children have not taken.

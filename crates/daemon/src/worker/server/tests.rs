@@ -50,7 +50,7 @@ static ENGINE: Engine = {
     unsafe extern "C" fn probe(_: u32) -> c_int {
         -1
     }
-    unsafe extern "C" fn gil_waiters() -> u32 {
+    unsafe extern "C" fn newcomers() -> u32 {
         0
     }
     unsafe extern "C" fn of_request(_: u32, _: i64) -> c_int {
@@ -71,7 +71,7 @@ static ENGINE: Engine = {
         call,
         set_switch_interval,
         probe,
-        gil_waiters,
+        newcomers,
         interrupt: of_request,
         log_stacks: of_request,
         signal,

@@ -73,7 +73,7 @@ impl Server {
         let mut turn = Turn::new(self, thread);
         let caller = self
             .lead
-            .lead(|| self.is_gil_wanted(), || self.door.wait())?;
+            .lead(|| self.has_newcomers(), || self.door.wait())?;
         let mut next = match caller {
             Caller::New => self.admit(),
             Caller::Known(token) => self.door.take(token).map(|it| (token, it)),
