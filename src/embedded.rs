@@ -2,7 +2,7 @@
 //!
 //! [`python`] starts and ends Python in the child; [`host`] is what the engine calls back to; [`body`]
 //! is what applications read; [`beside`] is what is for several threads at a time;
-//! [`response`] sends what the application answers; [`call`] has hook scripts decide about a
+//! [`response`] sends what the application answers; [`mod@call`] has hook scripts decide about a
 //! request; [`number`] numbers the threads. This file is the way of one request.
 
 mod beside;

@@ -1,6 +1,6 @@
 //! The response of a worker, on its way to the client.
 //!
-//! What httpd makes of its head is in [`head`](super::head).
+//! What httpd makes of its head is in [`super::head`].
 
 use std::os::fd::OwnedFd;
 

@@ -7,7 +7,7 @@
 //! - [`registry`]: finding and creating them, any thread
 //! - [`failed`]: what becomes of a group whose interpreter cannot be made
 //! - [`states`]: which thread states an interpreter has, and which of them are the engine's
-//! - [`line`]: whose turn it is to wait for a GIL
+//! - [`mod@line`]: whose turn it is to wait for a GIL
 //! - [`thread`]: attaching the calling thread, and what a thread keeps for that
 //! - [`gilstate`]: what CPython up to 3.11 needs so that extension modules see the right interpreter
 //! - [`options`]: which options an interpreter is made with
