@@ -156,12 +156,15 @@ def count(environ, start_response):
     // More than are kept, and all at the same time, as a later thread may be taken for an earlier one.
     let all = Barrier::new(80);
     std::thread::scope(|scope| {
-        for _ in 0..80 {
-            scope.spawn(|| {
-                all.wait();
-                ask().answer().text();
-                all.wait();
-            });
+        let one = || {
+            all.wait();
+            ask().answer().text();
+            all.wait();
+        };
+        let threads: Vec<_> = (0..80).map(|_| scope.spawn(one)).collect();
+        // The end of the scope waits for their work, and not for what Python has to do at their end.
+        for thread in threads {
+            thread.join().unwrap();
         }
     });
     ask().answer().text();
