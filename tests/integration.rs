@@ -209,6 +209,8 @@ mod log_levels; // LogLevel
 mod log_lines; // the lines that people look for in the error log
 #[path = "integration/logio.rs"]
 mod logio; // what mod_logio counts
+#[path = "integration/main_thread.rs"]
+mod main_thread; // scripts that are loaded on Python's main thread
 #[path = "integration/mapping.rs"]
 mod mapping; // what the tests of aliases ask and compare
 #[path = "integration/merges.rs"]

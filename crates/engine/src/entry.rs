@@ -20,7 +20,7 @@ use crate::metrics;
 use crate::modules::{self, Serving};
 use crate::process::{self, Process};
 use crate::python::{Detached, Panicked, catch};
-use crate::runtime;
+use crate::runtime::{self, SignalMask};
 use crate::script::{self, ScriptError};
 use crate::wsgi::{self, Ending};
 
@@ -78,14 +78,10 @@ unsafe extern "C" fn start(host: *const Host, config: *const ProcessConfig<'_>) 
 unsafe extern "C" fn preload(script: *const Script<'_>) -> c_int {
     // SAFETY: the script lives until we return.
     let script = unsafe { &*script };
+    // What the script starts, threads and programs, is to get the signals that it would get from the host.
+    let mask = SignalMask::of_this_thread();
     status(|detached| {
-        let _inside = activity::enter().ok_or(())?;
-        let group = script.application_group.or_empty();
-        let interpreter = interpreter::find(detached, group);
-        let interpreter = interpreter.map_err(|error| {
-            report_no_interpreter(detached, None, group, &error);
-        })?;
-        let loaded = interpreter.attach(detached, |py| script::preload(py, interpreter, script));
+        let loaded = load_on_main_thread(detached, script, Some(mask))?;
         loaded.map_err(drop)
     })
 }
@@ -93,28 +89,41 @@ unsafe extern "C" fn preload(script: *const Script<'_>) -> c_int {
 unsafe extern "C" fn run_script(script: *const Script<'_>) -> c_int {
     // SAFETY: the script lives until we return.
     let script = unsafe { &*script };
-    let (path, group) = (script.path.or_empty(), script.application_group.or_empty());
-    let (path, mtime) = (path.to_vec(), script.mtime);
-    status(|detached| {
-        let _inside = activity::enter().ok_or(())?;
-        let interpreter = interpreter::find(detached, group);
-        let interpreter = interpreter.map_err(|error| {
-            report_no_interpreter(detached, None, group, &error);
-        })?;
-        let ended = runtime::on_owner(detached, move |detached| {
-            let script = Script {
-                path: Bytes::new(&path),
-                application_group: Bytes::new(interpreter.group()),
-                mtime,
-                reload: false,
-            };
-            interpreter.attach(detached, |py| script::preload(py, interpreter, &script))
-        });
-        match ended {
-            Some(Ok(()) | Err(ScriptError::Exited)) => Ok(()),
-            Some(Err(_)) | None => Err(()),
-        }
-    })
+    status(
+        |detached| match load_on_main_thread(detached, script, None)? {
+            Ok(()) | Err(ScriptError::Exited) => Ok(()),
+            Err(_) => Err(()),
+        },
+    )
+}
+
+/// Loads a script on the thread that is Python's main thread, where it may handle signals. It blocks the signals of the
+/// mask meanwhile, if one is given. What becomes of the script, unless it could not be begun; what went wrong is in the
+/// log.
+fn load_on_main_thread(
+    detached: &mut Detached,
+    script: &Script<'_>,
+    mask: Option<SignalMask>,
+) -> Result<Result<(), ScriptError>, ()> {
+    let _inside = activity::enter().ok_or(())?;
+    let group = script.application_group.or_empty();
+    let interpreter = interpreter::find(detached, group);
+    let interpreter = interpreter.map_err(|error| {
+        report_no_interpreter(detached, None, group, &error);
+    })?;
+    let path = script.path.or_empty().to_vec();
+    let (mtime, reload) = (script.mtime, script.reload);
+    let loaded = runtime::on_owner(detached, move |detached| {
+        let script = Script {
+            path: Bytes::new(&path),
+            application_group: Bytes::new(interpreter.group()),
+            mtime,
+            reload,
+        };
+        let mask = mask.unwrap_or_else(SignalMask::of_this_thread);
+        mask.during(|| interpreter.attach(detached, |py| script::preload(py, interpreter, &script)))
+    });
+    loaded.ok_or(())
 }
 
 unsafe extern "C" fn handle(request: *const Request<'_>, handle: RequestHandle) -> Outcome {

@@ -1,21 +1,24 @@
 //! The life of Python in this process.
 //!
 //! Python belongs to a thread of its own, the *owner*: it initialises Python, makes the interpreters,
-//! sleeps while the host's threads serve requests, and in the end finalises Python. So what
+//! loads the scripts that are to be there before the first request, sleeps while the host's threads serve
+//! requests, and in the end finalises Python. So what
 //! `threading` calls the main thread, in any interpreter, is one that outlives all requests, and
 //! finalisation happens where CPython wants it. (CPython 3.11 also cannot make another thread state
 //! in a sub-interpreter that has lost its first one, and the owner's is never lost.)
 //!
 //! ```text
-//! host:   start ──────────┐ready   handle ──────┐interpreter   stop ─────────┐done or deadline
-//! owner:     initialise ──┘ ······ create one ──┘ ············ end ──────────┘ asleep for ever
+//! host:   start ──────────┐ready   preload ────┐loaded   handle ──────┐interpreter   stop ─────────┐done or deadline
+//! owner:     initialise ──┘ ······ load one ───┘ ······· create one ──┘ ············ end ──────────┘ asleep for ever
 //! ```
 
 mod end;
 mod init;
+mod signals;
 
 pub(crate) use end::is_announced as is_stop_announced;
 pub(crate) use init::warn_about_interval;
+pub(crate) use signals::SignalMask;
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -132,11 +135,12 @@ fn owner_slot() -> MutexGuard<'static, Option<Sender<Job>>> {
 
 /// The owner's life.
 fn own_python(ready: &Sender<Result<(), StartError>>, jobs: &Receiver<Job>) {
+    // The host's signals are for the host's threads, but for those of a script that runs here.
     if process::config().is_service() {
-        set_signal_mask(libc::sigemptyset);
+        SignalMask::none().set();
         end_with_parent();
     } else {
-        set_signal_mask(libc::sigfillset);
+        SignalMask::all().set();
     }
     // SAFETY: the thread is new; it is attached only inside the functions that take this.
     let mut detached = unsafe { Detached::assume() };
@@ -162,16 +166,4 @@ fn own_python(ready: &Sender<Result<(), StartError>>, jobs: &Receiver<Job>) {
 fn end_with_parent() {
     // SAFETY: takes numbers. It does not fail for a signal that there is.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) };
-}
-
-/// Says which signals the calling thread blocks: all, as the host's signals are for the host's
-/// threads, or none, where they are for the script that runs here.
-fn set_signal_mask(fill: unsafe extern "C" fn(*mut libc::sigset_t) -> libc::c_int) {
-    // SAFETY: the set is initialised, by one of libc's two functions for that, before it is used;
-    // only this thread's mask is changed.
-    unsafe {
-        let mut blocked = std::mem::MaybeUninit::uninit();
-        fill(blocked.as_mut_ptr());
-        libc::pthread_sigmask(libc::SIG_SETMASK, blocked.as_ptr(), std::ptr::null_mut());
-    }
 }

@@ -1,0 +1,124 @@
+//! Scripts that are loaded at the start of a process, which is done on Python's main thread.
+
+use testkit::{Mark, Site};
+
+use crate::apps::{Environ, environ};
+use crate::wsgi_site::Mode;
+
+/// Where a script is loaded at the start, and by which directive.
+const PLACES: [(&str, &str); 2] = [("alias", "%{GLOBAL}"), ("import", "sub")];
+
+/// Tells how it was loaded.
+const TELLING: &str = r"
+import asyncio, json, signal, threading
+
+loaded = {'thread': threading.current_thread().name}
+loaded['is main'] = str(threading.current_thread() is threading.main_thread())
+loaded['its threads'] = 'daemons' if threading.Thread().daemon else 'no daemons'
+
+# Where the main thread blocks a signal, so do programs that a script starts.
+status = threading.Thread(target=lambda: loaded.update(
+    line.strip().split(':\t') for line in open('/proc/thread-self/status') if line.startswith('SigBlk')))
+status.start()
+status.join()
+
+asyncio.get_event_loop_policy().get_event_loop().close()
+try:
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    loaded['signal'] = 'handled'
+except ValueError as error:
+    loaded['signal'] = str(error)
+
+def application(environ, start_response):
+    loaded['thread of a request'] = str(threading.current_thread() is threading.main_thread())
+    start_response('200 OK', [])
+    return [json.dumps(loaded).encode()]
+";
+
+fn group(mode: Mode) -> (&'static str, &'static str) {
+    match mode {
+        Mode::Embedded => ("", "%{GLOBAL}"),
+        Mode::Daemon => ("WSGIDaemonProcess group", "group"),
+    }
+}
+
+/// What a script tells that was loaded in a process of this kind.
+fn told(mode: Mode, directive: &str, application: &str) -> Environ {
+    let (definition, process) = group(mode);
+    let options = format!("process-group={process} application-group={application}");
+    let loading = match directive {
+        "alias" => format!("WSGIScriptAlias /told ${{WSGI}}/telling.wsgi {options}"),
+        _ => format!(
+            "WSGIImportScript ${{WSGI}}/telling.wsgi {options}
+             WSGIScriptAlias /told ${{WSGI}}/telling.wsgi
+             WSGIProcessGroup {process}
+             WSGIApplicationGroup {application}"
+        ),
+    };
+    let server = Site::new()
+        .script("telling.wsgi", TELLING)
+        .config("WSGIRestrictSignal Off")
+        .config(definition)
+        .config(&loading)
+        .start();
+    environ(&server.get("/told"))
+}
+
+#[rstest::rstest]
+fn a_script_is_loaded_on_the_main_thread(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) {
+    for (directive, application) in PLACES {
+        let told = told(mode, directive, application);
+        let place = format!("{directive} {application}");
+        assert_eq!(told.value("thread"), "MainThread", "{place}");
+        assert_eq!(told.value("is main"), "True", "{place}");
+        assert_eq!(told.value("its threads"), "no daemons", "{place}");
+        assert_eq!(told.value("thread of a request"), "False", "{place}");
+        // CPython lets only the main interpreter do that.
+        let is_handled = told.value("signal") == "handled";
+        assert_eq!(is_handled, application == "%{GLOBAL}", "{place}");
+        if matches!(mode, Mode::Daemon) {
+            let blocked = u64::from_str_radix(told.value("SigBlk"), 16).expect("a mask");
+            assert_eq!(blocked, 0, "{place}");
+        }
+    }
+}
+
+/// Starts a thread that has something to do when the process ends.
+const WITH_THREAD: &str = r"
+import atexit, threading, time
+
+def work():
+    while threading.main_thread().is_alive():
+        time.sleep(0.01)
+    time.sleep(0.2)
+    print('the thread has ended')
+
+threading.Thread(target=work).start()
+atexit.register(print, 'atexit')
+
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return [b'served']
+";
+
+#[rstest::rstest]
+fn a_thread_that_it_starts_is_waited_for_at_the_end(
+    #[values(Mode::Embedded, Mode::Daemon)] mode: Mode,
+) {
+    let (definition, process) = group(mode);
+    let mut server = Site::new()
+        .script("a.wsgi", WITH_THREAD)
+        .config(definition)
+        .config(&format!(
+            "WSGIScriptAlias /a ${{WSGI}}/a.wsgi process-group={process} application-group=%{{GLOBAL}}"
+        ))
+        .start();
+    assert_eq!(server.get("/a").text(), "served");
+    server.stop();
+    let ends = |line: &String| line.ends_with("the thread has ended") || line.ends_with("atexit");
+    let lines = server.log().matching(Mark::START, "");
+    let ended: Vec<_> = lines.iter().filter(|line| ends(line)).collect();
+    let is_thread = |line: &&String| line.ends_with("the thread has ended");
+    assert!(ended.first().is_some_and(is_thread), "{ended:?}");
+    assert!(ended.iter().any(|line| !is_thread(line)), "{ended:?}");
+}
