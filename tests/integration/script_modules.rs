@@ -298,10 +298,9 @@ fn a_source_is_read_as_python_reads_it_up_to_a_nul(
     }
 }
 
-#[test]
-fn a_module_that_lost_its_time_is_loaded_again() {
-    const LOSING: &str = "
-import sys
+/// Counts how often it is loaded, and loses the time that its module has, if it is asked to.
+const LOSING: &str = "
+import os, sys
 sys.loaded = getattr(sys, 'loaded', 0) + 1
 
 def application(environ, start_response):
@@ -311,8 +310,13 @@ def application(environ, start_response):
     if environ['QUERY_STRING'] == 'spoil':
         __mtime__ = 'spoilt'
     start_response('200 OK', [])
+    if environ['QUERY_STRING'] == 'process':
+        return [str(os.getpid()).encode()]
     return [str(sys.loaded).encode()]
 ";
+
+#[test]
+fn a_module_that_lost_its_time_is_loaded_again() {
     let server = Mode::Embedded.site().script("losing.wsgi", LOSING).start();
     for (query, expected) in [
         ("", "1"),
@@ -325,4 +329,28 @@ def application(environ, start_response):
         let answer = server.get(&format!("/losing.wsgi?{query}")).text();
         assert_eq!(answer, expected, "{query}");
     }
+}
+
+#[test]
+fn a_process_of_a_group_is_replaced_for_a_module_that_lost_its_time() {
+    let server = Mode::Daemon.site().script("losing.wsgi", LOSING).start();
+    let ask = |query: &str| server.get(&format!("/losing.wsgi?{query}")).text();
+    let process = ask("process");
+    assert_eq!(ask("lose"), "1");
+    assert_eq!(ask(""), "1");
+    assert_ne!(ask("process"), process);
+}
+
+#[rstest]
+fn a_module_that_lost_its_time_is_kept_where_none_is_loaded_again(
+    #[values(Mode::Embedded, Mode::Daemon)] mode: Mode,
+) {
+    let site = mode.site().script("losing.wsgi", LOSING);
+    let server = site.config("WSGIScriptReloading Off").start();
+    let ask = |query: &str| server.get(&format!("/losing.wsgi?{query}")).text();
+    let process = ask("process");
+    for query in ["lose", "", "spoil", ""] {
+        assert_eq!(ask(query), "1", "{query}");
+    }
+    assert_eq!(ask("process"), process);
 }

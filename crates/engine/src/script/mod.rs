@@ -141,7 +141,7 @@ enum Judgement {
     Current,
     /// The script is loaded anew.
     Outdated,
-    /// It was not loaded to its end, or lost its stamp.
+    /// It is not loaded to its end.
     Unfinished,
 }
 
@@ -172,7 +172,7 @@ impl<'py> Visit<'_, 'py> {
         loop {
             let judged = self.loaded(slot);
             if let Some(module) = &judged {
-                match self.judge(module)? {
+                match self.judge(slot, module)? {
                     Judgement::Current => return Ok(module.owned()),
                     Judgement::Outdated if self.is_reloaded_elsewhere() => {
                         return Err(ScriptError::Stale);
@@ -197,13 +197,24 @@ impl<'py> Visit<'_, 'py> {
         modules.item(slot.module_name(self.py)).ok().flatten()
     }
 
-    /// Whether the module can be used.
-    fn judge(&self, module: &Object<'py>) -> std::result::Result<Judgement, ScriptError> {
-        let Some(stamp) = self.stamp(module) else {
-            return Ok(Judgement::Unfinished);
+    /// Whether the module can be used. Where scripts are loaded anew, one that has taken its stamp away is.
+    fn judge(
+        &self,
+        slot: &Slot,
+        module: &Object<'py>,
+    ) -> std::result::Result<Judgement, ScriptError> {
+        let stamp = match self.stamp(module) {
+            None if slot.is_loading() => return Ok(Judgement::Unfinished),
+            // Since then its loading may have come to its end, or failed.
+            None if !is_same(self.loaded(slot).as_deref(), Some(module)) => {
+                return Ok(Judgement::Unfinished);
+            }
+            None => self.stamp(module),
+            stamp => stamp,
         };
         let is_kept = !self.script.reload;
-        if is_kept || (self.is_unchanged(stamp) && !self.is_reload_required(module)?) {
+        let is_unchanged = || stamp.is_some_and(|stamp| self.is_unchanged(stamp));
+        if is_kept || (is_unchanged() && !self.is_reload_required(module)?) {
             Ok(Judgement::Current)
         } else {
             Ok(Judgement::Outdated)

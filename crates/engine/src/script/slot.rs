@@ -82,6 +82,11 @@ impl Slot {
         Ok(text)
     }
 
+    /// Whether a thread is loading the script. A module that is there has its stamp before it does not any more.
+    pub(super) fn is_loading(&self) -> bool {
+        *lock(&self.loading)
+    }
+
     /// Becomes the thread that loads the script, or waits, detached, for the one that does.
     pub(super) fn claim(&self, py: Attached<'_>) -> Claim<'_> {
         let mut loading = lock(&self.loading);
