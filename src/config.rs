@@ -22,6 +22,7 @@ mod handler;
 mod hook;
 pub(crate) mod interpreters;
 mod preload;
+mod remarks;
 pub(crate) mod removed;
 mod request;
 pub(crate) mod server;

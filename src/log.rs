@@ -8,8 +8,7 @@ use std::fmt;
 use std::panic::Location;
 
 use httpd::log::Origin;
-use httpd::process::{self, Phase};
-use httpd::{Level, Log, Parms, Request, Server};
+use httpd::{Level, Log, Request, Server};
 
 use crate::Wsgi;
 
@@ -47,22 +46,6 @@ pub(crate) fn server(server: Server<'_>, level: Level, id: Id, text: impl fmt::D
 #[track_caller]
 pub(crate) fn line(log: Log<'_>, level: Level, id: Id, text: impl fmt::Display) {
     write(log, level, format_args!("{id}{text}"));
-}
-
-/// Writes a line about a directive that is being read, and where it stands. A server that starts reads
-/// its configuration twice, and is told once.
-#[track_caller]
-pub(crate) fn directive(parms: &Parms<'_>, level: Level, id: Id, text: impl fmt::Display) {
-    if process::phase() == Phase::Rehearsal {
-        return;
-    }
-    let file = parms.file().unwrap_or_default().to_string_lossy();
-    let line = parms.line();
-    write(
-        parms.log(),
-        level,
-        format_args!("{id}{text} ({file}:{line})"),
-    );
 }
 
 /// Writes a line about a request and its script to the request's log.

@@ -7,8 +7,9 @@ use httpd::{Level, Parms, Refusal};
 use wsgi_config::{telemetry, value};
 
 use crate::config::hook::Hooks;
+use crate::config::remarks::remark;
 use crate::config::{DirConfig, ServerConfig};
-use crate::log::{self, Id};
+use crate::log::Id;
 
 /// `WSGISocketRotation`: the sockets of a group stay where they are as long as the group does.
 pub(crate) fn socket_rotation(
@@ -19,7 +20,7 @@ pub(crate) fn socket_rotation(
     value::flag(word.to_bytes())?;
     let text = "WSGISocketRotation has no effect: a process group keeps its socket over a restart, so \
                 nobody loses the way to it.";
-    log::directive(parms, Level::INFO, Id::NONE, text);
+    remark(parms, Level::INFO, Id::NONE, text);
     Ok(())
 }
 
@@ -32,7 +33,7 @@ pub(crate) fn accept_mutex(
     value::accept_mutex(word.to_bytes())?;
     let text = "WSGIAcceptMutex has no effect: the kernel wakes one process for each request, so \
                 they need no lock.";
-    log::directive(parms, Level::INFO, Id::NONE, text);
+    remark(parms, Level::INFO, Id::NONE, text);
     Ok(())
 }
 
@@ -40,7 +41,7 @@ pub(crate) fn accept_mutex(
 pub(super) fn response_flush_delay(parms: &Parms<'_>) {
     let text = "The option response-flush-delay has no effect: what an application flushes leaves at \
                 once, and nothing else does.";
-    log::directive(parms, Level::INFO, Id::NONE, text);
+    remark(parms, Level::INFO, Id::NONE, text);
 }
 
 /// `WSGIGroupAuthoritative`: `Require` says by itself what follows.
@@ -63,7 +64,7 @@ pub(crate) fn verbose_debugging(
     value::flag(word.to_bytes())?;
     let text = "WSGIVerboseDebugging is deprecated and has no effect. 'LogLevel wsgi:debug' shows \
                 the life of processes and interpreters, 'LogLevel wsgi:trace1' each request.";
-    log::directive(parms, Level::INFO, Id::NONE, text);
+    remark(parms, Level::INFO, Id::NONE, text);
     Ok(())
 }
 
@@ -74,7 +75,7 @@ pub(crate) fn telemetry_service(
     line: &CStr,
 ) -> Result<(), Refusal> {
     telemetry::service(line.to_bytes())?;
-    log::directive(parms, Level::INFO, Id::NONE, NO_TELEMETRY);
+    remark(parms, Level::INFO, Id::NONE, NO_TELEMETRY);
     Ok(())
 }
 

@@ -20,6 +20,7 @@ pub(super) use words::{WordMistake, report_while_reading};
 
 use crate::config::access::User;
 use crate::config::daemon::{DaemonDefinition, daemons};
+use crate::config::remarks;
 use crate::log::{self, Id};
 
 /// A mistake that is no error; its text says what is wrong and what to do.
@@ -62,6 +63,7 @@ impl<'c> Checked<'c> {
 
 /// Reports the mistakes of a configuration, which lives in `pool`.
 pub(crate) fn check(pool: Pool<'_>, base: Server<'_>) {
+    remarks::write_down(pool, base);
     let config = Checked::new(pool, base);
     python::check(&config);
     library::check(&config);

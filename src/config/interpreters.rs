@@ -12,8 +12,9 @@ use wsgi_config::interpreter_options::{self, Section, Selector};
 use wsgi_config::value;
 
 use crate::config::ServerConfig;
+use crate::config::remarks::remark;
 use crate::config::setters::setters;
-use crate::log::{self, Id};
+use crate::log::Id;
 
 /// What is said of interpreters.
 #[derive(Clone, Debug, Default)]
@@ -101,7 +102,7 @@ pub(crate) fn free_threading(
     if section.selector.application_group.is_some() {
         let text = "WSGIFreeThreading inside <WSGIInterpreterOptions> with application-group= is \
                     ignored: it is the same for all interpreters of a process";
-        log::directive(parms, Level::WARN, Id(201), text);
+        remark(parms, Level::WARN, Id(201), text);
     }
     Ok(())
 }

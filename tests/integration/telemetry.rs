@@ -130,3 +130,27 @@ fn what_has_no_effect_says_so() {
         assert!(answer.text.contains("info"), "{}", answer.text);
     }
 }
+
+#[test]
+fn what_is_remarked_while_directives_are_read_is_in_the_log_of_their_server() {
+    if is_reference() {
+        return;
+    }
+    let server = Site::new()
+        .config(
+            "WSGIVerboseDebugging On
+             WSGIPythonOptimize 7
+             <VirtualHost *:*>
+                 ServerName other.test
+                 ErrorLog logs/other.log
+                 WSGITrustedProxyHeaders X-Foo
+             </VirtualHost>",
+        )
+        .start();
+    let (own, other) = (server.log().text(), server.site().read("logs/other.log"));
+    for remark in ["WSGIVerboseDebugging is deprecated", "WSGI1027"] {
+        assert_eq!(own.matches(remark).count(), 1, "{own}");
+    }
+    assert_eq!(other.matches("WSGI1026").count(), 1, "{other}");
+    assert!(!own.contains("WSGI1026"), "{own}");
+}

@@ -24,9 +24,11 @@ pub enum Phase {
     Rehearsal,
     /// It is going to run with it.
     Run,
+    /// It runs with it, and reads a `.htaccess` file at most.
+    Serving,
 }
 
-/// What httpd is doing with the configuration it has just read.
+/// What httpd is doing with the configuration that it has just read, or reads.
 pub fn phase() -> Phase {
     // SAFETY: plain questions.
     let (state, mode) = unsafe {
@@ -39,6 +41,7 @@ pub fn phase() -> Phase {
         (_, sys::AP_SQ_RM_CONFIG_TEST) => Phase::Test,
         (_, sys::AP_SQ_RM_CONFIG_DUMP) => Phase::Dump,
         (sys::AP_SQ_MS_CREATE_PRE_CONFIG, _) => Phase::Rehearsal,
+        (sys::AP_SQ_MS_RUN_MPM, _) => Phase::Serving,
         _ => Phase::Run,
     }
 }

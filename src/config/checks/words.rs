@@ -1,4 +1,4 @@
-//! Words that mean nothing, but that have always been accepted. Told while they are read.
+//! Words that mean nothing, but that have always been accepted. Remarked while they are read.
 
 use httpd::{Level, Parms};
 use wsgi_config::nearest::UnknownWord;
@@ -6,6 +6,7 @@ use wsgi_config::value::{NumberWarning, OptimizeWarning};
 
 use crate::config::checks::{Checked, Mistake};
 use crate::config::hook::Hooks;
+use crate::config::remarks::remark;
 use crate::log::{self, Id};
 
 /// A word without a meaning.
@@ -31,7 +32,7 @@ impl Mistake for WordMistake {
 
 /// Reports a mistake in the directive being read.
 pub(in crate::config) fn report_while_reading(parms: &Parms<'_>, mistake: &WordMistake) {
-    log::directive(parms, Level::WARN, mistake.id(), mistake);
+    remark(parms, Level::WARN, mistake.id(), mistake);
 }
 
 /// Tells of directives that are accepted for the sake of old configurations.
