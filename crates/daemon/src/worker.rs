@@ -150,8 +150,8 @@ fn start(control: &Channel, program: Program) -> Result<Role, StartError> {
         Program::Python => LoadedEngine::load_without_libpython(engine)?,
     };
     let libraries = memory::Libraries::mapped();
-    limits::apply(&group.limits, group.life.shutdown_timeout, &log);
-    identity::assume(&group.identity, &log)?;
+    limits::apply(&group, &log);
+    identity::assume(&group, &log)?;
     // Set after the change of user, which clears it.
     end_with(supervisor)?;
     home::check(&group.python, engine)?;

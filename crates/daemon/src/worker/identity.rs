@@ -5,13 +5,14 @@
 
 use std::ffi::{CString, OsString};
 
-use control::Identity;
+use control::{GroupSpec, Identity};
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, User, chdir, chroot, initgroups, setgid, setgroups, setuid};
 use nix::unistd::{getresgid, getresuid};
 
 use crate::log::{Level, Log};
+use crate::worker::describe;
 
 /// Why a worker could not become who it should be.
 #[derive(Debug, thiserror::Error)]
@@ -51,8 +52,9 @@ impl IdentityError {
 }
 
 /// Changes root directory, groups, group, user, working directory, umask and environment.
-pub(super) fn assume(identity: &Identity, log: &Log) -> Result<(), IdentityError> {
-    set_locale(identity, log);
+pub(super) fn assume(group: &GroupSpec, log: &Log) -> Result<(), IdentityError> {
+    let identity = &group.identity;
+    set_locale(group, log);
     if let Some(root) = &identity.chroot {
         let step = || format!("change root directory to {root:?}");
         chroot(root.as_os_str())
@@ -129,7 +131,8 @@ fn enter_working_directory(identity: &Identity) -> Result<(), IdentityError> {
 }
 
 /// `LANG` and `LC_ALL`, for Python and for the C library.
-fn set_locale(identity: &Identity, log: &Log) {
+fn set_locale(group: &GroupSpec, log: &Log) {
+    let identity = &group.identity;
     set_variable("LANG", identity.lang.as_ref());
     set_variable("LC_ALL", identity.locale.as_ref());
     let Some(locale) = &identity.locale else {
@@ -143,7 +146,11 @@ fn set_locale(identity: &Identity, log: &Log) {
         log.line(
             Level::Warn,
             79,
-            format_args!("Unable to set locale to {locale:?}."),
+            format_args!(
+                "Unable to set the locale of {} to {locale:?}, which this system does not have; its \
+                 processes go on with the one they have. 'locale -a' shows what there is.",
+                describe(group)
+            ),
         );
     }
 }

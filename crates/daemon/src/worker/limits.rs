@@ -2,22 +2,25 @@
 //!
 //! A limit that cannot be set is a warning: the worker serves without it, as the reference does.
 
-use std::time::Duration;
-
-use control::Limits;
+use control::GroupSpec;
 use nix::errno::Errno;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
 use crate::log::{Level, Log};
+use crate::worker::describe;
 
 /// Sets the limits. Runs before privileges are dropped: a priority may be raised.
-pub(super) fn apply(limits: &Limits, shutdown_timeout: Option<Duration>, log: &Log) {
+pub(super) fn apply(group: &GroupSpec, log: &Log) {
+    let limits = &group.limits;
     let warn = |id: u16, what: &str, result: Result<(), Errno>| {
         if let Err(error) = result {
             log.line(
                 Level::Warn,
                 id,
-                format_args!("Unable to set {what}: {error}."),
+                format_args!(
+                    "Unable to set {what} of {}: {error}. Its processes go on as they are.",
+                    describe(group)
+                ),
             );
         }
     };
@@ -27,7 +30,7 @@ pub(super) fn apply(limits: &Limits, shutdown_timeout: Option<Duration>, log: &L
     if let Some(cpu) = limits.cpu_time {
         let soft = cpu.as_secs();
         // The kernel kills at the hard limit, after what a shutdown may take.
-        let hard = soft + 1 + shutdown_timeout.unwrap_or_default().as_secs();
+        let hard = soft + 1 + group.life.shutdown_timeout.unwrap_or_default().as_secs();
         warn(
             76,
             "cpu-time-limit",
