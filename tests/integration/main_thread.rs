@@ -1,9 +1,9 @@
 //! Scripts that are loaded at the start of a process, which is done on Python's main thread.
 
-use testkit::{Mark, Site};
+use testkit::{Mark, Mpm, Site};
 
 use crate::apps::{Environ, environ};
-use crate::wsgi_site::Mode;
+use crate::wsgi_site::{Mode, threaded};
 
 /// Where a script is loaded at the start, and by which directive.
 const PLACES: [(&str, &str); 2] = [("alias", "%{GLOBAL}"), ("import", "sub")];
@@ -56,6 +56,7 @@ fn told(mode: Mode, directive: &str, application: &str) -> Environ {
         ),
     };
     let server = Site::new()
+        .mpm(threaded())
         .script("telling.wsgi", TELLING)
         .config("WSGIRestrictSignal Off")
         .config(definition)
@@ -83,6 +84,26 @@ fn a_script_is_loaded_on_the_main_thread(#[values(Mode::Embedded, Mode::Daemon)]
     }
 }
 
+#[test]
+fn under_prefork_a_script_is_loaded_on_the_thread_that_serves() {
+    const THREADS: &str = r"
+import threading
+loading = threading.get_ident()
+
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return [str(loading == threading.get_ident()).encode()]
+";
+    let server = Site::new()
+        .mpm(Mpm::Prefork)
+        .script("a.wsgi", THREADS)
+        .config(
+            "WSGIScriptAlias /a ${WSGI}/a.wsgi process-group=%{GLOBAL} application-group=%{GLOBAL}",
+        )
+        .start();
+    assert_eq!(server.get("/a").text(), "True");
+}
+
 /// Starts a thread that has something to do when the process ends.
 const WITH_THREAD: &str = r"
 import atexit, threading, time
@@ -107,6 +128,7 @@ fn a_thread_that_it_starts_is_waited_for_at_the_end(
 ) {
     let (definition, process) = group(mode);
     let mut server = Site::new()
+        .mpm(threaded())
         .script("a.wsgi", WITH_THREAD)
         .config(definition)
         .config(&format!(

@@ -78,10 +78,19 @@ unsafe extern "C" fn start(host: *const Host, config: *const ProcessConfig<'_>) 
 unsafe extern "C" fn preload(script: *const Script<'_>) -> c_int {
     // SAFETY: the script lives until we return.
     let script = unsafe { &*script };
-    // What the script starts, threads and programs, is to get the signals that it would get from the host.
-    let mask = SignalMask::of_this_thread();
     status(|detached| {
-        let loaded = load_on_main_thread(detached, script, Some(mask))?;
+        let _inside = activity::enter().ok_or(())?;
+        let interpreter = interpreter_of(detached, script, None).ok_or(())?;
+        let process = process::config();
+        let loaded = if process.is_embedded() && !process.multithread {
+            // This thread is the one that serves requests, and what a script sets up for its thread, such as a
+            // profiler, is for those.
+            interpreter.attach(detached, |py| script::preload(py, interpreter, script))
+        } else {
+            // What the script starts, threads and programs, is to get the signals that it would get from the host.
+            let mask = SignalMask::of_this_thread();
+            load_on_main_thread(detached, interpreter, script, Some(mask))?
+        };
         loaded.map_err(drop)
     })
 }
@@ -89,28 +98,25 @@ unsafe extern "C" fn preload(script: *const Script<'_>) -> c_int {
 unsafe extern "C" fn run_script(script: *const Script<'_>) -> c_int {
     // SAFETY: the script lives until we return.
     let script = unsafe { &*script };
-    status(
-        |detached| match load_on_main_thread(detached, script, None)? {
+    status(|detached| {
+        let _inside = activity::enter().ok_or(())?;
+        let interpreter = interpreter_of(detached, script, None).ok_or(())?;
+        match load_on_main_thread(detached, interpreter, script, None)? {
             Ok(()) | Err(ScriptError::Exited) => Ok(()),
             Err(_) => Err(()),
-        },
-    )
+        }
+    })
 }
 
 /// Loads a script on the thread that is Python's main thread, where it may handle signals. It blocks the signals of the
 /// mask meanwhile, if one is given. What becomes of the script, unless it could not be begun; what went wrong is in the
 /// log.
 fn load_on_main_thread(
-    detached: &mut Detached,
+    detached: &Detached,
+    interpreter: &'static Interpreter,
     script: &Script<'_>,
     mask: Option<SignalMask>,
 ) -> Result<Result<(), ScriptError>, ()> {
-    let _inside = activity::enter().ok_or(())?;
-    let group = script.application_group.or_empty();
-    let interpreter = interpreter::find(detached, group);
-    let interpreter = interpreter.map_err(|error| {
-        report_no_interpreter(detached, None, group, &error);
-    })?;
     let path = script.path.or_empty().to_vec();
     let (mtime, reload) = (script.mtime, script.reload);
     let loaded = runtime::on_owner(detached, move |detached| {
@@ -268,7 +274,7 @@ fn serve(detached: &mut Detached, request: &Request<'_>, exchange: &Arc<Exchange
     };
     let _gil_count = GilCount::begin();
     let _busy = metrics::enter(request.thread_id);
-    match interpreter_of(detached, &request.script, exchange) {
+    match interpreter_of(detached, &request.script, Some(exchange)) {
         Some(interpreter) => run(detached, interpreter, request, exchange).finish(detached),
         None => Outcome::refused(500),
     }
@@ -281,23 +287,24 @@ fn run_hook(
     exchange: &Arc<Exchange>,
 ) -> Result<Vec<Answer>, Called> {
     let _inside = activity::enter().ok_or(Called::FAILED)?;
-    let interpreter = interpreter_of(detached, &call.script, exchange).ok_or(Called::FAILED)?;
+    let interpreter =
+        interpreter_of(detached, &call.script, Some(exchange)).ok_or(Called::FAILED)?;
     let mtime = script::modification_time(&call.script);
     interpreter.attach_in_line(detached, |py| {
         hook::call(py, interpreter, call, mtime, exchange)
     })
 }
 
-/// The interpreter that a request's script runs in. If there is none, the log says why.
+/// The interpreter that a script runs in, for a request or before there are any. If there is none, the log says why.
 fn interpreter_of(
     detached: &Detached,
     script: &Script<'_>,
-    exchange: &Exchange,
+    exchange: Option<&Exchange>,
 ) -> Option<&'static Interpreter> {
     let group = script.application_group.or_empty();
     let interpreter = interpreter::find(detached, group);
     interpreter
-        .inspect_err(|error| report_no_interpreter(detached, Some(exchange), group, error))
+        .inspect_err(|error| report_no_interpreter(detached, exchange, group, error))
         .ok()
 }
 
