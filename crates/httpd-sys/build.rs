@@ -109,7 +109,7 @@ fn builder(flags: &[String], target: RustTarget) -> bindgen::Builder {
         .rust_target(target)
         .rust_edition(bindgen::RustEdition::Edition2024)
         .allowlist_function("(ap|apr|unixd)_.*")
-        .allowlist_type("(ap|apr|unixd|authn|authz)_.*|.*_rec|module|cmd_.*")
+        .allowlist_type("(ap|apr|unixd|authn|authz)_.*|.*_rec|module|cmd_.*|core_server_config")
         .allowlist_var(
             "(ap|apr|AP|APR|APLOG|AUTHN|AUTHZ|HTTP|M|MODULE_MAGIC|OPT|OR|REMOTE|REQUEST|SATISFY)_.*",
         )

@@ -32,8 +32,8 @@ pub(super) fn remark(parms: &Parms<'_>, level: Level, id: Id, text: impl fmt::Di
     match process::phase() {
         // What a `.htaccess` file says is gone with its request.
         Phase::Serving => log::line(parms.log(), level, id, text),
-        Phase::Rehearsal => {}
-        Phase::Test | Phase::Dump | Phase::Run => {
+        Phase::Rehearsal | Phase::Dump => {}
+        Phase::Test | Phase::Run => {
             let server = parms.server_id();
             let remark = Remark {
                 server,

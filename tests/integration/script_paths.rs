@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::symlink;
 
-use testkit::{Httpd, Request, Site, ours};
+use testkit::{Httpd, Request, Site};
 
 use crate::apps::{ENVIRON, environ};
 
@@ -103,23 +103,48 @@ fn sections_and_htaccess_are_those_of_the_script() {
     assert!(!seen.has("from.files"));
 }
 
+/// httpd takes sections for directories to be for a file that a URL ends with, and for that alone.
 #[test]
-fn a_section_that_names_the_script_as_a_directory_is_for_all_its_urls() {
-    let server = Site::new()
-        .file("elsewhere/app.wsgi", ENVIRON)
+fn a_section_for_directories_that_meets_the_script_is_for_the_url_that_ends_with_it() {
+    for (place, section) in [("named", "named/app.wsgi"), ("pattern", "pattern/*")] {
+        for (usual, special, expected) in [
+            ("granted", "denied", [403, 200, 200]),
+            ("denied", "granted", [200, 403, 403]),
+        ] {
+            let server = Site::new()
+                .file(&format!("{place}/app.wsgi"), ENVIRON)
+                .config(&format!(
+                    r#"WSGIScriptAlias /app ${{ROOT}}/{place}/app.wsgi
+                     <Directory "${{ROOT}}/{place}">
+                         Require all {usual}
+                     </Directory>
+                     <Directory "${{ROOT}}/{section}">
+                         Require all {special}
+                     </Directory>"#
+                ))
+                .start();
+            assert_eq!(statuses(&server), expected, "{section} {special}");
+        }
+    }
+}
+
+#[test]
+fn a_target_is_resolved_as_httpd_resolves_it() {
+    let site = Site::new()
+        .file("elsewhere/below/.keep", "")
+        .file("elsewhere/only.wsgi", ENVIRON)
+        .file("wsgi/both.wsgi", ENVIRON)
+        .file("elsewhere/both.wsgi", "raise RuntimeError('the wrong one')")
         .config(
-            "WSGIScriptAlias /app ${ROOT}/elsewhere/app.wsgi
-             <Directory ${ROOT}/elsewhere>
-                 Require all granted
-             </Directory>
-             <Directory ${ROOT}/elsewhere/app.wsgi>
-                 Require all denied
-             </Directory>",
-        )
-        .start();
-    // In httpd it is for a file that the URL ends with.
-    let beyond = if ours("D228") { 403 } else { 200 };
-    assert_eq!(statuses(&server), [403, beyond, beyond]);
+            "WSGIScriptAlias /app ${WSGI}/link/../only.wsgi
+             WSGIScriptAlias /both ${WSGI}/link/../both.wsgi",
+        );
+    symlink(site.path("elsewhere/below"), site.path("wsgi/link")).expect("a link");
+    let server = site.start();
+    assert_eq!(statuses(&server), [404; 3]);
+    for url in ["/both", "/both/a"] {
+        assert_eq!(server.get(url).status, 200, "{url}");
+    }
 }
 
 #[test]

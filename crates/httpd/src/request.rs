@@ -216,7 +216,8 @@ impl<'r> Request<'r> {
     /// as one name: `ap_directory_walk` takes a record of the file and an extra path as given. That path is to be
     /// without empty segments and dots, as httpd would leave it. For the `translate_name` phase.
     ///
-    /// Returns whether it is mapped: whether there is such a file, and httpd would not find the whole too long.
+    /// Returns whether it is mapped: whether there is such a file, httpd would not find the whole too long, and no
+    /// `<Directory>` section could be for the file. Those httpd applies to a file that the URL ends with, and not where more follows.
     pub fn set_file(self, name: &'r CStr, path_info: &'r CStr) -> bool {
         /// What apr adds to the length of a path (`apr_filepath_merge`).
         const MARGIN: usize = 4;
@@ -227,7 +228,7 @@ impl<'r> Request<'r> {
         let Some(finfo) = self.look_up(name) else {
             return false;
         };
-        if finfo.filetype != sys::apr_filetype_e_APR_REG {
+        if finfo.filetype != sys::apr_filetype_e_APR_REG || self.has_directory_section(name) {
             return false;
         }
         self.set_filename(name);
@@ -237,6 +238,33 @@ impl<'r> Request<'r> {
             (*self.as_ptr()).path_info = path_info.as_ptr().cast_mut();
         }
         true
+    }
+
+    /// Whether a `<Directory>` section may be for this path, were it that of a directory: one that names it, or any pattern
+    /// of that depth. Sections with regular expressions are for files as well.
+    fn has_directory_section(self, path: &'r CStr) -> bool {
+        let path = self.pool().join(&[path.to_bytes(), b"/"]);
+        let depth = path.to_bytes().iter().filter(|byte| **byte == b'/').count();
+        // SAFETY: core's configuration of a server is of this type, its sections are of the other, as `ap_directory_walk`
+        // knows them, and all of them live as long as the server.
+        let mut sections = unsafe {
+            let core = sys::ap_get_core_module_config((*self.record().server).module_config);
+            let sections = (*core.cast::<sys::core_server_config>()).sec_dir;
+            let count = usize::try_from((*sections).nelts).unwrap_or_default();
+            let first = (*sections).elts.cast::<*mut sys::ap_conf_vector_t>();
+            (0..count).map(move |index| {
+                let section = sys::ap_get_core_module_config(*first.add(index));
+                &*section.cast::<sys::core_dir_config>()
+            })
+        };
+        let is_for_path = |section: &sys::core_dir_config| {
+            if !section.r.is_null() || section.d_components as usize != depth {
+                return false;
+            }
+            // SAFETY: a section for directories of that depth has a path, which is NUL-terminated.
+            section.d_is_fnmatch() != 0 || unsafe { CStr::from_ptr(section.d) } == path
+        };
+        sections.any(is_for_path)
     }
 
     /// What httpd wants to know of a file, if there is one of this name.

@@ -49,20 +49,20 @@ pub fn rest_after(path: &[u8], consumed: usize) -> Option<&[u8]> {
     }
 }
 
-/// Whether httpd, told the name `target` with `rest` appended, would find all of `rest` as it stands behind the file,
-/// if `target` names one. It drops empty segments of a path and resolves those of dots
-/// (`apr_filepath_merge`).
+/// Whether httpd, told the name `target` with `rest` appended, would leave both as they stand. It drops empty segments of a
+/// path and resolves those of dots (`apr_filepath_merge`), and a link that a target leads through may have the system resolve
+/// them otherwise.
 pub fn is_path_info(target: &[u8], rest: &[u8]) -> bool {
-    let Some(inside) = rest.strip_prefix(b"/") else {
+    let is_plain = |segment: &[u8]| !matches!(segment, b"" | b"." | b"..");
+    let (Some(target), Some(rest)) = (target.strip_prefix(b"/"), rest.strip_prefix(b"/")) else {
         return false;
     };
-    let mut segments = inside.rsplit(|byte| *byte == b'/');
-    let is_dots = |segment: &[u8]| matches!(segment, b"." | b"..");
-    let last_is_plain = segments.next().is_some_and(|last| !is_dots(last));
-    target.starts_with(b"/")
-        && !target.ends_with(b"/")
-        && last_is_plain
-        && segments.all(|segment| !segment.is_empty() && !is_dots(segment))
+    let rest = rest
+        .strip_suffix(b"/")
+        .filter(|rest| !rest.is_empty())
+        .unwrap_or(rest);
+    let is_slash = |byte: &u8| *byte == b'/';
+    target.split(is_slash).all(is_plain) && (rest.is_empty() || rest.split(is_slash).all(is_plain))
 }
 
 /// A path with each run of slashes made one.
@@ -125,6 +125,10 @@ mod tests {
             ("/w/app.wsgi", "/./a", false),
             ("/w/app.wsgi", "/a/..", false),
             ("/w/app.wsgi/", "/a", false),
+            ("/w//app.wsgi", "/a", false),
+            ("/w/link/../app.wsgi", "/a", false),
+            ("/w/./app.wsgi", "/a", false),
+            ("/", "/a", false),
             ("w/app.wsgi", "/a", false),
             ("", "/a", false),
         ];
