@@ -1,6 +1,6 @@
 //! Scripts that are loaded at the start of a process, which is done on Python's main thread.
 
-use testkit::{Mark, Mpm, Site};
+use testkit::{Mark, Mpm, Site, ours};
 
 use crate::apps::{Environ, environ};
 use crate::wsgi_site::{Mode, threaded};
@@ -104,6 +104,32 @@ def application(environ, start_response):
     assert_eq!(server.get("/a").text(), "True");
 }
 
+/// The new process runs the script to its end, as the other does.
+const FORKING: &str = r"
+import os
+process = os.fork()
+status = os.waitpid(process, 0)[1] if process else None
+
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return [str(status).encode()]
+";
+
+#[test]
+fn what_a_script_forks_ends_with_it() {
+    if !ours("D228") {
+        return;
+    }
+    let server = Site::new()
+        .script("a.wsgi", FORKING)
+        .config(
+            "WSGIDaemonProcess group
+             WSGIScriptAlias /a ${WSGI}/a.wsgi process-group=group application-group=%{GLOBAL}",
+        )
+        .start();
+    assert_eq!(server.get("/a").text(), "0");
+}
+
 /// Starts a thread that has something to do when the process ends.
 const WITH_THREAD: &str = r"
 import atexit, threading, time
@@ -121,6 +147,27 @@ def application(environ, start_response):
     start_response('200 OK', [])
     return [b'served']
 ";
+
+/// In a sub-interpreter, where mod_wsgi joins no threads.
+#[rstest::rstest]
+fn a_thread_without_an_end_keeps_no_application_from_its_own(
+    #[values(Mode::Embedded, Mode::Daemon)] mode: Mode,
+) {
+    let (definition, process) = group(mode);
+    let endless = format!("{WITH_THREAD}\nthreading.Thread(target=threading.Event().wait).start()");
+    let mut server = Site::new()
+        .mpm(threaded())
+        .script("a.wsgi", &endless)
+        .config(definition)
+        .config(&format!(
+            "WSGIScriptAlias /a ${{WSGI}}/a.wsgi process-group={process} application-group=sub"
+        ))
+        .start();
+    assert_eq!(server.get("/a").text(), "served");
+    server.stop();
+    let ends = server.log().matching(Mark::START, "atexit");
+    assert!(!ends.is_empty());
+}
 
 #[rstest::rstest]
 fn a_thread_that_it_starts_is_waited_for_at_the_end(

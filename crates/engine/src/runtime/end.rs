@@ -2,7 +2,7 @@
 //!
 //! The applications are told, unless they were before; threads of the host that are inside get a part of the time to leave;
 //! then, if Python is to be destroyed, each interpreter's threads are joined and its `atexit`
-//! functions run, and at last the interpreters are ended, the main one after all others.
+//! functions run (see [`hooks`]), and at last the interpreters are ended, the main one after all others.
 //!
 //! CPython finalises safely only when nobody else is inside: a thread that attaches afterwards is
 //! ended on the spot, by an unwinding that Rust code does not survive, and extension modules crash
@@ -21,19 +21,14 @@ use crate::interpreter::{self, Interpreter};
 use crate::log;
 use crate::modules;
 use crate::process;
-use crate::python::{Attached, Detached, Exception, Object, Owned, Raised, Result, catch};
-
-/// How often to look whether an interpreter is done with the news.
-const LOOK: Duration = Duration::from_millis(2);
+use crate::python::{Detached, catch};
+use crate::runtime::hooks::{self, Ending};
 
 /// Whether the applications were told.
 static ANNOUNCED: AtomicBool = AtomicBool::new(false);
 
 /// An interpreter that is told on a thread of its own, and that thread.
 type Aside = (&'static Interpreter, JoinHandle<()>);
-
-/// One that is to end, and the thread that tells it of that, if there is one.
-type Ending = (&'static Interpreter, Option<JoinHandle<()>>);
 
 /// Those who are told aside.
 static ASIDE: Mutex<Vec<Aside>> = Mutex::new(Vec::new());
@@ -85,24 +80,33 @@ fn aside() -> MutexGuard<'static, Vec<Aside>> {
     ASIDE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends Python as far as possible; false if threads of the host are still inside.
-pub(super) fn end(detached: &mut Detached, reason: &[u8], limit: Duration) -> bool {
+/// Ends Python as far as possible; false if threads of the host are still inside. `given_up` is told if that cannot be
+/// before the limit, once the applications have had their ends.
+pub(super) fn end(
+    detached: &mut Detached,
+    reason: &[u8],
+    limit: Duration,
+    given_up: impl FnOnce() + Send + 'static,
+) -> bool {
     let began = Instant::now();
     announce(detached, reason);
     // The other half is for the applications' own ends.
     let alone = activity::wait_until_left(began + limit / 2);
     let destroy = process::config().destroy_interpreter;
-    let mut left = with_those_who_tell();
-    // What an interpreter does about the news comes before its end.
-    while let Some(interpreter) = next_to_end(&mut left) {
-        if destroy {
-            interpreter.attach(detached, run_hooks);
+    let endings = with_those_who_tell();
+    if destroy {
+        // The last quarter is for the `atexit` functions of those that have threads without an end.
+        hooks::run(detached, endings, began + limit * 3 / 4, given_up);
+        if alone {
+            // SAFETY: all threads of the host have left, and none may enter any more; those are done that told
+            // interpreters of the end, or ran their hooks.
+            unsafe { destroy_if_unused(detached) };
         }
-    }
-    if destroy && alone {
-        // SAFETY: all threads of the host have left, and none may enter any more; those are done that told
-        // interpreters of the end.
-        unsafe { destroy_if_unused(detached) };
+    } else {
+        for thread in endings.into_iter().filter_map(|(_, aside)| aside) {
+            // It has caught what it had to.
+            let _ = thread.join();
+        }
     }
     alone
 }
@@ -115,69 +119,6 @@ fn with_those_who_tell() -> Vec<Ending> {
         (one, place.map(|place| aside.swap_remove(place).1))
     };
     interpreter::all().into_iter().map(with_aside).collect()
-}
-
-/// Takes the next one that is done with the news, as soon as there is one. One that never is keeps those alone that are
-/// not either, until whoever waits for this thread waits no more.
-fn next_to_end(left: &mut Vec<Ending>) -> Option<&'static Interpreter> {
-    while !left.is_empty() {
-        let is_done = |(_, aside): &Ending| aside.as_ref().is_none_or(JoinHandle::is_finished);
-        if let Some(place) = left.iter().position(is_done) {
-            return Some(left.remove(place).0);
-        }
-        std::thread::sleep(LOOK);
-    }
-    None
-}
-
-/// What CPython does first when it finalises an interpreter.
-fn run_hooks(py: Attached<'_>) {
-    if let Err(raised) = join_threads(py) {
-        report(py, "joining its threads", &raised);
-    }
-    if let Err(raised) = run_atexit_functions(py) {
-        report(py, "its atexit functions", &raised);
-    }
-    for stream in [c"stdout", c"stderr"] {
-        // A stream that the application has replaced by something that cannot be flushed.
-        let _ = flush(py, stream);
-    }
-}
-
-fn join_threads(py: Attached<'_>) -> Result<'_, ()> {
-    let threading = py.import(c"threading")?;
-    threading.call_method_named(c"_shutdown", [])?;
-    // CPython calls it again as it ends the interpreter; from 3.12 on a sub-interpreter objects to that.
-    let doc = c"Its threads have been joined.";
-    let joined = py.function(c"_shutdown", doc, nothing)?;
-    threading.set_attribute(c"_shutdown", &joined)
-}
-
-fn nothing<'py>(py: Attached<'py>, _: &[&Object<'py>]) -> Result<'py, Owned<'py>> {
-    Ok(py.none().owned())
-}
-
-fn run_atexit_functions(py: Attached<'_>) -> Result<'_, ()> {
-    py.import(c"atexit")?
-        .call_method_named(c"_run_exitfuncs", [])
-        .map(drop)
-}
-
-fn flush<'py>(py: Attached<'py>, stream: &std::ffi::CStr) -> Result<'py, ()> {
-    let stream = py.import(c"sys")?.attribute_named(stream)?;
-    stream.call_method_named(c"flush", []).map(drop)
-}
-
-fn report(py: Attached<'_>, what: &str, raised: &Raised<'_>) {
-    let id = if raised.is(Exception::SystemExit) {
-        97
-    } else {
-        98
-    };
-    let kind = raised.value().type_name();
-    let place = Interpreter::current(py).map_or_else(String::new, ToString::to_string);
-    let head = format!("{kind} exception raised by {what} during shutdown of {place}.");
-    log::server_exception(py, id, &head, raised);
 }
 
 /// Ends the interpreters, unless there are threads in them that the engine does not know.

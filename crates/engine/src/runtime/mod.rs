@@ -13,6 +13,7 @@
 //! ```
 
 mod end;
+mod hooks;
 mod init;
 mod signals;
 
@@ -108,8 +109,15 @@ pub(crate) fn stop(detached: &Detached, reason: &[u8], limit: Duration) -> bool 
         return true;
     };
     let reason = reason.to_vec();
-    let done = post(&owner, move |detached| end::end(detached, &reason, limit));
-    let ended = done.recv_timeout(limit).unwrap_or(false);
+    let (done, is_done) = channel();
+    let given_up = done.clone();
+    // Whoever asked may have given up waiting.
+    let give_up = move || given_up.send(false).unwrap_or_default();
+    drop(post(&owner, move |detached| {
+        let ended = end::end(detached, &reason, limit, give_up);
+        done.send(ended).unwrap_or_default();
+    }));
+    let ended = is_done.recv_timeout(limit).unwrap_or(false);
     if !ended {
         let text = "Python has not ended in time; the process ends without it.";
         log::server(detached, Level::Warn, 1012, text);
@@ -149,9 +157,15 @@ fn own_python(ready: &Sender<Result<(), StartError>>, jobs: &Receiver<Job>) {
     let runs = started.is_ok();
     // A host that no longer waits has given up on the process.
     drop(ready.send(started.map_err(StartError::from)));
+    let process = std::process::id();
     while let (true, Ok(job)) = (runs, jobs.recv()) {
         // A panic drops the job's sender, which tells whoever waits.
         drop(catch(|| job(&mut detached)));
+        if std::process::id() != process {
+            // A script has forked, and this is the end of it in the new process, where there is no host.
+            // SAFETY: ends the process; nothing of it is used afterwards.
+            unsafe { libc::_exit(0) };
+        }
     }
     // The thread that has initialised Python outlives it, finalised or not: at its end it would
     // give its thread states back.

@@ -62,6 +62,33 @@ impl Notes {
     }
 }
 
+#[test]
+fn a_thread_without_an_end_keeps_no_application_from_its_own() {
+    in_own_process(
+        "end::a_thread_without_an_end_keeps_no_application_from_its_own",
+        |_| {},
+        || {
+            let notes = Notes::new();
+            let app = App::new(&format!(
+                "{}\nthreading.Thread(target=threading.Event().wait, daemon=False).start()",
+                noting(&notes.file)
+            ));
+            for group in ["", "blog", "shop"] {
+                assert_eq!(app.ask().group(group).answer().text(), "served");
+            }
+            let limit = Duration::from_secs(2);
+            let (status, taken) = stop(limit);
+            assert_ne!(status, 0);
+            assert!(taken < limit, "{taken:?}");
+            let lines = notes.lines();
+            for group in ["", "blog", "shop"] {
+                let line = format!("{group}:atexit");
+                assert!(lines.contains(&line), "{group}: {lines:#?}");
+            }
+        },
+    );
+}
+
 const STOPPING: &str = "('process_stopping', {'shutdown_reason': 'test'})";
 
 #[test]

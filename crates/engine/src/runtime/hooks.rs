@@ -1,0 +1,189 @@
+//! What CPython does first when it finalises an interpreter: its threads are joined, and its `atexit` functions run.
+//!
+//! The owner does it, as `threading` expects of the main thread. A thread of an application may have no end, and then
+//! joining it has none. So when there is little time left another thread takes over, and runs the `atexit` functions of all
+//! interpreters in which they have not been run.
+
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::interpreter::Interpreter;
+use crate::log;
+use crate::python::{Attached, Detached, Exception, Object, Owned, Raised, Result, catch};
+
+/// How often to look whether an interpreter is done with the news.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// One that is to end, and the thread that tells it of that, if there is one.
+pub(super) type Ending = (&'static Interpreter, Option<JoinHandle<()>>);
+
+/// The interpreters whose `atexit` functions have not been run.
+#[derive(Default)]
+struct Left {
+    endings: Vec<Ending>,
+    /// The one whose threads the owner joins.
+    joining: Option<&'static Interpreter>,
+}
+
+/// Runs the hooks of all these interpreters. What an interpreter does about the news comes before its end. When the time
+/// is over, the `atexit` functions run all the same, and then `given_up` is told; the call goes on for as long as joining takes.
+pub(super) fn run(
+    detached: &mut Detached,
+    endings: Vec<Ending>,
+    deadline: Instant,
+    given_up: impl FnOnce() + Send + 'static,
+) {
+    let left = Arc::new(Mutex::new(Left {
+        endings,
+        joining: None,
+    }));
+    let stand_in = StandIn::appoint(&left, deadline, given_up);
+    while let Some(interpreter) = begin_next(&left) {
+        interpreter.attach(detached, join_threads);
+        if lock(&left).joining.take().is_some() {
+            interpreter.attach(detached, run_atexit_functions);
+        }
+    }
+    drop(stand_in);
+}
+
+/// A thread that takes over when the time is over. Dropping it waits for what it has begun.
+struct StandIn {
+    done: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl StandIn {
+    fn appoint(
+        left: &Arc<Mutex<Left>>,
+        deadline: Instant,
+        given_up: impl FnOnce() + Send + 'static,
+    ) -> Self {
+        let left = Arc::clone(left);
+        let (done, is_done) = channel();
+        let take_over = move || {
+            let time = deadline.saturating_duration_since(Instant::now());
+            if is_done.recv_timeout(time) == Err(RecvTimeoutError::Timeout) {
+                // SAFETY: the thread is new; it is attached only inside the function that takes this.
+                let mut detached = unsafe { Detached::assume() };
+                let is_joining = lock(&left).joining.is_some();
+                // Whatever it was, it is no reason not to end.
+                let _ = catch(|| finish(&mut detached, &left));
+                // Functions that still run have the rest of the time.
+                if is_joining {
+                    given_up();
+                }
+            }
+        };
+        // Where there is no thread for that, joining takes as long as it takes.
+        let thread = Builder::new().name("wsgi-atexit".to_owned());
+        Self {
+            done: Some(done),
+            thread: thread.spawn(take_over).ok(),
+        }
+    }
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        self.done.take();
+        if let Some(thread) = self.thread.take() {
+            // It has caught what it had to.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Runs the `atexit` functions of those in which they have not been run, but not of one that is not done with the news.
+fn finish(detached: &mut Detached, left: &Mutex<Left>) {
+    loop {
+        let next = {
+            let mut left = lock(left);
+            let joining = left.joining.take();
+            joining.or_else(|| take_told(&mut left.endings))
+        };
+        let Some(interpreter) = next else {
+            return;
+        };
+        interpreter.attach(detached, run_atexit_functions);
+    }
+}
+
+/// The next one that is done with the news, as soon as there is one. One that never is keeps those alone that are
+/// not either, until whoever waits for this thread waits no more.
+fn begin_next(left: &Mutex<Left>) -> Option<&'static Interpreter> {
+    loop {
+        let mut left = lock(left);
+        if left.endings.is_empty() {
+            return None;
+        }
+        left.joining = take_told(&mut left.endings);
+        if left.joining.is_some() {
+            return left.joining;
+        }
+        drop(left);
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// Takes one that is done with the news.
+fn take_told(endings: &mut Vec<Ending>) -> Option<&'static Interpreter> {
+    let is_told = |(_, aside): &Ending| aside.as_ref().is_none_or(JoinHandle::is_finished);
+    let place = endings.iter().position(is_told)?;
+    Some(endings.remove(place).0)
+}
+
+fn join_threads(py: Attached<'_>) {
+    if let Err(raised) = call_shutdown(py) {
+        report(py, "joining its threads", &raised);
+    }
+}
+
+fn call_shutdown(py: Attached<'_>) -> Result<'_, ()> {
+    let threading = py.import(c"threading")?;
+    threading.call_method_named(c"_shutdown", [])?;
+    // CPython calls it again as it ends the interpreter; from 3.12 on a sub-interpreter objects to that.
+    let doc = c"Its threads have been joined.";
+    let joined = py.function(c"_shutdown", doc, nothing)?;
+    threading.set_attribute(c"_shutdown", &joined)
+}
+
+fn nothing<'py>(py: Attached<'py>, _: &[&Object<'py>]) -> Result<'py, Owned<'py>> {
+    Ok(py.none().owned())
+}
+
+fn run_atexit_functions(py: Attached<'_>) {
+    let run = py
+        .import(c"atexit")
+        .and_then(|atexit| atexit.call_method_named(c"_run_exitfuncs", []));
+    if let Err(raised) = run {
+        report(py, "its atexit functions", &raised);
+    }
+    for stream in [c"stdout", c"stderr"] {
+        // A stream that the application has replaced by something that cannot be flushed.
+        let _ = flush(py, stream);
+    }
+}
+
+fn flush<'py>(py: Attached<'py>, stream: &std::ffi::CStr) -> Result<'py, ()> {
+    let stream = py.import(c"sys")?.attribute_named(stream)?;
+    stream.call_method_named(c"flush", []).map(drop)
+}
+
+fn report(py: Attached<'_>, what: &str, raised: &Raised<'_>) {
+    let id = if raised.is(Exception::SystemExit) {
+        97
+    } else {
+        98
+    };
+    let kind = raised.value().type_name();
+    let place = Interpreter::current(py).map_or_else(String::new, ToString::to_string);
+    let head = format!("{kind} exception raised by {what} during shutdown of {place}.");
+    log::server_exception(py, id, &head, raised);
+}
+
+fn lock(left: &Mutex<Left>) -> MutexGuard<'_, Left> {
+    left.lock().unwrap_or_else(PoisonError::into_inner)
+}
