@@ -383,7 +383,8 @@ fn stop(reason: Replacement, limit: Duration, log: &Log, server: &Server, status
             Level::Warn,
             1217,
             format_args!(
-                "Python did not end within {limit:?} in a worker of {}; the worker ends without it.",
+                "Python did not end in time, of which there was {limit:?}, in a worker of {}; the worker ends \
+                 without it.",
                 describe(group)
             ),
         );
