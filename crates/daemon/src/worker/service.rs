@@ -58,7 +58,7 @@ impl Service {
         let limit = self.group.life.stop_limit();
         if !python::stop(self.engine, "", limit) {
             let text = format_args!(
-                "Python did not end within {limit:?} in a worker of {group}; the worker ends \
+                "Python did not end in time, of which there was {limit:?}, in a worker of {group}; the worker ends \
                  without it."
             );
             self.log.line(Level::Warn, 1217, text);
