@@ -76,7 +76,7 @@ fn a_thread_without_an_end_keeps_no_application_from_its_own() {
             for group in ["", "blog", "shop"] {
                 assert_eq!(app.ask().group(group).answer().text(), "served");
             }
-            let limit = Duration::from_secs(2);
+            let limit = Duration::from_secs(6);
             let (status, taken) = stop(limit);
             assert_ne!(status, 0);
             assert!(taken < limit, "{taken:?}");
