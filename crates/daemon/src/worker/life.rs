@@ -378,17 +378,7 @@ fn stop(reason: Replacement, limit: Duration, log: &Log, server: &Server, status
             reason.as_str()
         ),
     );
-    if !python::stop(server.engine(), reason.as_str(), limit) {
-        log.line(
-            Level::Warn,
-            1217,
-            format_args!(
-                "Python did not end in time, of which there was {limit:?}, in a worker of {}; the worker ends \
-                 without it.",
-                describe(group)
-            ),
-        );
-    }
+    python::stop(server.engine(), group, reason.as_str(), limit, log);
     exit_now(status)
 }
 

@@ -13,10 +13,10 @@ use engine_abi::{
     ServerInfo, Slice, TakeScoreboard,
 };
 
-use super::StartError;
 use super::exchange;
 use super::scripts::Scripts;
-use crate::log::Log;
+use super::{StartError, describe};
+use crate::log::{Level, Log};
 
 /// Where lines outside a request go. Set before the engine starts, for the life of the process.
 static PROCESS_LOG: OnceLock<Arc<Log>> = OnceLock::new();
@@ -167,11 +167,24 @@ pub(super) fn announce_stop(engine: LoadedEngine, reason: &str) {
     unsafe { (engine.functions().announce_stop)(Bytes::from(reason)) };
 }
 
-/// Ends Python within a deadline, if it can be.
-pub(super) fn stop(engine: LoadedEngine, reason: &str, deadline: Duration) -> bool {
-    let milliseconds = u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX);
+/// Ends Python within a limit, if it can be. That it cannot is in the log.
+pub(super) fn stop(
+    engine: LoadedEngine,
+    group: &GroupSpec,
+    reason: &str,
+    limit: Duration,
+    log: &Log,
+) {
+    let milliseconds = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
     // SAFETY: Python was started, and the reason lives until the call returns.
-    unsafe { (engine.functions().stop)(Bytes::from(reason), milliseconds) == 0 }
+    if unsafe { (engine.functions().stop)(Bytes::from(reason), milliseconds) } != 0 {
+        let text = format_args!(
+            "Python did not end in time, of which there was {limit:?}, in a worker of {}; the worker ends \
+             without it.",
+            describe(group)
+        );
+        log.line(Level::Warn, 1217, text);
+    }
 }
 
 /// `home`, where it was configured.

@@ -48,21 +48,15 @@ impl Service {
             .iter()
             .filter(|script| !python::run(self.engine, script))
             .count();
-        let group = describe(&self.group);
         while scripts.is_empty() {
             // There is nothing to do until the configuration is another.
             thread::park();
         }
+        let group = describe(&self.group);
         let text = format_args!("The service script of {group} has ended; the process ends too.");
         self.log.line(Level::Info, 0, text);
         let limit = self.group.life.stop_limit();
-        if !python::stop(self.engine, "", limit) {
-            let text = format_args!(
-                "Python did not end in time, of which there was {limit:?}, in a worker of {group}; the worker ends \
-                 without it."
-            );
-            self.log.line(Level::Warn, 1217, text);
-        }
+        python::stop(self.engine, &self.group, "", limit, &self.log);
         exit_now(i32::from(failed > 0))
     }
 
