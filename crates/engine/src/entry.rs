@@ -89,7 +89,7 @@ unsafe extern "C" fn preload(script: *const Script<'_>) -> c_int {
         } else {
             // What the script starts, threads and programs, is to get the signals that it would get from the host.
             let mask = SignalMask::of_this_thread();
-            load_on_main_thread(detached, interpreter, script, Some(mask))?
+            load_on_main_thread(detached, interpreter, script, mask)?
         };
         loaded.map_err(drop)
     })
@@ -101,21 +101,22 @@ unsafe extern "C" fn run_script(script: *const Script<'_>) -> c_int {
     status(|detached| {
         let _inside = activity::enter().ok_or(())?;
         let interpreter = interpreter_of(detached, script, None).ok_or(())?;
-        match load_on_main_thread(detached, interpreter, script, None)? {
+        // The process is the script's, and so are its signals.
+        match load_on_main_thread(detached, interpreter, script, SignalMask::none())? {
             Ok(()) | Err(ScriptError::Exited) => Ok(()),
             Err(_) => Err(()),
         }
     })
 }
 
-/// Loads a script on the thread that is Python's main thread, where it may handle signals. It blocks the signals of the
-/// mask meanwhile, if one is given. What becomes of the script, unless it could not be begun; what went wrong is in the
+/// Loads a script on the thread that is Python's main thread, where it may handle signals. It blocks those of the
+/// mask meanwhile. What becomes of the script, unless it could not be begun; what went wrong is in the
 /// log.
 fn load_on_main_thread(
     detached: &Detached,
     interpreter: &'static Interpreter,
     script: &Script<'_>,
-    mask: Option<SignalMask>,
+    mask: SignalMask,
 ) -> Result<Result<(), ScriptError>, ()> {
     let path = script.path.or_empty().to_vec();
     let (mtime, reload) = (script.mtime, script.reload);
@@ -126,7 +127,6 @@ fn load_on_main_thread(
             mtime,
             reload,
         };
-        let mask = mask.unwrap_or_else(SignalMask::of_this_thread);
         mask.during(|| interpreter.attach(detached, |py| script::preload(py, interpreter, &script)))
     });
     loaded.ok_or(())

@@ -9,7 +9,7 @@ pub(crate) struct SignalMask(libc::sigset_t);
 
 impl SignalMask {
     /// No signal.
-    pub(super) fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self::made_by(libc::sigemptyset)
     }
 
