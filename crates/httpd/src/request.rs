@@ -222,13 +222,13 @@ impl<'r> Request<'r> {
         /// What apr adds to the length of a path (`apr_filepath_merge`).
         const MARGIN: usize = 4;
         let length = name.count_bytes() + path_info.count_bytes();
-        if length + MARGIN > sys::APR_PATH_MAX as usize {
+        if length + MARGIN > sys::APR_PATH_MAX as usize || self.has_directory_section(name) {
             return false;
         }
         let Some(finfo) = self.look_up(name) else {
             return false;
         };
-        if finfo.filetype != sys::apr_filetype_e_APR_REG || self.has_directory_section(name) {
+        if finfo.filetype != sys::apr_filetype_e_APR_REG {
             return false;
         }
         self.set_filename(name);
@@ -242,9 +242,10 @@ impl<'r> Request<'r> {
 
     /// Whether a `<Directory>` section may be for this path, were it that of a directory: one that names it, or any pattern
     /// of that depth. Sections with regular expressions are for files as well.
-    fn has_directory_section(self, path: &'r CStr) -> bool {
-        let path = self.pool().join(&[path.to_bytes(), b"/"]);
-        let depth = path.to_bytes().iter().filter(|byte| **byte == b'/').count();
+    fn has_directory_section(self, path: &CStr) -> bool {
+        let path = path.to_bytes();
+        // What sections name ends in a slash.
+        let depth = path.iter().filter(|byte| **byte == b'/').count() + 1;
         // SAFETY: core's configuration of a server is of this type, its sections are of the other, as `ap_directory_walk`
         // knows them, and all of them live as long as the server.
         let mut sections = unsafe {
@@ -262,7 +263,8 @@ impl<'r> Request<'r> {
                 return false;
             }
             // SAFETY: a section for directories of that depth has a path, which is NUL-terminated.
-            section.d_is_fnmatch() != 0 || unsafe { CStr::from_ptr(section.d) } == path
+            let named = unsafe { CStr::from_ptr(section.d) }.to_bytes();
+            section.d_is_fnmatch() != 0 || named.strip_suffix(b"/") == Some(path)
         };
         sections.any(is_for_path)
     }
