@@ -19,6 +19,7 @@ pub(super) fn furnish<'py>(
 ) -> Result<'py, Contents> {
     let process = process::config();
     take_turns(py, group, options)?;
+    name_program(py)?;
     // The main interpreter's main thread is the one that initialised Python, if it is first imported there.
     modules::without("threading", py.import(c"threading"));
     // Before directories of applications are on the path.
@@ -88,6 +89,12 @@ pub(crate) fn set_switch_interval(py: Attached<'_>, seconds: f64) -> Result<'_, 
     let sys = py.import(c"sys")?;
     sys.call_method_named(c"setswitchinterval", [&*seconds])
         .map(drop)
+}
+
+/// `sys.argv` of a process that no command line of Python's has started.
+fn name_program(py: Attached<'_>) -> Result<'_, ()> {
+    let arguments = py.list(&[&*py.text("mod_wsgi")?])?;
+    py.import(c"sys")?.set_attribute(c"argv", &arguments)
 }
 
 fn replace_streams<'py>(

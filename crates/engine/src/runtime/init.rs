@@ -83,7 +83,7 @@ impl Config {
             inner.use_hash_seed = 1;
             inner.hash_seed = seed.into();
         }
-        config.set_argv()?;
+        config.preinitialise()?;
         #[cfg(Py_GIL_DISABLED)]
         config.set_gil(process)?;
         config.set_home(process)?;
@@ -100,10 +100,11 @@ impl Config {
         }
     }
 
-    fn set_argv(&mut self) -> Result<(), InitError> {
-        let mut argv = [c"mod_wsgi".as_ptr()];
-        // SAFETY: one NUL-terminated argument, which CPython copies.
-        check(unsafe { ffi::PyConfig_SetBytesArgv(&raw mut *self.0, 1, argv.as_mut_ptr()) })
+    /// Has CPython settle its allocators and its encoding, as all that follows needs. There are no arguments:
+    /// `sys.orig_argv` stays empty, so that whoever looks for those of the process asks the system.
+    fn preinitialise(&mut self) -> Result<(), InitError> {
+        // SAFETY: of no argument nothing is read.
+        check(unsafe { ffi::PyConfig_SetBytesArgv(&raw mut *self.0, 0, std::ptr::null_mut()) })
     }
 
     /// Says where Python is installed. A virtual environment is found by the path of its
@@ -173,7 +174,7 @@ impl Config {
         name: &'static str,
     ) -> Result<(), InitError> {
         let list = list(&mut self.0);
-        // SAFETY: the text is NUL-terminated; CPython was preinitialised by `set_argv`. The list, the
+        // SAFETY: the text is NUL-terminated; CPython was preinitialised by `preinitialise`. The list, the
         // config's own, copies the decoded text, if there is one, which is freed after that.
         check(unsafe {
             let decoded = ffi::Py_DecodeLocale(text.as_ptr(), std::ptr::null_mut());
