@@ -10,7 +10,7 @@ use httpd::hook::Configured;
 use httpd::process::{self, Phase};
 use httpd::{Level, Pool, Server, Status};
 
-use crate::log::{self, Id};
+use crate::log;
 use crate::{Wsgi, config, embedded, engines, supervise};
 
 /// The version of mod_wsgi that this module is compatible with, as the server's banner shows it.
@@ -31,7 +31,7 @@ pub(crate) fn post_config(configured: Configured<'_>) -> Status {
         config::check(configured.pool, configured.server);
         introduce(configured.pool, configured.server);
         if let Err(error) = supervise::start(&configured) {
-            log::server(configured.server, Level::CRIT, Id(1233), error);
+            log::server(configured.server, Level::CRIT, error.id(), error);
             return Status::INTERNAL_SERVER_ERROR;
         }
     }

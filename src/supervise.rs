@@ -34,6 +34,7 @@ use crate::remote::groups::{Group, Groups};
 use crate::scoreboard;
 use kept::Kept;
 pub(crate) use kept::KeptGroup;
+use sockets::SocketError;
 pub(crate) use spec::engine;
 
 /// Where the supervisor finds its end of the link.
@@ -45,19 +46,10 @@ const PROGRAM: &str = "mod_wsgi-daemon";
 /// What the parent keeps while it runs.
 static RUNNING: Mutex<Option<Kept>> = Mutex::new(None);
 
-/// Why there are no process groups.
+/// Why there is no supervisor.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum SuperviseError {
-    /// There is no secret for a group.
-    #[error("the system has no random numbers for the secrets of process groups: {0}")]
-    Random(io::Error),
-    /// A table cannot be mapped for the children.
-    #[error("the tables of the process groups cannot be mapped: {0}")]
-    Table(io::Error),
-    /// Workers cannot be told what httpd's processes are doing.
-    #[error("the scoreboard cannot be made known to process groups: {0}")]
-    Scoreboard(io::Error),
     /// The program is not there.
     #[error("{0}")]
     Engines(#[from] EnginesError),
@@ -74,34 +66,45 @@ pub(crate) enum SuperviseError {
     Tell(#[from] ChannelError),
 }
 
-/// Brings the process groups of a configuration into being. In the parent.
-pub(crate) fn start(configured: &Configured<'_>) -> Result<(), SuperviseError> {
-    let definitions: Vec<_> = config::daemons(configured.server).collect();
-    let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut kept = running.take().unwrap_or_default();
-    if definitions.is_empty() && kept.supervisor.is_none() {
-        Groups::default().set_current();
-        return Ok(());
+impl SuperviseError {
+    /// The id of the message that httpd does not start because of it.
+    pub(crate) fn id(&self) -> Id {
+        match self {
+            Self::Engines(_) => Id(1233),
+            Self::Start { cause, .. } if cause.kind() == io::ErrorKind::NotFound => Id(1233),
+            Self::Start { .. } | Self::Tell(_) => Id(1234),
+        }
     }
+}
+
+/// Brings the process groups of a configuration into being. In the parent.
+///
+/// # Errors
+///
+/// When a server that starts gets no supervisor. One that restarts goes on, and tries again.
+pub(crate) fn start(configured: &Configured<'_>) -> Result<(), SuperviseError> {
+    let base = configured.server;
+    let definitions: Vec<_> = config::daemons(base).collect();
+    let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_restart = running.is_some();
+    let kept = running.get_or_insert_default();
     allow_open_files(&definitions);
     let old = std::mem::take(&mut kept.groups);
-    kept.groups = groups_of(&definitions, old, &mut kept.last_number)?;
-    let groups = kept
-        .groups
-        .iter()
-        .map(Group::new)
-        .collect::<io::Result<_>>();
-    let groups = groups.map_err(SuperviseError::Table)?;
-    Groups::new(groups).set_current();
-    for group in &mut kept.groups {
-        group
-            .connect_scoreboard()
-            .map_err(SuperviseError::Scoreboard)?;
+    let made = groups_of(&definitions, old, &mut kept.last_number);
+    let (groups, seen_by_children) = made.into_iter().unzip();
+    kept.groups = groups;
+    Groups::new(seen_by_children).set_current();
+    if definitions.is_empty() && kept.supervisor.is_none() {
+        return Ok(());
     }
-    ensure_supervisor(&mut kept)?;
-    watch(configured.pool, &kept);
+    connect_scoreboard(kept, base);
+    match ensure_supervisor(kept) {
+        Ok(()) => {}
+        Err(error) if is_restart => report_missing(base, &error),
+        Err(error) => return Err(error),
+    }
+    watch(configured.pool, kept);
     stop::with(configured.pool);
-    *running = Some(kept);
     Ok(())
 }
 
@@ -137,52 +140,69 @@ pub(crate) fn child_init(base: Server<'_>) {
         .filter_map(KeptGroup::into_scoreboard_source);
     for source in sources {
         if let Err(error) = scoreboard::serve(source) {
-            let text = format!("server_metrics() tells nothing in a process group: {error}");
-            log::server(base, Level::WARN, Id(1340), text);
+            report_no_metrics(base, &error);
         }
     }
 }
 
-/// The groups of a configuration, with the sockets of the last one where they are the same. One for
-/// which what it needs cannot be made is left out: the requests of others are no worse for it.
+/// The groups of a configuration, and what children need to know of them, with the sockets of the last
+/// configuration where they are the same. One for which what it needs cannot be made is left out: the requests of
+/// others are no worse for it.
 fn groups_of(
     definitions: &[DaemonDefinition<'_>],
     mut old: Vec<KeptGroup>,
     last_number: &mut u32,
-) -> Result<Vec<KeptGroup>, SuperviseError> {
+) -> Vec<(KeptGroup, Group)> {
     let mut groups = Vec::new();
     for definition in definitions {
-        let secret = Secret::random().map_err(SuperviseError::Random)?;
-        let Some(spec) = spec::of(definition, secret) else {
-            continue;
-        };
-        let shape = sockets::Shape::of(definition, &spec);
-        let same = old.iter().position(|group| group.name() == spec.name);
-        let same = same.map(|index| old.swap_remove(index));
-        let group =
-            match same.and_then(|mut group| group.adapt(&shape, definition).then_some(group)) {
-                Some(group) => group.renewed(spec, definition),
-                None => {
-                    *last_number = sockets::next_number(&shape, *last_number);
-                    KeptGroup::new(
-                        GroupSpec {
-                            number: *last_number,
-                            ..spec
-                        },
-                        shape,
-                        definition,
-                    )
-                }
-            };
-        match group {
-            Ok(group) => groups.push(group),
+        match group_of(definition, &mut old, last_number) {
+            Ok(group) => groups.extend(group),
             Err(cause) => report_unmade(definition, &cause),
         }
     }
-    Ok(groups)
+    groups
 }
 
-fn report_unmade(definition: &DaemonDefinition<'_>, cause: &sockets::SocketError) {
+/// A group, and what children need to know of it; `None` if there is no engine for it, as the log says then.
+fn group_of(
+    definition: &DaemonDefinition<'_>,
+    old: &mut Vec<KeptGroup>,
+    last_number: &mut u32,
+) -> Result<Option<(KeptGroup, Group)>, SocketError> {
+    let secret = Secret::random().map_err(SocketError::Random)?;
+    let Some(spec) = spec::of(definition, secret) else {
+        return Ok(None);
+    };
+    let shape = sockets::Shape::of(definition, &spec);
+    let same = old.iter().position(|group| group.name() == spec.name);
+    let same = same.map(|index| old.swap_remove(index));
+    let group = match same.and_then(|mut group| group.adapt(&shape, definition).then_some(group)) {
+        Some(group) => group.renewed(spec, definition)?,
+        None => {
+            *last_number = sockets::next_number(&shape, *last_number);
+            let number = *last_number;
+            KeptGroup::new(GroupSpec { number, ..spec }, shape, definition)?
+        }
+    };
+    let seen_by_children = Group::new(&group).map_err(SocketError::Table)?;
+    Ok(Some((group, seen_by_children)))
+}
+
+/// Lets the workers of the groups that may know what httpd's processes are doing ask for it.
+fn connect_scoreboard(kept: &mut Kept, base: Server<'_>) {
+    for group in &mut kept.groups {
+        if let Err(error) = group.connect_scoreboard() {
+            report_no_metrics(base, &error);
+        }
+    }
+}
+
+fn report_no_metrics(base: Server<'_>, error: &io::Error) {
+    let text = format!("server_metrics() tells nothing in a process group: {error}");
+    log::server(base, Level::WARN, Id(1340), text);
+}
+
+fn report_unmade(definition: &DaemonDefinition<'_>, cause: &SocketError) {
     let text = format!(
         "process group '{}': {cause}. Daemon group will not start, and its requests are answered \
          with 503.",
@@ -197,6 +217,7 @@ fn ensure_supervisor(kept: &mut Kept) -> Result<(), SuperviseError> {
     if matches!(told, Some(Ok(()))) {
         return Ok(());
     }
+    kept.supervisor = None;
     let supervisor = spawn()?;
     tell(&supervisor.control, kept)?;
     kept.supervisor = Some(supervisor);
@@ -269,21 +290,24 @@ fn supervisor_died(pool: Pool<'_>, base: Server<'_>, status: u32) {
     try_again(kept, pool, base);
 }
 
-/// Once in a while: if the supervisor died, and no other could be started, tries again. In the parent.
+/// Once in a while: if there should be a supervisor, and none could be started, tries again. In the parent.
 pub(crate) fn monitor(pool: Pool<'_>, base: Server<'_>) {
     let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(kept) = running.as_mut().filter(|kept| kept.supervisor.is_none()) {
+    let is_missing = |kept: &&mut Kept| kept.supervisor.is_none() && !kept.groups.is_empty();
+    if let Some(kept) = running.as_mut().filter(is_missing) {
         try_again(kept, pool, base);
     }
 }
 
-/// Starts a supervisor in the place of one that died.
+/// Starts a supervisor where there should be one.
 fn try_again(kept: &mut Kept, pool: Pool<'_>, base: Server<'_>) {
     match ensure_supervisor(kept) {
         Ok(()) => watch(pool, kept),
-        Err(error) => {
-            let text = format_args!("{error}; the next attempt follows in some seconds");
-            log::server(base, Level::CRIT, Id(1231), text);
-        }
+        Err(error) => report_missing(base, &error),
     }
+}
+
+fn report_missing(base: Server<'_>, error: &SuperviseError) {
+    let text = format_args!("{error}; the next attempt follows in some seconds");
+    log::server(base, Level::CRIT, Id(1231), text);
 }

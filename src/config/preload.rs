@@ -33,6 +33,11 @@ enum Directive {
 }
 
 impl Preload {
+    /// What is loaded where: script, process group and application group.
+    pub(super) fn what(&self) -> (&CStr, &CStr, &CStr) {
+        (&self.script, &self.process_group, &self.application_group)
+    }
+
     /// Reads the arguments of `WSGIImportScript`.
     pub(super) fn parse(parms: &Parms<'_>, arguments: &CStr) -> Result<Self, Refusal> {
         let words = ImportScript::parse(arguments.to_bytes())?;

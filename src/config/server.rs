@@ -2,6 +2,7 @@
 //!
 //! Read while httpd reads its configuration, then shared, unchanged, by all threads.
 
+use std::collections::HashSet;
 use std::ffi::{CStr, CString};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -142,11 +143,13 @@ pub(super) fn configs(base: Server<'_>) -> impl Iterator<Item = (Server<'_>, &Se
     iter::once((base, of_base)).chain(hosts)
 }
 
-/// The scripts to load at start: those of the base server, then those of each virtual host.
+/// The scripts to load at start, each once: those of the base server, then those of each virtual host.
 pub(crate) fn preloads(base: Server<'_>) -> impl Iterator<Item = &Preload> {
+    let mut seen = HashSet::new();
     configs(base)
         .flat_map(|(_, config)| config.own_preloads())
         .map(Arc::as_ref)
+        .filter(move |preload| seen.insert(preload.what()))
 }
 
 /// `WSGIScriptAlias`.

@@ -36,6 +36,9 @@ pub(crate) enum SocketError {
         /// What the system said.
         cause: Errno,
     },
+    /// There is no secret for it.
+    #[error("the system has no random numbers for its secret: {0}")]
+    Random(io::Error),
     /// The table of workers cannot be made.
     #[error("its table of workers cannot be made: {0}")]
     Table(io::Error),
@@ -49,7 +52,7 @@ impl SocketError {
     pub(super) fn id(&self) -> Id {
         match self {
             Self::Step { id, .. } => Id(*id),
-            Self::Table(_) | Self::Log(_) => Id(13),
+            Self::Random(_) | Self::Table(_) | Self::Log(_) => Id(13),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Hundreds of process groups, as those have who host many sites on one machine.
+//! Hundreds of process groups, and a group of hundreds of sites, as those have who host many of them on one machine.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -103,6 +103,30 @@ fn check_some(server: &Httpd) {
     for number in [0, 1, GROUPS / 2, GROUPS - 1] {
         assert_eq!(server.get(&format!("/{number}")).text(), "ran", "{number}");
     }
+}
+
+/// Their names alone are more than a process is told in one packet.
+#[test]
+fn one_group_loads_the_scripts_of_many_sites() {
+    const SITES: usize = 1500;
+    let name = |number: usize| format!("{number}-{}.wsgi", "x".repeat(160));
+    let mut site = Site::new().config(
+        "WSGISocketPrefix ${ROOT}/logs/wsgi
+         WSGIDaemonProcess one",
+    );
+    for number in 0..SITES {
+        let script = name(number);
+        site = site.script(&script, &answering("ran")).config(&format!(
+            "WSGIScriptAlias /{number} ${{WSGI}}/{script} process-group=one \
+                 application-group=%{{GLOBAL}}"
+        ));
+    }
+    let server = site.start();
+    for number in [0, SITES - 1] {
+        assert_eq!(server.get(&format!("/{number}")).text(), "ran", "{number}");
+    }
+    let loads = server.log().matching(Mark::START, "Loading WSGI script");
+    assert_eq!(loads.len(), SITES);
 }
 
 #[test]

@@ -240,12 +240,18 @@ fn a_supervisor_that_cannot_be_started_is_tried_again() {
         .start();
     assert_eq!(server.get("/").text(), "ran");
     server.log().expect_alarm("WSGI1231");
+    server.log().expect_alarm("WSGI1233");
 
     let gone = program.with_extension("gone");
     fs::rename(&program, &gone).expect("it was there");
     let old = supervisor(&server).expect("a supervisor");
     kill(Pid::from_raw(old.pid), Signal::SIGKILL).expect("it runs");
     server.log().wait_for(Mark::START, "WSGI1231");
+    // Nor is it the end of httpd if there is none at a restart.
+    let mark = server.log().mark();
+    server.restart_gracefully();
+    server.log().wait_for(mark, "WSGI1231");
+    assert_eq!(server.get("/").text(), "ran");
     fs::rename(&gone, &program).expect("it was there");
     wait_until("another supervisor", || supervisor(&server));
     assert_eq!(server.get("/").text(), "ran");

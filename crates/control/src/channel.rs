@@ -1,13 +1,17 @@
 //! A link between two processes that carries messages and descriptors.
 //!
 //! A message is one packet of a `SOCK_SEQPACKET` socket: it arrives whole or not at all, so
-//! neither side has to find its end.
+//! neither side has to find its end. One that is too long for a packet lies in a file in memory, and the
+//! packet, which is empty then, brings its descriptor behind all others.
 
-use std::io::{self, IoSlice};
+use std::fs::File;
+use std::io::{self, IoSlice, Write as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileExt as _;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair,
 };
@@ -16,9 +20,12 @@ use serde::de::DeserializeOwned;
 
 use crate::rights::receive_with_descriptors;
 
-/// The longest message, in bytes. A packet must fit the socket's buffer, of which Linux grants
+/// The longest message that is one packet, in bytes. It must fit the socket's buffer, of which Linux grants
 /// more than this by default.
-pub const MAX_MESSAGE: usize = 128 << 10;
+pub const MAX_PACKET: usize = 128 << 10;
+
+/// The longest message of all, in bytes.
+const MAX_MESSAGE: usize = 64 << 20;
 
 /// Why a message was not sent or received.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +35,7 @@ pub enum ChannelError {
     #[error("the link to the other process failed: {0}")]
     Io(#[from] io::Error),
     /// The message is too long to send.
-    #[error("a message of {0} bytes is longer than {MAX_MESSAGE}")]
+    #[error("a message of {0} bytes is too long")]
     TooLong(usize),
     /// Some of the descriptors of a message did not arrive.
     #[error("this process has no room for the descriptors of a message")]
@@ -86,9 +93,17 @@ impl Channel {
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<(), ChannelError> {
         let bytes = postcard::to_stdvec(message)?;
-        if bytes.len() > MAX_MESSAGE {
+        if bytes.len() > MAX_PACKET {
             return Err(ChannelError::TooLong(bytes.len()));
         }
+        self.send_packet(&bytes, descriptors)
+    }
+
+    fn send_packet(
+        &self,
+        bytes: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), ChannelError> {
         let raw: Vec<RawFd> = descriptors.iter().map(|fd| fd.as_raw_fd()).collect();
         let rights = [ControlMessage::ScmRights(&raw)];
         let control = if raw.is_empty() {
@@ -100,7 +115,7 @@ impl Channel {
         retry(|| {
             sendmsg::<()>(
                 self.socket.as_raw_fd(),
-                &[IoSlice::new(&bytes)],
+                &[IoSlice::new(bytes)],
                 control,
                 flags,
                 None,
@@ -113,20 +128,34 @@ impl Channel {
         Ok(())
     }
 
-    /// Sends a message as [`Channel::send`] does, but waits while the other end is busy, up to a
-    /// few seconds: for a message to a peer that reads as soon as it can.
+    /// Sends a message of any length, for [`Channel::receive_any`], and waits while the other end is busy, up to a
+    /// few seconds: it is one that reads as soon as it can.
     ///
     /// # Errors
     ///
-    /// As for [`Channel::send`].
+    /// As for [`Channel::send`], or when the system has no memory for a long message.
     pub fn send_waiting(
         &self,
         message: &impl Serialize,
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<(), ChannelError> {
+        let bytes = postcard::to_stdvec(message)?;
+        if bytes.len() <= MAX_PACKET {
+            return self.send_packet_waiting(&bytes, descriptors);
+        }
+        let file = file_of(&bytes)?;
+        let descriptors = [descriptors, &[file.as_fd()]].concat();
+        self.send_packet_waiting(&[], &descriptors)
+    }
+
+    fn send_packet_waiting(
+        &self,
+        bytes: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), ChannelError> {
         let patience = PollTimeout::from(5000_u16);
         loop {
-            match self.send(message, descriptors) {
+            match self.send_packet(bytes, descriptors) {
                 Err(ChannelError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     let mut socket = [PollFd::new(self.as_fd(), PollFlags::POLLOUT)];
                     if retry(|| poll(&mut socket, patience))? == 0 {
@@ -144,7 +173,24 @@ impl Channel {
     ///
     /// When the other end is gone or sent something that is no message.
     pub fn receive<M: DeserializeOwned>(&self) -> Result<(M, Vec<OwnedFd>), ChannelError> {
-        self.receive_with(MsgFlags::empty())
+        let (bytes, descriptors) = self.receive_packet(MsgFlags::empty())?;
+        Ok((postcard::from_bytes(&bytes)?, descriptors))
+    }
+
+    /// Waits for a message of any length and takes it. The other end must be trusted: it could have this
+    /// process read a file that does not end, or whose reading does not.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Channel::receive`].
+    pub fn receive_any<M: DeserializeOwned>(&self) -> Result<(M, Vec<OwnedFd>), ChannelError> {
+        let (mut bytes, mut descriptors) = self.receive_packet(MsgFlags::empty())?;
+        if bytes.is_empty()
+            && let Some(file) = descriptors.pop()
+        {
+            bytes = content_of(&File::from(file))?;
+        }
+        Ok((postcard::from_bytes(&bytes)?, descriptors))
     }
 
     /// Takes a message, if one is there.
@@ -155,33 +201,31 @@ impl Channel {
     pub fn try_receive<M: DeserializeOwned>(
         &self,
     ) -> Result<Option<(M, Vec<OwnedFd>)>, ChannelError> {
-        match self.receive_with(MsgFlags::MSG_DONTWAIT) {
+        match self.receive_packet(MsgFlags::MSG_DONTWAIT) {
             Err(ChannelError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            result => result.map(Some),
+            Err(error) => Err(error),
+            Ok((bytes, descriptors)) => Ok(Some((postcard::from_bytes(&bytes)?, descriptors))),
         }
     }
 
-    fn receive_with<M: DeserializeOwned>(
-        &self,
-        flags: MsgFlags,
-    ) -> Result<(M, Vec<OwnedFd>), ChannelError> {
+    fn receive_packet(&self, flags: MsgFlags) -> Result<(Vec<u8>, Vec<OwnedFd>), ChannelError> {
         let broken = |error| match error {
             Errno::ECONNRESET => ChannelError::Closed,
             error => error.into(),
         };
-        // Only then is there memory for it: whoever waits, waits long, and most messages are short.
+        // Memory is allocated when the message is there: whoever waits, waits long, and most messages are short.
         let length = self.next_length(flags).map_err(broken)?;
-        let mut bytes = vec![0; length.min(MAX_MESSAGE)];
+        let mut bytes = vec![0; length.min(MAX_PACKET)];
         let received = receive_with_descriptors(self.as_fd(), &mut bytes, flags);
         let received = received.map_err(broken)?;
-        let bytes = bytes.get(..received.length).unwrap_or_default();
-        if bytes.is_empty() && self.has_ended()? {
+        bytes.truncate(received.length);
+        if bytes.is_empty() && received.descriptors.is_empty() && self.has_ended()? {
             return Err(ChannelError::Closed);
         }
         if received.is_short {
             return Err(ChannelError::Descriptors);
         }
-        Ok((postcard::from_bytes(bytes)?, received.descriptors))
+        Ok((bytes, received.descriptors))
     }
 
     /// How long the next message is, which stays where it is.
@@ -190,8 +234,7 @@ impl Channel {
         retry(|| recv(self.socket.as_raw_fd(), &mut [], flags))
     }
 
-    /// Whether nothing can come from the other end any more. A packet can be empty, so that one is
-    /// says nothing.
+    /// Whether nothing can come from the other end any more. An empty packet and the end both read as no bytes.
     fn has_ended(&self) -> Result<bool, ChannelError> {
         // One that nix does not name.
         let end = PollFlags::from_bits_retain(nix::libc::POLLRDHUP);
@@ -204,6 +247,27 @@ impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// A file in memory that has a message in it.
+fn file_of(bytes: &[u8]) -> Result<File, ChannelError> {
+    if bytes.len() > MAX_MESSAGE {
+        return Err(ChannelError::TooLong(bytes.len()));
+    }
+    let mut file = File::from(memfd_create(c"mod_wsgi-message", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(bytes)?;
+    Ok(file)
+}
+
+/// The message that is in such a file.
+fn content_of(file: &File) -> Result<Vec<u8>, ChannelError> {
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    if length > MAX_MESSAGE {
+        return Err(ChannelError::TooLong(length));
+    }
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
 }
 
 /// Repeats a call that a signal interrupted.
@@ -219,8 +283,7 @@ fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::File;
-    use std::io::{Read as _, Seek as _, Write as _};
+    use std::io::{Read as _, Seek as _};
 
     #[test]
     fn a_message_arrives_whole_with_its_descriptors() {
@@ -258,9 +321,22 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_is_too_long_is_not_sent() {
-        let (here, _there) = Channel::pair().unwrap();
-        let error = here.send(&vec![0_u8; MAX_MESSAGE + 1], &[]).unwrap_err();
+    fn a_message_that_is_too_long_for_a_packet_comes_from_somebody_trusted_alone() {
+        let (here, there) = Channel::pair().unwrap();
+        let long = vec![7_u8; MAX_PACKET + 1];
+        let error = here.send(&long, &[]).unwrap_err();
+        assert!(matches!(error, ChannelError::TooLong(_)), "{error}");
+        let null = File::open("/dev/null").unwrap();
+        for _ in 0..2 {
+            here.send_waiting(&long, &[null.as_fd()]).unwrap();
+        }
+        let (message, descriptors) = there.receive_any::<Vec<u8>>().unwrap();
+        assert_eq!((message == long, descriptors.len()), (true, 1));
+        let error = there.receive::<Vec<u8>>().unwrap_err();
+        assert!(matches!(error, ChannelError::Malformed(_)), "{error}");
+        let error = here
+            .send_waiting(&vec![0_u8; MAX_MESSAGE], &[])
+            .unwrap_err();
         assert!(matches!(error, ChannelError::TooLong(_)), "{error}");
     }
 

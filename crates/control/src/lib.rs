@@ -26,7 +26,7 @@ mod spec;
 mod table;
 mod window;
 
-pub use channel::{Channel, ChannelError, MAX_MESSAGE};
+pub use channel::{Channel, ChannelError, MAX_PACKET};
 pub use exit::describe_exit;
 pub use messages::{Failure, FromWorker, Replacement, ToSupervisor, ToWorker};
 pub use queue::{Queue, Waiting, Waits};

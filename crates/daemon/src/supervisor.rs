@@ -230,7 +230,7 @@ impl Supervisor {
     }
 
     fn hear_parent(&mut self, log: &Log) {
-        match self.parent.receive() {
+        match self.parent.receive_any() {
             Ok((ToSupervisor::Reconfiguring, _)) => {
                 self.renewal = Some(Instant::now() + RECONFIGURATION);
             }

@@ -194,7 +194,7 @@ fn end_with(supervisor: u32) -> Result<(), StartError> {
 }
 
 fn assignment(control: &Channel) -> Result<Assignment, StartError> {
-    let (message, descriptors) = control.receive()?;
+    let (message, descriptors) = control.receive_any()?;
     let ToWorker::Start {
         group,
         slot,

@@ -81,7 +81,7 @@ pub(super) fn spawn(
         .into_iter()
         .chain(equipment.scoreboard)
         .collect();
-    if let Err(error) = ours.send(&start, &descriptors) {
+    if let Err(error) = ours.send_waiting(&start, &descriptors) {
         // It must not be left behind as a zombie, nor wait for a word that does not come.
         let _ = child.kill();
         let _ = child.wait();
