@@ -73,6 +73,15 @@ pub(super) enum Action {
     Starting,
 }
 
+/// What went wrong with the workers that were to serve.
+#[derive(Clone, Copy, Debug, Default)]
+struct Setbacks {
+    /// How often in a row one did not start.
+    failures: u32,
+    /// One that did not really start was killed, which says little of the next one.
+    accident: bool,
+}
+
 /// A slot.
 #[derive(Debug, Default)]
 pub(super) struct Slot {
@@ -83,10 +92,10 @@ pub(super) struct Slot {
     leaving: Vec<WorkerNumber>,
     /// Why the worker that serves is being replaced.
     cause: Option<Replacement>,
-    /// How often in a row a worker did not start.
-    failures: u32,
-    /// A worker that did not really start was killed, which says little of the next one.
-    accident: bool,
+    /// Since a worker was ready the last time.
+    setbacks: Setbacks,
+    /// Before that: they count again if that worker turns out not to have really started.
+    earlier: Setbacks,
     retry: Option<Instant>,
     ended: bool,
     /// Its workers run scripts, of which no two may run at a time: the old one goes first.
@@ -119,12 +128,12 @@ impl Slot {
 
     /// How often in a row a worker did not start.
     pub(super) fn failures(&self) -> u32 {
-        self.failures
+        self.setbacks.failures
     }
 
     /// Whether a worker that is killed before it really started is replaced at once.
     pub(super) fn forgives(&self) -> bool {
-        !self.accident
+        !self.setbacks.accident
     }
 
     /// Whether a worker takes requests: one that has reached its maximum takes no more.
@@ -192,6 +201,7 @@ impl Slot {
     fn take_over(&mut self, worker: WorkerNumber, now: Instant) -> Vec<Action> {
         let mut actions = vec![Action::Serve(worker)];
         let cause = self.cause.take().unwrap_or(Replacement::GracefulSignal);
+        self.earlier = std::mem::take(&mut self.setbacks);
         if let Some((old, _)) = self.serving.replace((worker, now)) {
             self.leaving.push(old);
             actions.push(Action::Drain(old, cause));
@@ -237,10 +247,14 @@ impl Slot {
             actions.push(Action::Drain(worker, Replacement::GracefulSignal));
         }
         self.cause.get_or_insert(Replacement::GracefulSignal);
-        self.failures = 0;
+        self.forget_setbacks();
         self.retry = None;
         actions.extend(self.start());
         actions
+    }
+
+    fn forget_setbacks(&mut self) {
+        (self.setbacks, self.earlier) = Default::default();
     }
 
     /// A worker that is gone sooner than `stable` after it was ready did not really start.
@@ -257,10 +271,10 @@ impl Slot {
                     return self.take_over(standby, now);
                 }
                 if now.saturating_duration_since(since) < stable {
+                    self.setbacks.failures += self.earlier.failures;
                     return self.failed(now);
                 }
-                self.failures = 0;
-                self.accident = false;
+                self.forget_setbacks();
                 self.retry = None;
                 let mut actions = vec![Action::Starting];
                 actions.extend(self.start());
@@ -282,9 +296,14 @@ impl Slot {
     /// it is no accident.
     fn killed(&mut self, worker: WorkerNumber, now: Instant) -> Vec<Action> {
         let is_young = |since| now.saturating_duration_since(since) < STABLE;
-        let serves = self.serving.filter(|(serving, _)| *serving == worker);
-        let has_started = !self.is_starting(worker) && !serves.is_some_and(|it| is_young(it.1));
-        if has_started || std::mem::replace(&mut self.accident, true) {
+        let has_begun = self
+            .serving
+            .is_some_and(|(serving, since)| serving == worker && is_young(since));
+        if !self.is_starting(worker) && !has_begun {
+            return self.exited(worker, now, STABLE);
+        }
+        let was_killed_before = std::mem::replace(&mut self.setbacks.accident, true);
+        if was_killed_before || has_begun && self.earlier.accident {
             return self.exited(worker, now, STABLE);
         }
         if self.is_starting(worker) {
@@ -292,7 +311,7 @@ impl Slot {
             return self.start();
         }
         let actions = self.exited(worker, now, Duration::ZERO);
-        self.accident = true;
+        self.setbacks.accident = true;
         actions
     }
 
@@ -301,7 +320,7 @@ impl Slot {
         let Some((_, since)) = self.serving.take_if(|(serving, _)| *serving == worker) else {
             return self.exited(worker, now, STABLE);
         };
-        self.failures = 0;
+        self.forget_setbacks();
         if now.saturating_duration_since(since) < STABLE && !self.ended {
             self.retry = Some(since + STABLE);
             return Vec::new();
@@ -313,9 +332,9 @@ impl Slot {
         if self.ended || self.starting.is_some() {
             return Vec::new();
         }
-        self.failures += 1;
-        let pause =
-            Duration::from_secs(1) * 2_u32.saturating_pow(self.failures.saturating_sub(1).min(10));
+        let failures = self.setbacks.failures;
+        self.setbacks.failures += 1;
+        let pause = Duration::from_secs(1) * 2_u32.saturating_pow(failures.min(10));
         self.retry = Some(now + pause.min(LONGEST_PAUSE));
         if self.takes_requests() {
             Vec::new()

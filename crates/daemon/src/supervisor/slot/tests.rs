@@ -245,3 +245,44 @@ fn the_end_reaches_all_and_nothing_starts_any_more() {
     assert_eq!(slot.step(Event::Exited(2), now), []);
     assert!(slot.is_over());
 }
+
+#[test]
+fn what_went_wrong_before_a_worker_served_says_nothing_of_its_successor() {
+    let mut slot = Slot::default();
+    let mut now = Instant::now();
+    slot.step(Event::Reload, now);
+    slot.step(Event::Started(1), now);
+    assert_eq!(slot.step(Event::Killed(1), now), [Action::Start]);
+    slot.step(Event::Started(2), now);
+    slot.step(Event::Exited(2), now);
+    assert_eq!((slot.failures(), slot.forgives()), (1, false));
+    now = slot.retry().unwrap();
+    slot.step(Event::Tick, now);
+    slot.step(Event::Started(3), now);
+    slot.step(Event::Ready(3), now);
+    assert_eq!((slot.failures(), slot.forgives()), (0, true));
+
+    now += STABLE;
+    slot.step(Event::WantsSuccessor(3, Replacement::RestartInterval), now);
+    slot.step(Event::Started(4), now);
+    slot.step(Event::Exited(4), now);
+    assert_eq!(slot.retry(), Some(now + Duration::from_secs(1)));
+}
+
+#[test]
+fn one_that_starts_and_dies_over_and_over_is_tried_again_later_and_later() {
+    let mut slot = Slot::default();
+    let mut now = Instant::now();
+    slot.step(Event::Reload, now);
+    let mut pauses = Vec::new();
+    for worker in 1..=3 {
+        slot.step(Event::Started(worker), now);
+        slot.step(Event::Ready(worker), now);
+        slot.step(Event::Exited(worker), now);
+        let retry = slot.retry().unwrap();
+        pauses.push((retry - now).as_secs());
+        now = retry;
+        slot.step(Event::Tick, now);
+    }
+    assert_eq!(pauses, [1, 2, 4]);
+}
