@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal::{self, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU};
 use rstest::rstest;
-use testkit::{Connection, Httpd, Process, Site, ours, wait_until};
+use testkit::{Connection, Httpd, Mark, Process, Site, ours, wait_until};
 
 /// Answers with its process, and leaves the reason of its end in `data/`.
 const REASON: &str = r#"
-import mod_wsgi, os, signal, time
+import hashlib, mod_wsgi, os, signal, time
 from pathlib import Path
 
 data = Path(os.environ['DATA'])
@@ -28,6 +28,10 @@ def application(environ, start_response):
     if way == 'burn':
         while True:
             pass
+    if way == 'burn-unlocked':
+        end = time.thread_time() + 3
+        while time.thread_time() < end:
+            hashlib.sha256(bytes(10_000_000))
     start_response('200 OK', [('Content-Type', 'text/plain')])
     return [str(os.getpid()).encode()]
 "#;
@@ -141,6 +145,37 @@ fn time_of_a_processor_is_limited() {
     assert_eq!(burning.read_response().head.status, 502);
     wait_for_end(old);
     assert_ne!(worker(&server), old);
+    if ours("D61") {
+        server.log().wait_for(Mark::START, "WSGI1216");
+        assert_no_kill(&server);
+    }
+}
+
+/// However many threads use a process up, it finishes what it has begun.
+#[test]
+fn a_process_that_has_used_its_time_finishes_its_requests() {
+    if !ours("D61") {
+        return;
+    }
+    let server = group("cpu-time-limit=1 graceful-timeout=60 shutdown-timeout=1");
+    let old = worker(&server);
+    let mut waiting = ask_to_wait(&server);
+    let mut burning: Vec<_> = (0..2).map(|_| server.connect()).collect();
+    for connection in &mut burning {
+        connection.send(b"GET /?burn-unlocked HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    }
+    for connection in &mut burning {
+        assert_eq!(connection.read_response().head.status, 200);
+    }
+    server.site().write("data/gate", "");
+    assert_eq!(waiting.read_response().text(), old.pid.to_string());
+    wait_for_end(old);
+    assert_no_kill(&server);
+}
+
+fn assert_no_kill(server: &Httpd) {
+    let kills = server.log().matching(Mark::START, "died of signal");
+    assert!(kills.is_empty(), "{kills:?}");
 }
 
 #[test]
