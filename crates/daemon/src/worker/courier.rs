@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +20,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::connection::{Broken, Connection};
+use super::fork::{self, Unshared};
 use super::lock;
 use super::outbox::{Outbox, Share, Spool};
 
@@ -28,6 +30,7 @@ const EVENTS: usize = 32;
 /// Who sends what was not sent.
 #[derive(Debug)]
 pub(super) struct Courier {
+    _unshared: Unshared,
     epoll: Epoll,
     spool: Arc<Spool>,
     /// What of the windows has memory.
@@ -60,8 +63,10 @@ pub(super) struct Loan(u64);
 impl Courier {
     /// One with nothing to do.
     pub(super) fn new(spool: Spool, windows: Spool) -> io::Result<Self> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         Ok(Self {
-            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            _unshared: Unshared::mark(epoll.0.as_fd()),
+            epoll,
             spool: Arc::new(spool),
             windows: Arc::new(windows),
             parcels: Mutex::default(),
@@ -111,6 +116,9 @@ impl Courier {
 
     /// Gives back what was not sent of what was lent.
     pub(super) fn give_back(&self, Loan(number): &Loan) -> Result<Outbox, Broken> {
+        if fork::is_forked() {
+            return Err(Broken::Closed);
+        }
         let parcel = lock(&self.parcels).remove(number).ok_or(Broken::Closed)?;
         if !parcel.sent? {
             self.forget(&parcel);
@@ -122,6 +130,10 @@ impl Courier {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let sent = Ok(false);
         let parcel = Parcel { rest, sent, way };
+        // There is no thread in a forked process that sends it, nor one to give back a lock that it had.
+        if fork::is_forked() {
+            return Err((io::ErrorKind::NotConnected.into(), parcel.rest));
+        }
         let mut parcels = lock(&self.parcels);
         // The lock keeps the thread from looking for the parcel before it is there.
         let event = EpollEvent::new(EpollFlags::EPOLLOUT, number);
