@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use httpd::Request;
-use wire::{BodyError, End, Rejection, RequestNumber, ToChild, ToWorker};
+use wire::{BodyError, End, FRAME_HEAD, Rejection, RequestNumber, ToChild, ToWorker};
 
 use super::connection::{Broken, Connection};
 use super::response::Response;
@@ -292,7 +292,7 @@ impl<'e, 'r> Exchange<'e, 'r> {
                     self.invite();
                 }
                 ToChild::Log(line) => {
-                    self.logged += line.text.len();
+                    self.logged += FRAME_HEAD + line.file.len() + line.text.len();
                     if self.logged > MOST_LOGGED {
                         return Err(Broken::OutOfPlace(
                             "more lines for the log than can be of use",

@@ -63,8 +63,8 @@ pub struct Ending {
 #[derive(Debug)]
 pub(crate) struct Roster {
     members: [Entry; ROOM],
-    exited_pid: AtomicU32,
-    exit_status: AtomicU32,
+    /// The process that ended last and its wait status in one number; 0 before there is one.
+    exited: AtomicU64,
     reason: AtomicU32,
     failures: AtomicU32,
     exited_at: AtomicU64,
@@ -86,7 +86,9 @@ impl Roster {
             let member = members.next();
             let started = member.map_or(0, |member| member.started);
             entry.started.store(started, Ordering::Relaxed);
-            let who = member.map_or(0, |it| u64::from(it.pid) << 32 | it.stage.number());
+            let who = member.map_or(0, |it| {
+                u64::from(it.pid) << 32 | u64::from(it.stage.number())
+            });
             entry.who.store(who, Ordering::Relaxed);
         }
     }
@@ -110,19 +112,20 @@ impl Roster {
     }
 
     pub(crate) fn set_ending(&self, ending: Ending) {
-        self.exit_status.store(ending.status, Ordering::Relaxed);
         let reason = ending.reason.map_or(0, Replacement::number);
         self.reason.store(reason, Ordering::Relaxed);
         self.exited_at.store(ending.at, Ordering::Relaxed);
         // The pid is what readers look for, so it is written last.
-        self.exited_pid.store(ending.pid, Ordering::Release);
+        let exited = u64::from(ending.pid) << 32 | u64::from(ending.status);
+        self.exited.store(exited, Ordering::Release);
     }
 
     pub(crate) fn ending(&self) -> Option<Ending> {
-        let pid = self.exited_pid.load(Ordering::Acquire);
+        let exited = self.exited.load(Ordering::Acquire);
+        let (pid, status) = halves(exited);
         (pid != 0).then(|| Ending {
             pid,
-            status: self.exit_status.load(Ordering::Relaxed),
+            status,
             reason: Replacement::from_number(self.reason.load(Ordering::Relaxed)),
             at: self.exited_at.load(Ordering::Relaxed),
         })
@@ -131,18 +134,23 @@ impl Roster {
 
 impl Entry {
     fn read(&self) -> Option<Member> {
-        let who = self.who.load(Ordering::Relaxed);
-        let pid = u32::try_from(who >> 32).unwrap_or_default();
+        let (pid, stage) = halves(self.who.load(Ordering::Relaxed));
         (pid != 0).then(|| Member {
             pid,
-            stage: Stage::from_number(who & u64::from(u32::MAX)),
+            stage: Stage::from_number(stage),
             started: self.started.load(Ordering::Relaxed),
         })
     }
 }
 
+/// The two numbers that one was made of.
+fn halves(both: u64) -> (u32, u32) {
+    let half = |number: u64| u32::try_from(number & u64::from(u32::MAX)).unwrap_or_default();
+    (half(both >> 32), half(both))
+}
+
 impl Stage {
-    const fn number(self) -> u64 {
+    const fn number(self) -> u32 {
         match self {
             Self::Starting => 0,
             Self::Standby => 1,
@@ -151,7 +159,7 @@ impl Stage {
         }
     }
 
-    const fn from_number(number: u64) -> Self {
+    const fn from_number(number: u32) -> Self {
         match number {
             0 => Self::Starting,
             1 => Self::Standby,

@@ -56,7 +56,7 @@ impl Sealed {
         let length = NonZeroUsize::new(length)
             .ok_or_else(|| io::Error::other("there is no memory of no size"))?;
         let size = nix::sys::stat::fstat(memory)?.st_size;
-        if usize::try_from(size).is_ok_and(|size| size < length.get()) {
+        if usize::try_from(size).map_or(true, |size| size < length.get()) {
             return Err(io::Error::other("the shared memory is too small"));
         }
         let seals = fcntl(memory, FcntlArg::F_GET_SEALS)?;

@@ -53,6 +53,7 @@ pub struct Slot {
     taken: AtomicU64,
     state: AtomicU32,
     spare: AtomicU32,
+    /// The number of the last worker here that has answered a request; 0 is none.
     answered: AtomicU32,
     /// How many requests its worker has taken, and those before it.
     requests: AtomicU64,
@@ -191,7 +192,6 @@ impl Slot {
             })
         });
         self.spare.store(0, Ordering::Relaxed);
-        self.answered.store(0, Ordering::Relaxed);
         let earlier = self.requests.swap(0, Ordering::Relaxed);
         self.earlier_requests.fetch_add(earlier, Ordering::Relaxed);
         self.stamps.clear();
@@ -283,13 +283,16 @@ impl Slot {
 
     /// Whether the worker that serves here has answered a request.
     pub fn has_answered(&self) -> bool {
-        self.answered.load(Ordering::Relaxed) != 0
+        let answered = self.answered.load(Ordering::Relaxed);
+        answered != 0 && answered == self.incarnation()
     }
 
-    /// A request was answered, if this is the number of the worker. For the worker.
+    /// A request was answered by the worker of this number, which it is written down with: one that is not there any
+    /// more says nothing of its successor. For the worker.
     pub fn note_answer(&self, incarnation: u32) {
-        if !self.has_answered() && self.incarnation() == incarnation {
-            self.answered.store(1, Ordering::Relaxed);
+        if self.answered.load(Ordering::Relaxed) != incarnation && self.incarnation() == incarnation
+        {
+            self.answered.store(incarnation, Ordering::Relaxed);
         }
     }
 

@@ -1,13 +1,24 @@
 //! A process that is no child of this one, held on to: its number may be another's once it has ended.
 
-use std::io;
 use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 
 /// A process, if it was there to be taken hold of.
 #[derive(Debug)]
-pub(crate) struct HeldProcess(io::Result<OwnedFd>);
+pub(crate) struct HeldProcess(Hold);
+
+#[derive(Debug)]
+enum Hold {
+    Descriptor(OwnedFd),
+    /// The system gives no descriptor for it: its number is all there is.
+    Number(Pid),
+    /// There was no such process.
+    Nothing,
+}
 
 impl HeldProcess {
     /// The process with this number. To be called while that is certain to be its.
@@ -16,15 +27,19 @@ impl HeldProcess {
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
         Self(match i32::try_from(fd) {
             // SAFETY: the call has just made it, for us, closed on exec.
-            Ok(fd @ 0..) => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
-            _ => Err(io::Error::last_os_error()),
+            Ok(fd @ 0..) => Hold::Descriptor(unsafe { OwnedFd::from_raw_fd(fd) }),
+            // To what is no number of a process a signal would go elsewhere.
+            _ if pid <= 0 || Errno::last() == Errno::ESRCH => Hold::Nothing,
+            _ => Hold::Number(Pid::from_raw(pid)),
         })
     }
 
     /// Whether it has not ended.
     pub(crate) fn is_running(&self) -> bool {
-        let Ok(process) = &self.0 else {
-            return false;
+        let process = match &self.0 {
+            Hold::Descriptor(process) => process,
+            Hold::Number(pid) => return kill(*pid, None) != Err(Errno::ESRCH),
+            Hold::Nothing => return false,
         };
         // It can be read from once the process has ended, be it waited for or not.
         let mut end = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];

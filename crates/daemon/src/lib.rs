@@ -87,7 +87,17 @@ fn close_inherited() {
     let first = libc::c_uint::try_from(CONTROL + 1).unwrap_or(libc::c_uint::MAX);
     // SAFETY: nothing of ours has opened a descriptor yet, so none of these is in use. What an administrator may
     // have loaded into this process was not told of any of them.
-    unsafe { libc::close_range(first, libc::c_uint::MAX, 0) };
+    if unsafe { libc::close_range(first, libc::c_uint::MAX, 0) } == 0 {
+        return;
+    }
+    // The kernel is older than 5.9, or a container's filter does not know the call.
+    let numbers = std::fs::read_dir("/proc/self/fd").into_iter().flatten();
+    let numbers = numbers.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let numbers: Vec<libc::c_int> = numbers.filter(|number| *number > CONTROL).collect();
+    for number in numbers {
+        // SAFETY: as above; the one of the directory itself is closed by now.
+        unsafe { libc::close(number) };
+    }
 }
 
 /// Shows under the name it was started by in `top`, `pgrep` and the like too, which see the name of

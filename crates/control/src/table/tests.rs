@@ -103,10 +103,12 @@ fn what_cannot_be_stamped_is_not_reserved() {
 fn what_a_worker_has_answered_is_not_its_successors() {
     let table = Table::new(1).unwrap();
     let slot = &table.slots()[0];
+    assert!(!slot.has_answered(), "nobody is there");
+    slot.succeed();
     assert!(!slot.has_answered());
-    slot.note_answer(1);
+    slot.note_answer(2);
     assert!(!slot.has_answered(), "another one did");
-    slot.note_answer(0);
+    slot.note_answer(1);
     assert!(slot.has_answered());
     slot.succeed();
     assert!(!slot.has_answered());

@@ -16,6 +16,9 @@ pub(super) enum GroupError {
     /// The descriptors that came with its description are not those it needs.
     #[error("httpd sent {0} descriptors with it, which are not those it needs")]
     Descriptors(usize),
+    /// Its error log is of no use.
+    #[error("its error log is of no use: {0}")]
+    Log(std::io::Error),
     /// Its table is of no use.
     #[error("its table of workers is of no use: {0}")]
     Table(std::io::Error),
@@ -48,7 +51,7 @@ impl OwnedEquipment {
         let mut next = || descriptors.next().ok_or(GroupError::Descriptors(count));
         let (descriptor, table, listener) = (next()?, next()?, next()?);
         let scoreboard = descriptors.next();
-        let log = descriptor.try_clone().map_err(GroupError::Table)?;
+        let log = descriptor.try_clone().map_err(GroupError::Log)?;
         Ok(Self {
             log: Log::new(log, spec.log_level),
             descriptor,

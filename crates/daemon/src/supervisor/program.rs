@@ -183,15 +183,23 @@ fn try_out(python: &OsString, library: &File) -> Result<(), Unsuitable> {
 }
 
 /// How a process that is over in milliseconds ends, unless something holds it up: it is killed then, for until it ends
-/// the supervisor does nothing else.
+/// the supervisor does nothing else. If that does not end it either, as where a file system hangs, it is left alone.
 fn end_of(process: &mut Child) -> io::Result<ExitStatus> {
-    let limit = Instant::now() + TRIAL;
+    if let Some(status) = end_within(TRIAL, process)? {
+        return Ok(status);
+    }
+    process.kill()?;
+    end_within(TRIAL, process)?.ok_or_else(|| io::ErrorKind::TimedOut.into())
+}
+
+fn end_within(time: Duration, process: &mut Child) -> io::Result<Option<ExitStatus>> {
+    let limit = Instant::now() + time;
     loop {
-        match process.try_wait()? {
-            Some(status) => return Ok(status),
-            None if limit <= Instant::now() => process.kill()?,
-            None => thread::sleep(LOOK),
+        let status = process.try_wait()?;
+        if status.is_some() || limit <= Instant::now() {
+            return Ok(status);
         }
+        thread::sleep(LOOK);
     }
 }
 

@@ -207,7 +207,7 @@ impl Monitor {
                     match unsafe { (engine.functions().probe)(nth) } {
                         0 => {}
                         1 => break,
-                        _ => return,
+                        _ => return monitor.probing.store(0, Ordering::Relaxed),
                     }
                 }
                 monitor.probing.store(0, Ordering::Relaxed);

@@ -166,7 +166,9 @@ impl Server {
     /// `events`.
     pub(super) fn serve(self: &Arc<Self>, events: Sender<Event>) -> io::Result<()> {
         // A worker is told to serve once; a second time changes nothing.
-        let _ = self.events.set(events.clone());
+        if self.events.set(events.clone()).is_err() {
+            return Ok(());
+        }
         self.slot.take_over();
         let stack_size = self.group.stack_size.unwrap_or_else(limits::stack_size);
         for number in 1..=self.group.threads {

@@ -4,6 +4,8 @@
 //! is no more than a hint. A failed read is for ever: later reads fail alike, and never give what
 //! would look like the rest of the body. No Python; used with the GIL released.
 
+use engine_abi::ReadError;
+
 use super::lines::LineBuffer;
 use crate::host::ReadFailure;
 
@@ -84,6 +86,13 @@ impl Body {
         self.buffer.line_length(limit).or(rest)
     }
 
+    /// Has every further read fail.
+    pub(super) fn give_up(&mut self) {
+        self.buffer = LineBuffer::default();
+        self.failure
+            .get_or_insert(ReadFailure::Host(ReadError::Malformed));
+    }
+
     /// Whether all of the body was handed out.
     pub(super) fn is_exhausted(&self) -> bool {
         self.ended && self.buffer.len() == 0
@@ -121,7 +130,6 @@ impl Body {
 
 #[cfg(test)]
 mod tests {
-    use engine_abi::ReadError;
     use proptest::prelude::*;
 
     use super::*;
@@ -160,6 +168,16 @@ mod tests {
         let filled = body.fill(&mut target, source).unwrap();
         target.truncate(filled);
         target
+    }
+
+    #[test]
+    fn of_a_body_that_was_given_up_nothing_more_is_handed_out() {
+        let mut source = source(&[b"ab\nc"], Ok(0));
+        let mut body = Body::default();
+        assert_eq!(line(&mut body, usize::MAX, &mut source), b"ab\n");
+        body.give_up();
+        assert!(body.find_line(usize::MAX, &mut source).is_err());
+        assert!(body.fill(&mut [0], &mut source).is_err());
     }
 
     #[test]

@@ -236,17 +236,23 @@ impl Input {
     }
 
     fn body(&self, _: &Detached) -> MutexGuard<'_, Body> {
-        // After a panic the body is where it was, or ends early.
-        self.body.lock().unwrap_or_else(PoisonError::into_inner)
+        self.body.lock().unwrap_or_else(after_panic)
     }
 
     fn try_body(&self) -> Option<MutexGuard<'_, Body>> {
         match self.body.try_lock() {
             Ok(body) => Some(body),
-            Err(TryLockError::Poisoned(body)) => Some(body.into_inner()),
+            Err(TryLockError::Poisoned(body)) => Some(after_panic(body)),
             Err(TryLockError::WouldBlock) => None,
         }
     }
+}
+
+/// The body, of which a panic in the middle of a read may have lost a part: nothing more of it is handed out.
+fn after_panic(body: PoisonError<MutexGuard<'_, Body>>) -> MutexGuard<'_, Body> {
+    let mut body = body.into_inner();
+    body.give_up();
+    body
 }
 
 /// The optional argument of the reading methods; `None` is no limit.
