@@ -278,7 +278,7 @@ impl Connection {
     }
 
     /// Waits until the worker sent something, or took something if `sending`, or until `other`
-    /// can be read from. Without `other` a short time passes as well.
+    /// can be read from: for `pause` at most, if there is one, and else for as long as the worker may be silent.
     pub(super) fn wait(
         &self,
         sending: bool,

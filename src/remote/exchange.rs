@@ -159,7 +159,8 @@ impl<'e, 'r> Exchange<'e, 'r> {
         }
     }
 
-    /// It ended like this, in which a worker that was still to take the head of the request is another case.
+    /// What a broken exchange comes to: a time-out before the worker has taken the whole head of the request is
+    /// [`Broken::NotTaken`].
     fn broken(&self, broken: Broken) -> Ended {
         Ended::Broken(match broken {
             Broken::TimedOut if self.sent < self.head => Broken::NotTaken,

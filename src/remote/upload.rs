@@ -84,7 +84,7 @@ impl<'r> Upload<'r> {
         if self.end.is_some() || length.is_some_and(|length| length > most) {
             return;
         }
-        // No worker has a thread for somebody who asks, if they were asked already.
+        // If this is the second call, every worker has refused a body that its client asks for: it is read here now.
         self.asks_first = self.request.expects_continue() && !self.asks_first;
         match length {
             _ if self.asks_first => {}

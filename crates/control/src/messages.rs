@@ -7,8 +7,8 @@ use crate::spec::GroupSpec;
 /// From the httpd parent to the supervisor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToSupervisor {
-    /// httpd forgets its configuration and reads another. Unless a new set of groups follows soon, that
-    /// one does without this module, and there is nobody left who could say so.
+    /// httpd forgets its configuration and begins to read another. If no new set of groups follows within a time, that one
+    /// does not load this module, so nobody could say that the groups are to end.
     Reconfiguring,
     /// A new set of groups begins.
     Begin,

@@ -1,9 +1,9 @@
 //! Who waits for a thread of a group, in memory that all of httpd's children map.
 //!
-//! The queue itself is the kernel's, which tells nobody how long it is. So whoever waits in it notes here since when,
-//! for those who want to know; nothing else goes by it. A note is one number, the time and the process, so it
-//! is made and taken away at once. What a process leaves behind that is killed while it waits, its parent takes away
-//! ([`Queue::forget`]), or else the next one to look. A worker could write anything here: a number is all that it can be.
+//! For statistics alone: the queue itself is the kernel's, which tells nobody how long it is. So whoever waits in it notes
+//! here since when. A note is one number, of the time and the process, so that it is made and removed in one step. That of a
+//! process that was killed while it waited is removed by its parent ([`Queue::forget`]), or else by the next reader. A
+//! worker could write anything here; to readers it is just a number.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -9,16 +9,16 @@
 //!
 //! The supervisor writes a slot's state. A child reserves a place before it sends a request to the
 //! slot's worker; requests from the group's queue take one when they are accepted; the worker gives it
-//! back. Who does so says for which of the workers that succeed each other, and that is in one number with how
-//! many places are taken: so nobody takes or gives back another's. A worker could write anything, so readers take
-//! every number for what it is: a hint, that at worst makes them choose badly among the workers of that same
-//! group, or wait in its queue. All fields are atomic, and none guards another, so relaxed ordering is enough.
+//! back. Each change names the worker it is for, whose number shares one atomic word with the count: what was meant for a
+//! predecessor has no effect. A worker could write anything, so to readers every number is a hint, which at worst
+//! makes them choose badly among the workers of that same group, or wait in its queue. All fields are atomic, and none
+//! guards another, so relaxed ordering is enough.
 //!
 //! A child may die before it has sent what it reserved a place for. So each connection has a *ticket*,
 //! a number that the child stamps into the slot with its reservation. Whoever takes the stamp away has
 //! the place: the worker that reads the request, the child that gives up sending it, or the worker when
-//! the connection ends though neither has done so. Where there is no room for a stamp nothing is reserved. What a
-//! child takes along that is killed between these two steps, the worker finds when it has nothing to do.
+//! the connection ends though neither has done so. Where there is no room for a stamp nothing is reserved. A child that
+//! is killed between counting and stamping leaves a place taken, which the worker corrects when it is idle.
 //!
 //! What else is in a slot is for those who want to know how the group is: who works there, and how the last one
 //! ended.
@@ -70,8 +70,8 @@ struct Taken {
     active: u32,
 }
 
-/// The tickets of the connections that places are reserved for, each at the remainder of its number or behind
-/// that; 0 is none.
+/// The tickets of the connections that places are reserved for. One is at the index that is its remainder, or at the next
+/// free one behind that; 0 is free.
 #[repr(C, align(64))]
 #[derive(Debug)]
 struct Stamps([AtomicU32; STAMPS]);

@@ -208,8 +208,8 @@ fn write(memory: &Sealed, start: usize, data: &[u8]) {
     debug_assert!(fits, "no part is longer than the memory");
     if fits {
         // SAFETY: these bytes are inside the mapping and inside `data`, which is other memory: nobody gets
-        // a reference into a window. The other side has been told of none of them yet, or is hostile, and
-        // then reads what is of no request.
+        // a reference into a window. The other side reads none of these bytes before it is told of them; one that does
+        // all the same gets bytes without a meaning, which harms only itself.
         unsafe {
             let place = memory.start().add(start);
             place.copy_from_nonoverlapping(NonNull::from(data).cast(), data.len());

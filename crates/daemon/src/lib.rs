@@ -38,8 +38,8 @@ const LIBRARY_FD: RawFd = CONTROL + 1;
 /// What the dynamic linker is told to load there.
 pub const LIBRARY: &str = "/proc/self/fd/4";
 
-/// The only argument of Python's program. Should the program begin as what it is it prints its version, and ends before it
-/// looks for anything that is installed.
+/// The only argument of Python's program. If it is not made a worker by what is loaded into it, it prints its version and
+/// ends, instead of running as root whatever Python finds to run.
 pub const HARMLESS: &str = "-V";
 
 /// Which program this is part of.

@@ -1,8 +1,8 @@
 //! Lines for the error log that belong to no request.
 //!
 //! httpd opened the file; this process appends to its descriptor in the format that httpd uses
-//! where `ErrorLogFormat` is not set, and escapes what httpd does. Each line is one `write`, so lines
-//! of several processes do not mix.
+//! where `ErrorLogFormat` is not set, and escapes what httpd does. Each line is one `write`, so that
+//! lines of several processes do not mix in a file; in a pipe to a program those of more than 4 KiB may.
 
 use std::fmt::{self, Write as _};
 use std::fs::File;

@@ -34,9 +34,8 @@ pub struct Engine {
     /// Sets how often Python threads take turns, in the interpreters that are there: the option
     /// `switch-interval` of a process group, in seconds.
     pub set_switch_interval: unsafe extern "C" fn(seconds: f64) -> c_int,
-    /// Tries whether Python still runs: returns 0 when it has had the GIL of one interpreter, the `nth` of
-    /// those that can stand still for themselves, which it waits for; 1 when there are not so many; and
-    /// another value when Python has ended.
+    /// Waits for the `nth` GIL of the process, of which there may be several: 0 when it was acquired (and released), 1 if
+    /// there are not so many, another value if Python has ended.
     pub probe: unsafe extern "C" fn(nth: u32) -> c_int,
     /// How many requests wait for a GIL at this moment in order to begin: not those that have given theirs
     /// away and want it back.

@@ -1,15 +1,14 @@
 //! Handing a GIL over to those who want it.
 //!
-//! Of those who want a GIL that is given back CPython lets the first that is there have it: that is the
-//! thread that has just given it and wants it again, before one that has to wake up. Whoever has kept it
-//! for long and means to share it so has to stay away from it until another can have taken it.
+//! CPython gives a released GIL to the first thread that asks for it. That is usually the one that has just released it,
+//! since any other has to wake up first. So a thread that has kept the GIL for long, and means to share it, must not ask
+//! for it again before another has taken it.
 //!
-//! The engine knows of the threads that come for a GIL through it. Those that wait inside Python, behind a
-//! `sleep` or a query of a database, nobody can tell from those that sleep still, so they get a moment on
-//! suspicion.
+//! The engine knows which threads ask for a GIL through it: for one of these a thread waits up to [`FOR_A_WAITER`]. Others
+//! wait inside Python, after a `sleep` or a query of a database, and cannot be told from those that still sleep. For these
+//! it waits a moment, in case there are any.
 //!
-//! All GILs are counted as one: beside interpreters with GILs of their own, a thread may stay away for
-//! nobody, or come back before the one that waits.
+//! All GILs are counted as one: beside interpreters with GILs of their own, a thread may wait for nobody, or too short.
 
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -212,12 +212,12 @@ impl<'r> Request<'r> {
         unsafe { (*self.as_ptr()).filename = name.as_ptr().cast_mut() }
     }
 
-    /// Maps it to a regular file and to what the URL's path has behind that, as httpd itself would if it were told both
-    /// as one name: `ap_directory_walk` takes a record of the file and an extra path as given. That path is to be
-    /// without empty segments and dots, as httpd would leave it. For the `translate_name` phase.
+    /// Maps it to a regular file, and sets what the URL's path has behind that, so that `ap_directory_walk` need not look for
+    /// the file segment by segment: it takes a record of the file and a path behind it as given. That path is to be without
+    /// empty segments and dots, as httpd would leave it. For the `translate_name` phase.
     ///
-    /// Returns whether it is mapped: whether there is such a file, httpd would not find the whole too long, and no
-    /// `<Directory>` section could be for the file. Those httpd applies to a file that the URL ends with, and not where more follows.
+    /// Returns `false`, with nothing changed, if there is no such regular file, if httpd would find the whole too long, or if
+    /// a `<Directory>` section could be for the file itself: httpd applies that only where nothing follows behind the file.
     pub fn set_file(self, name: &'r CStr, path_info: &'r CStr) -> bool {
         /// What apr adds to the length of a path (`apr_filepath_merge`).
         const MARGIN: usize = 4;

@@ -49,7 +49,7 @@ pub struct Worker {
     pub access_count: u64,
     /// How much it has sent.
     pub bytes_served: u64,
-    /// When its last request began, and ended.
+    /// When its last request began.
     pub start_time: i64,
     /// When its last request ended.
     pub stop_time: i64,

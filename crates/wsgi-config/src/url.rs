@@ -49,9 +49,8 @@ pub fn rest_after(path: &[u8], consumed: usize) -> Option<&[u8]> {
     }
 }
 
-/// Whether httpd, told the name `target` with `rest` appended, would leave both as they stand. It drops empty segments of a
-/// path and resolves those of dots (`apr_filepath_merge`), and a link that a target leads through may have the system resolve
-/// them otherwise.
+/// Whether httpd's normalisation of the path `target` + `rest` would change nothing: it drops empty segments and resolves
+/// those of dots (`apr_filepath_merge`), which the system may resolve otherwise where `target` leads through a link.
 pub fn is_path_info(target: &[u8], rest: &[u8]) -> bool {
     let is_plain = |segment: &[u8]| !matches!(segment, b"" | b"." | b"..");
     let (Some(target), Some(rest)) = (target.strip_prefix(b"/"), rest.strip_prefix(b"/")) else {

@@ -124,8 +124,8 @@ impl Worker {
         self.tell(ToWorker::Serve);
     }
 
-    /// Has it end. One that has closed its link all the same runs another program, which its script has
-    /// put in its own place: what that understands is a signal.
+    /// Asks it to end. If its link is closed though it runs, its script has executed another program in its place, which
+    /// is told by SIGTERM.
     pub(super) fn drain(&mut self, reason: Replacement) {
         self.reason = Some(reason);
         self.tell(ToWorker::Drain { reason });

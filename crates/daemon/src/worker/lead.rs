@@ -153,7 +153,7 @@ impl Lead {
             }
         }
         post.is_taken = true;
-        // Whoever finds no deputy is the next, unless it finds the post vacant again; then it is here.
+        // A follower that is woken becomes the deputy, or leads if the post is vacant again, and then wakes another one here.
         // So where there are followers, there is a deputy, or somebody on the way to become one.
         if post.deputy == Deputy::None && post.followers > 0 {
             self.bench.notify_one();

@@ -1,5 +1,5 @@
-//! Giving back what only the start needed. A process that was forked from httpd would never have had it, or would share
-//! it with all that were.
+//! Returning memory to the system that only the start of a worker needed. A process that is forked from httpd, as those of
+//! mod_wsgi are, does not have it, or shares it with all others.
 
 use std::collections::HashSet;
 use std::ffi::c_void;

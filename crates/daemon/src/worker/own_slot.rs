@@ -86,8 +86,8 @@ impl OwnSlot {
         }
     }
 
-    /// A ticket for a new connection, other than those of all connections that there are: also of those
-    /// to the last worker, which a child may still have.
+    /// A ticket for a new connection, distinct from those of all connections that are open, including those to the
+    /// predecessor, which a child may still have.
     pub(super) fn issue(self: &Arc<Self>) -> Ticket {
         const BITS: u32 = 24;
         const MOST: u32 = (1 << BITS) - 1;

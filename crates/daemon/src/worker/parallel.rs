@@ -41,7 +41,7 @@ impl Parallel {
         }
     }
 
-    /// Whether it is so.
+    /// Whether requests can run Python at the same time.
     pub(super) fn is_so(&self) -> bool {
         self.is_so.load(Ordering::Relaxed)
     }

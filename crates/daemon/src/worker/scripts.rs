@@ -30,8 +30,8 @@ pub(super) struct Scripts {
 }
 
 impl Scripts {
-    /// Whether the script was loaded and is another file now. `seen` is when httpd found it to be modified, or
-    /// [`UNSEEN`](RequestHead::UNSEEN): where that is as it was, the file system need not be asked once more.
+    /// Whether the script was loaded and its file differs now. `seen` is the time of its modification as httpd saw it, or
+    /// [`UNSEEN`](RequestHead::UNSEEN); where that is the time it was loaded with, the file is not looked at.
     pub(super) fn changed(&self, path: &[u8], seen: ModificationTime) -> bool {
         let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
         loaded.get(path).is_some_and(|then| {

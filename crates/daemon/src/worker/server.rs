@@ -1,8 +1,9 @@
 //! Serving: threads that take whatever request comes in through the [`Door`], one after the other.
 //!
-//! A request is read whole before the application runs, and the request is never run twice: a
-//! child that sees the connection break without an answer can tell from the kind of break whether
-//! its request had been read (see `docs/protocol.md`).
+//! The thread that reads a request runs it. Its head, and a body that came along with that, are read before the
+//! application runs; a longer body is read when the application asks for it. No request is run twice: a child that sees
+//! the connection break without an answer can tell from the kind of break whether its request had been read (see
+//! `docs/protocol.md`).
 //!
 //! - [`Lead`] says which thread waits at the door
 //! - [`conversation`] is what is said over a connection

@@ -111,8 +111,8 @@ fn finish(detached: &mut Detached, left: &Mutex<Left>) {
     }
 }
 
-/// The next one that is done with the news, as soon as there is one. One that never is keeps those alone that are
-/// not either, until whoever waits for this thread waits no more.
+/// Waits for the next interpreter whose callbacks for the end of the process have returned. If those of some never do, this
+/// waits until whoever waits for this thread gives up, but only after all others have had their turn.
 fn begin_next(left: &Mutex<Left>) -> Option<&'static Interpreter> {
     loop {
         let mut left = lock(left);

@@ -24,7 +24,7 @@ pub(super) struct Progress {
     pub(super) may_be_short: bool,
     /// The application has begun the body, be it with nothing, so the head stays what it is.
     pub(super) is_begun: bool,
-    /// Since when the GIL was given away for no piece.
+    /// Since when pieces have been sent without releasing the GIL.
     kept_since: Option<Instant>,
 }
 
@@ -36,8 +36,8 @@ pub(super) enum Stage {
     Sent,
 }
 
-/// For how long the GIL is given away for no piece, where others may want it. To send a piece takes microseconds,
-/// and whoever comes meanwhile is not to wait for many of a long response.
+/// For how long pieces may be sent without releasing the GIL, where others may want it. To send one takes microseconds,
+/// but nobody is to wait for all of a long response.
 const KEPT: Duration = Duration::from_micros(300);
 
 impl Progress {
@@ -99,8 +99,8 @@ impl Progress {
         }
     }
 
-    /// There is no body at all, whatever length was stated: httpd states what is there then, or a filter
-    /// does that puts something in its place, as those for `X-Sendfile` do.
+    /// Forgets the length that was stated, as the application sends no body at all: httpd states the length of what is
+    /// sent in its place, by a filter for `X-Sendfile`, say.
     pub(super) fn expect_nothing(&mut self) {
         self.missing = None;
     }

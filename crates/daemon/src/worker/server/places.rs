@@ -1,9 +1,9 @@
 //! Places: how many requests may be on their way to this worker, as children see it in the table.
 //!
 //! Children see there how many threads of a worker have something to do. One that sends a request over
-//! an idle connection reserves a place first. Whoever finds none waits in the queue at the door, and
-//! where all threads are busy has the place of one that has become free before that is given back:
-//! nobody overtakes the queue. Where requests are short there are spare places, for those that wait
+//! an idle connection reserves a place first, and where none is free its request waits in the listen queue. A thread that
+//! has finished while all were busy takes the next request of that queue before it gives its place back, so no request
+//! with a reserved place overtakes those that wait. Where requests are short there are spare places, for those that wait
 //! here for a moment.
 
 use std::sync::atomic::Ordering;
