@@ -100,7 +100,7 @@ impl<'c, 'r> Call<'c, 'r> {
     pub(super) fn gather(&mut self, group: &Group) -> Option<Status> {
         self.upload
             .gather(self.content_length, group.response_buffer);
-        self.queued = now();
+        self.queued = control::now();
         self.connects = 0;
         self.upload.is_answered().then_some(Status::FILTER_ERROR)
     }
@@ -385,12 +385,6 @@ impl<'c, 'r> Call<'c, 'r> {
 
 /// When a request of this age, in microseconds since the epoch, has waited for so long.
 fn deadline(begin: i64, limit: Duration) -> Instant {
-    let waited = Duration::from_micros(u64::try_from(now() - begin).unwrap_or(0));
+    let waited = Duration::from_micros(u64::try_from(control::now() - begin).unwrap_or(0));
     Instant::now() + limit.saturating_sub(waited)
-}
-
-/// Now, in microseconds since the epoch.
-fn now() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    i64::try_from(since.unwrap_or_default().as_micros()).unwrap_or(i64::MAX)
 }

@@ -271,18 +271,15 @@ impl<'e, 'r> Exchange<'e, 'r> {
         let mut is_greeted = self.connection.worker.is_some();
         while let Some((number, frame)) = self.connection.buffered()? {
             frames += 1;
-            if let ToChild::Hello(worker) = frame {
-                self.connection.worker = Some(worker);
-                if std::mem::replace(&mut is_greeted, true) {
-                    return Err(Broken::OutOfPlace("a second greeting"));
-                }
-                continue;
-            }
-            if number != self.number || !is_greeted {
-                return Err(Broken::OutOfPlace("a frame of another request"));
-            }
             match frame {
-                ToChild::Hello(_) => {}
+                ToChild::Hello(worker) if !is_greeted => {
+                    is_greeted = true;
+                    self.connection.worker = Some(worker);
+                }
+                ToChild::Hello(_) => return Err(Broken::OutOfPlace("a second greeting")),
+                _ if number != self.number || !is_greeted => {
+                    return Err(Broken::OutOfPlace("a frame of another request"));
+                }
                 ToChild::Rejected(why) => {
                     self.response.check_waiting()?;
                     return Ok(Step::End(Ended::Rejected(why)));

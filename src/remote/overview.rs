@@ -1,8 +1,6 @@
 //! How a group is, for those who want to know: read from its table, so it takes no word of its workers, which may
 //! hang.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use control::{Ending, Member, Setback, Slot, SlotState, Stage, Waiting, Waits};
 use nix::errno::Errno;
 use nix::sys::signal::kill;
@@ -57,7 +55,7 @@ impl Group {
             user: &self.user,
             is_service: self.is_service,
             threads: self.threads,
-            waits: self.table.queue().look(now(), is_there),
+            waits: self.table.queue().look(control::now(), is_there),
             places: slots.map(|slot| Place::of(slot, self.threads)).collect(),
         }
     }
@@ -101,10 +99,4 @@ fn is_there(pid: u32) -> bool {
         Ok(pid) if pid > 0 => kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH),
         _ => false,
     }
-}
-
-/// Now, in microseconds since the epoch.
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    i64::try_from(since.unwrap_or_default().as_micros()).unwrap_or(i64::MAX)
 }

@@ -304,10 +304,10 @@ fn without_descriptors_requests_wait() {
     wait_until("the greedy one", || waiting.exists().then_some(()));
     let mut patient = server.connect();
     patient.send(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    server.log().wait_for(testkit::Mark::START, "WSGI1360");
+    server.log().wait_for(Mark::START, "WSGI1360");
     server.site().write("data/gate", "open");
     assert_eq!(greedy.read_response().text(), "sated");
     assert_eq!(patient.read_response().head.status, 200);
-    let told = server.log().matching(testkit::Mark::START, "WSGI1360");
+    let told = server.log().matching(Mark::START, "WSGI1360");
     assert_eq!(told.len(), 1, "{told:?}");
 }

@@ -351,7 +351,7 @@ mod tests {
     }
 
     fn tempfile() -> File {
-        let flags = nix::sys::memfd::MFdFlags::MFD_CLOEXEC;
-        File::from(nix::sys::memfd::memfd_create(c"test", flags).unwrap())
+        let flags = MFdFlags::MFD_CLOEXEC;
+        File::from(memfd_create(c"test", flags).unwrap())
     }
 }

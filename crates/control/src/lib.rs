@@ -13,6 +13,7 @@
 //! Requests themselves travel otherwise: in the frames of the crate `wire`.
 
 mod channel;
+mod clock;
 mod exit;
 mod messages;
 mod queue;
@@ -27,6 +28,7 @@ mod table;
 mod window;
 
 pub use channel::{Channel, ChannelError, MAX_PACKET};
+pub use clock::now;
 pub use exit::describe_exit;
 pub use messages::{Failure, FromWorker, Replacement, ToSupervisor, ToWorker};
 pub use queue::{Queue, Waiting, Waits};

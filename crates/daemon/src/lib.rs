@@ -40,7 +40,7 @@ pub const LIBRARY: &str = "/proc/self/fd/4";
 
 /// The only argument of Python's program. If it is not made a worker by what is loaded into it, it prints its version and
 /// ends, instead of running as root whatever Python finds to run.
-pub const HARMLESS: &str = "-V";
+pub const PRINT_VERSION: &str = "-V";
 
 /// Which program this is part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::panic::catch_unwind;
 use std::ptr::{null, null_mut};
 
-use daemon::{HARMLESS, LIBRARY, NO_PYTHON, Program};
+use daemon::{LIBRARY, NO_PYTHON, PRINT_VERSION, Program};
 
 /// The environment variable by which this came into the process.
 const LD_PRELOAD: &str = "LD_PRELOAD";
@@ -75,7 +75,7 @@ unsafe fn forget_argument(argc: c_int, argv: *mut *mut c_char) {
     unsafe {
         let argument = *argv.add(1);
         let length = CStr::from_ptr(argument).count_bytes();
-        if CStr::from_ptr(argument).to_bytes() == HARMLESS.as_bytes() {
+        if CStr::from_ptr(argument).to_bytes() == PRINT_VERSION.as_bytes() {
             argument.write_bytes(0, length);
         }
     }

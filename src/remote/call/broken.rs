@@ -14,7 +14,7 @@ use crate::remote::groups::Group;
 use crate::remote::refused::show;
 
 /// How long to wait for the supervisor to tell how a worker ended.
-const OBITUARY: Duration = Duration::from_millis(500);
+const EXIT_STATUS_WAIT: Duration = Duration::from_millis(500);
 
 impl Call<'_, '_> {
     /// The connection broke before the worker said how the request ended.
@@ -83,7 +83,7 @@ fn fate(group: &Group, worker: Option<Greeting>, broken: Broken) -> String {
     if !matches!(broken, Broken::Closed | Broken::Reset) {
         return format!("worker {pid}: {broken}");
     }
-    let deadline = Instant::now() + OBITUARY;
+    let deadline = Instant::now() + EXIT_STATUS_WAIT;
     loop {
         if let Some(status) = group.exit_of(worker) {
             return format!("worker {pid} {}", control::describe_exit(status));

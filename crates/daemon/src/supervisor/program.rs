@@ -14,7 +14,7 @@ use command_fds::{CommandFdExt as _, FdMapping};
 use control::GroupSpec;
 
 use crate::log::{Level, Log};
-use crate::{HARMLESS, LIBRARY, LIBRARY_FD, NO_PYTHON, STARTED_BY_HAND};
+use crate::{LIBRARY, LIBRARY_FD, NO_PYTHON, PRINT_VERSION, STARTED_BY_HAND};
 
 /// What is beside this program: the same for a program that is Python's.
 const LIBRARY_NAME: &str = "mod_wsgi-worker.so";
@@ -50,7 +50,7 @@ impl Program {
     fn python(python: &OsString, library: &File) -> io::Result<Self> {
         let mut command = Command::new(python);
         command.env(LD_PRELOAD, preloaded(std::env::var_os(LD_PRELOAD)));
-        command.arg(HARMLESS);
+        command.arg(PRINT_VERSION);
         let library = FdMapping {
             parent_fd: OwnedFd::from(library.try_clone()?),
             child_fd: LIBRARY_FD,

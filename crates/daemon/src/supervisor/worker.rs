@@ -38,7 +38,7 @@ pub(super) struct Worker {
     /// The other end is gone; its exit is still to come.
     silent: bool,
     /// What it could not be told.
-    untold: Option<Untold>,
+    pending: Option<PendingOrder>,
     /// What the worker said of why it cannot start.
     failure: Option<Failure>,
     ready: bool,
@@ -51,7 +51,7 @@ pub(super) struct Worker {
 
 /// What a worker is to be told.
 #[derive(Debug)]
-struct Untold {
+struct PendingOrder {
     order: ToWorker,
     retry: Instant,
 }
@@ -73,7 +73,7 @@ impl Worker {
             child,
             control,
             silent: false,
-            untold: None,
+            pending: None,
             failure: None,
             ready: false,
             started: Instant::now(),
@@ -134,7 +134,7 @@ impl Worker {
     /// Tells it what it is to do. If that cannot be done, because the system has no memory for the message, say, it is
     /// tried again: a signal would cut off what a worker is to finish at its leisure.
     fn tell(&mut self, order: ToWorker) {
-        self.untold = None;
+        self.pending = None;
         match self.control.send(&order, &[]) {
             Ok(()) => {}
             Err(ChannelError::Closed) => {
@@ -146,21 +146,21 @@ impl Worker {
             }
             Err(_) => {
                 let retry = Instant::now() + RETRY;
-                self.untold = Some(Untold { order, retry });
+                self.pending = Some(PendingOrder { order, retry });
             }
         }
     }
 
     /// Tries again what it could not be told.
     pub(super) fn tell_again(&mut self, now: Instant) {
-        if let Some(untold) = self.untold.take_if(|untold| untold.retry <= now) {
-            self.tell(untold.order);
+        if let Some(pending) = self.pending.take_if(|pending| pending.retry <= now) {
+            self.tell(pending.order);
         }
     }
 
     /// When something is due that nobody will tell.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let retry = self.untold.as_ref().map(|untold| untold.retry);
+        let retry = self.pending.as_ref().map(|pending| pending.retry);
         self.kill_at.into_iter().chain(retry).min()
     }
 

@@ -114,7 +114,7 @@ impl Lead {
     /// Does what only the leader may do, once the calling thread is that. `has_newcomers` tells
     /// whether a request waits for the GIL to begin.
     pub(super) fn lead<R>(&self, has_newcomers: impl Fn() -> bool, act: impl FnOnce() -> R) -> R {
-        let has_newcomers = || !self.parallel.is_so() && has_newcomers();
+        let has_newcomers = || !self.parallel.runs_in_parallel() && has_newcomers();
         self.follow(&has_newcomers);
         let _leadership = Leadership(self);
         act()
@@ -199,7 +199,7 @@ impl Lead {
         post.is_taken = false;
         post.vacant_since = Instant::now();
         post.departures += 1;
-        if self.parallel.is_so() && post.followers > 0 {
+        if self.parallel.runs_in_parallel() && post.followers > 0 {
             self.bench.notify_one();
         }
         if post.deputy == Deputy::Sleeps {
@@ -209,7 +209,7 @@ impl Lead {
 
     fn patience(&self) -> Duration {
         match self.average.load(Ordering::Relaxed) < nanoseconds(SHORT) {
-            _ if self.parallel.is_so() => Duration::from_micros(1),
+            _ if self.parallel.runs_in_parallel() => Duration::from_micros(1),
             true => PATIENCE,
             false => LITTLE_PATIENCE,
         }

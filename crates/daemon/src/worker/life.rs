@@ -184,14 +184,14 @@ impl Course<'_> {
                 Step::GoOn
             }
             Event::Busy => {
-                self.watch.hasten();
+                self.watch.look_soon();
                 Step::GoOn
             }
             Event::Told(ToWorker::Start { .. }) => Step::GoOn,
             Event::Told(ToWorker::Drain { reason }) => Step::Leave(reason),
             Event::Orphaned if self.server.is_serving() => {
                 self.orphan = Some(Orphan::new(self.server, &self.httpd));
-                self.watch.hasten();
+                self.watch.look_soon();
                 Step::GoOn
             }
             Event::Orphaned => Step::Leave(Replacement::ShutdownSignal),
@@ -225,7 +225,7 @@ impl Course<'_> {
         let passed = self.watch.look();
         if self.orphan.is_some() {
             // Nobody says when there is a successor, or no httpd.
-            self.watch.hasten();
+            self.watch.look_soon();
         }
         let order = self.orphan.as_ref().and_then(Orphan::look);
         // Whoever leaves at its leisure must not outlive httpd. One that is in a hurry already has a
@@ -284,7 +284,7 @@ impl Course<'_> {
     /// Takes no more requests. Returns why the process ends, if nothing is left to wait for.
     fn leave(&mut self, reason: Replacement) -> Option<Replacement> {
         self.server.drain();
-        self.watch.hasten();
+        self.watch.look_soon();
         let patience = self.server.group().life.patience(reason);
         // The first reason stands, but an order to stop shortens the time.
         let first = self.cause.unwrap_or(reason);

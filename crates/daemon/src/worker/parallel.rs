@@ -18,7 +18,7 @@ pub(super) struct Parallel {
     /// The application group of the first request.
     first: OnceLock<Box<[u8]>>,
     /// Requests can run at the same time.
-    is_so: AtomicBool,
+    runs_in_parallel: AtomicBool,
 }
 
 impl Parallel {
@@ -27,23 +27,23 @@ impl Parallel {
         Self {
             own_gils: python.own_gils,
             first: OnceLock::new(),
-            is_so: AtomicBool::new(python.free_threading),
+            runs_in_parallel: AtomicBool::new(python.free_threading),
         }
     }
 
     /// A request has come for this application group.
     pub(super) fn note(&self, group: &[u8]) {
-        if !self.own_gils || self.is_so() {
+        if !self.own_gils || self.runs_in_parallel() {
             return;
         }
         if **self.first.get_or_init(|| group.into()) != *group {
-            self.is_so.store(true, Ordering::Relaxed);
+            self.runs_in_parallel.store(true, Ordering::Relaxed);
         }
     }
 
     /// Whether requests can run Python at the same time.
-    pub(super) fn is_so(&self) -> bool {
-        self.is_so.load(Ordering::Relaxed)
+    pub(super) fn runs_in_parallel(&self) -> bool {
+        self.runs_in_parallel.load(Ordering::Relaxed)
     }
 }
 
@@ -61,7 +61,7 @@ mod tests {
         for group in groups {
             parallel.note(group.as_bytes());
         }
-        parallel.is_so()
+        parallel.runs_in_parallel()
     }
 
     #[test]

@@ -78,7 +78,7 @@ pub(super) struct Server {
     places: AtomicU32,
     draining: AtomicBool,
     /// As many requests were taken as may be.
-    is_sated: AtomicBool,
+    has_reached_maximum: AtomicBool,
     /// The main thread is to be told of the next request.
     is_dozing: AtomicBool,
     events: OnceLock<Sender<Event>>,
@@ -118,7 +118,7 @@ impl Server {
             counted: AtomicU64::new(0),
             places: AtomicU32::new(0),
             draining: AtomicBool::new(false),
-            is_sated: AtomicBool::new(false),
+            has_reached_maximum: AtomicBool::new(false),
             is_dozing: AtomicBool::new(false),
             events: OnceLock::new(),
         })
@@ -199,12 +199,12 @@ impl Server {
 
     /// Whether requests are still taken.
     fn is_open(&self) -> bool {
-        !self.is_draining() && !self.is_sated.load(Ordering::SeqCst)
+        !self.is_draining() && !self.has_reached_maximum.load(Ordering::SeqCst)
     }
 
     /// How long there is nothing to look at: no request is served, and nothing has to be put right. The
     /// next request is an [`Event::Busy`] then.
-    pub(super) fn doze(&self) -> Option<Duration> {
+    pub(super) fn idle_interval(&self) -> Option<Duration> {
         self.is_dozing.store(true, Ordering::SeqCst);
         // Who comes after this load finds the flag.
         let is_active = self.active() > 0 || self.is_draining();

@@ -83,12 +83,12 @@ impl Watch {
     pub(super) fn begin(&mut self) {
         let interval = self.server.group().life.restart_interval;
         self.restart = interval.map(|time| Instant::now() + time);
-        self.hasten();
+        self.look_soon();
     }
 
     /// How long there is nothing to look at.
     fn pause(&self, now: Instant) -> Duration {
-        let rest = self.server.doze().unwrap_or(PERIOD);
+        let rest = self.server.idle_interval().unwrap_or(PERIOD);
         let until = |time: Instant| time.saturating_duration_since(now);
         let restart = self.restart.filter(|_| self.passed.is_none()).map(until);
         let limit = self.server.group().life.interrupt_timeout;
@@ -102,7 +102,7 @@ impl Watch {
     }
 
     /// Something is going on: looks again soon.
-    pub(super) fn hasten(&mut self) {
+    pub(super) fn look_soon(&mut self) {
         self.next = self.next.min(Instant::now() + PERIOD);
     }
 

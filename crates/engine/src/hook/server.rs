@@ -20,8 +20,8 @@ pub(super) struct Auth {
 pub(super) fn describe<'py>(environ: &Object<'py>, auth: &Object<'py>) -> Result<'py, ()> {
     let py = environ.py();
     let apache = process::config().server.version;
-    environ.set_item_named(c"apache.version", &*version(py, apache)?)?;
-    environ.set_item_named(c"mod_wsgi.version", &*version(py, COMPATIBLE_VERSION)?)?;
+    environ.set_item_named(c"apache.version", &*py.numbers(&apache)?)?;
+    environ.set_item_named(c"mod_wsgi.version", &*py.numbers(&COMPATIBLE_VERSION)?)?;
     for (name, method) in [
         (c"mod_ssl.is_https", Auth::IS_HTTPS),
         (c"mod_ssl.var_lookup", Auth::VAR_LOOKUP),
@@ -29,11 +29,6 @@ pub(super) fn describe<'py>(environ: &Object<'py>, auth: &Object<'py>) -> Result
         environ.set_item_named(name, &*auth.attribute_named(method)?)?;
     }
     Ok(())
-}
-
-fn version(py: Attached<'_>, numbers: [u32; 3]) -> Result<'_, Owned<'_>> {
-    let [major, minor, patch] = numbers.map(|number| py.int(i64::from(number)));
-    py.tuple(&[&*major?, &*minor?, &*patch?])
 }
 
 impl Auth {

@@ -31,7 +31,7 @@ use crate::hook;
 use crate::log;
 use crate::modules::Modules;
 use crate::process;
-use crate::python::{Attached, Detached, Owned, Result};
+use crate::python::{Attached, Detached, Owned, Raised, Result};
 use crate::script::Scripts;
 use crate::wsgi;
 
@@ -87,6 +87,12 @@ impl Interpreter {
     /// application can make interpreters of its own.
     pub(crate) fn current(py: Attached<'_>) -> Option<&'static Self> {
         thread::current(py)
+    }
+
+    /// The same for what only interpreters of the engine's can do.
+    pub(crate) fn require(py: Attached<'_>) -> Result<'_, &'static Self> {
+        Self::current(py)
+            .ok_or_else(|| Raised::runtime_error(py, "this interpreter is not one of mod_wsgi's"))
     }
 
     /// The application group; empty for the main interpreter.

@@ -128,7 +128,7 @@ fn extend_path<'py>(py: Attached<'py>, directories: &[u8]) -> Result<'py, ()> {
     }
     let path = py.import(c"sys")?.attribute_named(c"path")?;
     let site = py.import(c"site")?;
-    let before = items(&path);
+    let before = path.list_items();
     for directory in directories
         .split(|byte| *byte == b':')
         .filter(|name| !name.is_empty())
@@ -155,7 +155,7 @@ fn begin_path<'py>(py: Attached<'py>, directory: &[u8]) -> Result<'py, ()> {
 }
 
 fn move_added_to_front<'py>(path: &Object<'py>, before: &[Owned<'py>]) -> Result<'py, ()> {
-    let mut all = items(path);
+    let mut all = path.list_items();
     let is_old = |item: &Owned<'py>| before.iter().any(|old| old.is(item));
     // A stable sort: what was there before follows what was added.
     all.sort_by_key(is_old);
@@ -163,12 +163,6 @@ fn move_added_to_front<'py>(path: &Object<'py>, before: &[Owned<'py>]) -> Result
         .py()
         .list(&all.iter().map(|item| &**item).collect::<Vec<_>>())?;
     path.replace_list(&sorted)
-}
-
-fn items<'py>(list: &Object<'py>) -> Vec<Owned<'py>> {
-    (0..list.list_length())
-        .filter_map(|index| list.list_item(index))
-        .collect()
 }
 
 fn set_egg_cache<'py>(py: Attached<'py>, directory: &[u8]) -> Result<'py, ()> {

@@ -1,6 +1,6 @@
 //! The module `apache`: what httpd this process belongs to.
 
-use super::{new_module, version};
+use super::new_module;
 use crate::log;
 use crate::process;
 use crate::python::{Attached, Exception, Owned, Result};
@@ -9,7 +9,7 @@ use crate::python::{Attached, Exception, Owned, Result};
 pub(super) fn create(py: Attached<'_>) -> Result<'_, ()> {
     let server = &process::config().server;
     let module = find_or_make(py)?;
-    module.set_attribute(c"version", &*version(py, server.version)?)?;
+    module.set_attribute(c"version", &*py.numbers(&server.version)?)?;
     module.set_attribute(c"description", &*py.latin1(&server.description)?)?;
     module.set_attribute(c"build_date", &*py.latin1(&server.build_date)?)?;
     module.set_attribute(c"mpm_name", &*py.latin1(&server.mpm_name)?)?;

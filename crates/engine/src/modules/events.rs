@@ -92,10 +92,10 @@ impl Events {
     pub(crate) fn publish<'py>(&self, event: Event, payload: &Record<'py>) -> Result<'py, ()> {
         let py = payload.py();
         // A callback may change the lists.
-        let mut callbacks = items(self.all.bind(py));
+        let mut callbacks = self.all.bind(py).list_items();
         match event {
-            Event::ProcessSignal => callbacks.extend(items(self.signals.bind(py))),
-            Event::ProcessStopping => callbacks.extend(items(self.shutdown.bind(py))),
+            Event::ProcessSignal => callbacks.extend(self.signals.bind(py).list_items()),
+            Event::ProcessStopping => callbacks.extend(self.shutdown.bind(py).list_items()),
             _ => {}
         }
         for callback in callbacks {
@@ -142,12 +142,6 @@ fn publish_with<'py>(
     if let Err(raised) = published {
         report(py, event, &raised);
     }
-}
-
-fn items<'py>(list: &Object<'py>) -> Vec<Owned<'py>> {
-    (0..list.list_length())
-        .filter_map(|index| list.list_item(index))
-        .collect()
 }
 
 fn call<'py>(callback: &Object<'py>, event: Event, payload: &Record<'py>) -> Result<'py, ()> {
@@ -211,10 +205,7 @@ fn subscribe<'py>(
         let message = format!("{function}() takes 1 argument, {} given", arguments.len());
         return Err(Raised::type_error(py, &message));
     };
-    let interpreter = Interpreter::current(py).ok_or_else(|| {
-        let message = "this interpreter is not one of mod_wsgi's";
-        Raised::runtime_error(py, message)
-    })?;
+    let interpreter = Interpreter::require(py)?;
     list(interpreter.modules().events())
         .bind(py)
         .append(callback)?;

@@ -51,11 +51,7 @@ fn directory<'py>(py: Attached<'py>, _: &[&Object<'py>]) -> Result<'py, Owned<'p
 
 /// The dict of the module.
 fn contents(py: Attached<'_>) -> Result<'_, Owned<'_>> {
-    let Some(interpreter) = Interpreter::current(py) else {
-        let message = "this interpreter is not one of mod_wsgi's";
-        return Err(Raised::runtime_error(py, message));
-    };
-    interpreter
+    Interpreter::require(py)?
         .modules()
         .mod_wsgi(py)
         .attribute_named(c"__dict__")

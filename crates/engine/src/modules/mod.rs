@@ -106,7 +106,7 @@ pub(crate) fn without<T>(name: &str, made: Result<'_, T>) {
 
 fn describe<'py>(module: &Object<'py>, group: &[u8]) -> Result<'py, ()> {
     let (py, process) = (module.py(), process::config());
-    module.set_attribute(c"version", &*version(py, COMPATIBLE_VERSION)?)?;
+    module.set_attribute(c"version", &*py.numbers(&COMPATIBLE_VERSION)?)?;
     let own = py.text(env!("CARGO_PKG_VERSION"))?;
     module.set_attribute(c"implementation_version", &own)?;
     module.set_attribute(c"process_group", &*py.latin1(&process.process_group)?)?;
@@ -139,12 +139,6 @@ fn replace_package<'py>(module: &Object<'py>, name: &CStr) -> Result<'py, ()> {
 }
 
 /// `(major, minor, patch)`
-fn version(py: Attached<'_>, [major, minor, patch]: [u32; 3]) -> Result<'_, Owned<'_>> {
-    let (major, minor) = (py.int(major.into())?, py.int(minor.into())?);
-    let patch = py.int(patch.into())?;
-    py.tuple(&[&major, &minor, &patch])
-}
-
 fn new_module<'py>(py: Attached<'py>, name: &CStr) -> Result<'py, Owned<'py>> {
     // SAFETY: the name is NUL-terminated and the thread attached; the reference is new or an
     // exception is set.

@@ -23,6 +23,13 @@ impl<'py> Attached<'py> {
         Ok(tuple)
     }
 
+    /// A `tuple` of numbers, as versions are.
+    pub(crate) fn numbers(self, numbers: &[u32]) -> Result<'py, Owned<'py>> {
+        let numbers = numbers.iter().map(|&number| self.int(number.into()));
+        let numbers = numbers.collect::<Result<'py, Vec<_>>>()?;
+        self.tuple(&numbers.iter().map(|number| &**number).collect::<Vec<_>>())
+    }
+
     /// A `list`.
     pub(crate) fn list(self, items: &[&Object<'py>]) -> Result<'py, Owned<'py>> {
         let length = items.len().cast_signed();
@@ -110,6 +117,13 @@ impl<'py> Object<'py> {
             Owned::steal(self.py(), item)
         };
         item.ok()
+    }
+
+    /// The items of a `list` at this moment, none for other types.
+    pub(crate) fn list_items(&self) -> Vec<Owned<'py>> {
+        (0..self.list_length())
+            .filter_map(|index| self.list_item(index))
+            .collect()
     }
 
     /// `list.append(item)`.

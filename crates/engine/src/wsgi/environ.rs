@@ -267,9 +267,9 @@ fn template<'py>(
         set(name, py.none())?;
     }
     let [wsgi, compatible_with, apache] = [
-        version(py, &[1, 0])?,
-        version(py, &COMPATIBLE_VERSION)?,
-        version(py, &process.server.version)?,
+        py.numbers(&[1, 0])?,
+        py.numbers(&COMPATIBLE_VERSION)?,
+        py.numbers(&process.server.version)?,
     ];
     set(c"wsgi.version", &wsgi)?;
     set(c"wsgi.input_terminated", py.bool(true))?;
@@ -284,12 +284,6 @@ fn template<'py>(
     set(c"mod_wsgi.queue_start", &never)?;
     set(c"mod_wsgi.daemon_start", &never)?;
     Ok(template)
-}
-
-fn version<'py>(py: Attached<'py>, numbers: &[u32]) -> Result<'py, Owned<'py>> {
-    let numbers = numbers.iter().map(|&number| py.int(i64::from(number)));
-    let numbers = numbers.collect::<Result<'py, Vec<_>>>()?;
-    py.tuple(&numbers.iter().map(|number| &**number).collect::<Vec<_>>())
 }
 
 fn known_names() -> impl Iterator<Item = (&'static CStr, Kind)> {

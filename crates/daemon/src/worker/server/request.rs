@@ -1,7 +1,7 @@
 //! One request: whether it is run here, and running it.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use control::Replacement;
 use engine_abi::{Bytes, LogLine, Outcome, Pair, Request, Script, Slice};
@@ -74,7 +74,7 @@ impl Server {
             return Some(Rejection::Draining);
         }
         if let Some(limit) = self.group.life.queue_timeout {
-            let waited = now().saturating_sub(head.queue_start);
+            let waited = control::now().saturating_sub(head.queue_start);
             if waited > i64::try_from(limit.as_micros()).unwrap_or(i64::MAX) {
                 return Some(Rejection::QueueTimeout);
             }
@@ -92,7 +92,7 @@ impl Server {
         let number = self.served.fetch_add(1, Ordering::Relaxed) + 1;
         let maximum = self.group.life.maximum_requests;
         if maximum == Some(number) {
-            self.is_sated.store(true, Ordering::SeqCst);
+            self.has_reached_maximum.store(true, Ordering::SeqCst);
             // No child looks for a place here any more.
             if let Some(slot) = self.slot.get() {
                 let places = 0..slot.places(self.group.threads);
@@ -128,7 +128,7 @@ impl Server {
             .collect();
         let name = RequestName {
             thread,
-            taken: now(),
+            taken: control::now(),
         };
         let mtime = self.scripts.mtime(head.script);
         if mtime == scripts::MISSING {
@@ -192,12 +192,4 @@ impl Server {
             Finish::Broken => Next::Close,
         }
     }
-}
-
-/// Now, in microseconds since the epoch.
-fn now() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO);
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
