@@ -4,6 +4,7 @@
 //! worker's word, a worker's death, a moment that was waited for. What then happens to a slot is
 //! decided by the state machine in [`slot`]; this loop and [`group`] carry it out.
 
+mod cpu_time;
 mod equipment;
 mod group;
 mod inherited;

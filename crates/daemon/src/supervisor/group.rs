@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use control::{Channel, GroupSpec, Replacement, Setback, SlotState};
 
+use super::cpu_time;
 use super::equipment::{GroupError, OwnedEquipment};
 use super::inherited::Inherited;
 use super::program::Programs;
@@ -144,6 +145,11 @@ impl Group {
                 && ready.next() == Some(true)
                 && let Some(event) = worker.hear()
             {
+                if let (Event::WantsSuccessor(_, Replacement::CpuTimeLimit), Some(limit)) =
+                    (event, self.spec.limits.cpu_time)
+                {
+                    cpu_time::extend(worker.pid(), limit, &self.spec.life);
+                }
                 said.push((worker.slot, event));
             }
         }

@@ -2,10 +2,7 @@
 //!
 //! A limit that cannot be set is a warning: the worker serves without it, as the reference does.
 
-use std::num::NonZeroUsize;
-use std::time::Duration;
-
-use control::{GroupSpec, Life, Replacement};
+use control::GroupSpec;
 use nix::errno::Errno;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
@@ -31,7 +28,14 @@ pub(super) fn apply(group: &GroupSpec, log: &Log) {
         warn(75, "cpu-priority", set_priority(priority));
     }
     if let Some(cpu) = limits.cpu_time {
-        warn(76, "cpu-time-limit", limit_cpu_time(cpu, &group.life));
+        let soft = cpu.as_secs();
+        // The kernel kills at the hard limit, after what a shutdown may take.
+        let hard = soft + 1 + group.life.shutdown_timeout.unwrap_or_default().as_secs();
+        warn(
+            76,
+            "cpu-time-limit",
+            setrlimit(Resource::RLIMIT_CPU, soft, hard),
+        );
     }
     if let Some(bytes) = limits.memory {
         warn(
@@ -59,26 +63,6 @@ pub(super) fn stack_size() -> usize {
         Ok((soft, _)) if soft != RLIM_INFINITY => usize::try_from(soft).unwrap_or(OF_MAIN_THREADS),
         _ => OF_MAIN_THREADS,
     }
-}
-
-/// At the soft limit the process is replaced, for which it serves on and then finishes what it has begun. The kernel kills
-/// at the hard limit, which is beyond all that this may take on all processors.
-fn limit_cpu_time(limit: Duration, life: &Life) -> Result<(), Errno> {
-    /// How long a successor may take to be ready.
-    const START: Duration = Duration::from_secs(60);
-
-    let soft = limit.as_secs();
-    let (_, highest) = getrlimit(Resource::RLIMIT_CPU)?;
-    let hard = match life.longest_end(Replacement::CpuTimeLimit) {
-        Some(end) => {
-            let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-            let processors = u64::try_from(processors).unwrap_or(u64::MAX);
-            let rest = (START + end).as_secs().saturating_mul(processors);
-            soft.saturating_add(rest).min(highest)
-        }
-        None => highest,
-    };
-    setrlimit(Resource::RLIMIT_CPU, soft, hard)
 }
 
 fn set_priority(priority: i32) -> Result<(), Errno> {
