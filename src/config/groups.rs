@@ -29,8 +29,6 @@ pub(super) struct Groups {
 struct Place {
     server: ServerId,
     is_virtual: bool,
-    /// Its `ServerName` so far.
-    hostname: Option<CString>,
 }
 
 /// There is a group of this name already.
@@ -56,8 +54,8 @@ pub(super) enum PreloadError {
     Foreign(String),
     /// Only one of the two hosts has a name so far.
     #[error(
-        "the process group \"{0}\" is not matchable: ServerName must stand before the directives \
-         that define and use it"
+        "the process group \"{0}\" is not matchable: it was configured in another virtual host, and only one \
+         of the two has a ServerName so far; each must stand before this directive"
     )]
     Nameless(String),
 }
@@ -104,12 +102,11 @@ impl Groups {
             return Err(PreloadError::Unknown(groups.unknown(name)));
         };
         let name = || name.to_string_lossy().into_owned();
-        let here = Place::of(parms);
-        if !defined.is_virtual || defined.server == here.server {
+        if !defined.is_virtual || defined.server == parms.server_id() {
             return Ok(());
         }
-        match (&defined.hostname, here.hostname) {
-            (Some(there), Some(here)) if *there == here => Ok(()),
+        match (parms.hostname_of(defined.server), parms.hostname()) {
+            (Some(there), Some(here)) if there == here => Ok(()),
             (Some(_), Some(_)) => Err(PreloadError::Foreign(name())),
             (None, None) => Ok(()),
             _ => Err(PreloadError::Nameless(name())),
@@ -159,7 +156,6 @@ impl Place {
         Self {
             server: parms.server_id(),
             is_virtual: parms.is_virtual(),
-            hostname: parms.hostname().map(CStr::to_owned),
         }
     }
 }

@@ -84,6 +84,40 @@ fn a_script_is_loaded_on_the_main_thread(#[values(Mode::Embedded, Mode::Daemon)]
     }
 }
 
+/// That of the main interpreter has nothing to do with requests.
+#[rstest::rstest]
+fn a_request_that_loads_the_first_script_makes_its_thread_the_main_one(
+    #[values(Mode::Embedded, Mode::Daemon)] mode: Mode,
+) {
+    let (definition, process) = group(mode);
+    let server = Site::new()
+        .mpm(threaded())
+        .script("telling.wsgi", LOADED)
+        .script("second.wsgi", LOADED)
+        .config(definition)
+        .config(&format!("WSGIProcessGroup {process}"))
+        .config("WSGIScriptAlias /second ${WSGI}/second.wsgi application-group=%{SERVER}")
+        .config("WSGIScriptAlias /sub ${WSGI}/telling.wsgi")
+        .config("WSGIScriptAlias /main ${WSGI}/telling.wsgi application-group=%{GLOBAL}")
+        .start();
+    assert_eq!(server.get("/main").text(), "not the main thread");
+    assert_eq!(server.get("/sub").text(), "the main thread");
+    assert_eq!(server.get("/second").text(), "the main thread");
+}
+
+/// Tells whether its first loader is the main thread, which is what asyncio goes by.
+const LOADED: &str = r"
+import threading
+if threading.current_thread() is threading.main_thread():
+    loaded = 'the main thread'
+else:
+    loaded = 'not the main thread'
+
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return [loaded.encode()]
+";
+
 #[test]
 fn under_prefork_a_script_is_loaded_on_the_thread_that_serves() {
     const THREADS: &str = r"

@@ -230,6 +230,9 @@ fn a_script_that_is_loaded_at_start_names_a_group_that_is_defined_and_in_reach()
 #[case::in_other_letters("ServerName a.test\nGROUP", "ServerName A.test\nUSE", "not accessible")]
 #[case::used_without_a_name("ServerName a.test\nGROUP", "USE", "not matchable")]
 #[case::made_without_a_name("GROUP", "ServerName b.test\nUSE", "not matchable")]
+#[case::named_after_the_group("GROUP\nServerName a.test", "ServerName a.test\nUSE", "")]
+#[case::used_in_both("GROUP\nServerName a.test\nUSE", "ServerName a.test\nUSE", "")]
+#[case::used_before_a_name("GROUP\nServerName a.test", "USE\nServerName a.test", "not matchable")]
 #[case::both_without_names("GROUP", "USE", "")]
 #[case::later("USE\nGROUP", "", "not yet configured")]
 fn a_group_to_load_a_script_in_is_known_by_then(

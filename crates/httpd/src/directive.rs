@@ -265,8 +265,23 @@ impl<'p> Parms<'p> {
 
     /// The `ServerName` the server has been given so far.
     pub fn hostname(&self) -> Option<&'p CStr> {
-        // SAFETY: as in `is_virtual`; the string outlives the reading of the configuration.
-        unsafe { text::borrow((*self.raw.server).server_hostname) }
+        self.hostname_of(self.server_id())
+    }
+
+    /// The `ServerName` that this server or a virtual host before it has been given so far. While virtual hosts are read
+    /// each is put in front of those before it (`virtualhost_section` of httpd's core).
+    pub fn hostname_of(&self, id: ServerId) -> Option<&'p CStr> {
+        let mut server: *const sys::server_rec = self.raw.server;
+        while !server.is_null() {
+            // SAFETY: as in `is_virtual`, for each server of the list; the string outlives the reading of the configuration.
+            unsafe {
+                if ServerId::of(server) == id {
+                    return text::borrow((*server).server_hostname);
+                }
+                server = (*server).next;
+            }
+        }
+        None
     }
 
     /// The file the directive is in.

@@ -20,8 +20,11 @@ pub(super) fn furnish<'py>(
     let process = process::config();
     take_turns(py, group, options)?;
     name_program(py)?;
-    // The main interpreter's main thread is the one that initialised Python, if it is first imported there.
-    modules::without("threading", py.import(c"threading"));
+    if group.is_empty() {
+        // The main interpreter's main thread is the one that initialised Python, if it is first imported there. That of
+        // another is the one that loads its first script.
+        modules::without("threading", py.import(c"threading"));
+    }
     // Before directories of applications are on the path.
     modules::keep_library(py)?;
     let modules = Modules::create(py, group)?;

@@ -1,6 +1,6 @@
 //! Which modules of Python's library an application cannot take the place of.
 //!
-//! In mod_wsgi every interpreter has imported `importlib`, `logging`, `signal` and `traceback` before the directories
+//! In mod_wsgi every interpreter has imported `importlib`, `logging`, `signal`, `threading` and `traceback` before the directories
 //! of applications are on the path, so a `logging.py` of an application's own stays unseen. With what they need
 //! they take more than a megabyte in each interpreter of each process, and most of the time it takes to make
 //! one. So here they are imported by whoever needs them first, and until then a finder keeps their names.
@@ -9,9 +9,10 @@ use std::ffi::CStr;
 
 use crate::python::{Attached, Class, Definition, Instance, Object, Owned, Result, Stored, Type};
 
-/// `importlib`, `logging`, `signal`, `traceback`, and what they import. An application may well have a `token.py` or a
+/// `importlib`, `logging`, `signal`, `threading`, `traceback`, and what they import. An application may well have a `token.py` or a
 /// `copy.py`, so no name is kept for a Python that does not need it.
 const KEPT: &[&str] = &[
+    "_weakrefset",
     "collections",
     "copyreg",
     "enum",
@@ -25,6 +26,7 @@ const KEPT: &[&str] = &[
     "reprlib",
     "signal",
     "string",
+    "threading",
     "traceback",
     "types",
     "warnings",

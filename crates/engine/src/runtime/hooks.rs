@@ -143,11 +143,24 @@ fn join_threads(py: Attached<'_>) {
 
 fn call_shutdown(py: Attached<'_>) -> Result<'_, ()> {
     let threading = py.import(c"threading")?;
+    #[cfg(not(Py_3_13))]
+    // Where a library has replaced parts of `threading`, as gevent does, it is for that to know.
+    drop(forget_main_thread(&threading));
     threading.call_method_named(c"_shutdown", [])?;
     // CPython calls it again as it ends the interpreter; from 3.12 on a sub-interpreter objects to that.
     let doc = c"Its threads have been joined.";
     let joined = py.function(c"_shutdown", doc, nothing)?;
     threading.set_attribute(c"_shutdown", &joined)
+}
+
+/// Keeps `threading` from waiting for the end of what it calls the main thread, unless that is the calling one: it may be a
+/// thread of the host's, which waits for this one. From 3.13 on it does not.
+#[cfg(not(Py_3_13))]
+fn forget_main_thread<'py>(threading: &Object<'py>) -> Result<'py, ()> {
+    let main = threading.attribute_named(c"_main_thread")?;
+    let lock = main.attribute_named(c"_tstate_lock")?;
+    let locks = threading.attribute_named(c"_shutdown_locks")?;
+    locks.call_method_named(c"discard", [&*lock]).map(drop)
 }
 
 fn nothing<'py>(py: Attached<'py>, _: &[&Object<'py>]) -> Result<'py, Owned<'py>> {

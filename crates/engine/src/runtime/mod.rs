@@ -2,9 +2,9 @@
 //!
 //! Python belongs to a thread of its own, the *owner*: it initialises Python, makes the interpreters,
 //! loads the scripts that are to be there before the first request, sleeps while the host's threads serve
-//! requests, and in the end finalises Python. So what
-//! `threading` calls the main thread, in any interpreter, is one that outlives all requests, and
-//! finalisation happens where CPython wants it. (CPython 3.11 also cannot make another thread state
+//! requests, and in the end finalises Python. So the main thread of the main interpreter outlives all requests, and
+//! finalisation happens where CPython wants it. What `threading` calls the main thread in a sub-interpreter is the one that
+//! loaded its first script: the owner, or one of the host's that serves requests. (CPython 3.11 also cannot make another thread state
 //! in a sub-interpreter that has lost its first one, and the owner's is never lost.)
 //!
 //! ```text

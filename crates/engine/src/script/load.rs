@@ -11,6 +11,7 @@ use super::{ScriptError, Visit, c_source, lossy};
 use crate::host;
 use crate::interrupt;
 use crate::log;
+use crate::modules;
 use crate::process;
 use crate::python::{Exception, Object, Owned, Raised, Result};
 use crate::script::slot::Slot;
@@ -23,6 +24,8 @@ impl<'py> Visit<'_, 'py> {
         again: bool,
     ) -> std::result::Result<Owned<'py>, ScriptError> {
         self.announce(again);
+        // Whoever imports it first is the interpreter's main thread, where asyncio has an event loop for scripts.
+        modules::without("threading", self.py.import(c"threading"));
         let path = self.path();
         // Before the file is read: if it changes in between, the next request will see it.
         let mtime = self
