@@ -161,6 +161,11 @@ impl Connection {
         }
     }
 
+    /// Ends what goes to the worker, which has to do then with what it has. Returns whether that could be done.
+    pub(super) fn close_sending(&self) -> bool {
+        shutdown(self.socket.as_raw_fd(), Shutdown::Write).is_ok()
+    }
+
     /// Takes back what was sent, if nobody has accepted the connection. Returns whether nobody had.
     pub(super) fn withdraw(&mut self) -> bool {
         // From now on a greeting fails, and who cannot greet reads nothing. One that was sent before

@@ -76,6 +76,8 @@ pub(super) struct Exchange<'e, 'r> {
     heard: Instant,
     /// How much the worker has logged, in bytes.
     logged: usize,
+    /// The worker knows that nobody reads the response.
+    is_client_gone: bool,
     response: &'e mut Response<'r>,
 }
 
@@ -111,6 +113,7 @@ impl<'e, 'r> Exchange<'e, 'r> {
             body,
             heard: Instant::now(),
             logged: 0,
+            is_client_gone: false,
             response,
         }
     }
@@ -173,10 +176,24 @@ impl<'e, 'r> Exchange<'e, 'r> {
         loop {
             match self.advance() {
                 Ok(Step::GoOn) => {}
+                Ok(Step::End(Ended::ClientGone)) => return self.outlast(),
                 Ok(Step::End(ended)) => return ended,
                 Err(broken) => return self.broken(broken),
             }
         }
+    }
+
+    /// The client is gone: tells the worker so, and listens to what it logs until the request ends there, too.
+    fn outlast(mut self) -> Ended {
+        // Where a filter has answered, the client waits for that.
+        let goes_on = !self.upload.is_answered() && self.connection.close_sending();
+        self.is_client_gone = true;
+        while goes_on && matches!(self.relay(), Ok(Step::GoOn)) {
+            if self.connection.receive(true).is_err() {
+                break;
+            }
+        }
+        Ended::ClientGone
     }
 
     /// Sends and relays what can be, then waits for what comes next.
@@ -301,7 +318,7 @@ impl<'e, 'r> Exchange<'e, 'r> {
                 ToChild::Head(head) => self.response.head(&head)?,
                 ToChild::Data { data, flush } => {
                     self.response.data(data, flush)?;
-                    if self.response.is_dropped() {
+                    if self.has_lost_client() {
                         return Ok(Step::End(Ended::ClientGone));
                     }
                 }
@@ -324,16 +341,21 @@ impl<'e, 'r> Exchange<'e, 'r> {
             }
         }
         self.response.catch_up();
-        if self.response.is_dropped() {
+        if self.has_lost_client() {
             return Ok(Step::End(Ended::ClientGone));
         }
         self.connection.check_progress(frames)?;
         Ok(Step::GoOn)
     }
 
+    /// Whether there is nobody left to read the response, as the worker does not know yet.
+    fn has_lost_client(&self) -> bool {
+        self.response.is_dropped() && !self.is_client_gone
+    }
+
     /// Begins to send the body that was kept back.
     fn invite(&mut self) {
-        if self.body == Body::Withheld {
+        if !self.is_client_gone && self.body == Body::Withheld {
             self.body = Body::Sending;
             self.heard = Instant::now();
             self.upload.invite();

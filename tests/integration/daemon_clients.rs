@@ -2,6 +2,7 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rstest::rstest;
 use testkit::{Httpd, Mark, Request, Site, ours, wait_until};
 
 const READING: &str = r#"
@@ -139,4 +140,71 @@ fn a_small_body_that_is_slow_to_come_occupies_no_worker() {
     }
     slow.send(b"def");
     assert_eq!(slow.read_response().text(), "abcdef");
+}
+
+/// Logs when the response is over, in as many ways as there are to make one.
+const LOGGING: &str = r"
+import sys
+
+LINES = 5
+
+def close():
+    for number in range(LINES):
+        print('closing', number, file=sys.stderr)
+
+class Whole(list):
+    def close(self):
+        close()
+
+def pieces():
+    try:
+        while True:
+            yield b'x' * 65536
+    finally:
+        close()
+
+def application(environ, start_response):
+    way = environ['QUERY_STRING']
+    write = start_response('200 OK', [])
+    if way == 'whole':
+        return Whole([b'x' * 3_000_000])
+    if way == 'pieces':
+        return pieces()
+    try:
+        while True:
+            write(b'x' * 65536)
+    finally:
+        close()
+";
+
+#[rstest]
+fn what_is_logged_after_a_client_has_left_belongs_to_its_request(
+    #[values("whole", "pieces", "write")] way: &str,
+) {
+    const CLIENTS: usize = 10;
+    const LINES: usize = 5;
+    let server = Site::new()
+        .script("a.wsgi", LOGGING)
+        .config(
+            "WSGIDaemonProcess one threads=3
+             WSGIScriptAlias / ${WSGI}/a.wsgi process-group=one application-group=%{GLOBAL}",
+        )
+        .start();
+    for _ in 0..CLIENTS {
+        let mut client = server.connect();
+        client.send(format!("GET /?{way} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
+        client.read_exactly(3000);
+    }
+    let lines = || server.log().matching(Mark::START, "closing ");
+    wait_until("all lines", || {
+        (lines().len() == CLIENTS * LINES).then_some(())
+    });
+    for line in lines() {
+        assert!(
+            line.contains("[script ") && line.contains(" 127.0.0.1:"),
+            "{line}"
+        );
+    }
+    let free = server.get("/?whole");
+    assert_eq!(free.body.len(), 3_000_000);
 }

@@ -195,6 +195,13 @@ impl Line {
         self.wait_for(PollFlags::POLLOUT, PollTimeout::ZERO).is_ok()
     }
 
+    /// Whether the child has closed its direction of the connection: it sends no more.
+    pub(super) fn is_half_closed(&self) -> bool {
+        // One that nix does not name.
+        let end = PollFlags::from_bits_retain(libc::POLLRDHUP);
+        self.wait_for(end, PollTimeout::ZERO).is_ok()
+    }
+
     /// Waits until something can be sent, but no longer than this.
     pub(super) fn wait_to_send_for(&self, patience: Duration) -> Result<(), Broken> {
         let timeout = patience.try_into().unwrap_or(PollTimeout::MAX);

@@ -5,6 +5,7 @@
 //! halves with a lock each: while one thread waits for the body, another sends or logs. A thread that
 //! must not wait for one that is sending leaves its frames in a queue, for whoever is done sending.
 
+mod client;
 mod handle;
 mod receiving;
 mod sending;
@@ -21,6 +22,7 @@ use super::connection::{Broken, Connection};
 use super::courier::Courier;
 use super::lock;
 use super::outbox::Outbox;
+use client::Client;
 use receiving::{Body, Receiving};
 use sending::{Sending, encode_outcome};
 
@@ -40,8 +42,10 @@ pub(super) struct Exchange<'c> {
     queue: Mutex<Vec<u8>>,
     /// Whether there are any.
     is_queued: AtomicBool,
-    /// The connection failed: there is nobody to answer.
+    /// The connection failed: there is nobody to answer, nor to log for the request.
     broken: AtomicBool,
+    /// Who is to have the answer.
+    client: Client,
     /// Where the child may have put the body.
     inbox: Option<Inbox>,
     /// The thread that has the request.
@@ -82,6 +86,7 @@ impl<'c> Exchange<'c> {
             queue: Mutex::default(),
             is_queued: AtomicBool::new(false),
             broken: AtomicBool::new(false),
+            client: Client::new(),
             inbox,
             thread: std::thread::current().id(),
         }
@@ -184,8 +189,11 @@ impl<'c> Exchange<'c> {
     }
 
     fn send(&self, part: &Part<'_>) -> Sent {
-        self.send_and_go_on(|sending| sending.part(self.number, part));
-        if self.is_broken() {
+        self.send_and_go_on(|sending| match self.client.look(&sending.line) {
+            true => Ok(()),
+            false => sending.part(self.number, part),
+        });
+        if self.is_broken() || self.client.is_gone() {
             Sent::GONE
         } else {
             Sent::OK
@@ -202,7 +210,7 @@ impl<'c> Exchange<'c> {
             return Sent::REFUSED;
         }
         let sent = match self.sending.try_lock() {
-            Ok(_) if self.is_broken() => None,
+            Ok(sending) if self.is_broken() || self.client.look(&sending.line) => None,
             Ok(mut sending) => sending.try_piece(self.number, part.data.get()),
             Err(_) => None,
         };
@@ -219,8 +227,8 @@ impl<'c> Exchange<'c> {
         }
     }
 
-    /// Sends a line for the log, unless it is too verbose for it. Returns whether it could be sent: a
-    /// child whose client is gone listens no more. Does not wait for a thread that is sending.
+    /// Sends a line for the log, unless it is too verbose for it. Returns whether it could be sent. Does not wait for a
+    /// thread that is sending.
     pub(super) fn log(&self, line: &LogLine<'_>) -> bool {
         if line.level > Level::Notice && line.level as u8 > self.log_level {
             return true;
