@@ -8,9 +8,8 @@ use std::ffi::CString;
 
 use httpd::hook::Configured;
 use httpd::process::{self, Phase};
-use httpd::{Level, Pool, Server, Status};
+use httpd::{Pool, Server, Status};
 
-use crate::log;
 use crate::{Wsgi, config, embedded, engines, supervise};
 
 /// The version of mod_wsgi that this module is compatible with, as the server's banner shows it.
@@ -30,10 +29,7 @@ pub(crate) fn post_config(configured: Configured<'_>) -> Status {
     if process::phase() == Phase::Run {
         config::check(configured.pool, configured.server);
         introduce(configured.pool, configured.server);
-        if let Err(error) = supervise::start(&configured) {
-            log::server(configured.server, Level::CRIT, error.id(), error);
-            return Status::INTERNAL_SERVER_ERROR;
-        }
+        supervise::start(&configured);
     }
     Status::OK
 }

@@ -26,6 +26,7 @@ use engine_abi::EnginesError;
 use httpd::hook::Configured;
 use httpd::{Level, Pool, Server};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
 
 use crate::config::{self, DaemonDefinition};
 use crate::engines;
@@ -66,27 +67,11 @@ pub(crate) enum SuperviseError {
     Tell(#[from] ChannelError),
 }
 
-impl SuperviseError {
-    /// The id of the message that httpd does not start because of it.
-    pub(crate) fn id(&self) -> Id {
-        match self {
-            Self::Engines(_) => Id(1233),
-            Self::Start { cause, .. } if cause.kind() == io::ErrorKind::NotFound => Id(1233),
-            Self::Start { .. } | Self::Tell(_) => Id(1234),
-        }
-    }
-}
-
 /// Brings the process groups of a configuration into being. In the parent.
-///
-/// # Errors
-///
-/// When a server that starts gets no supervisor. One that restarts goes on, and tries again.
-pub(crate) fn start(configured: &Configured<'_>) -> Result<(), SuperviseError> {
+pub(crate) fn start(configured: &Configured<'_>) {
     let base = configured.server;
     let definitions: Vec<_> = config::daemons(base).collect();
     let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
-    let is_restart = running.is_some();
     let kept = running.get_or_insert_default();
     allow_open_files(&definitions);
     let old = std::mem::take(&mut kept.groups);
@@ -94,18 +79,12 @@ pub(crate) fn start(configured: &Configured<'_>) -> Result<(), SuperviseError> {
     let (groups, seen_by_children) = made.into_iter().unzip();
     kept.groups = groups;
     Groups::new(seen_by_children).set_current();
-    if definitions.is_empty() && kept.supervisor.is_none() {
-        return Ok(());
+    if kept.groups.is_empty() && kept.supervisor.is_none() {
+        return;
     }
     connect_scoreboard(kept, base);
-    match ensure_supervisor(kept) {
-        Ok(()) => {}
-        Err(error) if is_restart => report_missing(base, &error),
-        Err(error) => return Err(error),
-    }
-    watch(configured.pool, kept);
+    supervise(kept, configured.pool, base);
     stop::with(configured.pool);
-    Ok(())
 }
 
 /// Raises the soft limit of open files where so many groups need it: the parent holds what outlives
@@ -279,7 +258,7 @@ fn watch(pool: Pool<'_>, kept: &Kept) {
 fn supervisor_died(pool: Pool<'_>, base: Server<'_>, status: u32) {
     let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(kept) = running.as_mut() else { return };
-    let fate = control::describe_exit(status);
+    let fate = fate(status);
     log::server(
         base,
         Level::ERROR,
@@ -287,7 +266,18 @@ fn supervisor_died(pool: Pool<'_>, base: Server<'_>, status: u32) {
         format_args!("The supervisor of the process groups {fate}; another is started."),
     );
     kept.supervisor = None;
-    try_again(kept, pool, base);
+    supervise(kept, pool, base);
+}
+
+/// How a process ended of which httpd tells one number, be it a signal or an exit status.
+fn fate(number: u32) -> String {
+    let signal = i32::try_from(number).map(Signal::try_from);
+    match signal {
+        Ok(Ok(signal)) => {
+            format!("died of signal {number} ({signal}), or ended with that exit status")
+        }
+        _ => format!("ended with exit status {number}"),
+    }
 }
 
 /// Once in a while: if there should be a supervisor, and none could be started, tries again. In the parent.
@@ -295,19 +285,22 @@ pub(crate) fn monitor(pool: Pool<'_>, base: Server<'_>) {
     let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
     let is_missing = |kept: &&mut Kept| kept.supervisor.is_none() && !kept.groups.is_empty();
     if let Some(kept) = running.as_mut().filter(is_missing) {
-        try_again(kept, pool, base);
+        supervise(kept, pool, base);
     }
 }
 
-/// Starts a supervisor where there should be one.
-fn try_again(kept: &mut Kept, pool: Pool<'_>, base: Server<'_>) {
+/// Tells the supervisor about the groups; if there is none that listens, and none can be started, it is tried again
+/// later. One site's groups are no reason for httpd not to serve the others.
+fn supervise(kept: &mut Kept, pool: Pool<'_>, base: Server<'_>) {
     match ensure_supervisor(kept) {
         Ok(()) => watch(pool, kept),
-        Err(error) => report_missing(base, &error),
+        Err(error) => {
+            kept.groups.iter().for_each(KeptGroup::note_nobody_starts);
+            let text = format_args!(
+                "{error}; requests for process groups are answered with 503 where no process is left of before; the \
+                 next attempt follows in some seconds"
+            );
+            log::server(base, Level::CRIT, Id(1231), text);
+        }
     }
-}
-
-fn report_missing(base: Server<'_>, error: &SuperviseError) {
-    let text = format_args!("{error}; the next attempt follows in some seconds");
-    log::server(base, Level::CRIT, Id(1231), text);
 }

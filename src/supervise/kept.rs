@@ -8,7 +8,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use control::{Channel, GroupSpec, ScoreboardReader, ScoreboardSource, Secret, Table};
+use control::{Channel, GroupSpec, ScoreboardReader, ScoreboardSource, Secret, SlotState, Table};
 use httpd::Level;
 
 use super::sockets::{self, Shape, SocketError};
@@ -223,6 +223,14 @@ impl KeptGroup {
         let table = Table::map(self.table.as_fd().try_clone_to_owned()?, self.shape.slots())?;
         table.secure()?;
         Ok(table)
+    }
+
+    /// There is no supervisor that could start a worker: no request waits for one.
+    pub(super) fn note_nobody_starts(&self) {
+        let slots = self.table.slots().iter().take(self.shape.slots());
+        for slot in slots.filter(|slot| slot.state() == SlotState::Starting) {
+            slot.set_state(SlotState::Down);
+        }
     }
 
     /// Whom its scripts must belong to.

@@ -1,6 +1,7 @@
 //! The supervisor, when process groups come and go, and when it dies itself.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
@@ -240,7 +241,6 @@ fn a_supervisor_that_cannot_be_started_is_tried_again() {
         .start();
     assert_eq!(server.get("/").text(), "ran");
     server.log().expect_alarm("WSGI1231");
-    server.log().expect_alarm("WSGI1233");
 
     let gone = program.with_extension("gone");
     fs::rename(&program, &gone).expect("it was there");
@@ -258,6 +258,45 @@ fn a_supervisor_that_cannot_be_started_is_tried_again() {
     // What was written down of it is true.
     server.restart_gracefully();
     assert_eq!(server.get("/").text(), "ran");
+}
+
+#[test]
+fn without_a_supervisor_httpd_serves_what_needs_none() {
+    if !ours("D92") {
+        return;
+    }
+    let place = tempfile::tempdir().expect("a place");
+    let module = copy_of_module(place.path());
+    let program = place.path().join("mod_wsgi/mod_wsgi-daemon");
+    fs::set_permissions(&program, Permissions::from_mode(0o644)).expect("it was there");
+    let site = || {
+        Site::new()
+            .subject(&module)
+            .script("a.wsgi", &answering("ran"))
+            .config(
+                "WSGISocketPrefix ${ROOT}/logs/wsgi
+                 WSGIDaemonProcess one
+                 WSGIScriptAlias /group ${WSGI}/a.wsgi process-group=one
+                 WSGIScriptAlias / ${WSGI}/a.wsgi",
+            )
+    };
+    let told = site().configtest();
+    assert!(
+        told.success && told.text.contains("WSGI1233"),
+        "{}",
+        told.text
+    );
+    let server = site().start();
+    server.log().expect_alarm("WSGI1231");
+    server.log().wait_for(Mark::START, "WSGI1231");
+    assert_eq!(server.get("/").text(), "ran");
+    let refused = server.get("/group");
+    assert_eq!(refused.head.status, 503);
+    assert!(refused.header("Retry-After").is_some());
+
+    fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("it was there");
+    wait_until("a supervisor", || supervisor(&server));
+    wait_for_status(&server, "/group", 200);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::ffi::{CStr, OsStr};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use engine_abi::{EnginesError, PythonVersion};
@@ -189,10 +190,14 @@ fn check_engine<'c>(
     }
 }
 
-/// Looks for the program that runs the process groups. Root starts it, so it only has to be there.
+/// Looks for the program that runs the process groups. Root starts it, so it only has to be there, and to be a program.
 fn check_program() -> Result<(), PythonMistake<'static>> {
     let program = supervise::program().map_err(PythonMistake::NoEngine)?;
     match program.metadata() {
+        Ok(metadata) if metadata.permissions().mode() & 0o111 == 0 => {
+            let refused = std::io::ErrorKind::PermissionDenied.into();
+            Err(PythonMistake::NoProgram(Obstacle::of(&program, refused)))
+        }
         Ok(_) => Ok(()),
         Err(error) => Err(PythonMistake::NoProgram(Obstacle::of(&program, error))),
     }
