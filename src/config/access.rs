@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use httpd::child_user::ChildUser;
-use nix::unistd::{Gid, getegid, geteuid, getgrouplist, getgroups};
+use nix::unistd::{Gid, Uid, getegid, geteuid, getgrouplist, getgroups};
 use wsgi_config::permission::{Credentials, Ownership, Want};
 
 use crate::config::c_string;
@@ -88,6 +88,11 @@ impl User {
             name,
             credentials: Credentials { uid, groups },
         }
+    }
+
+    /// Whether this is its number.
+    pub(super) fn is(&self, uid: Uid) -> bool {
+        self.credentials.uid == uid.as_raw()
     }
 
     /// Follows `path` to the directory it names, or to the file it names or leads through, which

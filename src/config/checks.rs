@@ -4,6 +4,7 @@
 //! with it. Nothing is changed, started or written. Each is a warning with an id, explained in
 //! `docs/errors.md`, in the log of the server whose site it concerns.
 
+mod directories;
 mod groups;
 mod interpreters;
 mod library;
@@ -66,6 +67,7 @@ pub(crate) fn check(pool: Pool<'_>, base: Server<'_>) {
     remarks::write_down(pool, base);
     let config = Checked::new(pool, base);
     python::check(&config);
+    directories::check(&config);
     library::check(&config);
     interpreters::check(&config);
     groups::check(&config);

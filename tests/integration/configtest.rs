@@ -350,6 +350,70 @@ fn a_home_that_is_missing_is_a_warning() {
 }
 
 #[test]
+fn a_home_that_is_none_is_a_warning_that_names_the_one_around_it() {
+    if !ours("D04") {
+        return;
+    }
+    for (home, meant) in [("venv/bin", Some("/venv\"?")), ("wsgi", None)] {
+        for line in [
+            format!("WSGIPythonHome ${{ROOT}}/{home}"),
+            format!("WSGIDaemonProcess one python-home=${{ROOT}}/{home}"),
+        ] {
+            let site = site()
+                .file("venv/pyvenv.cfg", "")
+                .file("venv/bin/python", "")
+                .config(&line)
+                .config("WSGIScriptAlias /x ${WSGI}/a.wsgi process-group=%{ENV:GROUP}");
+            let answer = site.configtest();
+            assert!(answer.success, "{}", answer.text);
+            let found = warnings(&answer.text, "WSGI1033");
+            let [warning] = found.as_slice() else {
+                panic!("{line}: {}", answer.text);
+            };
+            let is_meant = warning.contains("did you mean");
+            assert_eq!(is_meant, meant.is_some(), "{warning}");
+            assert!(
+                meant.is_none_or(|meant| warning.contains(meant)),
+                "{warning}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_directory_that_a_group_cannot_go_to_is_a_warning() {
+    if !ours("D04") {
+        return;
+    }
+    for (options, told) in [
+        ("home=${ROOT}/none", Some("home of")),
+        ("chroot=${ROOT}/none", Some("chroot of")),
+        ("home=${WSGI}/a.wsgi", Some("is not a directory")),
+        ("home=${ROOT}/closed", Some("/closed")),
+        ("user=stranger", Some("/nonexistent")),
+        ("home=${ROOT}", None),
+        ("", None),
+    ] {
+        let options = options.replace("stranger", HOMELESS);
+        let site = site()
+            .file("closed/file", "")
+            .config(&format!("WSGIDaemonProcess one {options}"))
+            .config("WSGIScriptAlias /x ${WSGI}/a.wsgi process-group=one");
+        site.set_mode("closed", 0o700);
+        let answer = site.configtest();
+        assert!(answer.success, "{}", answer.text);
+        let found = warnings(&answer.text, "WSGI1032");
+        assert_eq!(found.len(), usize::from(told.is_some()), "{}", answer.text);
+        for (warning, told) in found.iter().zip(told) {
+            assert!(warning.contains(told), "{warning}");
+        }
+    }
+}
+
+/// A user of Debian's without a home directory.
+const HOMELESS: &str = "nobody";
+
+#[test]
 fn with_a_home_that_is_missing_the_server_serves_its_other_pages() {
     let server = site()
         .file("www/page", "a page")

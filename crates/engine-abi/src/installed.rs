@@ -68,6 +68,26 @@ impl PythonVersion {
         }
     }
 
+    /// Whether a directory is a home of such a Python: a virtual environment, which says so, or where its library is. `None`
+    /// if it cannot be looked at.
+    pub fn is_at_home_in(self, home: &Path) -> Option<bool> {
+        let library = format!("python{self}/os.py");
+        let marks = [
+            home.join("pyvenv.cfg"),
+            home.join("lib").join(&library),
+            home.join("lib64").join(&library),
+        ];
+        let mut found = Some(false);
+        for mark in marks {
+            match mark.try_exists() {
+                Ok(true) => return Some(true),
+                Ok(false) => {}
+                Err(_) => found = None,
+            }
+        }
+        found
+    }
+
     /// From the tag of an engine: `cp311` is 3.11, `cp313t` the free-threaded 3.13.
     pub fn from_tag(tag: &str) -> Option<Self> {
         let (major, minor) = tag.strip_prefix("cp")?.split_at_checked(1)?;

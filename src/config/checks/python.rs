@@ -40,6 +40,15 @@ enum PythonMistake<'c> {
         user: &'c User,
         obstacle: Obstacle,
     },
+    #[error(
+        "{whose}: {home:?} has neither the pyvenv.cfg of a virtual environment nor the library of Python {version}; name \
+         the directory that bin/python is in{}", nearest(.home)
+    )]
+    NoHome {
+        whose: Whose<'c>,
+        home: &'c Path,
+        version: PythonVersion,
+    },
     #[error("{0}")]
     NoEngine(EnginesError),
     #[error("{whose}: {error}")]
@@ -76,6 +85,7 @@ impl Mistake for PythonMistake<'_> {
             Self::HomeMissing { .. } => 100,
             Self::HomeNotADirectory { .. } => 101,
             Self::HomeUnreachable { .. } => 102,
+            Self::NoHome { .. } => 1033,
             Self::NoEngine(_) => 1001,
             Self::EngineUnreachable { .. } => 1028,
             Self::NoEngineForGroup { .. } => 1232,
@@ -179,6 +189,17 @@ fn check_engine<'c>(
             obstacle,
         });
     }
+    // What is wrong with a directory that is not there was told.
+    if let Some(home) = home.filter(|home| home.is_dir())
+        && engine.python.is_at_home_in(home) == Some(false)
+    {
+        let version = engine.python;
+        return Err(PythonMistake::NoHome {
+            whose,
+            home,
+            version,
+        });
+    }
     match home.zip(chosen.guessed_of) {
         None => Ok(()),
         Some((home, versions)) => Err(PythonMistake::SeveralPythons {
@@ -188,6 +209,13 @@ fn check_engine<'c>(
             taken: engine.python,
         }),
     }
+}
+
+/// The virtual environment that a directory is inside of, if it is in one, as a question.
+fn nearest(inside: &Path) -> String {
+    let mut above = inside.ancestors().skip(1);
+    let home = above.find(|above| above.join("pyvenv.cfg").exists());
+    home.map_or_else(String::new, |home| format!("; did you mean {home:?}?"))
 }
 
 /// Looks for the program that runs the process groups. Root starts it, so it only has to be there, and to be a program.

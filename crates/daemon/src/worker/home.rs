@@ -51,13 +51,7 @@ pub(super) fn check(python: &PythonSpec, engine: LoadedEngine) -> Result<(), Hom
         cause,
     })?;
     let version = engine.python().ok_or(HomeError::Unknown)?;
-    let library = format!("python{version}/os.py");
-    let marks = [
-        home.join("pyvenv.cfg"),
-        home.join("lib").join(&library),
-        home.join("lib64").join(&library),
-    ];
-    if marks.iter().any(|mark| mark.exists()) {
+    if version.is_at_home_in(home) == Some(true) {
         return Ok(());
     }
     Err(HomeError::Empty {
