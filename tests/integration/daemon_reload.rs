@@ -1,7 +1,7 @@
 //! `reload_required()` of scripts in process groups, and requests with bodies that meet a process
 //! which is out of date.
 
-use testkit::{Httpd, Mark, Request, Site};
+use testkit::{Httpd, Mark, Request, Site, ours};
 
 /// Counts its requests in this process. Says that it is out of date as often as there is a file
 /// `data/stale`, which that takes away.
@@ -121,4 +121,58 @@ fn a_script_that_is_never_up_to_date_is_given_up() {
     let response = server.get("/script");
     assert_eq!(response.status, 503);
     server.log().wait_for(Mark::START, "WSGI0124");
+}
+
+#[test]
+fn a_script_that_is_mended_is_loaded_by_a_new_process() {
+    const BROKEN: &str = "
+import os
+from pathlib import Path
+(Path(__file__).resolve().parents[1] / 'data/tried').write_text(str(os.getpid()))
+raise ValueError('not yet')
+";
+    const MENDED: &str = "
+import os
+
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return [str(os.getpid()).encode()]
+";
+    let server = Site::new()
+        .script("a.wsgi", BROKEN)
+        .config(
+            "WSGISocketPrefix ${ROOT}/logs/wsgi
+             WSGIDaemonProcess one
+             WSGIScriptAlias / ${WSGI}/a.wsgi process-group=one",
+        )
+        .start();
+    assert_eq!(server.get("/").status, 500);
+    server.site().write("wsgi/a.wsgi", MENDED);
+    let mended = server.get("/");
+    assert_eq!(mended.status, 200);
+    if ours("D229") {
+        let tried =
+            std::fs::read_to_string(server.site().path("data/tried")).expect("it was tried");
+        assert_ne!(mended.text(), tried);
+    }
+}
+
+#[test]
+fn an_error_document_that_fails_leaves_the_error_what_it_was() {
+    let server = Site::new()
+        .module("alias")
+        .script("failing.wsgi", "raise ValueError('never')")
+        .config(
+            "WSGISocketPrefix ${ROOT}/logs/wsgi
+             WSGIDaemonProcess one
+             Redirect gone /gone
+             ErrorDocument 410 /failing
+             WSGIScriptAlias /failing ${WSGI}/failing.wsgi process-group=one",
+        )
+        .start();
+    let response = server.get("/gone");
+    if ours("D230") {
+        assert_eq!(response.status, 410);
+    }
+    server.log().wait_for(Mark::START, "ValueError: never");
 }
