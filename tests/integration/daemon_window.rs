@@ -288,6 +288,8 @@ fn where_the_system_has_no_memory_the_socket_does() {
              WSGIScriptAlias / ${WSGI}/a.wsgi process-group=one application-group=%{GLOBAL}",
         )
         .start();
+    // Until there is a worker, processes come and go.
+    server.get("/whole?1-1");
     let before = shared_kib(&server);
     for size in [100_000, 1 << 20] {
         for seed in 0..4 {

@@ -22,7 +22,6 @@ use super::connection::{Broken, Connection};
 use super::courier::Courier;
 use super::lock;
 use super::outbox::Outbox;
-use client::Client;
 use receiving::{Body, Receiving};
 use sending::{Sending, encode_outcome};
 
@@ -44,8 +43,6 @@ pub(super) struct Exchange<'c> {
     is_queued: AtomicBool,
     /// The connection failed: there is nobody to answer, nor to log for the request.
     broken: AtomicBool,
-    /// Who is to have the answer.
-    client: Client,
     /// Where the child may have put the body.
     inbox: Option<Inbox>,
     /// The thread that has the request.
@@ -86,7 +83,6 @@ impl<'c> Exchange<'c> {
             queue: Mutex::default(),
             is_queued: AtomicBool::new(false),
             broken: AtomicBool::new(false),
-            client: Client::new(),
             inbox,
             thread: std::thread::current().id(),
         }
@@ -189,11 +185,15 @@ impl<'c> Exchange<'c> {
     }
 
     fn send(&self, part: &Part<'_>) -> Sent {
-        self.send_and_go_on(|sending| match self.client.look(&sending.line) {
-            true => Ok(()),
-            false => sending.part(self.number, part),
+        let mut is_wanted = true;
+        self.send_and_go_on(|sending| {
+            is_wanted = !part.head.is_null() || !sending.has_lost_client();
+            match is_wanted {
+                true => sending.part(self.number, part),
+                false => Ok(()),
+            }
         });
-        if self.is_broken() || self.client.is_gone() {
+        if !is_wanted || self.is_broken() {
             Sent::GONE
         } else {
             Sent::OK
@@ -210,8 +210,11 @@ impl<'c> Exchange<'c> {
             return Sent::REFUSED;
         }
         let sent = match self.sending.try_lock() {
-            Ok(sending) if self.is_broken() || self.client.look(&sending.line) => None,
-            Ok(mut sending) => sending.try_piece(self.number, part.data.get()),
+            Ok(_) if self.is_broken() => None,
+            Ok(mut sending) => match sending.has_lost_client() {
+                true => None,
+                false => sending.try_piece(self.number, part.data.get()),
+            },
             Err(_) => None,
         };
         fence(Ordering::SeqCst);

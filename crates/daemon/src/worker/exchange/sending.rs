@@ -6,6 +6,7 @@ use control::{Inbox, Window};
 use engine_abi::{Outcome, Part};
 use wire::{End, FileRegion, MAX_DATA, Rejection, RequestNumber, ResponseHead, ToChild};
 
+use super::client::Client;
 use crate::worker::connection::{Broken, Connection, Line};
 use crate::worker::courier::{Courier, Loan};
 use crate::worker::fork::Unshared;
@@ -14,7 +15,9 @@ use crate::worker::pane::Pane;
 
 /// The half on which the response goes.
 pub(super) struct Sending<'c> {
-    pub(super) line: Line,
+    line: Line,
+    /// Who is to have the response.
+    client: Client,
     /// Frames that were not sent yet.
     pub(super) out: Outbox,
     /// Sends what a slow child has not taken while the application goes on.
@@ -57,6 +60,7 @@ impl<'c> Sending<'c> {
     ) -> Self {
         Self {
             line: connection.line().clone(),
+            client: Client::default(),
             out: courier.outbox(),
             courier,
             lent: None,
@@ -87,6 +91,11 @@ impl<'c> Sending<'c> {
             }
         }
         Ok(())
+    }
+
+    /// Whether nobody is left to have what comes after the beginning of the response.
+    pub(super) fn has_lost_client(&mut self) -> bool {
+        self.client.is_gone(&self.line)
     }
 
     /// Sends what was collected, or keeps it for a child that is slow.
