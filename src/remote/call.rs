@@ -14,7 +14,7 @@ use super::exchange::{Ended, Exchange, Frames};
 use super::groups::Group;
 use super::head::Replacement;
 use super::refused::{
-    NO_SOCKET, NOBODY_TOOK_IT, NONE_STARTS, busy, hopeless, no_socket, not_available, show,
+    NOBODY_TOOK_IT, NONE_STARTS, busy, hopeless, no_socket, no_way, not_available, show,
     unavailable, unreachable,
 };
 use super::response::Response;
@@ -119,12 +119,12 @@ impl<'c, 'r> Call<'c, 'r> {
             match self.attempt(group)? {
                 Attempt::Answered(status) => return Ok(status),
                 Attempt::NotRun(Reason::Connect(error)) => {
-                    if let Some((id, why)) = hopeless(error) {
+                    if let Some((id, why)) = hopeless(group, error) {
                         return Err(busy(self.request, id, not_available(&show(group), &why)));
                     }
                     // Once may be the moment at which another is put in its place.
                     if error == Errno::ENOENT && std::mem::replace(&mut is_missing, true) {
-                        return Err(unreachable(self.request, &show(group), NO_SOCKET));
+                        return Err(unreachable(self.request, &show(group), &no_way(group)));
                     }
                     std::thread::sleep(PAUSE);
                 }

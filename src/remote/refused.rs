@@ -40,15 +40,19 @@ pub(super) const NONE_STARTS: &str =
     "none of its workers starts; see the earlier messages of its supervisor";
 
 /// Why a group is not available: it cannot be reached.
-pub(super) const NO_SOCKET: &str =
-    "its socket is not there; something has removed it (see WSGISocketPrefix)";
+pub(super) fn no_way(group: &Group) -> String {
+    format!(
+        "its socket {:?} is not there; something has removed it (see WSGISocketPrefix)",
+        group.socket
+    )
+}
 
 /// Why a group is not available: time is up.
 pub(super) const NOBODY_TOOK_IT: &str =
     "no worker took the request in the time that connect-timeout allows";
 
 /// What to say of a failure to connect that no other attempt would mend.
-pub(super) fn hopeless(error: Errno) -> Option<(u16, String)> {
+pub(super) fn hopeless(group: &Group, error: Errno) -> Option<(u16, String)> {
     match error {
         Errno::EAGAIN => {
             let why = "its queue stayed full for as long as connect-timeout allows; give it more \
@@ -56,7 +60,12 @@ pub(super) fn hopeless(error: Errno) -> Option<(u16, String)> {
             Some((116, why.to_owned()))
         }
         Errno::EACCES | Errno::EPERM => {
-            let why = format!("its socket cannot be reached ({error}); see WSGISocketPrefix");
+            let why = format!(
+                "its socket {:?} cannot be reached by uid {}: {error}. Let that user search all directories on the way, or \
+                 name another place in WSGISocketPrefix",
+                group.socket,
+                nix::unistd::geteuid()
+            );
             Some((117, why))
         }
         _ => None,

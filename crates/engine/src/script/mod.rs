@@ -273,15 +273,29 @@ impl<'py> Visit<'_, 'py> {
         let callable = callable.and_then(|name| module.module_item(&name));
         match callable {
             Ok(Some(callable)) => Ok(callable),
-            Ok(None) => Err(self.report_missing_callable(name)),
+            Ok(None) => Err(self.report_missing_callable(module, name)),
             Err(raised) => Err(self.report(&raised)),
         }
     }
 
-    fn report_missing_callable(&self, name: &[u8]) -> ScriptError {
+    fn report_missing_callable(&self, module: &Object<'py>, name: &[u8]) -> ScriptError {
+        /// What applications are called where nobody expects another name.
+        const USUAL: [&str; 2] = ["application", "app"];
+        let has = |usual: &&str| {
+            let usual = self
+                .py
+                .text(usual)
+                .and_then(|usual| module.module_item(&usual));
+            usual.is_ok_and(|there| there.is_some())
+        };
+        let meant = USUAL.iter().find(|usual| has(usual));
+        let meant = meant.map_or_else(String::new, |meant| {
+            format!(" There is an '{meant}': WSGICallableObject {meant} names that.")
+        });
         let (path, name) = (lossy(self.path()), lossy(name));
-        let text =
-            format!("Target WSGI script '{path}' does not contain WSGI application '{name}'.");
+        let text = format!(
+            "Target WSGI script '{path}' does not contain WSGI application '{name}'.{meant}"
+        );
         self.log_line(Level::Error, 89, &text);
         ScriptError::Callable
     }

@@ -236,6 +236,14 @@ fn a_missing_callable_is_not_found() {
 }
 
 #[test]
+fn one_of_a_usual_name_is_said_to_be_there() {
+    let app = App::new(&telling("'app'").replace("application", "app"));
+    let answer = app.ask().group("usual").answer();
+    let said = "WSGICallableObject app names that";
+    assert!(answer.log_text().contains(said), "{answer:#?}");
+}
+
+#[test]
 fn the_callable_can_have_another_name() {
     let app = App::new(&telling("'main'").replace("application", "main"));
     assert_eq!(
