@@ -10,6 +10,7 @@ use wsgi_config::script_alias::{AliasOptions, Location, ScriptAlias as Words};
 use wsgi_config::url;
 
 use crate::config::c_string;
+use crate::config::checks::check_forms;
 use crate::config::groups::Groups;
 use crate::config::preload::Preload;
 use crate::config::source::Source;
@@ -76,7 +77,14 @@ impl ScriptAlias {
             options: Options::new(words.options),
             source: Source::of(parms),
         };
-        if let Some(group) = &alias.options.process_group {
+        let Options {
+            process_group,
+            application_group,
+            ..
+        } = &alias.options;
+        let groups = [process_group, application_group].into_iter().flatten();
+        check_forms(parms, groups.map(|group| &**group));
+        if let Some(group) = process_group {
             Groups::mention(parms, group);
         }
         Ok((alias, preload))

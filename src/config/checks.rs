@@ -17,7 +17,7 @@ use std::fmt;
 
 use httpd::{Level, Pool, Server};
 
-pub(super) use words::{WordMistake, report_while_reading};
+pub(super) use words::{WordMistake, check_forms, report_while_reading};
 
 use crate::config::access::User;
 use crate::config::daemon::{DaemonDefinition, daemons};

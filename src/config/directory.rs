@@ -13,7 +13,7 @@ use wsgi_config::value::{self, MapHead};
 use wsgi_config::words::Words;
 
 use crate::config::c_string;
-use crate::config::checks::{self, WordMistake};
+use crate::config::checks::{self, WordMistake, check_forms};
 use crate::config::groups::Groups;
 use crate::config::handler::{HandlerScript, Handlers};
 use crate::config::hook::HookScript;
@@ -97,9 +97,10 @@ pub(crate) fn handler_script(
 /// `WSGIApplicationGroup`.
 pub(crate) fn application_group(
     config: &mut DirConfig,
-    _: &Parms<'_>,
+    parms: &Parms<'_>,
     name: &CStr,
 ) -> Result<(), Refusal> {
+    check_forms(parms, [name]);
     config.application_group =
         Group::parse(name.to_bytes()).map(|group| c_string(group.as_bytes()).into());
     Ok(())
@@ -111,6 +112,7 @@ pub(crate) fn process_group(
     parms: &Parms<'_>,
     name: &CStr,
 ) -> Result<(), Refusal> {
+    check_forms(parms, [name]);
     let group = Group::parse(name.to_bytes()).map(|group| c_string(group.as_bytes()));
     if let Some(group) = &group {
         Groups::mention_for_place(parms, group);

@@ -13,6 +13,7 @@ use wsgi_config::group::Group;
 use wsgi_config::handler_script::HandlerScript as Words;
 
 use crate::config::c_string;
+use crate::config::checks::check_forms;
 use crate::config::groups::Groups;
 use crate::config::source::Source;
 
@@ -50,6 +51,8 @@ impl HandlerScript {
             pass_authorization: words.options.pass_authorization,
             source: Source::of(parms),
         });
+        let groups = [&handler.process_group, &handler.application_group];
+        check_forms(parms, groups.into_iter().flatten().map(|group| &**group));
         if let Some(group) = &handler.process_group {
             Groups::mention(parms, group);
         }

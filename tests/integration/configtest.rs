@@ -381,6 +381,42 @@ fn a_home_that_is_none_is_a_warning_that_names_the_one_around_it() {
 }
 
 #[test]
+fn a_name_that_looks_like_a_form_is_a_warning() {
+    if !ours("D04") {
+        return;
+    }
+    for (line, meant) in [
+        ("WSGIApplicationGroup %{GLOBAl}", "%{GLOBAL}"),
+        ("WSGIProcessGroup %{SEVER}", "%{SERVER}"),
+        (
+            "WSGIScriptAlias /y ${WSGI}/a.wsgi application-group=%{RESOURC}",
+            "%{RESOURCE}",
+        ),
+        (
+            "WSGIHandlerScript own ${WSGI}/a.wsgi application-group=%{HOTS}",
+            "%{HOST}",
+        ),
+    ] {
+        let answer = site().config(line).configtest();
+        assert!(answer.success, "{}", answer.text);
+        let found = warnings(&answer.text, "WSGI1034");
+        let [warning] = found.as_slice() else {
+            panic!("{line}: {}", answer.text);
+        };
+        let directive = line.split(' ').next().expect("a directive");
+        assert!(warning.contains(directive), "{warning}");
+        let nearest = format!("did you mean \"{meant}\"?");
+        assert!(warning.contains(&nearest), "{warning}");
+    }
+    for name in ["%{GLOBAL}", "%{ENV:X}", "name", "100%"] {
+        let line = format!("WSGIApplicationGroup {name}");
+        let answer = site().config(&line).configtest();
+        let found = warnings(&answer.text, "WSGI1034");
+        assert!(answer.success && found.is_empty(), "{}", answer.text);
+    }
+}
+
+#[test]
 fn a_directory_that_a_group_cannot_go_to_is_a_warning() {
     if !ours("D04") {
         return;

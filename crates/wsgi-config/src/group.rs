@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::nearest::UnknownWord;
+
 /// The name of a group as written: literal, or to be found out for each request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Group(Vec<u8>);
@@ -77,6 +79,20 @@ impl Group {
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+}
+
+/// Of a name that looks like a form and is none, what the forms are: it stands for itself.
+pub fn unknown_form(written: &[u8]) -> Option<UnknownWord> {
+    const FORMS: [&str; 5] = [
+        "%{GLOBAL}",
+        "%{RESOURCE}",
+        "%{SERVER}",
+        "%{HOST}",
+        "%{ENV:NAME}",
+    ];
+    let is_known = FORMS.iter().any(|form| form.as_bytes() == written);
+    let is_meant = written.starts_with(b"%{") && variable_name(written).is_none();
+    (is_meant && !is_known).then(|| UnknownWord::new(written, &FORMS))
 }
 
 /// The name of a group in a request, from the name as written; empty for `%{GLOBAL}`.
