@@ -192,14 +192,17 @@ impl Line {
 
     /// Whether something can be sent now.
     pub(super) fn takes_more(&self) -> bool {
-        self.wait_for(PollFlags::POLLOUT, PollTimeout::ZERO).is_ok()
+        let mut socket = [PollFd::new(self.stream.as_fd(), PollFlags::POLLOUT)];
+        poll(&mut socket, PollTimeout::ZERO) == Ok(1)
     }
 
     /// Whether the child has closed its direction of the connection: it sends no more.
     pub(super) fn is_half_closed(&self) -> bool {
         // One that nix does not name.
         let end = PollFlags::from_bits_retain(libc::POLLRDHUP);
-        self.wait_for(end, PollTimeout::ZERO).is_ok()
+        let mut socket = [PollFd::new(self.stream.as_fd(), end)];
+        // An interrupted look tells nothing.
+        poll(&mut socket, PollTimeout::ZERO) == Ok(1)
     }
 
     /// Waits until something can be sent, but no longer than this.
@@ -273,4 +276,46 @@ pub(super) fn try_write(
 fn is_transient(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{Interrupted, WouldBlock};
     matches!(error.kind(), WouldBlock | Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Shutdown;
+    use std::os::unix::thread::JoinHandleExt as _;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use nix::sys::pthread::pthread_kill;
+    use nix::sys::signal::{SigHandler, Signal, signal};
+
+    use super::*;
+
+    extern "C" fn ignore(_: libc::c_int) {}
+
+    #[test]
+    fn a_signal_is_no_half_closed_connection() {
+        // SAFETY: the handler does nothing.
+        unsafe { signal(Signal::SIGWINCH, SigHandler::Handler(ignore)) }.unwrap();
+        let (stream, child) = UnixStream::pair().unwrap();
+        let line = Line {
+            stream: Arc::new(stream),
+            timeout: PollTimeout::NONE,
+        };
+        let looking = line.clone();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = is_over.clone();
+        let looks = std::thread::spawn(move || {
+            let mut was_closed = false;
+            while !over.load(Ordering::Relaxed) {
+                was_closed |= looking.is_half_closed();
+            }
+            was_closed
+        });
+        for _ in 0..50_000 {
+            pthread_kill(looks.as_pthread_t(), Signal::SIGWINCH).unwrap();
+        }
+        is_over.store(true, Ordering::Relaxed);
+        assert!(!looks.join().unwrap());
+        child.shutdown(Shutdown::Write).unwrap();
+        assert!(line.is_half_closed());
+    }
 }

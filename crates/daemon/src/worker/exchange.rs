@@ -92,6 +92,13 @@ impl<'c> Exchange<'c> {
     pub(super) fn finish(self, outcome: Outcome) -> Finish {
         let number = self.number;
         self.send_frames(|sending| {
+            // Whatever the application made of it, its response is not whole.
+            let is_cut = sending.is_client_lost();
+            let outcome = if is_cut {
+                Outcome::truncated()
+            } else {
+                outcome
+            };
             encode_outcome(sending.out.frames(), number, outcome);
             sending.flush()
         });

@@ -30,4 +30,9 @@ impl Client {
         }
         self.is_gone
     }
+
+    /// Whether it was found to be gone.
+    pub(super) fn is_known_gone(&self) -> bool {
+        self.is_gone
+    }
 }

@@ -121,6 +121,7 @@ impl<'c> Exchange<'c> {
                     whole = all;
                     break Ok(());
                 }
+                (Body::Failed(ReadError::Abandoned), _) => return false,
                 (Body::Failed(error), all) if !self.is_broken() => {
                     whole = all;
                     break Err(error);
@@ -229,7 +230,8 @@ impl<'c> Exchange<'c> {
             },
             Ok(_) => self.broken_body(ReadError::Malformed),
             Err(Broken::TimedOut) => self.broken_body(ReadError::TimedOut),
-            Err(Broken::Closed) => self.broken_body(ReadError::Abandoned),
+            // The child may still listen to what is logged. If it does not, the next write tells.
+            Err(Broken::Closed) => Body::Failed(ReadError::Abandoned),
         }
     }
 

@@ -98,6 +98,11 @@ impl<'c> Sending<'c> {
         self.client.is_gone(&self.line)
     }
 
+    /// The same, as far as it is known.
+    pub(super) fn is_client_lost(&self) -> bool {
+        self.client.is_known_gone()
+    }
+
     /// Sends what was collected, or keeps it for a child that is slow.
     pub(super) fn flush(&mut self) -> Result<(), Broken> {
         self.out.flush(&self.line)
