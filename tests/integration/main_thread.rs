@@ -225,3 +225,55 @@ fn a_thread_that_it_starts_is_waited_for_at_the_end(
     assert!(ended.first().is_some_and(is_thread), "{ended:?}");
     assert!(ended.iter().any(|line| !is_thread(line)), "{ended:?}");
 }
+
+/// The usual loop of a thread that is to end with its program, and one that waits for just that.
+const UNTIL_THE_END: &str = r"
+import atexit, os, threading, time
+from pathlib import Path
+
+data = Path(os.environ['DATA'])
+
+def loop():
+    while threading.main_thread().is_alive():
+        time.sleep(0.01)
+    (data / 'looped').touch()
+
+def wait():
+    threading.main_thread().join()
+    (data / 'waited').touch()
+
+for function in (loop, wait):
+    threading.Thread(target=function).start()
+atexit.register(lambda: (data / 'exited').touch())
+
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return [b'ran']
+";
+
+#[rstest::rstest]
+fn threads_that_wait_for_the_end_of_the_main_one_go_on_at_the_end(
+    #[values(Mode::Embedded, Mode::Daemon)] mode: Mode,
+) {
+    // mod_wsgi does not join the threads of sub-interpreters.
+    if !ours("D07") {
+        return;
+    }
+    let (definition, process) = group(mode);
+    let site = Site::new().script("a.wsgi", UNTIL_THE_END);
+    let data = site.text_path("data");
+    let mut server = site
+        .env("DATA", &data)
+        .config(definition)
+        .config(&format!("WSGIProcessGroup {process}"))
+        .config("WSGIScriptAlias / ${WSGI}/a.wsgi application-group=%{SERVER}")
+        .start();
+    assert_eq!(server.get("/").text(), "ran");
+    server.stop();
+    for name in ["looped", "waited", "exited"] {
+        let trace = server.site().path(&format!("data/{name}"));
+        assert!(trace.exists(), "{name}");
+    }
+    let late = server.log().matching(Mark::START, "WSGI1012");
+    assert!(late.is_empty(), "{late:?}");
+}

@@ -145,7 +145,7 @@ fn call_shutdown(py: Attached<'_>) -> Result<'_, ()> {
     let threading = py.import(c"threading")?;
     #[cfg(not(Py_3_13))]
     // Where a library has replaced parts of `threading`, as gevent does, it is for that to know.
-    drop(forget_main_thread(&threading));
+    drop(become_main_thread(&threading));
     threading.call_method_named(c"_shutdown", [])?;
     // CPython calls it again as it ends the interpreter; from 3.12 on a sub-interpreter objects to that.
     let doc = c"Its threads have been joined.";
@@ -153,14 +153,23 @@ fn call_shutdown(py: Attached<'_>) -> Result<'_, ()> {
     threading.set_attribute(c"_shutdown", &joined)
 }
 
-/// Keeps `threading` from waiting for the end of what it calls the main thread, unless that is the calling one: it may be a
-/// thread of the host's, which waits for this one. From 3.13 on it does not.
+/// Has the calling thread stand for what `threading` calls the main thread, which may be one of the host's that waits for
+/// this one: so `threading` takes it to have ended, as at the end of any program, and whoever waits for that goes on. From
+/// 3.13 on there is nothing of that in a sub-interpreter.
 #[cfg(not(Py_3_13))]
-fn forget_main_thread<'py>(threading: &Object<'py>) -> Result<'py, ()> {
+fn become_main_thread<'py>(threading: &Object<'py>) -> Result<'py, ()> {
+    let py = threading.py();
     let main = threading.attribute_named(c"_main_thread")?;
     let lock = main.attribute_named(c"_tstate_lock")?;
-    let locks = threading.attribute_named(c"_shutdown_locks")?;
-    locks.call_method_named(c"discard", [&*lock]).map(drop)
+    if lock.is_none() || !lock.call_method_named(c"locked", [])?.is_true()? {
+        // That thread has ended, and `threading` would take itself to be done.
+        let lock = threading.call_method_named(c"Lock", [])?;
+        lock.call_method_named(c"acquire", [])?;
+        main.set_attribute(c"_tstate_lock", &lock)?;
+        main.set_attribute(c"_is_stopped", py.bool(false))?;
+    }
+    let own = threading.call_method_named(c"get_ident", [])?;
+    main.set_attribute(c"_ident", &own)
 }
 
 fn nothing<'py>(py: Attached<'py>, _: &[&Object<'py>]) -> Result<'py, Owned<'py>> {
