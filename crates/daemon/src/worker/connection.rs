@@ -192,16 +192,18 @@ impl Line {
 
     /// Whether something can be sent now.
     pub(super) fn takes_more(&self) -> bool {
-        let mut socket = [PollFd::new(self.stream.as_fd(), PollFlags::POLLOUT)];
-        poll(&mut socket, PollTimeout::ZERO) == Ok(1)
+        self.is_now(PollFlags::POLLOUT)
     }
 
     /// Whether the child has closed its direction of the connection: it sends no more.
     pub(super) fn is_half_closed(&self) -> bool {
         // One that nix does not name.
-        let end = PollFlags::from_bits_retain(libc::POLLRDHUP);
-        let mut socket = [PollFd::new(self.stream.as_fd(), end)];
-        // An interrupted look tells nothing.
+        self.is_now(PollFlags::from_bits_retain(libc::POLLRDHUP))
+    }
+
+    /// Whether this holds of the socket now. An interrupted look tells nothing.
+    fn is_now(&self, what: PollFlags) -> bool {
+        let mut socket = [PollFd::new(self.stream.as_fd(), what)];
         poll(&mut socket, PollTimeout::ZERO) == Ok(1)
     }
 
