@@ -2,8 +2,7 @@
 //!
 //! The host gives it as pairs of bytes; what has other types is added here, and wins over pairs of
 //! the same name, which `SetEnv` may have made. It is built with the GIL held, so it is built
-//! fast: the dict starts as a copy of a template that has the keys of every request already, and
-//! the key objects are kept between requests.
+//! fast: from a [template](super::template).
 
 use std::ffi::{CStr, c_void};
 
@@ -11,51 +10,13 @@ use engine_abi::{Pair, Request};
 use pyo3_ffi as ffi;
 
 use super::names::{Kind, Names};
+use super::template::{self, Templates};
 use crate::modules::COMPATIBLE_VERSION;
 use crate::process::{self, Process};
 use crate::python::{Attached, Object, Owned, Result, Stored};
 
-/// The variables that a host sets for every request.
-const ALWAYS_SET: [&CStr; 29] = [
-    c"REQUEST_METHOD",
-    c"REQUEST_URI",
-    c"REQUEST_SCHEME",
-    c"QUERY_STRING",
-    c"SCRIPT_NAME",
-    c"SCRIPT_FILENAME",
-    c"PATH_INFO",
-    c"DOCUMENT_ROOT",
-    c"CONTEXT_PREFIX",
-    c"CONTEXT_DOCUMENT_ROOT",
-    c"SERVER_NAME",
-    c"SERVER_PORT",
-    c"SERVER_ADDR",
-    c"SERVER_PROTOCOL",
-    c"SERVER_SOFTWARE",
-    c"SERVER_ADMIN",
-    c"REMOTE_ADDR",
-    c"REMOTE_PORT",
-    c"mod_wsgi.process_group",
-    c"mod_wsgi.application_group",
-    c"mod_wsgi.callable_object",
-    c"mod_wsgi.request_handler",
-    c"mod_wsgi.handler_script",
-    c"mod_wsgi.script_name",
-    c"mod_wsgi.path_info",
-    c"mod_wsgi.listener_host",
-    c"mod_wsgi.listener_port",
-    c"mod_wsgi.request_id",
-    c"mod_wsgi.server_pid",
-];
-
-/// The bits of all places in [`ALWAYS_SET`].
-const ALL_PLACES: u64 = (1 << ALWAYS_SET.len()) - 1;
-
-/// The variables that name files. They are decoded as Python decodes file names.
-const PATHS: [&CStr; 2] = [c"DOCUMENT_ROOT", c"SCRIPT_FILENAME"];
-
-/// The keys whose values are not of type `str`, as far as every request has them.
-const TYPED: [&CStr; 16] = [
+/// The keys whose values are not of type `str`.
+pub(super) const TYPED: [&CStr; 17] = [
     c"wsgi.version",
     c"wsgi.url_scheme",
     c"wsgi.input",
@@ -72,13 +33,14 @@ const TYPED: [&CStr; 16] = [
     c"mod_wsgi.daemon_start",
     c"mod_wsgi.application_start",
     c"apache.version",
+    REQUEST_REC,
 ];
 
 const REQUEST_REC: &CStr = c"apache.request_rec";
 
 /// What an interpreter keeps to build environs from.
 pub(super) struct Environs {
-    template: Stored,
+    templates: Templates,
     names: Names,
     keys: Keys,
     http: Stored,
@@ -101,8 +63,8 @@ struct Keys {
 impl Environs {
     pub(super) fn create<'py>(py: Attached<'py>, file_wrapper: &Object<'py>) -> Result<'py, Self> {
         Ok(Self {
-            template: template(py, file_wrapper, process::config())?.into_stored(),
-            names: Names::create(py, known_names())?,
+            templates: Templates::new(&*base(py, file_wrapper, process::config())?),
+            names: Names::create(py)?,
             keys: Keys::create(py)?,
             http: py.intern(c"http")?,
             https: py.intern(c"https")?,
@@ -118,8 +80,8 @@ impl Environs {
         errors: &Object<'py>,
     ) -> Result<'py, Owned<'py>> {
         let py = input.py();
-        let environ = self.template.bind(py).copy_dict()?;
-        self.set_variables(&environ, request.environ.get())?;
+        let variables = request.environ.get();
+        let environ = self.templates.build(py, &self.names, variables)?;
         environ.set_item(self.keys.input.bind(py), input)?;
         environ.set_item(self.keys.errors.bind(py), errors)?;
         self.set_typed(&environ, request, application_start)?;
@@ -136,61 +98,17 @@ impl Environs {
         let py = errors.py();
         let environ = py.dict()?;
         for variable in variables {
-            let (name, value) = (variable.name.or_empty(), variable.value.get());
-            let known = self.names.known(name);
-            let key = match known {
-                Some(known) => known.key.bind(py).owned(),
-                None => self.names.key(py, name)?,
+            let (key, kind) = self.names.key(py, variable.name.or_empty())?;
+            let kind = match kind {
+                // Nothing of WSGI's is set over it.
+                Kind::Typed => Kind::Varying,
+                kind => kind,
             };
-            match known.map(|known| known.kind) {
-                Some(Kind::PlacedPath(_)) => set(&environ, &key, value, |p| decode_path(py, p))?,
-                _ => set(&environ, &key, value, |value| py.latin1(value))?,
-            }
+            template::set(&environ, &key, kind, variable.value.get())?;
         }
         environ.set_item(self.keys.errors.bind(py), errors)?;
         self.set_request_rec(&environ, request_rec)?;
         Ok(environ)
-    }
-
-    fn set_variables<'py>(&self, environ: &Object<'py>, variables: &[Pair<'_>]) -> Result<'py, ()> {
-        let py = environ.py();
-        let mut unset = ALL_PLACES;
-        for variable in variables {
-            let (name, value) = (variable.name.or_empty(), variable.value.get());
-            let Some(known) = self.names.known(name) else {
-                let key = self.names.key(py, name)?;
-                set(environ, &key, value, |value| py.latin1(value))?;
-                continue;
-            };
-            let key = known.key.bind(py);
-            match known.kind {
-                Kind::Typed => {}
-                Kind::Placed(place) => {
-                    unset &= !(1 << place);
-                    set(environ, key, value, |value| py.latin1(value))?;
-                }
-                Kind::PlacedPath(place) => {
-                    unset &= !(1 << place);
-                    set(environ, key, value, |path| decode_path(py, path))?;
-                }
-            }
-        }
-        self.remove_places(environ, unset)
-    }
-
-    /// Takes away the places of the template that nothing was put into.
-    fn remove_places<'py>(&self, environ: &Object<'py>, unset: u64) -> Result<'py, ()> {
-        if unset == 0 {
-            return Ok(());
-        }
-        for (place, name) in ALWAYS_SET.into_iter().enumerate() {
-            if unset & (1 << place) != 0
-                && let Some(known) = self.names.known(name.to_bytes())
-            {
-                environ.remove_item(known.key.bind(environ.py()))?;
-            }
-        }
-        Ok(())
     }
 
     fn set_typed<'py>(
@@ -252,18 +170,15 @@ impl Keys {
     }
 }
 
-/// What is the same for all requests, and places for what all requests have.
-fn template<'py>(
+/// What is the same for all requests, and places for what is typed.
+fn base<'py>(
     py: Attached<'py>,
     file_wrapper: &Object<'py>,
     process: &Process,
 ) -> Result<'py, Owned<'py>> {
-    let template = py.dict()?;
-    let set = |name: &CStr, value: &Object<'py>| {
-        // Interned, as are the keys that are looked up: identity is the fastest comparison.
-        template.set_item(py.intern(name)?.bind(py), value)
-    };
-    for name in ALWAYS_SET.into_iter().chain(TYPED) {
+    let base = py.dict()?;
+    let set = |name: &CStr, value: &Object<'py>| base.set_item(py.intern(name)?.bind(py), value);
+    for name in TYPED.into_iter().filter(|&name| name != REQUEST_REC) {
         set(name, py.none())?;
     }
     let [wsgi, compatible_with, apache] = [
@@ -283,37 +198,7 @@ fn template<'py>(
     set(c"mod_wsgi.request_start", &never)?;
     set(c"mod_wsgi.queue_start", &never)?;
     set(c"mod_wsgi.daemon_start", &never)?;
-    Ok(template)
-}
-
-fn known_names() -> impl Iterator<Item = (&'static CStr, Kind)> {
-    let placed = ALWAYS_SET.into_iter().enumerate().map(|(place, name)| {
-        if PATHS.contains(&name) {
-            (name, Kind::PlacedPath(place))
-        } else {
-            (name, Kind::Placed(place))
-        }
-    });
-    let typed = TYPED.into_iter().chain([REQUEST_REC]);
-    placed.chain(typed.map(|name| (name, Kind::Typed)))
-}
-
-/// Sets a variable; one without a value becomes `None`.
-fn set<'py>(
-    environ: &Object<'py>,
-    key: &Object<'py>,
-    value: Option<&[u8]>,
-    decode: impl FnOnce(&[u8]) -> Result<'py, Owned<'py>>,
-) -> Result<'py, ()> {
-    match value {
-        Some(value) => environ.set_item(key, &*decode(value)?),
-        None => environ.set_item(key, environ.py().none()),
-    }
-}
-
-/// A file name that cannot be decoded as one is still a string of bytes.
-fn decode_path<'py>(py: Attached<'py>, path: &[u8]) -> Result<'py, Owned<'py>> {
-    py.path(path).or_else(|_| py.latin1(path))
+    Ok(base)
 }
 
 /// A capsule without a name, as `apache.request_rec` has always been.

@@ -4,7 +4,7 @@
 //! thread with the GIL held; [`Ending::finish`] does what is left when the GIL has been released,
 //! which for a simple response is to send all of it.
 //!
-//! - [`environ`] with [`names`] makes the environ
+//! - [`environ`] with [`template`] and [`names`] makes the environ
 //! - [`events`] tells those who have subscribed
 //! - [`input`] with [`body`] and [`lines`] is `wsgi.input`
 //! - [`start_response`] with [`validate`] and [`head`] is what begins a response
@@ -23,6 +23,7 @@ mod names;
 mod progress;
 mod response;
 mod start_response;
+mod template;
 mod validate;
 
 use std::ffi::c_void;

@@ -1,4 +1,5 @@
-//! The key objects of environ variables, kept between requests.
+//! The names of environ variables: what is known of them, and their key objects, which are kept
+//! between requests.
 //!
 //! Making a `str` and computing its hash costs more than everything else that is done for a
 //! variable. Attached threads only, one interpreter's objects.
@@ -7,7 +8,68 @@ use std::collections::HashMap;
 use std::ffi::CStr;
 use std::sync::{Mutex, PoisonError};
 
+use super::environ::TYPED;
 use crate::python::{Attached, Owned, Result, Stored};
+
+/// The variables that one request after the other has with the same value: of the server, of the
+/// script, and of the client's program.
+const STEADY: [&CStr; 35] = [
+    c"REQUEST_METHOD",
+    c"REQUEST_SCHEME",
+    c"SCRIPT_NAME",
+    c"CONTEXT_PREFIX",
+    c"CONTEXT_DOCUMENT_ROOT",
+    c"SERVER_NAME",
+    c"SERVER_PORT",
+    c"SERVER_ADDR",
+    c"SERVER_PROTOCOL",
+    c"SERVER_SOFTWARE",
+    c"SERVER_ADMIN",
+    c"REMOTE_ADDR",
+    c"HTTP_HOST",
+    c"HTTP_CONNECTION",
+    c"HTTP_USER_AGENT",
+    c"HTTP_ACCEPT",
+    c"HTTP_ACCEPT_ENCODING",
+    c"HTTP_ACCEPT_LANGUAGE",
+    c"HTTP_CACHE_CONTROL",
+    c"HTTP_DNT",
+    c"HTTP_UPGRADE_INSECURE_REQUESTS",
+    c"HTTP_SEC_FETCH_DEST",
+    c"HTTP_SEC_FETCH_MODE",
+    c"HTTP_SEC_FETCH_SITE",
+    c"HTTP_SEC_FETCH_USER",
+    c"HTTP_X_FORWARDED_PROTO",
+    c"mod_wsgi.process_group",
+    c"mod_wsgi.application_group",
+    c"mod_wsgi.callable_object",
+    c"mod_wsgi.request_handler",
+    c"mod_wsgi.handler_script",
+    c"mod_wsgi.script_name",
+    c"mod_wsgi.listener_host",
+    c"mod_wsgi.listener_port",
+    c"mod_wsgi.server_pid",
+];
+
+/// The same of variables that name files, which are decoded as Python decodes file names.
+const PATHS: [&CStr; 2] = [c"DOCUMENT_ROOT", c"SCRIPT_FILENAME"];
+
+/// Variables that applications ask for, with a value of their own in each request.
+const VARYING: [&CStr; 13] = [
+    c"REQUEST_URI",
+    c"QUERY_STRING",
+    c"PATH_INFO",
+    c"REMOTE_PORT",
+    c"REMOTE_USER",
+    c"CONTENT_TYPE",
+    c"CONTENT_LENGTH",
+    c"HTTP_COOKIE",
+    c"HTTP_REFERER",
+    c"HTTP_X_FORWARDED_FOR",
+    c"mod_wsgi.path_info",
+    c"mod_wsgi.request_id",
+    c"mod_wsgi.connection_id",
+];
 
 /// How many names of clients' choice are kept. A client can send any number.
 const MOST_SEEN: usize = 1024;
@@ -25,48 +87,59 @@ pub(super) struct Names {
 }
 
 /// A name that is known beforehand.
-pub(super) struct Known {
-    pub(super) key: Stored,
-    pub(super) kind: Kind,
+struct Known {
+    key: Stored,
+    kind: Kind,
 }
 
 /// What is known of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// It has a place, by which it is told whether it was set.
-    Placed(usize),
+    /// Its value is likely that of the request before.
+    Steady,
     /// The same, and it names a file.
-    PlacedPath(usize),
+    Path,
+    /// Its value differs from request to request, or is nothing to keep: it may be a secret.
+    Varying,
     /// It is for the engine to set.
     Typed,
 }
 
 impl Names {
     /// Starts with the names that are known.
-    pub(super) fn create<'py, 'a>(
-        py: Attached<'py>,
-        known: impl Iterator<Item = (&'a CStr, Kind)>,
-    ) -> Result<'py, Self> {
-        let known = known.map(|(name, kind)| {
-            let key = py.intern(name)?;
-            Ok((name.to_bytes().into(), Known { key, kind }))
-        });
+    pub(super) fn create(py: Attached<'_>) -> Result<'_, Self> {
+        let kinds: [(&[&CStr], Kind); 4] = [
+            (&STEADY, Kind::Steady),
+            (&PATHS, Kind::Path),
+            (&VARYING, Kind::Varying),
+            (&TYPED, Kind::Typed),
+        ];
+        let mut known = Map::default();
+        for (names, kind) in kinds {
+            for name in names {
+                // Interned, as are the keys that are looked up: identity is the fastest comparison.
+                let key = py.intern(name)?;
+                known.insert(name.to_bytes().into(), Known { key, kind });
+            }
+        }
         Ok(Self {
-            known: known.collect::<Result<'py, _>>()?,
+            known,
             seen: Mutex::default(),
         })
     }
 
-    /// What is known of a name.
-    pub(super) fn known(&self, name: &[u8]) -> Option<&Known> {
-        self.known.get(name)
-    }
-
-    /// The key object of any other name.
-    pub(super) fn key<'py>(&self, py: Attached<'py>, name: &[u8]) -> Result<'py, Owned<'py>> {
+    /// The key object of a name, and what is known of it.
+    pub(super) fn key<'py>(
+        &self,
+        py: Attached<'py>,
+        name: &[u8],
+    ) -> Result<'py, (Owned<'py>, Kind)> {
+        if let Some(known) = self.known.get(name) {
+            return Ok((known.key.bind(py).owned(), known.kind));
+        }
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(key) = seen.get(name) {
-            return Ok(key.bind(py).owned());
+            return Ok((key.bind(py).owned(), Kind::Varying));
         }
         let key = py.latin1(name)?;
         if name.len() <= LONGEST_SEEN {
@@ -77,6 +150,6 @@ impl Names {
             drop(seen);
             drop(full);
         }
-        Ok(key)
+        Ok((key, Kind::Varying))
     }
 }

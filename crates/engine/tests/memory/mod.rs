@@ -169,6 +169,13 @@ impl Asked {
         self
     }
 
+    /// With a variable beside those of the same name.
+    pub fn variable_again(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        let value = Some(value.as_ref().to_vec());
+        self.environ.push((name.to_owned(), value));
+        self
+    }
+
     /// With a variable that has no value.
     pub fn variable_without_value(mut self, name: &str) -> Self {
         self.environ.push((name.to_owned(), None));

@@ -1,6 +1,12 @@
 //! The environ.
 
-use crate::memory::{Asked, now};
+use std::collections::BTreeMap;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::{option, sample};
+
+use crate::memory::{App, Asked, now};
 
 /// An application that answers with the `repr` of an expression over `environ`.
 fn showing(expression: &str) -> Asked {
@@ -147,5 +153,86 @@ fn any_number_of_names_can_be_sent() {
         }
         asked = asked.variable(&format!("HTTP_MADE_UP_{}", "LONG".repeat(1000)), "x");
         assert_eq!(asked.answer().text(), "901");
+    }
+}
+
+/// Names of every kind, some of which the engine knows.
+const NAMES: [&str; 14] = [
+    "SERVER_NAME",
+    "SERVER_PORT",
+    "SCRIPT_NAME",
+    "SCRIPT_FILENAME",
+    "REQUEST_URI",
+    "QUERY_STRING",
+    "HTTP_HOST",
+    "HTTP_USER_AGENT",
+    "HTTP_COOKIE",
+    "HTTP_X_A",
+    "HTTP_X_B",
+    "mod_wsgi.process_group",
+    "mod_wsgi.request_id",
+    "wsgi.url_scheme",
+];
+
+/// Requests that are alike, as those of one client are.
+#[derive(Clone, Debug)]
+struct Alike {
+    /// Places in [`NAMES`], and a value: a digit so often as the number says, or none.
+    variables: Vec<(usize, Option<(u8, usize)>)>,
+    times: usize,
+}
+
+fn alike() -> impl Strategy<Value = Alike> {
+    let value = option::weighted(
+        0.9,
+        (
+            b'0'..=b'2',
+            prop_oneof![4 => 0..3_usize, 1 => 510..515_usize],
+        ),
+    );
+    let in_order = sample::subsequence((0..NAMES.len()).collect::<Vec<_>>(), 0..=NAMES.len());
+    let in_disorder = vec(0..NAMES.len(), 0..20);
+    let names = prop_oneof![3 => in_order, 1 => in_disorder];
+    let variables = names.prop_flat_map(move |names| {
+        let values = vec(value.clone(), names.len());
+        (Just(names), values).prop_map(|(names, values)| names.into_iter().zip(values).collect())
+    });
+    (variables, 1..20_usize).prop_map(|(variables, times)| Alike { variables, times })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Whatever requests came before, one has its own variables and no others.
+    #[test]
+    fn a_request_has_its_own_variables(sequence in vec(alike(), 1..8)) {
+        let app = App::new("
+def application(environ, start_response):
+    start_response('200 OK', [])
+    names = environ['NAMES'].split()
+    typed = type(environ['wsgi.input']).__module__ and environ['wsgi.url_scheme'] == 'http'
+    return [repr((typed, [(name, environ.get(name, 0)) for name in names])).encode()]
+");
+        for Alike { variables, times } in sequence {
+            let mut expected = BTreeMap::new();
+            for (name, value) in &variables {
+                let text = value.map(|(digit, length)| char::from(digit).to_string().repeat(length));
+                expected.insert(NAMES[*name], text);
+            }
+            let expected = NAMES[..13].iter().map(|name| match expected.get(name) {
+                None => format!("('{name}', 0)"),
+                Some(None) => format!("('{name}', None)"),
+                Some(Some(text)) => format!("('{name}', '{text}')"),
+            });
+            let expected = format!("(True, [{}])", expected.collect::<Vec<_>>().join(", "));
+            for _ in 0..times {
+                let asked = app.ask().group("templates").variable("NAMES", NAMES[..13].join(" "));
+                let asked = variables.iter().fold(asked, |asked, (name, value)| match value {
+                    Some((digit, length)) => asked.variable_again(NAMES[*name], vec![*digit; *length]),
+                    None => asked.variable_without_value(NAMES[*name]),
+                });
+                prop_assert_eq!(asked.answer().text(), expected.as_str());
+            }
+        }
     }
 }
