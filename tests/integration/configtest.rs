@@ -446,6 +446,65 @@ fn a_directory_that_a_group_cannot_go_to_is_a_warning() {
     }
 }
 
+#[test]
+fn directories_of_sockets_and_modules_are_looked_at() {
+    if !ours("D04") {
+        return;
+    }
+    let group = "WSGIDaemonProcess one";
+    for (lines, told) in [
+        ("WSGISocketPrefix ${ROOT}/none/wsgi", "WSGI1035"),
+        ("WSGISocketPrefix ${ROOT}/closed/wsgi", "WSGI1035"),
+        ("WSGISocketPrefix ${WSGI}/a.wsgi/wsgi", "WSGI1035"),
+        ("python-path=${WSGI}:${ROOT}/none", "WSGI1036"),
+        ("python-path=${ROOT}/closed", "WSGI1036"),
+        ("python-path=lib", "WSGI1036"),
+        ("\nWSGIPythonPath ${ROOT}/none", "WSGI1036"),
+        ("memory-limit=512", "WSGI1037"),
+        ("virtual-memory-limit=1024", "WSGI1037"),
+        (
+            "python-path=${WSGI}:${WSGI}/a.wsgi memory-limit=536870912",
+            "",
+        ),
+        ("\nWSGIPythonPath none\nWSGIRestrictEmbedded On", ""),
+    ] {
+        let lines = if lines.starts_with("WSGI") {
+            format!("{group}\n{lines}")
+        } else {
+            format!("{group} {lines}")
+        };
+        let site = site()
+            .file("closed/file", "")
+            .config(&lines)
+            .config("WSGIScriptAlias /x ${WSGI}/a.wsgi process-group=one");
+        site.set_mode("closed", 0o700);
+        let answer = site.configtest();
+        assert!(answer.success, "{lines}: {}", answer.text);
+        let found = warnings(&answer.text, "WSGI10");
+        assert_eq!(
+            found.len(),
+            usize::from(!told.is_empty()),
+            "{lines}: {}",
+            answer.text
+        );
+        assert!(
+            found.iter().all(|warning| warning.contains(told)),
+            "{lines}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn an_alias_with_its_words_in_the_wrong_order_is_told_as_that() {
+    check_warned(
+        Site::new()
+            .script("a.wsgi", &answering("ran"))
+            .config("WSGIScriptAlias ${WSGI}/a.wsgi /a")
+            .config("WSGIScriptAlias / ${WSGI}/a.wsgi"),
+        "the URL comes first, then the script",
+    );
+}
+
 /// A user of Debian's without a home directory.
 const HOMELESS: &str = "nobody";
 

@@ -37,7 +37,23 @@ enum GroupMistake<'c> {
         .0.to_string_lossy()
     )]
     Idle(&'c CStr),
+    #[error(
+        "process group \"{}\": {option}={bytes} is a number of bytes, and less than Python itself needs, so no process \
+         starts; a limit of {bytes} MiB is {option}={}",
+        .name.to_string_lossy(), .bytes.saturating_mul(MIB)
+    )]
+    NoMemory {
+        name: &'c CStr,
+        option: &'static str,
+        bytes: u64,
+    },
 }
+
+/// A mebibyte, in bytes.
+const MIB: u64 = 1 << 20;
+
+/// Who writes a number below this has not counted bytes.
+const LEAST_MEMORY: u64 = 1 << 16;
 
 impl Mistake for GroupMistake<'_> {
     fn id(&self) -> Id {
@@ -45,6 +61,7 @@ impl Mistake for GroupMistake<'_> {
             Self::Unknown { .. } => 1029,
             Self::Foreign { .. } => 1030,
             Self::Idle(_) => 1031,
+            Self::NoMemory { .. } => 1037,
         })
     }
 }
@@ -68,11 +85,34 @@ pub(super) fn check(config: &Checked<'_>) {
             report(group.definition.server(), checked);
         }
     });
+    for group in &config.groups {
+        report(group.definition.server(), check_memory(group));
+    }
     for (server, own) in server::configs(config.base) {
         for alias in own.own_aliases() {
             report(server, check_host(alias, server.hostname(), &config.groups));
         }
     }
+}
+
+/// Looks for a limit that was meant in larger units.
+fn check_memory<'c>(group: &Group<'c>) -> Result<(), GroupMistake<'c>> {
+    let options = group.definition.options();
+    let limits = [
+        ("memory-limit", options.memory_limit),
+        ("virtual-memory-limit", options.virtual_memory_limit),
+    ];
+    for (option, limit) in limits {
+        if let Some(bytes) = limit.filter(|&limit| limit < LEAST_MEMORY) {
+            let name = group.definition.name();
+            return Err(GroupMistake::NoMemory {
+                name,
+                option,
+                bytes,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Looks for a group that requests of this host must not use.

@@ -31,6 +31,11 @@ enum ScriptMistake<'c> {
         directive: Directive<'c>,
         obstacle: Obstacle,
     },
+    #[error(
+        "{alias}: {:?} does not exist, but {:?} is a file; the URL comes first, then the script",
+        .alias.target(), .alias.location().unwrap_or_default()
+    )]
+    Swapped { alias: &'c ScriptAlias },
     #[error("{directive}: user \"{user}\" cannot get at {:?}: {obstacle}", .directive.script())]
     Unreachable {
         directive: Directive<'c>,
@@ -76,7 +81,7 @@ impl<'c> ScriptMistake<'c> {
 impl Mistake for ScriptMistake<'_> {
     fn id(&self) -> Id {
         Id(match self {
-            Self::Missing { .. } => 1020,
+            Self::Missing { .. } | Self::Swapped { .. } => 1020,
             Self::Unreachable { .. } => 1021,
             Self::Shadowed { .. } => 1022,
             Self::NoLeadingSlash(_) => 1023,
@@ -187,7 +192,10 @@ fn check_target<'c>(
         // httpd looks whether there is a script; it is for others to read.
         Runner::Group(_) | Runner::Unknown => children.find(path),
     };
-    let found = found.map_err(|obstacle| ScriptMistake::of(directive, children, obstacle))?;
+    let found = found.map_err(|obstacle| match obstacle {
+        Obstacle::Missing(_) if is_swapped(alias) => ScriptMistake::Swapped { alias },
+        _ => ScriptMistake::of(directive, children, obstacle),
+    })?;
     if found.is_file() && wants_directory(alias) {
         return Err(ScriptMistake::TrailingSlash { alias });
     }
@@ -195,6 +203,12 @@ fn check_target<'c>(
         Runner::Group(user) => check_reach(directive, user, path),
         Runner::Children | Runner::Unknown => Ok(()),
     }
+}
+
+/// Whether the URL path of an alias is rather the path of a script.
+fn is_swapped(alias: &ScriptAlias) -> bool {
+    let location = alias.location().unwrap_or_default();
+    Path::new(OsStr::from_bytes(location.to_bytes())).is_file()
 }
 
 /// Looks for what stands between a starting process and the script it is to load.
