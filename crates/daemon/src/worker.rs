@@ -6,11 +6,11 @@
 //! the other threads serve requests ([`server`]).
 
 mod connection;
-mod courier;
+mod connection_window;
 mod dispatcher;
-mod door;
 mod early;
 mod exchange;
+mod flusher;
 mod fork;
 mod home;
 mod identity;
@@ -22,8 +22,8 @@ mod monitor;
 mod orphan;
 mod outbox;
 mod own_slot;
-mod pane;
 mod parallel;
+mod poller;
 mod python;
 mod root;
 mod scripts;

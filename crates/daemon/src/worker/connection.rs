@@ -13,9 +13,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use wire::{Decoder, OwnedFrame, RequestNumber, ToWorker};
 
+use super::connection_window::ConnectionWindow;
 use super::fork::Unshared;
 use super::own_slot::Ticket;
-use super::pane::Pane;
 
 /// How much longer than `socket-timeout` is waited here. The child waits as long for its client and
 /// then says so, which must find this end still listening.
@@ -41,7 +41,7 @@ pub(super) struct Connection {
     line: Line,
     decoder: Decoder,
     /// Where large data of its responses goes.
-    pub(super) pane: Pane,
+    pub(super) window: ConnectionWindow,
     /// The number of its last request, once there was one that knew the secret of the group.
     pub(super) last: RequestNumber,
     /// Whether the threads' epoll knows it.
@@ -72,7 +72,7 @@ impl Connection {
                 timeout,
             },
             decoder: Decoder::new(),
-            pane: Pane::default(),
+            window: ConnectionWindow::default(),
             last: 0,
             is_watched: false,
             ticket,

@@ -19,7 +19,7 @@ use engine_abi::{Level, LogLine, Outcome, Part, Sent};
 use wire::{MAX_DATA, RequestHead, RequestNumber, ToChild};
 
 use super::connection::{Broken, Connection};
-use super::courier::Courier;
+use super::flusher::Flusher;
 use super::lock;
 use super::outbox::Outbox;
 use receiving::{Body, Receiving};
@@ -65,20 +65,25 @@ impl<'c> Exchange<'c> {
         connection: &'c mut Connection,
         number: RequestNumber,
         head: &RequestHead<'_>,
-        courier: &'c Courier,
+        flusher: &'c Flusher,
     ) -> Self {
         let body = if head.body_on_demand {
             Body::Withheld
         } else {
             Body::Coming
         };
-        let mut pane = std::mem::take(&mut connection.pane);
-        pane.begin(head.has_window);
-        let inbox = pane.inbox();
+        let mut window = std::mem::take(&mut connection.window);
+        window.begin(head.has_window);
+        let inbox = window.inbox();
         Self {
             number,
             log_level: head.log_level,
-            sending: Mutex::new(Sending::new(connection, courier, head.content_length, pane)),
+            sending: Mutex::new(Sending::new(
+                connection,
+                flusher,
+                head.content_length,
+                window,
+            )),
             receiving: Mutex::new(Receiving::new(connection, body)),
             queue: Mutex::default(),
             is_queued: AtomicBool::new(false),
@@ -107,8 +112,8 @@ impl<'c> Exchange<'c> {
         let sending = sending.unwrap_or_else(PoisonError::into_inner);
         let receiving = self.receiving.into_inner();
         let receiving = receiving.unwrap_or_else(PoisonError::into_inner);
-        let (pane, out) = sending.end();
-        receiving.end(pane);
+        let (window, out) = sending.end();
+        receiving.end(window);
         // A withheld body never comes; one that was not read to its end is skipped later.
         match (is_broken, out.is_empty()) {
             (true, _) => Finish::Broken,

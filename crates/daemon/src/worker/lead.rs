@@ -1,4 +1,4 @@
-//! Who waits at the door: one thread at a time, the leader. The others follow.
+//! Who polls: one thread at a time, the leader. The others follow.
 //!
 //! Threads that share a GIL run one after the other. If each took a request as soon as it came, most
 //! would only stand in line for the GIL, and every hand-over between them costs more than a short

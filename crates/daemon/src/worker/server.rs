@@ -1,19 +1,19 @@
-//! Serving: threads that take whatever request comes in through the [`Door`], one after the other.
+//! Serving: threads that take whatever request comes in through the [`Poller`], one after the other.
 //!
 //! The thread that reads a request runs it. Its head, and a body that came along with that, are read before the
 //! application runs; a longer body is read when the application asks for it. No request is run twice: a child that sees
 //! the connection break without an answer can tell from the kind of break whether its request had been read (see
 //! `docs/protocol.md`).
 //!
-//! - [`Lead`] says which thread waits at the door
+//! - [`Lead`] says which thread polls
 //! - [`conversation`] is what is said over a connection
-//! - [`guests`] are the requests that may hold a thread for as long as their client likes
+//! - [`expect`] are the requests that may hold a thread for as long as their client likes
 //! - [`places`] is what children are told of how busy the worker is
 //! - [`request`] runs one request, or says why not
 //! - [`turn`] is what a thread does between two waits
 
 mod conversation;
-mod guests;
+mod expect;
 mod places;
 mod request;
 #[cfg(test)]
@@ -33,8 +33,7 @@ use engine_abi::LoadedEngine;
 use nix::libc::SIGTERM;
 
 use super::connection::Connection;
-use super::courier::Courier;
-use super::door::Door;
+use super::flusher::Flusher;
 use super::lead::Lead;
 use super::life::Event;
 use super::limits;
@@ -42,12 +41,13 @@ use super::monitor::{Monitor, RequestName};
 use super::outbox::Spool;
 use super::own_slot::OwnSlot;
 use super::parallel::Parallel;
+use super::poller::Poller;
 use super::python;
 use super::root::Root;
 use super::scripts::Scripts;
 use super::vital;
 use crate::log::{Level, Log};
-use guests::Guests;
+use expect::ExpectContinue;
 
 /// How many windows have memory, for each thread: a busy one serves some connections in turns.
 const WINDOWS: u32 = 4;
@@ -59,15 +59,15 @@ pub(super) struct Server {
     root: Root,
     slot: Arc<OwnSlot>,
     log: Arc<Log>,
-    door: Door,
+    poller: Poller,
     /// Which thread waits there.
     lead: Lead,
     /// Sends what slow children have not taken yet.
-    courier: Courier,
+    flusher: Flusher,
     scripts: Scripts,
     monitor: Arc<Monitor>,
     /// How many are served whose client was not told to send the body.
-    guests: Guests,
+    expect: ExpectContinue,
     /// How many requests are being served.
     active: AtomicU32,
     /// How many requests were taken since the start.
@@ -109,10 +109,10 @@ impl Server {
             group,
             slot: Arc::new(OwnSlot::new(table, slot)),
             log,
-            door: Door::new(listener)?,
-            courier: Courier::new(spool, windows)?,
+            poller: Poller::new(listener)?,
+            flusher: Flusher::new(spool, windows)?,
             scripts,
-            guests: Guests::default(),
+            expect: ExpectContinue::default(),
             active: AtomicU32::new(0),
             served: AtomicU64::new(0),
             counted: AtomicU64::new(0),
@@ -159,7 +159,7 @@ impl Server {
 
     /// How many requests are being served, and how many responses are still being sent.
     pub(super) fn active(&self) -> u32 {
-        let unsent = u32::try_from(self.courier.load()).unwrap_or(u32::MAX);
+        let unsent = u32::try_from(self.flusher.load()).unwrap_or(u32::MAX);
         self.active.load(Ordering::SeqCst).saturating_add(unsent)
     }
 
@@ -180,9 +180,9 @@ impl Server {
                 .spawn(move || server.work(number))?;
         }
         let server = self.clone();
-        let thread = Builder::new().name("wsgi-courier".to_owned());
+        let thread = Builder::new().name("wsgi-flusher".to_owned());
         vital::spawn(thread, &events, move || server.send_rests())?;
-        self.door.open()?;
+        self.poller.open()?;
         self.monitor
             .probe(self.engine, self.group.life.deadlock_timeout, &events)
     }
@@ -190,7 +190,7 @@ impl Server {
     /// Takes no more requests.
     pub(super) fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
-        self.door.close();
+        self.poller.close();
     }
 
     fn is_draining(&self) -> bool {
@@ -209,8 +209,8 @@ impl Server {
         // Who comes after this load finds the flag.
         let is_active = self.active() > 0 || self.is_draining();
         let has_place = self.slot.get().is_some_and(|slot| slot.active() > 0);
-        let has_memory = self.door.rest();
-        if is_active || has_place || has_memory || self.door.is_starved() {
+        let has_memory = self.poller.rest();
+        if is_active || has_place || has_memory || self.poller.is_starved() {
             self.is_dozing.store(false, Ordering::SeqCst);
             return None;
         }
@@ -271,7 +271,7 @@ impl Server {
 
     /// The life of the thread that sends what slow children have not taken.
     fn send_rests(&self) {
-        let error = self.courier.run(|token, connection| {
+        let error = self.flusher.run(|token, connection| {
             if let Some(connection) = connection {
                 self.go_on(token, connection);
             }
@@ -284,8 +284,8 @@ impl Server {
 
     /// Accepts and greets who has waited longest, if it comes from httpd's children or from root.
     fn admit(&self) -> Option<(u64, Connection)> {
-        let accepted = self.door.accept(|error| self.report_want(error));
-        if self.door.is_starved() {
+        let accepted = self.poller.accept(|error| self.report_want(error));
+        if self.poller.is_starved() {
             self.wake();
         }
         let (token, stream) = accepted?;
@@ -317,7 +317,7 @@ impl Server {
     /// then.
     pub(super) fn reopen(&self) {
         // If there is still not enough, that was said.
-        let _ = self.door.reopen();
+        let _ = self.poller.reopen();
     }
 
     /// A request is served from now on.

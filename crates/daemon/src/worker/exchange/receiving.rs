@@ -10,7 +10,7 @@ use wire::{BodyError, OwnedFrame, ToChild, ToWorker};
 
 use super::Exchange;
 use crate::worker::connection::{Broken, Connection};
-use crate::worker::pane::Pane;
+use crate::worker::connection_window::ConnectionWindow;
 use crate::worker::{fork, lock};
 
 /// How long a body can be that a child sends as a whole, in bytes; a piece may come on top.
@@ -38,8 +38,8 @@ impl<'c> Receiving<'c> {
     }
 
     /// The request is over: the connection has its window back.
-    pub(super) fn end(self, pane: Pane) {
-        self.connection.pane = pane;
+    pub(super) fn end(self, window: ConnectionWindow) {
+        self.connection.window = window;
     }
 }
 

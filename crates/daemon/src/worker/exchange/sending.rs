@@ -8,10 +8,10 @@ use wire::{End, FileRegion, MAX_DATA, Rejection, RequestNumber, ResponseHead, To
 
 use super::client::Client;
 use crate::worker::connection::{Broken, Connection, Line};
-use crate::worker::courier::{Courier, Loan};
+use crate::worker::connection_window::ConnectionWindow;
+use crate::worker::flusher::{Flusher, Loan};
 use crate::worker::fork::Unshared;
 use crate::worker::outbox::Outbox;
-use crate::worker::pane::Pane;
 
 /// The half on which the response goes.
 pub(super) struct Sending<'c> {
@@ -21,11 +21,11 @@ pub(super) struct Sending<'c> {
     /// Frames that were not sent yet.
     pub(super) out: Outbox,
     /// Sends what a slow child has not taken while the application goes on.
-    courier: &'c Courier,
+    flusher: &'c Flusher,
     /// Frames that were not sent before the application went on.
     lent: Option<Loan>,
     /// Where large data goes.
-    pane: Pane,
+    window: ConnectionWindow,
     /// The child would have had use for a window, and will the next time.
     wants_window: bool,
 }
@@ -54,30 +54,30 @@ impl<'c> Sending<'c> {
     /// The half of a request whose body has such a length.
     pub(super) fn new(
         connection: &Connection,
-        courier: &'c Courier,
+        flusher: &'c Flusher,
         content_length: Option<u64>,
-        pane: Pane,
+        window: ConnectionWindow,
     ) -> Self {
         Self {
             line: connection.line().clone(),
             client: Client::default(),
-            out: courier.outbox(),
-            courier,
+            out: flusher.outbox(),
+            flusher,
             lent: None,
-            pane,
+            window,
             wants_window: is_large(content_length),
         }
     }
 
     /// The window, and what was not sent.
-    pub(super) fn end(mut self) -> (Pane, Outbox) {
-        (std::mem::take(&mut self.pane), self.out.take())
+    pub(super) fn end(mut self) -> (ConnectionWindow, Outbox) {
+        (std::mem::take(&mut self.window), self.out.take())
     }
 
     /// Takes back what was lent and not sent, so that what comes now is sent after it.
     pub(super) fn take_back(&mut self) -> Result<(), Broken> {
         if let Some(loan) = self.lent.take() {
-            self.out = self.courier.give_back(&loan)?;
+            self.out = self.flusher.give_back(&loan)?;
         }
         Ok(())
     }
@@ -85,7 +85,7 @@ impl<'c> Sending<'c> {
     /// Has what the child did not take sent while the application goes on.
     pub(super) fn lend(&mut self) -> Result<(), Broken> {
         if self.out.is_kept() {
-            self.lent = self.courier.lend(self.line.stream(), &mut self.out);
+            self.lent = self.flusher.lend(self.line.stream(), &mut self.out);
             if self.lent.is_none() {
                 return self.out.flush_all(&self.line);
             }
@@ -145,12 +145,12 @@ impl<'c> Sending<'c> {
 
     /// Makes a window, if there is none yet and the child can be told of it at once.
     fn open_window(&mut self, number: RequestNumber) -> Result<(), Broken> {
-        let is_free = self.courier.has_windows() && self.pane.is_missing() && !self.out.is_kept();
+        let is_free = self.flusher.has_windows() && self.window.is_missing() && !self.out.is_kept();
         // The descriptor goes behind all that was sent before.
         if !is_free || !self.out.send_some(self.line.stream())? || !self.line.takes_more() {
             return Ok(());
         }
-        if let Some(descriptor) = self.pane.open() {
+        if let Some(descriptor) = self.window.open() {
             let _unshared = Unshared::mark(descriptor.as_fd());
             let mut frame = Vec::new();
             ToChild::encode_window(&mut frame, number);
@@ -183,7 +183,7 @@ impl<'c> Sending<'c> {
         if data.len() < Window::LARGE {
             return data;
         }
-        let Some((place, rest)) = self.pane.place(data, self.courier) else {
+        let Some((place, rest)) = self.window.place(data, self.flusher) else {
             return data;
         };
         ToChild::encode_placed(self.out.frames(), number, place);

@@ -1,5 +1,5 @@
 //! What is said over a connection: a greeting, then one frame after the other, each of which is answered by the
-//! thread that has come from the door with it.
+//! thread that the poller gave it to.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -59,12 +59,12 @@ impl Server {
                 Ok(Some(frame)) => match self.answer(&mut connection, &frame, turn) {
                     // Somebody waits for this thread, and others can serve this child.
                     Next::GoOn if turn.next.is_some() => return self.go_on(token, connection),
-                    // What has not arrived yet is waited for at the door.
+                    // What has not arrived yet is for the poller to wait for.
                     Next::GoOn => connection.buffered_frame(),
                     Next::Close => return,
                     Next::Send(rest) => {
                         // If it cannot be watched it is closed, which the child notices.
-                        let _ = self.courier.take(token, connection, rest);
+                        let _ = self.flusher.take(token, connection, rest);
                         return turn.end();
                     }
                 },
@@ -79,7 +79,7 @@ impl Server {
     pub(super) fn go_on(&self, token: u64, mut connection: Connection) {
         if self.is_open() {
             connection.rest();
-            self.door.put(token, connection);
+            self.poller.put(token, connection);
         }
     }
 

@@ -30,7 +30,7 @@ impl Server {
         }
     }
 
-    /// Gives a place to whoever waits at the door, if all other threads are busy, or else back. Where
+    /// Gives a place to whoever waits to be let in, if all other threads are busy, or else back. Where
     /// some are not, others wait for the GIL or here, and come first.
     pub(super) fn hand_on(&self, turn: &mut Turn<'_>) {
         let is_last = self.active.load(Ordering::SeqCst) + 1 >= self.group.threads;
@@ -87,10 +87,10 @@ impl Server {
             slot.set_spare(0);
         }
         for _ in 0..self.group.threads.saturating_add(MOST_SPARE) {
-            let Some(token) = self.door.known_caller() else {
+            let Some(token) = self.poller.known_caller() else {
                 return;
             };
-            if let Some(mut connection) = self.door.take(token)
+            if let Some(mut connection) = self.poller.take(token)
                 && self.turn_away(&mut connection)
             {
                 self.go_on(token, connection);

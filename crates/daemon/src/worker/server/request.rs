@@ -31,7 +31,7 @@ impl Server {
         };
         head.script = script;
         head.resource = self.root.inside(head.resource).unwrap_or(head.resource);
-        let Some(_guest) = self.guests.admit(head.asks_first, self.group.threads) else {
+        let Some(_admission) = self.expect.admit(head.asks_first, self.group.threads) else {
             return reject(connection, number, Rejection::BodyFirst);
         };
         match self.refusal(&head) {
@@ -52,7 +52,7 @@ impl Server {
             String::from_utf8_lossy(head.script),
             self.group.name
         );
-        let exchange = Exchange::new(connection, number, head, &self.courier);
+        let exchange = Exchange::new(connection, number, head, &self.flusher);
         exchange.log(&LogLine {
             level: Level::Error,
             id: 81,
@@ -98,7 +98,7 @@ impl Server {
                 let places = 0..slot.places(self.group.threads);
                 places.for_each(|_| self.slot.occupy());
             }
-            self.door.close();
+            self.poller.close();
             self.tell(Event::Replace(Replacement::MaximumRequests));
         }
         let is_taken = maximum.is_none_or(|maximum| number <= maximum);
@@ -157,7 +157,7 @@ impl Server {
             daemon_restarts: head.restarts,
             request_rec: std::ptr::null_mut(),
         };
-        let exchange = Exchange::new(connection, number, head, &self.courier);
+        let exchange = Exchange::new(connection, number, head, &self.flusher);
         if head.body_is_whole && !exchange.gather() {
             return Next::Close;
         }

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::Server;
 use crate::log::Level;
 use crate::worker::connection::Connection;
-use crate::worker::door::Caller;
+use crate::worker::poller::Caller;
 
 /// What a thread has between two waits. It is given back also when a panic ends the turn.
 pub(super) struct Turn<'s> {
@@ -73,10 +73,10 @@ impl Server {
         let mut turn = Turn::new(self, thread);
         let caller = self
             .lead
-            .lead(|| self.has_newcomers(), || self.door.wait())?;
+            .lead(|| self.has_newcomers(), || self.poller.wait())?;
         let mut next = match caller {
             Caller::New => self.admit(),
-            Caller::Known(token) => self.door.take(token).map(|it| (token, it)),
+            Caller::Known(token) => self.poller.take(token).map(|it| (token, it)),
         };
         while let Some((token, connection)) = next {
             self.take_up(token, connection, &mut turn);

@@ -9,13 +9,13 @@ use std::os::fd::OwnedFd;
 use control::{Inbox, Window};
 use wire::{Place, RequestNumber};
 
-use super::courier::Courier;
+use super::flusher::Flusher;
 use super::fork;
 use super::outbox::Share;
 
 /// The window of a connection, if it has one.
 #[derive(Debug, Default)]
-pub(super) struct Pane {
+pub(super) struct ConnectionWindow {
     window: Option<Window>,
     /// While it may have memory for responses: that is not without end.
     share: Option<Share>,
@@ -27,7 +27,7 @@ pub(super) struct Pane {
     is_hopeless: bool,
 }
 
-impl Pane {
+impl ConnectionWindow {
     /// There is a new request, so nothing that lies there is of use any more. `is_shared` is what the
     /// child says of whether it has the window.
     pub(super) fn begin(&mut self, is_shared: bool) {
@@ -56,7 +56,7 @@ impl Pane {
     pub(super) fn place<'d>(
         &mut self,
         data: &'d [u8],
-        courier: &Courier,
+        flusher: &Flusher,
     ) -> Option<(Place, &'d [u8])> {
         let window = self.window.as_mut().filter(|_| self.is_shared)?;
         // What a forked process answers is nobody's, and what lies here is another's.
@@ -64,7 +64,7 @@ impl Pane {
             return None;
         }
         if self.share.is_none() {
-            self.share = Some(courier.window_share()?);
+            self.share = Some(flusher.window_share()?);
         }
         self.is_stale = false;
         let (offset, length) = window.place(data);

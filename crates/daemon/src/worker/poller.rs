@@ -25,7 +25,7 @@ const LISTENER: u64 = 0;
 
 /// The listening socket and the idle connections of a worker.
 #[derive(Debug)]
-pub(super) struct Door {
+pub(super) struct Poller {
     /// Before what must not be shared, like all of its kind.
     _unshared: Unshared,
     epoll: Epoll,
@@ -39,7 +39,7 @@ pub(super) struct Door {
     next_token: AtomicU64,
 }
 
-/// Who is at the door.
+/// What is ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Caller {
     /// Somebody who wants to connect, unless another worker was faster.
@@ -48,8 +48,8 @@ pub(super) enum Caller {
     Known(u64),
 }
 
-impl Door {
-    /// A door that is still closed.
+impl Poller {
+    /// One that lets nobody in yet.
     pub(super) fn new(listener: OwnedFd) -> io::Result<Self> {
         let listener = UnixListener::from(listener);
         listener.set_nonblocking(true)?;
@@ -110,7 +110,7 @@ impl Door {
 
     /// A connection on which something arrived, if there is one. Does not wait.
     pub(super) fn known_caller(&self) -> Option<u64> {
-        // Whoever wants to connect stays at the door, and comes last the second time.
+        // Whoever wants to connect stays in the queue of the socket, and comes last the second time.
         for _ in 0..2 {
             let mut events = [EpollEvent::empty()];
             match self.epoll.wait(&mut events, EpollTimeout::ZERO) {
@@ -123,7 +123,7 @@ impl Door {
     }
 
     /// Accepts whoever has waited longest, if anybody has. Where there is not enough of something
-    /// for one more, that is reported once, and the door stays closed until it is opened again:
+    /// for one more, that is reported once, and nobody is let in until it is opened again:
     /// whoever tried at once would try in vain without end.
     pub(super) fn accept(&self, report: impl Fn(&io::Error)) -> Option<(u64, UnixStream)> {
         let listener = lock(&self.listener);
@@ -160,7 +160,7 @@ impl Door {
         }
     }
 
-    /// Takes a connection that something arrived on, unless the door was closed meanwhile.
+    /// Takes a connection that something arrived on, unless this was closed meanwhile.
     pub(super) fn take(&self, token: u64) -> Option<Connection> {
         lock(&self.idle).remove(&token)
     }
@@ -169,7 +169,7 @@ impl Door {
     /// any. To be called now and then.
     pub(super) fn rest(&self) -> bool {
         let mut idle = lock(&self.idle);
-        let has_memory = |connection: &mut Connection| connection.pane.rest(connection.last);
+        let has_memory = |connection: &mut Connection| connection.window.rest(connection.last);
         idle.values_mut()
             .map(has_memory)
             .fold(false, |some, one| some | one)
@@ -212,16 +212,16 @@ mod tests {
 
     #[test]
     fn a_door_that_is_open_again_is_not_starved() {
-        let name = format!("mod_wsgi-door-{}", std::process::id());
+        let name = format!("mod_wsgi-poller-{}", std::process::id());
         let address = SocketAddr::from_abstract_name(name).unwrap();
-        let door = Door::new(UnixListener::bind_addr(&address).unwrap().into()).unwrap();
-        door.open().unwrap();
-        // As after a thread that could not accept while the door was closed already.
-        door.starved.store(true, Ordering::Relaxed);
-        door.reopen().unwrap();
-        assert!(!door.is_starved());
+        let poller = Poller::new(UnixListener::bind_addr(&address).unwrap().into()).unwrap();
+        poller.open().unwrap();
+        // As after a thread that could not accept while it was closed already.
+        poller.starved.store(true, Ordering::Relaxed);
+        poller.reopen().unwrap();
+        assert!(!poller.is_starved());
         let _caller = UnixStream::connect_addr(&address).unwrap();
-        assert_eq!(door.wait().unwrap(), Caller::New);
-        assert!(door.accept(|error| panic!("{error}")).is_some());
+        assert_eq!(poller.wait().unwrap(), Caller::New);
+        assert!(poller.accept(|error| panic!("{error}")).is_some());
     }
 }

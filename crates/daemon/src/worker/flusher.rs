@@ -29,19 +29,19 @@ const EVENTS: usize = 32;
 
 /// Who sends what was not sent.
 #[derive(Debug)]
-pub(super) struct Courier {
+pub(super) struct Flusher {
     _unshared: Unshared,
     epoll: Epoll,
     spool: Arc<Spool>,
     /// What of the windows has memory.
     windows: Arc<Spool>,
-    parcels: Mutex<HashMap<u64, Parcel>>,
+    remainders: Mutex<HashMap<u64, Remainder>>,
     next: AtomicU64,
 }
 
 /// What is left of a response, and where it goes.
 #[derive(Debug)]
-struct Parcel {
+struct Remainder {
     rest: Outbox,
     /// Whether it was sent.
     sent: Result<bool, Broken>,
@@ -60,7 +60,7 @@ enum Way {
 #[derive(Debug)]
 pub(super) struct Loan(u64);
 
-impl Courier {
+impl Flusher {
     /// One with nothing to do.
     pub(super) fn new(spool: Spool, windows: Spool) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
@@ -69,7 +69,7 @@ impl Courier {
             epoll,
             spool: Arc::new(spool),
             windows: Arc::new(windows),
-            parcels: Mutex::default(),
+            remainders: Mutex::default(),
             next: AtomicU64::new(0),
         })
     }
@@ -91,8 +91,11 @@ impl Courier {
 
     /// How many responses are on their way that are complete.
     pub(super) fn load(&self) -> usize {
-        let parcels = lock(&self.parcels);
-        parcels.values().filter(|parcel| parcel.is_given()).count()
+        let remainders = lock(&self.remainders);
+        remainders
+            .values()
+            .filter(|remainder| remainder.is_given())
+            .count()
     }
 
     /// Takes over the rest of a response, and the connection for as long.
@@ -119,36 +122,38 @@ impl Courier {
         if fork::is_forked() {
             return Err(Broken::Closed);
         }
-        let parcel = lock(&self.parcels).remove(number).ok_or(Broken::Closed)?;
-        if !parcel.sent? {
-            self.forget(&parcel);
+        let remainder = lock(&self.remainders)
+            .remove(number)
+            .ok_or(Broken::Closed)?;
+        if !remainder.sent? {
+            self.forget(&remainder);
         }
-        Ok(parcel.rest)
+        Ok(remainder.rest)
     }
 
     fn add(&self, rest: Outbox, way: Way) -> Result<u64, (io::Error, Outbox)> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let sent = Ok(false);
-        let parcel = Parcel { rest, sent, way };
+        let remainder = Remainder { rest, sent, way };
         // There is no thread in a forked process that sends it, nor one to give back a lock that it had.
         if fork::is_forked() {
-            return Err((io::ErrorKind::NotConnected.into(), parcel.rest));
+            return Err((io::ErrorKind::NotConnected.into(), remainder.rest));
         }
-        let mut parcels = lock(&self.parcels);
-        // The lock keeps the thread from looking for the parcel before it is there.
+        let mut remainders = lock(&self.remainders);
+        // The lock keeps the thread from looking for the remainder before it is there.
         let event = EpollEvent::new(EpollFlags::EPOLLOUT, number);
-        match self.epoll.add(parcel.stream(), event) {
+        match self.epoll.add(remainder.stream(), event) {
             Ok(()) => {
-                parcels.insert(number, parcel);
+                remainders.insert(number, remainder);
                 Ok(number)
             }
-            Err(error) => Err((error.into(), parcel.rest)),
+            Err(error) => Err((error.into(), remainder.rest)),
         }
     }
 
-    fn forget(&self, parcel: &Parcel) {
+    fn forget(&self, remainder: &Remainder) {
         // It was added, and its descriptor is open.
-        let _ = self.epoll.delete(parcel.stream());
+        let _ = self.epoll.delete(remainder.stream());
     }
 
     /// The thread's life. Connections that have taken everything go to `delivered`, with the token they
@@ -176,37 +181,37 @@ impl Courier {
 
     /// Gives up what cannot be sent because of a fault: whoever waits for it finds its connection closed.
     fn lose(&self, number: u64, delivered: &impl Fn(u64, Option<Connection>)) {
-        let Some(parcel) = lock(&self.parcels).remove(&number) else {
+        let Some(remainder) = lock(&self.remainders).remove(&number) else {
             return;
         };
-        self.forget(&parcel);
-        if let Way::Given(token, _) = parcel.way {
+        self.forget(&remainder);
+        if let Way::Given(token, _) = remainder.way {
             delivered(token, None);
         }
     }
 
     fn go_on(&self, number: u64, delivered: &impl Fn(u64, Option<Connection>)) {
-        let mut parcels = lock(&self.parcels);
-        let Entry::Occupied(mut entry) = parcels.entry(number) else {
+        let mut remainders = lock(&self.remainders);
+        let Entry::Occupied(mut entry) = remainders.entry(number) else {
             return;
         };
-        let parcel = entry.get_mut();
-        parcel.send();
-        if parcel.sent == Ok(false) {
+        let remainder = entry.get_mut();
+        remainder.send();
+        if remainder.sent == Ok(false) {
             return;
         }
-        self.forget(parcel);
-        if parcel.is_given() {
-            let parcel = entry.remove();
-            drop(parcels);
-            if let Way::Given(token, connection) = parcel.way {
-                delivered(token, parcel.sent.is_ok().then_some(connection));
+        self.forget(remainder);
+        if remainder.is_given() {
+            let remainder = entry.remove();
+            drop(remainders);
+            if let Way::Given(token, connection) = remainder.way {
+                delivered(token, remainder.sent.is_ok().then_some(connection));
             }
         }
     }
 }
 
-impl Parcel {
+impl Remainder {
     fn stream(&self) -> &UnixStream {
         match &self.way {
             Way::Lent(stream) => stream,
@@ -241,10 +246,10 @@ mod tests {
     #[test]
     fn a_fault_with_one_response_leaves_the_others_to_the_courier() {
         let spool = || Spool::new(1 << 16, 1);
-        let courier = Arc::new(Courier::new(spool(), spool()).unwrap());
+        let flusher = Arc::new(Flusher::new(spool(), spool()).unwrap());
         let slot = Arc::new(OwnSlot::new(Table::new(1).unwrap(), 0));
         let (sender, delivered) = channel();
-        let running = courier.clone();
+        let running = flusher.clone();
         std::thread::spawn(move || {
             running.run(|token, connection| {
                 assert!(token != 1, "injected");
@@ -255,9 +260,9 @@ mod tests {
             let (stream, mut child) = UnixStream::pair().unwrap();
             stream.set_nonblocking(true).unwrap();
             let connection = Connection::new(stream, None, slot.issue());
-            let mut rest = courier.outbox();
+            let mut rest = flusher.outbox();
             rest.frames().extend_from_slice(b"rest");
-            courier.take(token, connection, rest).unwrap();
+            flusher.take(token, connection, rest).unwrap();
             let mut taken = [0; 4];
             child.read_exact(&mut taken).unwrap();
             if token == 1 {
@@ -269,6 +274,6 @@ mod tests {
             }
         }
         assert_eq!(delivered.recv().unwrap(), (2, true));
-        assert_eq!(courier.load(), 0);
+        assert_eq!(flusher.load(), 0);
     }
 }
