@@ -31,7 +31,7 @@ mod source;
 
 pub(crate) use alias::{Mapped, ScriptAlias};
 pub(crate) use checks::check;
-pub(crate) use daemon::{DaemonDefinition, ScriptOwner, daemons};
+pub(crate) use daemon::{DaemonDefinition, ScriptOwner, Terms, daemons};
 pub(crate) use directory::DirConfig;
 pub(crate) use handler::HandlerScript;
 pub(crate) use hook::HookScript;

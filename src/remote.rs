@@ -52,13 +52,13 @@ pub(crate) fn serve<'r>(
     if group.is_service {
         return Err(unavailable(request, &show(group), RUNS_SCRIPTS));
     }
-    if let Some(owner) = group.script_owner {
+    if let Some(owner) = group.terms.script_owner {
         let script = OsStr::from_bytes(config.script.to_bytes());
         owner::check(owner, Path::new(script))?;
     }
     let rules = Rules {
         error_override: config.error_override,
-        longest_line: group.longest_line,
+        longest_line: group.terms.longest_line,
     };
     let response = Response::new(request, config.sendfile, rules);
     let mut call = Call::new(request, config, environ, content_length, response);
@@ -69,6 +69,7 @@ pub(crate) fn serve<'r>(
         do_not_preempt();
     }
     let _timeout = group
+        .terms
         .response_timeout
         .map(|timeout| request.connection().limit_waiting(timeout));
     call.run(group)

@@ -93,6 +93,22 @@ pub(crate) struct RunAs {
     pub(crate) gid: u32,
 }
 
+/// What httpd's children hold a group to, that its workers need not know.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    /// Whom its scripts must belong to.
+    pub(crate) script_owner: Option<ScriptOwner>,
+    /// How long a line of a response's head may be, in bytes.
+    pub(crate) longest_line: usize,
+    /// How long a request may wait for a place in the queue; if nothing is said, `socket_timeout`.
+    pub(crate) connect_timeout: Option<Duration>,
+    /// How long a worker may be silent.
+    pub(crate) socket_timeout: Duration,
+    /// How long a client may take nothing of a response: `response-socket-timeout`, or
+    /// `socket-timeout`; httpd's `Timeout` if neither was given.
+    pub(crate) response_timeout: Option<Duration>,
+}
+
 /// A process group in the server it was defined in.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DaemonDefinition<'s> {
@@ -191,13 +207,6 @@ impl<'s> DaemonDefinition<'s> {
             .unwrap_or_else(|| self.server.timeout())
     }
 
-    /// How long a client may take nothing of a response: `response-socket-timeout`, or
-    /// `socket-timeout`; httpd's `Timeout` if neither was given.
-    pub(crate) fn response_timeout(&self) -> Option<Duration> {
-        let options = self.options();
-        options.response_socket_timeout.or(options.socket_timeout)
-    }
-
     /// What the paths of sockets begin with.
     pub(crate) fn socket_prefix(&self) -> PathBuf {
         let configured = self.base.config::<Wsgi>().process().socket_prefix.clone();
@@ -211,9 +220,16 @@ impl<'s> DaemonDefinition<'s> {
             .unwrap_or_else(|| ChildUser::configured().uid)
     }
 
-    /// Whom its scripts must belong to.
-    pub(crate) fn script_owner(&self) -> Option<ScriptOwner> {
-        self.daemon.script_owner
+    /// What children hold it to.
+    pub(crate) fn terms(&self) -> Terms {
+        let options = self.options();
+        Terms {
+            script_owner: self.daemon.script_owner,
+            longest_line: options.header_buffer_size,
+            connect_timeout: options.connect_timeout,
+            socket_timeout: self.socket_timeout(),
+            response_timeout: options.response_socket_timeout.or(options.socket_timeout),
+        }
     }
 
     /// As whom its workers run: what it says itself, or as httpd's children do.

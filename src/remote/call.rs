@@ -108,7 +108,8 @@ impl<'c, 'r> Call<'c, 'r> {
     /// Sends the request to one worker after the other until one has answered.
     pub(super) fn run(&mut self, group: &Group) -> Result<Status, Refusal> {
         let mut begin = Instant::now();
-        let patience = group.connect_timeout.unwrap_or(group.socket_timeout);
+        let terms = &group.terms;
+        let patience = terms.connect_timeout.unwrap_or(terms.socket_timeout);
         let mut deadline = begin + patience;
         let mut is_missing = false;
         let mut outdated = BTreeSet::new();
@@ -144,7 +145,7 @@ impl<'c, 'r> Call<'c, 'r> {
                     }
                     self.restarts = self.restarts.saturating_add(1);
                     // Its successor is on its way, and may take long to load what it serves.
-                    deadline = deadline.max(begin + group.socket_timeout);
+                    deadline = deadline.max(begin + terms.socket_timeout);
                     std::thread::sleep(PAUSE);
                 }
             }

@@ -15,7 +15,7 @@ use wire::Greeting;
 use wsgi_config::group;
 
 use super::connection::{Connection, NoConnection};
-use crate::config::ScriptOwner;
+use crate::config::Terms;
 use crate::supervise::KeptGroup;
 
 /// The groups of the configuration in force.
@@ -36,8 +36,8 @@ pub(crate) struct Group {
     pub(crate) host: Option<Option<Vec<u8>>>,
     /// The user that its workers run as.
     pub(super) user: String,
-    /// Whom its scripts must belong to.
-    pub(super) script_owner: Option<ScriptOwner>,
+    /// What we hold it to.
+    pub(super) terms: Terms,
     /// What its workers know us by.
     pub(super) secret: Secret,
     /// Whether it serves no requests, but runs scripts.
@@ -50,18 +50,10 @@ pub(crate) struct Group {
     pub(super) table: Table,
     /// How many threads each worker has.
     pub(super) threads: u32,
-    /// How long a request may wait for a place in the queue.
-    pub(super) connect_timeout: Option<Duration>,
     /// How long a request may wait for a thread.
     pub(super) queue_timeout: Option<Duration>,
-    /// How long a line of a response's head may be, in bytes.
-    pub(super) longest_line: usize,
-    /// How long a worker may be silent.
-    pub(super) socket_timeout: Duration,
     /// How much of a request's or response's body is kept for a client that is slow, in bytes.
     pub(super) response_buffer: usize,
-    /// How long a client may take nothing of a response, if that is other than httpd's `Timeout`.
-    pub(super) response_timeout: Option<Duration>,
     /// Whether threads that wait for its workers do not preempt others.
     pub(super) is_batch: bool,
     /// How many connections may be idle for each slot: as many as there are threads in a child.
@@ -116,7 +108,7 @@ impl Group {
             name: kept.name().as_bytes().to_vec(),
             host: kept.host(),
             user: kept.user(),
-            script_owner: kept.script_owner(),
+            terms: kept.terms(),
             secret: kept.secret().clone(),
             is_service: kept.is_service(),
             idle: table.slots().iter().map(|_| Mutex::default()).collect(),
@@ -124,12 +116,8 @@ impl Group {
             socket: kept.socket().to_owned(),
             socket_owner: nix::unistd::geteuid().as_raw(),
             threads: kept.threads(),
-            longest_line: kept.longest_line(),
-            connect_timeout: kept.connect_timeout(),
             queue_timeout: kept.queue_timeout(),
-            socket_timeout: kept.socket_timeout(),
             response_buffer: kept.response_buffer(),
-            response_timeout: kept.response_timeout(),
             is_batch: kept.is_batch(),
             most_idle: usize::try_from(Mpm::query().max_threads).unwrap_or(usize::MAX),
             turn: AtomicUsize::new(0),
@@ -178,7 +166,8 @@ impl Group {
     /// A new connection, which waits in the group's queue until a thread is free.
     pub(super) fn connect(&self) -> Result<Connection, NoConnection> {
         let (path, owner) = (&self.socket, self.socket_owner);
-        Connection::open(path, owner, self.connect_timeout, self.socket_timeout)
+        let terms = &self.terms;
+        Connection::open(path, owner, terms.connect_timeout, terms.socket_timeout)
     }
 
     /// Gives back the place of a request that its worker did not read.

@@ -12,7 +12,7 @@ use control::{Channel, GroupSpec, ScoreboardReader, ScoreboardSource, Secret, Sl
 use httpd::Level;
 
 use super::sockets::{self, Shape, SocketError};
-use crate::config::{DaemonDefinition, ScriptOwner};
+use crate::config::{DaemonDefinition, Terms};
 use crate::log::{self, Id};
 
 /// All that is kept.
@@ -57,28 +57,6 @@ pub(crate) struct KeptGroup {
     terms: Terms,
 }
 
-/// What children hold a group to, that its workers need not know.
-#[derive(Clone, Copy, Debug)]
-struct Terms {
-    script_owner: Option<ScriptOwner>,
-    longest_line: usize,
-    connect_timeout: Option<Duration>,
-    socket_timeout: Duration,
-    response_timeout: Option<Duration>,
-}
-
-impl Terms {
-    fn of(definition: &DaemonDefinition<'_>) -> Self {
-        Self {
-            script_owner: definition.script_owner(),
-            longest_line: definition.options().header_buffer_size,
-            connect_timeout: definition.options().connect_timeout,
-            socket_timeout: definition.socket_timeout(),
-            response_timeout: definition.response_timeout(),
-        }
-    }
-}
-
 /// Where to tell of what is wrong with the socket of a group, and costs it nothing.
 fn warn(definition: &DaemonDefinition<'_>) -> impl Fn(Id, String) {
     |id, text| log::server(definition.server(), Level::WARN, id, text)
@@ -97,7 +75,7 @@ impl KeptGroup {
             table: Table::new(shape.room()).map_err(SocketError::Table)?,
             log: definition.log().map_err(SocketError::Log)?,
             host: definition.host(),
-            terms: Terms::of(definition),
+            terms: definition.terms(),
             spec,
             shape,
             socket_path,
@@ -120,7 +98,7 @@ impl KeptGroup {
             },
             log: definition.log().map_err(SocketError::Log)?,
             host: definition.host(),
-            terms: Terms::of(definition),
+            terms: definition.terms(),
             ..self
         })
     }
@@ -233,29 +211,9 @@ impl KeptGroup {
         }
     }
 
-    /// Whom its scripts must belong to.
-    pub(crate) fn script_owner(&self) -> Option<ScriptOwner> {
-        self.terms.script_owner
-    }
-
-    /// `header-buffer-size`.
-    pub(crate) fn longest_line(&self) -> usize {
-        self.terms.longest_line
-    }
-
-    /// `connect-timeout`.
-    pub(crate) fn connect_timeout(&self) -> Option<Duration> {
-        self.terms.connect_timeout
-    }
-
-    /// `socket-timeout`, or httpd's `Timeout`.
-    pub(crate) fn socket_timeout(&self) -> Duration {
-        self.terms.socket_timeout
-    }
-
-    /// `response-socket-timeout`, or `socket-timeout`, if either was given.
-    pub(crate) fn response_timeout(&self) -> Option<Duration> {
-        self.terms.response_timeout
+    /// What children hold it to.
+    pub(crate) fn terms(&self) -> Terms {
+        self.terms
     }
 
     /// Whether `cpu-scheduling` is `batch`.

@@ -244,7 +244,7 @@ mod tests {
     use crate::worker::own_slot::OwnSlot;
 
     #[test]
-    fn a_fault_with_one_response_leaves_the_others_to_the_courier() {
+    fn a_fault_with_one_response_leaves_the_others_to_the_flusher() {
         let spool = || Spool::new(1 << 16, 1);
         let flusher = Arc::new(Flusher::new(spool(), spool()).unwrap());
         let slot = Arc::new(OwnSlot::new(Table::new(1).unwrap(), 0));
