@@ -24,17 +24,21 @@ pub(super) struct Groups {
     depend_on_places: bool,
 }
 
-/// The server that a directive is read for.
+/// Where a directive stands, and the server that it is read for.
 #[derive(Debug)]
 struct Place {
+    source: Source,
     server: ServerId,
     is_virtual: bool,
 }
 
 /// There is a group of this name already.
 #[derive(Debug, thiserror::Error)]
-#[error("there is a process group of the name \"{0}\" already")]
-pub(super) struct Duplicate(String);
+#[error("there is a process group of the name \"{name}\" already ({first})")]
+pub(super) struct Duplicate {
+    name: String,
+    first: Source,
+}
 
 /// Why a script cannot be loaded when the processes of a group start.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +70,10 @@ impl Groups {
         let mut groups = parms.pool().state::<Self>().borrow_mut();
         match groups.defined.insert(name.to_owned(), Place::of(parms)) {
             None => Ok(()),
-            Some(_) => Err(Duplicate(name.to_string_lossy().into_owned())),
+            Some(first) => Err(Duplicate {
+                name: name.to_string_lossy().into_owned(),
+                first: first.source,
+            }),
         }
     }
 
@@ -133,6 +140,11 @@ impl Groups {
         UnknownWord::among_names(name.to_bytes(), &names)
     }
 
+    /// Where a group is defined.
+    pub(super) fn source(&self, name: &CStr) -> Option<&Source> {
+        self.defined.get(name).map(|place| &place.source)
+    }
+
     /// Whether there is a group of this name.
     pub(super) fn contains(&self, name: &CStr) -> bool {
         self.defined.contains_key(name)
@@ -154,6 +166,7 @@ impl Groups {
 impl Place {
     fn of(parms: &Parms<'_>) -> Self {
         Self {
+            source: Source::of(parms),
             server: parms.server_id(),
             is_virtual: parms.is_virtual(),
         }

@@ -88,6 +88,26 @@ fn preloading_into_a_group_that_nothing_defines_is_an_error() {
 }
 
 #[test]
+fn a_group_that_is_defined_twice_is_an_error_that_names_the_first() {
+    let site = site()
+        .config("WSGIDaemonProcess blog")
+        .config("WSGIDaemonProcess blog threads=3");
+    let answer = site.configtest();
+    assert!(!answer.success, "{}", answer.text);
+    if ours("D03") {
+        let first = answer.text.split("blog\" already (").nth(1);
+        let first = first.and_then(|text| text.split(')').next());
+        let (file, line) = first
+            .and_then(|place| place.rsplit_once(':'))
+            .expect(&answer.text);
+        let config = std::fs::read_to_string(file).expect("the configuration");
+        let number: usize = line.parse().expect("a line");
+        let text = config.lines().nth(number - 1).expect("that line");
+        assert_eq!(text.trim(), "WSGIDaemonProcess blog");
+    }
+}
+
+#[test]
 fn groups_that_depend_on_a_request_are_not_judged() {
     for form in [
         "%{GLOBAL}",
@@ -108,7 +128,10 @@ fn groups_that_depend_on_a_request_are_not_judged() {
 
 #[test]
 fn a_group_that_nobody_uses_is_a_warning() {
-    check_warned("WSGIDaemonProcess blog", &["never used", "\"blog\""]);
+    check_warned(
+        "WSGIDaemonProcess blog",
+        &["never used", "\"blog\"", "httpd.conf:"],
+    );
     for used in [
         "WSGIProcessGroup blog",
         "<Directory /srv>\nWSGIProcessGroup blog\n</Directory>",

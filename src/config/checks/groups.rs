@@ -33,10 +33,10 @@ enum GroupMistake<'c> {
         host: &'c CStr,
     },
     #[error(
-        "process group \"{}\" is never used: no process-group= and no WSGIProcessGroup names it",
-        .0.to_string_lossy()
+        "process group \"{}\" ({defined_in}) is never used: no process-group= and no WSGIProcessGroup names it",
+        .name.to_string_lossy()
     )]
-    Idle(&'c CStr),
+    Idle { name: &'c CStr, defined_in: Source },
     #[error(
         "process group \"{}\": {option}={bytes} is a number of bytes, and less than Python itself needs, so no process \
          starts; a limit of {bytes} MiB is {option}={}",
@@ -60,7 +60,7 @@ impl Mistake for GroupMistake<'_> {
         Id(match self {
             Self::Unknown { .. } => 1029,
             Self::Foreign { .. } => 1030,
-            Self::Idle(_) => 1031,
+            Self::Idle { .. } => 1031,
             Self::NoMemory { .. } => 1037,
         })
     }
@@ -77,12 +77,12 @@ pub(super) fn check(config: &Checked<'_>) {
         }
         for group in &config.groups {
             let name = group.definition.name();
-            let checked = if read.is_idle(name) {
-                Err(GroupMistake::Idle(name))
-            } else {
-                Ok(())
-            };
-            report(group.definition.server(), checked);
+            if read.is_idle(name)
+                && let Some(defined_in) = read.source(name).cloned()
+            {
+                let idle = GroupMistake::Idle { name, defined_in };
+                report(group.definition.server(), Err(idle));
+            }
         }
     });
     for group in &config.groups {
