@@ -22,6 +22,9 @@ const MOST_VARIABLES: usize = 256;
 /// The longest name and the longest value that a template has.
 const LONGEST: usize = 512;
 
+/// Whether environs share values. Without a GIL, threads would contend for their reference counts.
+const SHARES_VALUES: bool = !cfg!(Py_GIL_DISABLED);
+
 /// How many places further a variable is looked for, if those between are missing.
 const REACH: usize = 4;
 
@@ -206,7 +209,8 @@ impl Template {
             let is_room = template.variables.len() < MOST_VARIABLES && name.len() <= LONGEST;
             if is_room && kind != Kind::Typed && template.place_beyond(0, name).is_none() {
                 let value = variable.value.get().filter(|value| value.len() <= LONGEST);
-                let value = value.filter(|_| matches!(kind, Kind::Steady | Kind::Path));
+                let is_steady = matches!(kind, Kind::Steady | Kind::Path);
+                let value = value.filter(|_| SHARES_VALUES && is_steady);
                 template.add(&key, kind, name, value)?;
             }
         }
