@@ -133,6 +133,11 @@ fn check_sockets<'c>(
         return Ok(());
     };
     let found = config.children.reach(directory);
+    let process = config.base.config::<Wsgi>().process();
+    if process.socket_prefix.is_none() && matches!(found, Err(Obstacle::Missing(_))) {
+        // Whoever starts httpd makes the directory of what runs, where that goes with the system.
+        return Ok(());
+    }
     expect_directory(found, directory).map_err(|cause| DirectoryMistake::Sockets {
         prefix: prefix.clone(),
         user: &config.children,
