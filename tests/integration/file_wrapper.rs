@@ -1,7 +1,9 @@
 //! `wsgi.file_wrapper`: files that httpd sends itself, and all that is no such file.
 
 use rstest::rstest;
-use testkit::{Ending, Httpd, Mark, Mpm, Request, Response, SharedHttpd, Site, ours};
+use testkit::{
+    Ending, Httpd, Mark, Mpm, Process, Request, Response, SharedHttpd, Site, ours, wait_until,
+};
 
 use crate::wsgi_site::{app, gated_app, is_daemon_mode, open_gate, quoted, wsgi_site};
 
@@ -366,6 +368,32 @@ fn a_file_that_was_deleted_while_open_is_sent() {
          start(); r = wrap(f)";
 
     assert_eq!(wraps(&server, code).text(), "gone");
+}
+
+/// What a client has not taken yet, httpd keeps beyond the request.
+#[rstest]
+fn a_file_for_a_slow_client_is_closed_in_the_end(#[values("", "/sendfile")] path: &str) {
+    let server = SERVER.borrow();
+    let name = format!("slowly{}", path.replace('/', "-"));
+    let code = format!(
+        "f = open(DIGITS + '.{name}', 'w+b'); f.truncate(20_000_000); start(); r = wrap(f)"
+    );
+    let target = format!("/wraps.wsgi{path}?{}", quoted(&code));
+    let open = || {
+        let files = server
+            .children()
+            .into_iter()
+            .flat_map(Process::open_file_names);
+        files.filter(|file| file.contains(&name)).count()
+    };
+    for _ in 0..3 {
+        let mut client = server.connect();
+        client.send(&Request::get(&target).to_bytes());
+        client.read_head().expect("a head");
+        wait_until("a file that is kept", || (open() > 0).then_some(()));
+        client.read_exactly(20_000_000);
+        wait_until("no file that is kept", || (open() == 0).then_some(()));
+    }
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! Brigades: the response, on its way through the output filters; the body, on its way in.
 
-use std::ffi::{c_char, c_int};
+use std::ffi::{CStr, c_char, c_int};
 use std::marker::PhantomData;
-use std::os::fd::{AsRawFd as _, IntoRawFd as _, OwnedFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::ptr::{self, NonNull};
 
 use httpd_sys as sys;
+use nix::fcntl::OFlag;
+use nix::unistd::dup3;
 
 use crate::request::Request;
 use crate::status::{AprStatus, Status};
@@ -111,22 +114,9 @@ impl<'r, 'd> Brigade<'r, 'd> {
         } else {
             0
         };
-        let mut descriptor = part.file.as_raw_fd();
-        let mut file = ptr::null_mut();
-        // SAFETY: the descriptor is open. APR takes it over when the call succeeds; it does not
-        // close it with the pool by itself, so `close_with_pool` asks it to.
-        AprStatus::check(unsafe {
-            sys::apr_os_file_put(
-                &raw mut file,
-                &raw mut descriptor,
-                sys::APR_FOPEN_READ | sendfile,
-                pool,
-            )
-        })?;
-        let _now_apr_s: c_int = part.file.into_raw_fd();
-        // SAFETY: `file` was set by the call above; it and the brigade live in the same pool.
+        let file = take_over(part.file, sendfile, pool)?;
+        // SAFETY: the file and the brigade live in the same pool.
         unsafe {
-            close_with_pool(file, pool);
             let brigade = self.buckets.as_ptr();
             let last = sys::apr_brigade_insert_file(brigade, file, part.offset, part.length, pool);
             // Large files are in several buckets, which share what this sets.
@@ -184,23 +174,32 @@ fn bucket_alloc(request: Request<'_>) -> *mut sys::apr_bucket_alloc_t {
     unsafe { (*request.connection().as_ptr()).bucket_alloc }
 }
 
-/// Has APR close a file with its pool.
+/// Has APR own a file, and close it with the pool that it is in at last.
 ///
-/// # Safety
-///
-/// `file` must be an open file of APR's, in `pool` or in one that lives longer.
-unsafe fn close_with_pool(file: *mut sys::apr_file_t, pool: *mut sys::apr_pool_t) {
-    unsafe extern "C" fn close(file: *mut std::ffi::c_void) -> sys::apr_status_t {
-        // SAFETY: registered below with a file of APR's, and run once.
-        unsafe { sys::apr_file_close(file.cast()) }
-    }
-    // SAFETY: passes on what the caller promises.
-    unsafe {
-        sys::apr_pool_cleanup_register(
-            pool,
-            file.cast(),
-            Some(close),
-            Some(sys::apr_pool_cleanup_null),
-        );
-    }
+/// For a client that is slow, filters move a file to a pool that lives longer. APR has that pool close what it
+/// opened itself, and leaves open what was put into a file of its (`apr_os_file_put`). So it opens a file, and ours
+/// takes the descriptor's place.
+fn take_over(
+    file: OwnedFd,
+    flags: i32,
+    pool: *mut sys::apr_pool_t,
+) -> Result<*mut sys::apr_file_t, AprStatus> {
+    let open = |place: &CStr| {
+        let (flags, mode) = (sys::APR_FOPEN_READ | flags, sys::APR_FPROT_OS_DEFAULT);
+        let mut opened = ptr::null_mut();
+        // SAFETY: the pool lives as long as the request; the file is set when the call succeeds.
+        let status =
+            unsafe { sys::apr_file_open(&raw mut opened, place.as_ptr(), flags, mode, pool) };
+        AprStatus::check(status).map(|()| opened)
+    };
+    // Where ChrootDir says that httpd is there may be no devices.
+    let opened = open(c"/dev/null").or_else(|_| open(c"/"))?;
+    let mut descriptor = -1;
+    // SAFETY: the file was opened. The descriptor is APR's, and stays so: it is not closed here.
+    let mut place = unsafe {
+        sys::apr_os_file_get(&raw mut descriptor, opened);
+        ManuallyDrop::new(OwnedFd::from_raw_fd(descriptor))
+    };
+    dup3(file, &mut place, OFlag::O_CLOEXEC).map_err(std::io::Error::from)?;
+    Ok(opened)
 }
