@@ -114,13 +114,14 @@ impl<'c> Connection<'c> {
     }
 
     fn socket(self) -> Option<BorrowedFd<'c>> {
-        // SAFETY: the connection lives for 'c, and its socket is open as long as it does.
+        // SAFETY: the connection lives for 'c, and its socket is open as long as it does; but for a child
+        // that is to end at once, where httpd closes the sockets under its threads, and they have -1.
         unsafe {
             let socket = sys::ap_get_conn_socket(self.as_ptr());
             let mut descriptor = -1;
             let known = !socket.is_null()
                 && sys::apr_os_sock_get(&raw mut descriptor, socket) == sys::APR_SUCCESS;
-            known.then(|| BorrowedFd::borrow_raw(descriptor))
+            (known && descriptor >= 0).then(|| BorrowedFd::borrow_raw(descriptor))
         }
     }
 
