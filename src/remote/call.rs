@@ -117,6 +117,9 @@ impl<'c, 'r> Call<'c, 'r> {
             if group.is_down() {
                 return Err(self.unavailable(group, NONE_STARTS));
             }
+            if self.request.connection().is_closed() {
+                return Ok(Status::OK);
+            }
             match self.attempt(group)? {
                 Attempt::Answered(status) => return Ok(status),
                 Attempt::NotRun(Reason::Connect(error)) => {

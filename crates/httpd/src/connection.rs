@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 use std::marker::PhantomData;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::ptr::NonNull;
 use std::time::Duration;
 
@@ -113,15 +113,33 @@ impl<'c> Connection<'c> {
         if is_stream { None } else { self.socket() }
     }
 
+    /// Whether httpd has closed the client's socket under the thread that serves it, as it does in a child
+    /// that is to end at once.
+    ///
+    /// Descriptors that are opened then get the numbers of such sockets, and a thread that waits in `poll`
+    /// for one of these waits on.
+    pub fn is_closed(self) -> bool {
+        // SAFETY: the connection lives for 'c.
+        let is_stream = unsafe { !(*self.as_ptr()).master.is_null() };
+        !is_stream && self.descriptor().is_some_and(|descriptor| descriptor < 0)
+    }
+
     fn socket(self) -> Option<BorrowedFd<'c>> {
-        // SAFETY: the connection lives for 'c, and its socket is open as long as it does; but for a child
-        // that is to end at once, where httpd closes the sockets under its threads, and they have -1.
+        let descriptor = self.descriptor().filter(|&descriptor| descriptor >= 0)?;
+        // SAFETY: the connection lives for 'c, and its socket is open as long as it does, unless the child is
+        // to end at once.
+        Some(unsafe { BorrowedFd::borrow_raw(descriptor) })
+    }
+
+    /// That of the socket, if there is one; -1 once it is closed.
+    fn descriptor(self) -> Option<RawFd> {
+        // SAFETY: the connection lives for 'c, and so does what httpd knows of its socket.
         unsafe {
             let socket = sys::ap_get_conn_socket(self.as_ptr());
             let mut descriptor = -1;
             let known = !socket.is_null()
                 && sys::apr_os_sock_get(&raw mut descriptor, socket) == sys::APR_SUCCESS;
-            (known && descriptor >= 0).then(|| BorrowedFd::borrow_raw(descriptor))
+            known.then_some(descriptor)
         }
     }
 
