@@ -1,9 +1,12 @@
 //! Stopping httpd: its process groups are gone when it is, in order, and another httpd can start.
 
 use std::fs;
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -200,3 +203,60 @@ fn another_httpd_can_start_as_soon_as_the_file_of_its_pid_is_gone() {
     });
     assert_eq!(running(&all), []);
 }
+
+/// Sends a body for some seconds, or until that fails.
+fn upload(address: SocketAddr, path: &str) {
+    let mut client = TcpStream::connect(address).expect("a connection");
+    let head = "Host: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let mut piece = format!("POST {path} HTTP/1.1\r\n{head}").into_bytes();
+    for _ in 0..4000 {
+        if client.write_all(&piece).is_err() {
+            return;
+        }
+        piece = format!("3e8\r\n{}\r\n", "x".repeat(1000)).into_bytes();
+        thread::sleep(Duration::from_micros(500));
+    }
+}
+
+/// httpd closes the sockets of a child that is to end at once under its threads. What is opened then may get the
+/// number of one that another thread waits for.
+#[test]
+fn uploads_do_not_hold_up_a_restart() {
+    let server = Site::new()
+        .script("reads.wsgi", READS)
+        .config(
+            "WSGIChunkedRequest On
+             WSGIDaemonProcess one threads=4
+             WSGIScriptAlias /here ${WSGI}/reads.wsgi process-group=%{GLOBAL}
+             WSGIScriptAlias /there ${WSGI}/reads.wsgi process-group=one",
+        )
+        .start();
+    let address = server.address();
+    for _ in 0..4 {
+        let mark = server.log().mark();
+        let upload = |path| thread::spawn(move || upload(address, path));
+        let clients: Vec<_> = (0..9)
+            .flat_map(|_| [upload("/here"), upload("/there")])
+            .collect();
+        server.log().wait_for(mark, "reads a body");
+        server.restart_hard();
+        for client in clients {
+            client.join().expect("a client");
+        }
+        let held_up = server.log().matching(mark, "still did not exit");
+        assert!(held_up.is_empty(), "{held_up:?}");
+    }
+}
+
+/// Reads its body as it comes, and says so.
+const READS: &str = "
+def application(environ, start_response):
+    try:
+        environ['wsgi.input'].read(1)
+        print('reads a body', file=environ['wsgi.errors'])
+        environ['wsgi.input'].read()
+    except OSError:
+        pass
+    start_response('200 OK', [])
+    return []
+";

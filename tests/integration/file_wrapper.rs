@@ -293,7 +293,7 @@ fn assert_stays_where_it_was(server: &Httpd, url: &str) {
     for (position, body) in [(3, "3456789"), (0, "0123456789"), (9, "9")] {
         assert_eq!(server.get(&format!("{url}?{position}")).text(), body);
         // It may be put back after the client has got the last byte.
-        testkit::wait_until("the position to be what it was", || {
+        wait_until("the position to be what it was", || {
             let after = server.get(&format!("{url}?position")).text();
             (after == format!("{position} {position}")).then_some(())
         });
