@@ -33,6 +33,8 @@ impl InputError {
         match status {
             status if errno::apr_status_is_timeup(status) => Self::TimedOut,
             status if errno::apr_status_is_disconnected(status) => Self::Disconnected,
+            // The child is to end at once, and httpd has closed the client's socket.
+            sys::APR_EBADF => Self::Disconnected,
             // What httpd's own filter says of a chunked body that passes the limit.
             sys::APR_ENOSPC => Self::TooLarge,
             _ => Self::Malformed,
