@@ -2,7 +2,7 @@
 //!
 //! The host gives it as pairs of bytes; what has other types is added here, and wins over pairs of
 //! the same name, which `SetEnv` may have made. It is built with the GIL held, so it is built
-//! fast: from a [template](super::template).
+//! fast: from a [`template`].
 
 use std::ffi::{CStr, c_void};
 
