@@ -118,6 +118,8 @@ impl<'c, 'r> Call<'c, 'r> {
                 return Err(self.unavailable(group, NONE_STARTS));
             }
             if self.request.connection().is_closed() {
+                // Nobody is to take an empty response for the whole one.
+                self.request.connection().reset();
                 return Ok(Status::OK);
             }
             match self.attempt(group)? {

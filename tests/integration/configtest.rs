@@ -467,6 +467,9 @@ fn directories_of_sockets_and_modules_are_looked_at() {
             "",
         ),
         ("\nWSGIPythonPath none\nWSGIRestrictEmbedded On", ""),
+        ("home=${ROOT} python-path=wsgi", ""),
+        ("home=${ROOT} python-path=none", "WSGI1036"),
+        ("WSGISocketPrefix ${ROOT}/closed/", "WSGI1035"),
     ] {
         let lines = if lines.starts_with("WSGI") {
             format!("{group}\n{lines}")
@@ -496,13 +499,15 @@ fn directories_of_sockets_and_modules_are_looked_at() {
 
 #[test]
 fn an_alias_with_its_words_in_the_wrong_order_is_told_as_that() {
-    check_warned(
-        Site::new()
-            .script("a.wsgi", &answering("ran"))
-            .config("WSGIScriptAlias ${WSGI}/a.wsgi /a")
-            .config("WSGIScriptAlias / ${WSGI}/a.wsgi"),
-        "the URL comes first, then the script",
-    );
+    for url in ["/a", "/"] {
+        check_warned(
+            Site::new()
+                .script("a.wsgi", &answering("ran"))
+                .config(&format!("WSGIScriptAlias ${{WSGI}}/a.wsgi {url}"))
+                .config("WSGIScriptAlias / ${WSGI}/a.wsgi"),
+            "the URL comes first, then the script",
+        );
+    }
 }
 
 /// A user of Debian's without a home directory.

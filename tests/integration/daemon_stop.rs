@@ -238,12 +238,12 @@ fn uploads_do_not_hold_up_a_restart() {
         let clients: Vec<_> = (0..9)
             .flat_map(|_| [upload("/here"), upload("/there")])
             .collect();
-        server.log().wait_for(mark, "reads a body");
+        server.log().wait_for(mark, "reads a body of /here");
         server.restart_hard();
         for client in clients {
             client.join().expect("a client");
         }
-        let held_up = server.log().matching(mark, "still did not exit");
+        let held_up = server.log().matching(mark, "sending a SIGKILL");
         assert!(held_up.is_empty(), "{held_up:?}");
     }
 }
@@ -253,7 +253,7 @@ const READS: &str = "
 def application(environ, start_response):
     try:
         environ['wsgi.input'].read(1)
-        print('reads a body', file=environ['wsgi.errors'])
+        print('reads a body of', environ['SCRIPT_NAME'], file=environ['wsgi.errors'])
         environ['wsgi.input'].read()
     except OSError:
         pass

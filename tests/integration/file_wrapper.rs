@@ -372,11 +372,11 @@ fn a_file_that_was_deleted_while_open_is_sent() {
 
 /// What a client has not taken yet, httpd keeps beyond the request.
 #[rstest]
-fn a_file_for_a_slow_client_is_closed_in_the_end(#[values("", "/sendfile")] path: &str) {
+fn a_file_for_a_slow_client_is_closed_in_the_end(#[values("/slowly", "/sendfile")] path: &str) {
     let server = SERVER.borrow();
-    let name = format!("slowly{}", path.replace('/', "-"));
+    let name = format!("digits.{}", path.trim_start_matches('/'));
     let code = format!(
-        "f = open(DIGITS + '.{name}', 'w+b'); f.truncate(20_000_000); start(); r = wrap(f)"
+        "f = open(os.path.join(os.path.dirname(DIGITS), '{name}'), 'w+b'); f.truncate(20_000_000); start(); r = wrap(f)"
     );
     let target = format!("/wraps.wsgi{path}?{}", quoted(&code));
     let open = || {

@@ -99,7 +99,7 @@ pub(super) fn check(config: &Checked<'_>) {
     let list = process.interpreters.outside().python_path.as_deref();
     if let Some(list) = list.filter(|_| !process.restrict_embedded) {
         let user = &config.children;
-        for mistake in check_list(list, user, "WSGIPythonPath") {
+        for mistake in check_list(list, user, None, "WSGIPythonPath") {
             report(config.base, Err(mistake));
         }
     }
@@ -129,7 +129,9 @@ fn check_sockets<'c>(
     any: &DaemonDefinition<'_>,
 ) -> Result<(), DirectoryMistake<'c>> {
     let prefix = any.socket_prefix();
-    let Some(directory) = prefix.parent() else {
+    let mut socket = prefix.clone().into_os_string();
+    socket.push(".sock");
+    let Some(directory) = Path::new(&socket).parent() else {
         return Ok(());
     };
     let found = config.children.reach(directory);
@@ -150,22 +152,28 @@ fn check_modules(group: &Group<'_>) {
     let options = group.definition.options();
     if let (Some(list), None) = (&options.python_path, &options.chroot) {
         let directive = format!("python-path of process group \"{}\"", name_of(group));
-        for mistake in check_list(list, &group.user, &directive) {
+        let home = options.home.as_deref().map(OsStr::from_bytes);
+        for mistake in check_list(list, &group.user, home.map(Path::new), &directive) {
             report(group.definition.server(), Err(mistake));
         }
     }
 }
 
-/// Looks at each of a list of directories or archives that modules are to be found in.
-fn check_list<'c>(list: &[u8], user: &'c User, directive: &str) -> Vec<DirectoryMistake<'c>> {
+/// Looks at each of a list of directories or archives that modules are to be found in, by processes that are at `home`.
+fn check_list<'c>(
+    list: &[u8],
+    user: &'c User,
+    home: Option<&Path>,
+    directive: &str,
+) -> Vec<DirectoryMistake<'c>> {
     let paths = list.split(|&byte| byte == b':');
     let paths = paths.filter(|path| !path.is_empty());
     let mistakes = paths.filter_map(|path| {
         let path = Path::new(OsStr::from_bytes(path));
-        let cause = if path.is_absolute() {
-            Cause::Obstacle(user.reach(path).err()?)
-        } else {
-            Cause::Relative
+        let cause = match home {
+            Some(home) => Cause::Obstacle(user.reach(&home.join(path)).err()?),
+            None if path.is_absolute() => Cause::Obstacle(user.reach(path).err()?),
+            None => Cause::Relative,
         };
         Some(DirectoryMistake::Modules {
             directive: directive.to_owned(),

@@ -3,6 +3,7 @@
 
 use std::ffi::{CStr, OsStr};
 use std::fmt;
+use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -32,8 +33,8 @@ enum ScriptMistake<'c> {
         obstacle: Obstacle,
     },
     #[error(
-        "{alias}: {:?} does not exist, but {:?} is a file; the URL comes first, then the script",
-        .alias.target(), .alias.location().unwrap_or_default()
+        "{alias}: {:?} is a file, and {:?} is none; the URL comes first, then the script",
+        .alias.location().unwrap_or_default(), .alias.target()
     )]
     Swapped { alias: &'c ScriptAlias },
     #[error("{directive}: user \"{user}\" cannot get at {:?}: {obstacle}", .directive.script())]
@@ -192,10 +193,11 @@ fn check_target<'c>(
         // httpd looks whether there is a script; it is for others to read.
         Runner::Group(_) | Runner::Unknown => children.find(path),
     };
-    let found = found.map_err(|obstacle| match obstacle {
-        Obstacle::Missing(_) if is_swapped(alias) => ScriptMistake::Swapped { alias },
-        _ => ScriptMistake::of(directive, children, obstacle),
-    })?;
+    let is_file = found.as_ref().is_ok_and(Metadata::is_file);
+    if !is_file && is_swapped(alias) {
+        return Err(ScriptMistake::Swapped { alias });
+    }
+    let found = found.map_err(|obstacle| ScriptMistake::of(directive, children, obstacle))?;
     if found.is_file() && wants_directory(alias) {
         return Err(ScriptMistake::TrailingSlash { alias });
     }
