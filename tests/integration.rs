@@ -33,6 +33,8 @@ mod close; // close() of the iterable, in every ending
 mod compatible; // docs/compatibility.md names everything
 #[path = "integration/configtest.rs"]
 mod configtest; // what apachectl configtest refuses, warns of, and leaves alone
+#[path = "integration/configtest_directories.rs"]
+mod configtest_directories; // what it says of directories and limits of process groups
 #[path = "integration/content_length.rs"]
 mod content_length; // the Content-Length an application gives
 #[path = "integration/daemon_activity.rs"]
