@@ -108,9 +108,11 @@ impl<'c> Connection<'c> {
 
     /// The client's socket, if this is a connection and not a stream of one.
     pub fn own_socket(self) -> Option<BorrowedFd<'c>> {
-        // SAFETY: the connection lives for 'c.
-        let is_stream = unsafe { !(*self.as_ptr()).master.is_null() };
-        if is_stream { None } else { self.socket() }
+        if self.is_stream() {
+            None
+        } else {
+            self.socket()
+        }
     }
 
     /// Whether httpd has closed the client's socket under the thread that serves it, as it does in a child
@@ -119,9 +121,13 @@ impl<'c> Connection<'c> {
     /// Descriptors that are opened then get the numbers of such sockets, and a thread that waits in `poll`
     /// for one of these waits on.
     pub fn is_closed(self) -> bool {
+        !self.is_stream() && self.descriptor().is_some_and(|descriptor| descriptor < 0)
+    }
+
+    /// Whether this is a stream of a connection, as HTTP/2 has them.
+    fn is_stream(self) -> bool {
         // SAFETY: the connection lives for 'c.
-        let is_stream = unsafe { !(*self.as_ptr()).master.is_null() };
-        !is_stream && self.descriptor().is_some_and(|descriptor| descriptor < 0)
+        unsafe { !(*self.as_ptr()).master.is_null() }
     }
 
     fn socket(self) -> Option<BorrowedFd<'c>> {
