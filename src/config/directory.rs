@@ -124,7 +124,7 @@ pub(crate) fn process_group(
 /// `WSGIRestrictProcess`: the whole list, which may be empty.
 pub(crate) fn restrict_process(
     config: &mut DirConfig,
-    _: &Parms<'_>,
+    parms: &Parms<'_>,
     names: &CStr,
 ) -> Result<(), Refusal> {
     let names = Words::new(names.to_bytes());
@@ -135,7 +135,11 @@ pub(crate) fn restrict_process(
             c_string(name)
         }
     });
-    config.restrict_process = Some(Arc::new(groups.collect()));
+    let groups: Vec<CString> = groups.collect();
+    for group in &groups {
+        Groups::choose(parms, group);
+    }
+    config.restrict_process = Some(Arc::new(groups));
     Ok(())
 }
 

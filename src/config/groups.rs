@@ -18,6 +18,8 @@ use crate::config::source::Source;
 pub(super) struct Groups {
     defined: BTreeMap<CString, Place>,
     used: BTreeMap<CString, Source>,
+    /// What is said of groups by their names, without having anything run in them.
+    chosen: BTreeMap<CString, Source>,
     /// Whether which group is used may depend on a request.
     depend_on_requests: bool,
     /// Whether anything but the alias of a script may say which group it runs in.
@@ -88,6 +90,15 @@ impl Groups {
         }
     }
 
+    /// Notes that the directive being read is about a group, and has nothing run in it.
+    pub(super) fn choose(parms: &Parms<'_>, name: &CStr) {
+        let mut groups = parms.pool().state::<Self>().borrow_mut();
+        if !name.is_empty() {
+            let source = Source::of(parms);
+            groups.chosen.entry(name.to_owned()).or_insert(source);
+        }
+    }
+
     /// Notes that the directive being read leaves it to requests where they go.
     pub(super) fn leave_to_requests(parms: &Parms<'_>) {
         let mut groups = parms.pool().state::<Self>().borrow_mut();
@@ -131,7 +142,7 @@ impl Groups {
     }
 
     /// Says that `name` is none of the groups.
-    pub(super) fn unknown(&self, name: &CStr) -> UnknownWord {
+    fn unknown(&self, name: &CStr) -> UnknownWord {
         let names: Vec<String> = self
             .defined
             .keys()
@@ -145,16 +156,25 @@ impl Groups {
         self.defined.get(name).map(|place| &place.source)
     }
 
-    /// Whether there is a group of this name.
-    pub(super) fn contains(&self, name: &CStr) -> bool {
-        self.defined.contains_key(name)
+    /// The groups that applications are meant to run in and that nothing defines, and where that was
+    /// said first.
+    pub(super) fn used_in_vain(&self) -> impl Iterator<Item = (UnknownWord, &Source)> {
+        self.undefined(&self.used)
     }
 
-    /// The groups that applications are meant to run in, and where that was said first.
-    pub(super) fn used(&self) -> impl Iterator<Item = (&CStr, &Source)> {
-        self.used
+    /// The groups that something is said of and that nothing defines, and where that was said first.
+    pub(super) fn chosen_in_vain(&self) -> impl Iterator<Item = (UnknownWord, &Source)> {
+        self.undefined(&self.chosen)
+    }
+
+    fn undefined<'g>(
+        &'g self,
+        named: &'g BTreeMap<CString, Source>,
+    ) -> impl Iterator<Item = (UnknownWord, &'g Source)> {
+        named
             .iter()
-            .map(|(name, source)| (name.as_c_str(), source))
+            .filter(|(name, _)| !self.defined.contains_key(*name))
+            .map(|(name, source)| (self.unknown(name), source))
     }
 
     /// Whether no application runs in this group, as far as can be known before any request.

@@ -12,6 +12,8 @@ use wsgi_config::interpreter_options::{self, Section, Selector};
 use wsgi_config::value;
 
 use crate::config::ServerConfig;
+use crate::config::c_string;
+use crate::config::groups::Groups;
 use crate::config::remarks::remark;
 use crate::config::setters::setters;
 use crate::log::Id;
@@ -66,8 +68,11 @@ impl Interpreters {
 
 /// `<WSGIInterpreterOptions>`
 pub(crate) static SECTION: httpd::Section<ServerConfig> = httpd::Section {
-    open: |config, _, words| {
+    open: |config, parms, words| {
         let selector = Selector::parse(words.to_bytes())?;
+        if let Some(name) = &selector.process_group {
+            Groups::choose(parms, &c_string(name.as_slice()));
+        }
         let interpreters = config.interpreters_mut();
         interpreters.open.push(interpreters.sections.len());
         interpreters.sections.push(Section {

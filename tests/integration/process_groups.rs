@@ -69,6 +69,33 @@ fn a_group_that_nothing_defines_is_a_warning_with_the_nearest_name() {
 }
 
 #[test]
+fn what_is_said_of_a_group_that_nothing_defines_is_a_warning_with_the_nearest_name() {
+    let used = "WSGIDaemonProcess blog
+                WSGIScriptAlias /x ${WSGI}/a.wsgi process-group=blog";
+    for config in [
+        "WSGIRestrictProcess blgo %{GLOBAL}",
+        "<WSGIInterpreterOptions process-group=blgo>
+             WSGISwitchInterval 0.01
+         </WSGIInterpreterOptions>",
+    ] {
+        let config = format!("{used}\n{config}");
+        check_warned(&config, &["blgo", "\"blog\"", "WSGI1038", "conf:"]);
+    }
+    for config in [
+        "WSGIRestrictProcess blog %{GLOBAL}",
+        "<WSGIInterpreterOptions process-group=%{GLOBAL}>
+         </WSGIInterpreterOptions>
+         <WSGIInterpreterOptions process-group=blog>
+         </WSGIInterpreterOptions>
+         <WSGIInterpreterOptions application-group=blgo>
+         </WSGIInterpreterOptions>",
+    ] {
+        let found = warnings(&format!("{used}\n{config}"), "WSGI");
+        assert!(found.is_empty(), "{config}: {found:?}");
+    }
+}
+
+#[test]
 fn preloading_into_a_group_that_nothing_defines_is_an_error() {
     let answer = site()
         .config(

@@ -22,6 +22,11 @@ enum GroupMistake<'c> {
         unknown: UnknownWord,
         used_in: Source,
     },
+    #[error("the process group {unknown} ({chosen_in}); what is said of it there has no effect")]
+    ChosenInVain {
+        unknown: UnknownWord,
+        chosen_in: Source,
+    },
     #[error(
         "{alias}: process group \"{}\" belongs to the virtual host {}, so requests are answered \
          with 500; define it outside of virtual hosts to share it",
@@ -62,17 +67,20 @@ impl Mistake for GroupMistake<'_> {
             Self::Foreign { .. } => 1030,
             Self::Idle { .. } => 1031,
             Self::NoMemory { .. } => 1037,
+            Self::ChosenInVain { .. } => 1038,
         })
     }
 }
 
 pub(super) fn check(config: &Checked<'_>) {
     Groups::inspect(config.pool, |read| {
-        for (name, used_in) in read.used().filter(|(name, _)| !read.contains(name)) {
-            let mistake = GroupMistake::Unknown {
-                unknown: read.unknown(name),
-                used_in: used_in.clone(),
-            };
+        for (unknown, used_in) in read.used_in_vain() {
+            let used_in = used_in.clone();
+            report(config.base, Err(GroupMistake::Unknown { unknown, used_in }));
+        }
+        for (unknown, chosen_in) in read.chosen_in_vain() {
+            let chosen_in = chosen_in.clone();
+            let mistake = GroupMistake::ChosenInVain { unknown, chosen_in };
             report(config.base, Err(mistake));
         }
         for group in &config.groups {
