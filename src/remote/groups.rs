@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use control::{Secret, SlotState, Table};
+use control::{Ending, Secret, SlotState, Table};
 use httpd::process::Mpm;
 use wire::Greeting;
 use wsgi_config::group;
@@ -218,9 +218,9 @@ impl Group {
     }
 
     /// How a worker ended, once its supervisor has said so.
-    pub(super) fn exit_of(&self, worker: Greeting) -> Option<u32> {
+    pub(super) fn ending_of(&self, worker: Greeting) -> Option<Ending> {
         let slot = self.table.slots().get(slot_of(worker)?)?;
-        slot.exit_of(worker.pid)
+        slot.ending_of(worker.pid)
     }
 
     /// How many processes it has.

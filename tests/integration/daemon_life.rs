@@ -148,6 +148,12 @@ fn time_of_a_processor_is_limited() {
     assert_ne!(worker(&server), old);
     if ours("D61") {
         server.log().wait_for(Mark::START, "WSGI1216");
+        let told = server.log().wait_for(Mark::START, "WSGI0146");
+        let cause = format!(
+            "worker {}, which was to end (cpu_time_limit), ended with exit status",
+            old.pid
+        );
+        assert!(told.contains(&cause), "{told}");
         assert_no_kill(&server);
     }
 }

@@ -327,10 +327,9 @@ impl Slot {
         self.roster.ending()
     }
 
-    /// The wait status of the worker with this pid, if it was the last one here to end.
-    pub fn exit_of(&self, pid: u32) -> Option<u32> {
-        let ending = self.ending().filter(|ending| ending.pid == pid);
-        ending.map(|ending| ending.status)
+    /// How the worker with this pid ended, if it was the last one here to end.
+    pub fn ending_of(&self, pid: u32) -> Option<Ending> {
+        self.ending().filter(|ending| ending.pid == pid)
     }
 
     /// Tells who is here: those for whom there is no room are not told. For the supervisor.

@@ -85,8 +85,17 @@ fn fate(group: &Group, worker: Option<Greeting>, broken: Broken) -> String {
     }
     let deadline = Instant::now() + EXIT_STATUS_WAIT;
     loop {
-        if let Some(status) = group.exit_of(worker) {
-            return format!("worker {pid} {}", control::describe_exit(status));
+        if let Some(ending) = group.ending_of(worker) {
+            let exit = control::describe_exit(ending.status);
+            return match ending.reason {
+                None => format!("worker {pid} {exit}"),
+                Some(reason) => {
+                    format!(
+                        "worker {pid}, which was to end ({}), {exit}",
+                        reason.as_str()
+                    )
+                }
+            };
         }
         if Instant::now() >= deadline {
             return format!("worker {pid}: {broken}");

@@ -13,15 +13,17 @@ fn what_one_mapping_writes_another_reads() {
 
     ours.slots()[1].set_state(SlotState::Ready);
     ours.slots()[1].correct(0, 0, 4);
-    ours.slots()[1].set_ending(Ending {
+    let ending = Ending {
         pid: 77,
         status: 11,
         reason: Some(Replacement::ScriptReload),
         at: 1_795_000_000,
-    });
+    };
+    ours.slots()[1].set_ending(ending);
     let slot = &theirs.slots()[1];
     assert_eq!((slot.state(), slot.active()), (SlotState::Ready, 4));
-    assert_eq!((slot.exit_of(77), slot.exit_of(78)), (Some(11), None));
+    assert_eq!(slot.ending_of(77), Some(ending));
+    assert_eq!(slot.ending_of(78), None);
 
     slot.succeed();
     assert_eq!(
