@@ -196,7 +196,13 @@ fn ensure_supervisor(kept: &mut Kept) -> Result<(), SuperviseError> {
     if matches!(told, Some(Ok(()))) {
         return Ok(());
     }
-    kept.supervisor = None;
+    if let (Some(supervisor), Some(Err(error))) = (kept.supervisor.take(), told)
+        && !matches!(error, ChannelError::Closed)
+    {
+        // It holds its end of the link, so it lives; it would take the end of the link for that of httpd, and the
+        // sockets with it.
+        supervisor.kill();
+    }
     let supervisor = spawn()?;
     tell(&supervisor.control, kept)?;
     kept.supervisor = Some(supervisor);

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use control::{Channel, GroupSpec, ScoreboardReader, ScoreboardSource, Secret, SlotState, Table};
 use httpd::Level;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::sockets::{self, Shape, SocketError};
 use crate::config::{DaemonDefinition, Terms};
@@ -38,6 +40,15 @@ pub(super) struct ScoreboardLink {
 pub(super) struct Supervisor {
     pub(super) pid: u32,
     pub(super) control: Channel,
+}
+
+impl Supervisor {
+    /// Kills it; its workers notice. It must not have been waited for, so that the pid is its own.
+    pub(super) fn kill(&self) {
+        if let Ok(pid) = i32::try_from(self.pid) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
 }
 
 /// A group and what was made for it.

@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 
 use control::ToSupervisor;
 use httpd::Pool;
-use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
@@ -72,9 +71,8 @@ fn stop(kept: &Kept) {
     let limit = limits.max().unwrap_or_default() + MARGIN;
     let told = supervisor.control.send(&ToSupervisor::Stop, &[]);
     let has_ended = told.is_ok() && has_ended_within(supervisor, limit);
-    if let (false, Ok(pid)) = (has_ended, i32::try_from(supervisor.pid)) {
-        // It was not waited for, so the pid is its own. Its workers notice.
-        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    if !has_ended {
+        supervisor.kill();
     }
 }
 

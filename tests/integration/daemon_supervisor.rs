@@ -261,6 +261,35 @@ fn a_supervisor_that_cannot_be_started_is_tried_again() {
 }
 
 #[test]
+fn a_supervisor_that_stands_still_is_replaced_and_leaves_its_successor_the_sockets() {
+    if !ours("D92") {
+        return;
+    }
+    // So much to say that the link does not hold it until somebody reads.
+    let long = vec!["${WSGI}"; 2500].join(":");
+    let mut site = Site::new().script("a.wsgi", &answering("ran"));
+    for name in ["one", "two", "three", "four"] {
+        site = site.config(&format!(
+            "WSGIDaemonProcess {name} processes=1 python-path={long}
+             WSGIScriptAlias /{name} ${{WSGI}}/a.wsgi process-group={name}"
+        ));
+    }
+    let server = site.config("WSGISocketPrefix ${ROOT}/logs/wsgi").start();
+    assert_eq!(server.get("/one").text(), "ran");
+    let old = supervisor(&server).expect("a supervisor");
+    let pid = Pid::from_raw(old.pid);
+    kill(pid, Signal::SIGSTOP).expect("it runs");
+    server.restart_gracefully();
+    // If it is there still, it goes on now.
+    let _ = kill(pid, Signal::SIGCONT);
+    wait_until("its end", || (!old.is_running()).then_some(()));
+    wait_until("another supervisor", || supervisor(&server));
+    for name in ["one", "two", "three", "four"] {
+        assert_eq!(server.get(&format!("/{name}")).text(), "ran");
+    }
+}
+
+#[test]
 fn without_a_supervisor_httpd_serves_what_needs_none() {
     if !ours("D92") {
         return;
