@@ -329,8 +329,14 @@ impl Slot {
     }
 
     fn failed(&mut self, now: Instant) -> Vec<Action> {
-        if self.ended || self.starting.is_some() {
+        if self.ended {
             return Vec::new();
+        }
+        if self.starting.is_some() {
+            return match self.serving {
+                Some(_) => Vec::new(),
+                None => vec![Action::Starting],
+            };
         }
         let failures = self.setbacks.failures;
         self.setbacks.failures += 1;

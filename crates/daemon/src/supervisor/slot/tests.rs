@@ -117,6 +117,20 @@ fn one_that_dies_is_replaced_at_once() {
 }
 
 #[test]
+fn nobody_serves_when_one_dies_young_whose_successor_has_begun_to_start() {
+    let mut slot = Slot::default();
+    let now = Instant::now();
+    slot.step(Event::Reload, now);
+    slot.step(Event::Started(1), now);
+    slot.step(Event::Ready(1), now);
+    let cause = Replacement::ScriptReload;
+    slot.step(Event::WantsSuccessor(1, cause), now);
+    slot.step(Event::Started(2), now);
+    assert_eq!(slot.step(Event::Exited(1), now), [Action::Starting]);
+    assert_eq!(slot.step(Event::Ready(2), now), [Action::Serve(2)]);
+}
+
+#[test]
 fn one_that_does_not_start_is_tried_again_later_and_later() {
     let mut slot = Slot::default();
     let mut now = Instant::now();
