@@ -249,8 +249,9 @@ impl Supervisor {
                 log.line(
                     Level::Crit,
                     1202,
-                    format_args!("httpd's word is not understood: {error}"),
+                    format_args!("what httpd says of its process groups cannot be taken: {error}"),
                 );
+                // httpd starts another supervisor.
                 self.end();
             }
         }

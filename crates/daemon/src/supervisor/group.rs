@@ -141,10 +141,19 @@ impl Group {
     pub(super) fn hear(&mut self, ready: &mut impl Iterator<Item = bool>) {
         let mut said = Vec::new();
         for worker in &mut self.workers {
-            if worker.link().is_some()
-                && ready.next() == Some(true)
-                && let Some(event) = worker.hear()
-            {
+            if worker.link().is_none() || ready.next() != Some(true) {
+                continue;
+            }
+            let heard = worker.hear().unwrap_or_else(|error| {
+                let text = format_args!(
+                    "What worker {} of process group '{}' says cannot be taken, so it is killed: {error}.",
+                    worker.pid(),
+                    self.spec.name
+                );
+                self.equipment.log.line(Level::Error, 1208, text);
+                None
+            });
+            if let Some(event) = heard {
                 if let (Event::WantsSuccessor(_, Replacement::CpuTimeLimit), Some(limit)) =
                     (event, self.spec.limits.cpu_time)
                 {

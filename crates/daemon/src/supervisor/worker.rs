@@ -22,6 +22,10 @@ const START: Duration = Duration::from_secs(3);
 /// After what time it is tried again to tell a worker something.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How much of what a worker has said is heard when it is gone: the link may have come into the hands of a process
+/// that goes on talking.
+const LAST_WORDS: usize = 64;
+
 /// A worker.
 pub(super) struct Worker {
     pub(super) number: WorkerNumber,
@@ -35,7 +39,7 @@ pub(super) struct Worker {
     pub(super) is_ended: bool,
     child: Child,
     control: Channel,
-    /// The other end is gone; its exit is still to come.
+    /// The other end is gone, or not to be listened to; its exit is still to come.
     silent: bool,
     /// What it could not be told.
     pending: Option<PendingOrder>,
@@ -98,23 +102,34 @@ impl Worker {
     }
 
     /// Takes what it says; its link is ready. Returns what that means to its slot.
-    pub(super) fn hear(&mut self) -> Option<Event> {
+    ///
+    /// # Errors
+    ///
+    /// When its word cannot be taken. It is listened to no more, and killed: nobody would know that it wants a
+    /// successor.
+    pub(super) fn hear(&mut self) -> Result<Option<Event>, ChannelError> {
         match self.control.receive::<FromWorker>() {
             Ok((FromWorker::Ready, _)) => {
                 self.ready = true;
-                Some(Event::Ready(self.number))
+                Ok(Some(Event::Ready(self.number)))
             }
-            Ok((FromWorker::Prepare, _)) => Some(Event::Prepare(self.number)),
+            Ok((FromWorker::Prepare, _)) => Ok(Some(Event::Prepare(self.number))),
             Ok((FromWorker::Replace(reason), _)) => {
-                Some(Event::WantsSuccessor(self.number, reason))
+                Ok(Some(Event::WantsSuccessor(self.number, reason)))
             }
             Ok((FromWorker::Failed(why), _)) => {
                 self.failure = Some(why);
-                None
+                Ok(None)
             }
-            Err(_) => {
+            Err(ChannelError::Closed) => {
                 self.silent = true;
-                None
+                Ok(None)
+            }
+            Err(error) => {
+                self.silent = true;
+                self.is_ended = true;
+                self.kill();
+                Err(error)
             }
         }
     }
@@ -209,9 +224,11 @@ impl Worker {
     pub(super) fn exit(&mut self) -> Option<ExitStatus> {
         // An error would mean that somebody else waited for it, which nobody here does.
         let status = self.child.try_wait().ok().flatten()?;
-        while let Ok(Some((said, _))) = self.control.try_receive() {
-            if let FromWorker::Failed(why) = said {
-                self.failure = Some(why);
+        for _ in 0..LAST_WORDS {
+            match self.control.try_receive() {
+                Ok(Some((FromWorker::Failed(why), _))) => self.failure = Some(why),
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => break,
             }
         }
         Some(status)
@@ -321,5 +338,34 @@ mod tests {
         }
         assert_eq!(worker.next_deadline(), None);
         assert_eq!(worker.child.wait().unwrap().signal(), Some(15));
+    }
+
+    #[test]
+    fn one_that_talks_nonsense_is_killed() {
+        let (mut worker, theirs) = worker();
+        theirs.send(&u64::MAX, &[]).unwrap();
+        let error = worker.hear().unwrap_err();
+        assert!(matches!(error, ChannelError::Malformed(_)), "{error}");
+        assert!(worker.link().is_none(), "nobody listens to it any more");
+        assert_eq!(worker.child.wait().unwrap().signal(), Some(9));
+    }
+
+    #[test]
+    fn one_that_is_gone_has_a_last_word_and_no_more() {
+        let (mut worker, theirs) = worker();
+        let failure = Failure {
+            text: "its reason".to_owned(),
+            id: None,
+        };
+        theirs.send(&FromWorker::Failed(failure), &[]).unwrap();
+        for _ in 0..LAST_WORDS {
+            theirs.send(&FromWorker::Prepare, &[]).unwrap();
+        }
+        worker.kill();
+        let status = worker.child.wait().unwrap();
+        assert_eq!(worker.exit(), Some(status));
+        assert!(worker.cause(status).to_string().contains("its reason"));
+        let unheard = worker.control.try_receive::<FromWorker>().unwrap();
+        assert!(unheard.is_some(), "it could go on for ever");
     }
 }
