@@ -52,12 +52,10 @@ pub(crate) fn translate_name(request: Request<'_>) -> Status {
 /// httpd finds out where the one ends and the other begins by looking at each directory on the way. A script that the
 /// alias itself names is known without that.
 fn map_to(request: Request<'_>, Mapped { target, rest }: Mapped<'_>) {
-    let pool = request.pool();
     let target = target.to_bytes();
-    let is_known =
-        url::is_path_info(target, rest) && request.set_file(pool.copy(target), pool.copy(rest));
+    let is_known = url::is_path_info(target, rest) && request.set_file(target, rest);
     if !is_known {
-        request.set_filename(pool.join(&[target, rest]));
+        request.set_filename(&[target, rest]);
     }
 }
 

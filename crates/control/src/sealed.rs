@@ -55,13 +55,14 @@ impl Sealed {
     pub(crate) fn map(memory: BorrowedFd<'_>, length: usize) -> io::Result<Self> {
         let length = NonZeroUsize::new(length)
             .ok_or_else(|| io::Error::other("there is no memory of no size"))?;
-        let size = nix::sys::stat::fstat(memory)?.st_size;
-        if usize::try_from(size).map_or(true, |size| size < length.get()) {
-            return Err(io::Error::other("the shared memory is too small"));
-        }
+        // First, for it waits for nobody: what else a file is asked may be answered by another machine or a process.
         let seals = fcntl(memory, FcntlArg::F_GET_SEALS)?;
         if !SealFlag::from_bits_retain(seals).contains(SEALS) {
             return Err(io::Error::other("the shared memory is not sealed"));
+        }
+        let size = nix::sys::stat::fstat(memory)?.st_size;
+        if usize::try_from(size).map_or(true, |size| size < length.get()) {
+            return Err(io::Error::other("the shared memory is too small"));
         }
         // Of huge pages there may be too few when they are touched, which ends in SIGBUS as well.
         if fstatfs(memory)?.filesystem_type() != TMPFS_MAGIC {

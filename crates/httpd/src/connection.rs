@@ -132,21 +132,26 @@ impl<'c> Connection<'c> {
 
     fn socket(self) -> Option<BorrowedFd<'c>> {
         let descriptor = self.descriptor().filter(|&descriptor| descriptor >= 0)?;
-        // SAFETY: the connection lives for 'c, and its socket is open as long as it does, unless the child is
-        // to end at once.
+        // SAFETY: the connection lives for 'c, and its socket is open as long as it does: httpd closes it under
+        // this thread only in a child that ends at once (see `is_closed`). There the number may become that of
+        // another socket. The callers only wait for what it names, or have a connection reset, which harms nobody
+        // in a process whose connections all end; they read and write through httpd, which knows that it is closed.
         Some(unsafe { BorrowedFd::borrow_raw(descriptor) })
     }
 
     /// That of the socket, if there is one; -1 once it is closed.
     fn descriptor(self) -> Option<RawFd> {
-        // SAFETY: the connection lives for 'c, and so does what httpd knows of its socket.
-        unsafe {
-            let socket = sys::ap_get_conn_socket(self.as_ptr());
-            let mut descriptor = -1;
-            let known = !socket.is_null()
-                && sys::apr_os_sock_get(&raw mut descriptor, socket) == sys::APR_SUCCESS;
-            known.then_some(descriptor)
-        }
+        let socket = self.apr_socket()?;
+        let mut descriptor = -1;
+        // SAFETY: the socket lives as long as the connection, for 'c; the place is writable.
+        let status = unsafe { sys::apr_os_sock_get(&raw mut descriptor, socket.as_ptr()) };
+        (status == sys::APR_SUCCESS).then_some(descriptor)
+    }
+
+    /// What httpd knows of the socket, if it keeps one: it need not for a connection that some other module makes.
+    fn apr_socket(self) -> Option<NonNull<sys::apr_socket_t>> {
+        // SAFETY: the connection lives for 'c.
+        NonNull::new(unsafe { sys::ap_get_conn_socket(self.as_ptr()) })
     }
 
     /// Limits how long the client may take nothing of what is sent, until the value returned is
@@ -170,20 +175,17 @@ impl<'c> Connection<'c> {
     }
 
     fn timeout(self) -> Option<i64> {
+        let socket = self.apr_socket()?;
         let mut timeout = 0;
-        // SAFETY: the connection lives for 'c, and so does its socket; the place is writable.
-        let status = unsafe {
-            let socket = sys::ap_get_conn_socket(self.as_ptr());
-            sys::apr_socket_timeout_get(socket, &raw mut timeout)
-        };
+        // SAFETY: as in `descriptor`.
+        let status = unsafe { sys::apr_socket_timeout_get(socket.as_ptr(), &raw mut timeout) };
         (status == sys::APR_SUCCESS).then_some(timeout)
     }
 
     fn set_timeout(self, timeout: i64) {
-        // SAFETY: as in `timeout`. A socket with a time limit does not fail to get another.
-        unsafe {
-            let socket = sys::ap_get_conn_socket(self.as_ptr());
-            sys::apr_socket_timeout_set(socket, timeout);
+        if let Some(socket) = self.apr_socket() {
+            // SAFETY: as in `descriptor`. A socket with a time limit does not fail to get another.
+            unsafe { sys::apr_socket_timeout_set(socket.as_ptr(), timeout) };
         }
     }
 

@@ -332,6 +332,9 @@ unsafe extern "C" fn set_global<M: Module>(
     }
 }
 
+/// What is said of a directive whose own code panics.
+const BUG: *const c_char = c"failed because of a bug in the module; see the error log".as_ptr();
+
 unsafe extern "C" fn set_section<M: Module>(
     parms: *mut sys::cmd_parms,
     _dir: *mut c_void,
@@ -354,8 +357,11 @@ unsafe extern "C" fn set_section<M: Module>(
         }
         let inside = (*(*parms).directive).first_child;
         let refused = sys::ap_walk_config(inside, parms, (*parms).context);
-        panic::guard((), || (section.close)(&mut *config()));
-        refused
+        let closed = panic::guard(BUG, || {
+            (section.close)(&mut *config());
+            ptr::null()
+        });
+        if refused.is_null() { closed } else { refused }
     }
 }
 
@@ -411,7 +417,6 @@ unsafe fn set<M: Module, C>(
     setter: Setter<C>,
     config: impl FnOnce() -> *mut C,
 ) -> *const c_char {
-    const BUG: *const c_char = c"failed because of a bug in the module; see the error log".as_ptr();
     panic::guard(BUG, || {
         // SAFETY: all of it is what the caller promises.
         let (raw, word, config) = unsafe {

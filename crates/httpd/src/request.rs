@@ -205,10 +205,11 @@ impl<'r> Request<'r> {
         self.text(self.record().filename)
     }
 
-    /// Maps it to a file.
-    pub fn set_filename(self, name: &'r CStr) {
-        // SAFETY: the request is valid, the name lives as long. httpd changes it in place, but
-        // only before it walks the directories, when nobody has borrowed it.
+    /// Maps it to a file, whose name these pieces make together.
+    pub fn set_filename(self, name: &[&[u8]]) {
+        let name = self.pool().join(name);
+        // SAFETY: the request is valid, and the name lives as long. httpd changes it in place, but only between hooks; what
+        // a hook has borrowed of its request ends with it.
         unsafe { (*self.as_ptr()).filename = name.as_ptr().cast_mut() }
     }
 
@@ -218,9 +219,10 @@ impl<'r> Request<'r> {
     ///
     /// Returns `false`, with nothing changed, if there is no such regular file, if httpd would find the whole too long, or if
     /// a `<Directory>` section could be for the file itself: httpd applies that only where nothing follows behind the file.
-    pub fn set_file(self, name: &'r CStr, path_info: &'r CStr) -> bool {
+    pub fn set_file(self, name: &[u8], path_info: &[u8]) -> bool {
         /// What apr adds to the length of a path (`apr_filepath_merge`).
         const MARGIN: usize = 4;
+        let (name, path_info) = (self.pool().copy(name), self.pool().copy(path_info));
         let length = name.count_bytes() + path_info.count_bytes();
         if length + MARGIN > sys::APR_PATH_MAX as usize || self.has_directory_section(name) {
             return false;
@@ -231,9 +233,9 @@ impl<'r> Request<'r> {
         if finfo.filetype != sys::apr_filetype_e_APR_REG {
             return false;
         }
-        self.set_filename(name);
-        // SAFETY: the request is valid, the path lives as long.
+        // SAFETY: the request is valid, and both paths live as long; for their being changed see `set_filename`.
         unsafe {
+            (*self.as_ptr()).filename = name.as_ptr().cast_mut();
             (*self.as_ptr()).finfo = finfo;
             (*self.as_ptr()).path_info = path_info.as_ptr().cast_mut();
         }
