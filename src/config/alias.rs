@@ -129,9 +129,12 @@ impl ScriptAlias {
         }
     }
 
-    /// Whether the URLs are described by a regular expression.
-    pub(super) fn is_pattern(&self) -> bool {
-        matches!(self.urls, Urls::Matching { .. })
+    /// The regular expression that describes the URLs, if one does.
+    pub(super) fn pattern(&self) -> Option<&CStr> {
+        match &self.urls {
+            Urls::Below(_) => None,
+            Urls::Matching { written, .. } => Some(written),
+        }
     }
 }
 

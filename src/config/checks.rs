@@ -5,9 +5,9 @@
 //! `docs/errors.md`, in the log of the server whose site it concerns.
 
 mod directories;
+mod embedded;
 mod groups;
 mod interpreters;
-mod library;
 mod python;
 mod scripts;
 mod users;
@@ -68,7 +68,7 @@ pub(crate) fn check(pool: Pool<'_>, base: Server<'_>) {
     let config = Checked::new(pool, base);
     python::check(&config);
     directories::check(&config);
-    library::check(&config);
+    embedded::check(&config);
     interpreters::check(&config);
     groups::check(&config);
     scripts::check(&config);

@@ -18,6 +18,8 @@ use crate::config::source::Source;
 pub(super) struct Groups {
     defined: BTreeMap<CString, Place>,
     used: BTreeMap<CString, Source>,
+    /// Where virtual hosts have applications run in a group.
+    used_in_hosts: Vec<(CString, Place)>,
     /// What is said of groups by their names, without having anything run in them.
     chosen: BTreeMap<CString, Source>,
     /// Whether which group is used may depend on a request.
@@ -111,6 +113,10 @@ impl Groups {
         Self::mention(parms, name);
         let mut groups = parms.pool().state::<Self>().borrow_mut();
         groups.depend_on_places = true;
+        if parms.is_virtual() {
+            let use_ = (name.to_owned(), Place::of(parms));
+            groups.used_in_hosts.push(use_);
+        }
     }
 
     /// Whether the processes of a group can load a script of the server that is being read.
@@ -160,6 +166,14 @@ impl Groups {
     /// said first.
     pub(super) fn used_in_vain(&self) -> impl Iterator<Item = (UnknownWord, &Source)> {
         self.undefined(&self.used)
+    }
+
+    /// Where something in a virtual host has applications run in this group, and in which.
+    pub(super) fn used_in_hosts(&self, name: &CStr) -> impl Iterator<Item = (ServerId, &Source)> {
+        self.used_in_hosts
+            .iter()
+            .filter(move |(used, _)| used.as_c_str() == name)
+            .map(|(_, place)| (place.server, &place.source))
     }
 
     /// The groups that something is said of and that nothing defines, and where that was said first.

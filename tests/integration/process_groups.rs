@@ -207,6 +207,68 @@ fn a_group_of_another_host_is_a_warning() {
 }
 
 #[test]
+fn so_is_one_that_a_virtual_host_uses_for_all_its_scripts() {
+    let config = |other: &str| {
+        format!(
+            "<VirtualHost *:*>
+                 ServerName owner.test
+                 WSGIDaemonProcess blog
+                 WSGIProcessGroup blog
+             </VirtualHost>
+             {other}"
+        )
+    };
+    let host = |name: &str, lines: &str| {
+        config(&format!(
+            "<VirtualHost *:*>
+                 ServerName {name}
+                 {lines}
+             </VirtualHost>"
+        ))
+    };
+    let place = "<Directory /srv>
+                     WSGIProcessGroup blog
+                 </Directory>";
+    for lines in ["WSGIProcessGroup blog", place] {
+        let config = host("other.test", lines);
+        check_warned(&config, &["WSGI1030", "WSGIProcessGroup", "owner.test"]);
+    }
+    for config in [
+        host("owner.test", "WSGIProcessGroup blog"),
+        host("other.test", ""),
+        // It may be for the requests of that host.
+        config(place),
+    ] {
+        let found = warnings(&config, "WSGI1030");
+        assert!(found.is_empty(), "{config}: {found:?}");
+    }
+}
+
+#[test]
+fn applications_that_are_kept_out_of_everywhere_are_a_warning() {
+    let site = |lines: &str| {
+        site()
+            .config("WSGIDaemonProcess blog")
+            .config("WSGIRestrictEmbedded On")
+            .config("WSGIScriptAlias /x ${WSGI}/a.wsgi process-group=blog")
+            .config(lines)
+    };
+    for lines in [
+        "WSGIScriptAlias / ${WSGI}/a.wsgi",
+        "WSGIScriptAlias / ${WSGI}/a.wsgi process-group=%{GLOBAL}",
+    ] {
+        check_site_warned(&site(lines), &["WSGI1039", "WSGIScriptAlias / (", "conf:"]);
+    }
+    for lines in [
+        "WSGIScriptAlias / ${WSGI}/a.wsgi process-group=blog",
+        "WSGIScriptAlias / ${WSGI}/a.wsgi\nWSGIProcessGroup blog",
+    ] {
+        let found = warnings_of(&site(lines), "WSGI1039");
+        assert!(found.is_empty(), "{lines}: {found:?}");
+    }
+}
+
+#[test]
 fn the_python_home_of_a_group_is_looked_at() {
     check_warned(
         "WSGIDaemonProcess blog python-home=${ROOT}/no-such-venv

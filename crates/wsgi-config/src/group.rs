@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::nearest::UnknownWord;
+use crate::nearest::{UnknownWord, nearest};
 
 /// The name of a group as written: literal, or to be found out for each request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -90,9 +90,24 @@ pub fn unknown_form(written: &[u8]) -> Option<UnknownWord> {
         "%{HOST}",
         "%{ENV:NAME}",
     ];
-    let is_known = FORMS.iter().any(|form| form.as_bytes() == written);
-    let is_meant = written.starts_with(b"%{") && variable_name(written).is_none();
-    (is_meant && !is_known).then(|| UnknownWord::new(written, &FORMS))
+    const WORDS: [&str; 5] = ["GLOBAL", "RESOURCE", "SERVER", "HOST", "ENV:NAME"];
+    let is_known = FORMS.iter().any(|form| form.as_bytes() == written)
+        || variable_name(written).is_some_and(|name| !name.is_empty());
+    // The signs around it are the same for all, and say nothing of which is meant.
+    let text = String::from_utf8_lossy(written);
+    let word = text.trim_matches(|sign| "%${}()".contains(sign));
+    let meant = match word.contains(':') {
+        true => Some("ENV:NAME"),
+        false => nearest(word, &WORDS),
+    };
+    let meant = meant.and_then(|meant| {
+        let index = WORDS.iter().position(|word| *word == meant)?;
+        FORMS.get(index).copied()
+    });
+    // Without the signs at its beginning it is a name like any other, unless it is just that word.
+    let is_form = written.starts_with(b"%{")
+        || word.len() < written.len() && WORDS.iter().any(|form| *form == word);
+    (is_form && !is_known).then(|| UnknownWord::meant(written, &FORMS, meant))
 }
 
 /// The name of a group in a request, from the name as written; empty for `%{GLOBAL}`.
@@ -219,6 +234,39 @@ mod tests {
         ];
         for (written, name) in cases {
             assert_eq!(resolved(written, 8080), name, "{written}");
+        }
+    }
+
+    #[test]
+    fn what_looks_like_a_form_is_told_with_the_one_that_was_meant() {
+        for (written, meant) in [
+            ("%{global}", Some("%{GLOBAL}")),
+            ("%{GLOBAL", Some("%{GLOBAL}")),
+            ("{GLOBAL}", Some("%{GLOBAL}")),
+            ("%GLOBAL", Some("%{GLOBAL}")),
+            ("${SERVER}", Some("%{SERVER}")),
+            ("%{ENV:}", Some("%{ENV:NAME}")),
+            ("%{EVN:X}", Some("%{ENV:NAME}")),
+            ("%{SCRIPT}", None),
+        ] {
+            let told = unknown_form(written.as_bytes()).map(|unknown| unknown.to_string());
+            let expected = match meant {
+                Some(meant) => format!("\"{written}\" (did you mean \"{meant}\"?) is not one of"),
+                None => format!("\"{written}\" is not one of"),
+            };
+            let told = told.expect(written);
+            assert!(told.starts_with(&expected), "{told}");
+        }
+        for name in [
+            "%{GLOBAL}",
+            "%{ENV:X}",
+            "GLOBAL",
+            "100%",
+            "{own}",
+            "%own",
+            "",
+        ] {
+            assert_eq!(unknown_form(name.as_bytes()), None, "{name}");
         }
     }
 

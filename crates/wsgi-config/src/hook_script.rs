@@ -100,8 +100,7 @@ mod tests {
             ),
             (
                 "/a aplication-group=x",
-                "the option \"aplication-group\" is not one of application-group; \
-                 did you mean \"application-group\"?",
+                "the option \"aplication-group\" (did you mean \"application-group\"?) is not one of application-group",
             ),
             (
                 "/a process-group=x",

@@ -122,8 +122,7 @@ mod tests {
             ("/a word", "\"word\" is not of the form option=value"),
             (
                 "/a proces-group=x",
-                "the option \"proces-group\" is not one of process-group, application-group; \
-                 did you mean \"process-group\"?",
+                "the option \"proces-group\" (did you mean \"process-group\"?) is not one of process-group, application-group",
             ),
         ];
         for (arguments, message) in cases {

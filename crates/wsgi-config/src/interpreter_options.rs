@@ -184,8 +184,7 @@ mod tests {
             ),
             (
                 " proces-group=a>",
-                "the selector \"proces-group\" is not one of process-group, application-group; \
-                 did you mean \"process-group\"?",
+                "the selector \"proces-group\" (did you mean \"process-group\"?) is not one of process-group, application-group",
             ),
             (
                 " =a>",

@@ -37,9 +37,13 @@ impl UnknownWord {
     }
 
     /// The same, where something better than spelling tells which word was meant.
-    pub(crate) fn meant(word: &[u8], allowed: &[&'static str], meant: &'static str) -> Self {
+    pub(crate) fn meant(
+        word: &[u8],
+        allowed: &[&'static str],
+        meant: Option<&'static str>,
+    ) -> Self {
         Self {
-            nearest: Some(Cow::Borrowed(meant)),
+            nearest: meant.map(Cow::Borrowed),
             ..Self::new(word, allowed)
         }
     }
@@ -50,11 +54,12 @@ impl fmt::Display for UnknownWord {
         if self.allowed.is_empty() {
             return write!(f, "\"{}\" does not exist, nor does any other", self.word);
         }
-        write!(f, "\"{}\" is not one of {}", self.word, self.allowed)?;
-        match &self.nearest {
-            Some(nearest) => write!(f, "; did you mean \"{nearest}\"?"),
-            None => Ok(()),
+        write!(f, "\"{}\"", self.word)?;
+        // First, for there may be many of the others.
+        if let Some(nearest) = &self.nearest {
+            write!(f, " (did you mean \"{nearest}\"?)")?;
         }
+        write!(f, " is not one of {}", self.allowed)
     }
 }
 
@@ -111,7 +116,7 @@ mod tests {
     fn the_message_names_the_word_the_nearest_and_all() {
         assert_eq!(
             UnknownWord::new(b"Of", &["On", "Off"]).to_string(),
-            "\"Of\" is not one of On, Off; did you mean \"Off\"?"
+            "\"Of\" (did you mean \"Off\"?) is not one of On, Off"
         );
         assert_eq!(
             UnknownWord::new(b"\xff", &["On", "Off"]).to_string(),
@@ -119,7 +124,7 @@ mod tests {
         );
         assert_eq!(
             UnknownWord::among_names(b"blgo", &["shop".to_owned(), "blog".to_owned()]).to_string(),
-            "\"blgo\" is not one of shop, blog; did you mean \"blog\"?"
+            "\"blgo\" (did you mean \"blog\"?) is not one of shop, blog"
         );
         assert_eq!(
             UnknownWord::among_names(b"blog", &[]).to_string(),

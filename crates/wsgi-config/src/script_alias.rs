@@ -183,8 +183,8 @@ mod tests {
             ),
             (
                 "/x /w Process-Group=y",
-                "the option \"Process-Group\" is not one of process-group, application-group, \
-                 callable-object, pass-authorization; did you mean \"process-group\"?",
+                "the option \"Process-Group\" (did you mean \"process-group\"?) is not one of process-group, application-group, \
+                 callable-object, pass-authorization",
             ),
             (
                 "/x /w user=y",
@@ -209,7 +209,7 @@ mod tests {
             ),
             (
                 "/x /w pass-authorization=yes",
-                "pass-authorization=\"yes\" is not one of On, Off; did you mean \"On\"?",
+                "pass-authorization=\"yes\" (did you mean \"On\"?) is not one of On, Off",
             ),
         ];
         for (arguments, message) in cases {

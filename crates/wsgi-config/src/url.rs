@@ -82,6 +82,27 @@ pub fn shadows(earlier: &[u8], later: &[u8]) -> bool {
     match_prefix(earlier, later).is_some()
 }
 
+/// The same, where the later alias is for what a regular expression matches: as far as its beginning tells.
+pub fn shadows_pattern(earlier: &[u8], pattern: &[u8]) -> bool {
+    skip_slashes(earlier).is_empty() && earlier.starts_with(b"/")
+        || directories_before(pattern).is_some_and(|later| shadows(earlier, later))
+}
+
+/// The directories that all URL paths begin with that a regular expression matches, if it says so.
+fn directories_before(pattern: &[u8]) -> Option<&[u8]> {
+    let anchored = pattern.strip_prefix(b"^")?;
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/-_~".contains(byte);
+    let plain = anchored.iter().take_while(|byte| is_plain(byte)).count();
+    // What stands before another branch, or may be there or not, tells nothing of the whole.
+    let plain = (!pattern.contains(&b'|')).then_some(anchored.get(..plain)?)?;
+    let slash = plain.iter().rposition(|&byte| byte == b'/')?;
+    let is_optional = plain.get(slash + 1..)?.is_empty()
+        && anchored
+            .get(slash + 1)
+            .is_some_and(|next| b"?*{".contains(next));
+    (!is_optional).then_some(plain.get(..=slash)?)
+}
+
 fn skip_slashes(path: &[u8]) -> &[u8] {
     let slashes = path.iter().take_while(|&&byte| byte == b'/').count();
     path.get(slashes..).unwrap_or_default()
@@ -95,6 +116,34 @@ mod tests {
 
     fn matched(location: &str, path: &str) -> Option<usize> {
         match_prefix(location.as_bytes(), path.as_bytes())
+    }
+
+    #[test]
+    fn a_pattern_is_shadowed_where_all_it_matches_is() {
+        for (earlier, pattern) in [
+            ("/", "^/a"),
+            ("/", "a|b"),
+            ("/a", "^/a/([^/]+)"),
+            ("/a/", "^/a/b"),
+            ("/a", "^/a/b?c"),
+        ] {
+            let is_shadowed = shadows_pattern(earlier.as_bytes(), pattern.as_bytes());
+            assert!(is_shadowed, "{earlier} {pattern}");
+        }
+        for (earlier, pattern) in [
+            ("/a", "/a/b"),
+            ("/a", "^/a"),
+            ("/a", "^/ab/c"),
+            ("/a", "^/a/?b"),
+            ("/a", "^/a/b|^/c"),
+            ("/a", "^/a.b/"),
+            ("/a", "^(?i)/a/b"),
+            ("/b", "^/a/b"),
+            ("", "^/a/b/c"),
+        ] {
+            let is_shadowed = shadows_pattern(earlier.as_bytes(), pattern.as_bytes());
+            assert!(!is_shadowed, "{earlier} {pattern}");
+        }
     }
 
     #[test]

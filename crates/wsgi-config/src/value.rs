@@ -52,9 +52,9 @@ fn unknown_flag(word: &[u8], allowed: &[&'static str]) -> UnknownWord {
     const OFF: &[&[u8]] = &[b"no", b"n", b"false", b"0", b"disable", b"disabled"];
     let is_in = |words: &[&[u8]]| words.iter().any(|w| w.eq_ignore_ascii_case(word));
     if is_in(ON) {
-        UnknownWord::meant(word, allowed, "On")
+        UnknownWord::meant(word, allowed, Some("On"))
     } else if is_in(OFF) {
-        UnknownWord::meant(word, allowed, "Off")
+        UnknownWord::meant(word, allowed, Some("Off"))
     } else {
         UnknownWord::new(word, allowed)
     }
@@ -188,11 +188,14 @@ mod tests {
     #[test]
     fn other_words_are_answered_with_the_right_one() {
         let cases = [
-            ("yes", "\"yes\" is not one of On, Off; did you mean \"On\"?"),
-            ("0", "\"0\" is not one of On, Off; did you mean \"Off\"?"),
+            (
+                "yes",
+                "\"yes\" (did you mean \"On\"?) is not one of On, Off",
+            ),
+            ("0", "\"0\" (did you mean \"Off\"?) is not one of On, Off"),
             (
                 "ofF ",
-                "\"ofF \" is not one of On, Off; did you mean \"Off\"?",
+                "\"ofF \" (did you mean \"Off\"?) is not one of On, Off",
             ),
             ("maybe", "\"maybe\" is not one of On, Off"),
         ];
@@ -212,7 +215,7 @@ mod tests {
         }
         assert_eq!(
             map_head(b"automatic").unwrap_err().to_string(),
-            "\"automatic\" is not one of On, Off, Auto; did you mean \"Auto\"?"
+            "\"automatic\" (did you mean \"Auto\"?) is not one of On, Off, Auto"
         );
     }
 

@@ -29,6 +29,12 @@ pub enum OptionSyntaxError {
     /// Nothing stands before the `=`.
     #[error("the name of the option is missing before \"{0}\"")]
     NoKey(String),
+    /// It is a comment.
+    #[error("\"{0}\" begins no comment: one has a line of its own")]
+    Comment(String),
+    /// The quotes are around the name, too.
+    #[error("the quotes of {0} belong around the value alone")]
+    Quoted(String),
     /// There is a blank before the `=`.
     #[error("there must be no blank between the option \"{0}\" and its \"=\"")]
     BlankBeforeEquals(String),
@@ -92,6 +98,19 @@ fn split_option(line: &[u8]) -> Result<(&[u8], &[u8]), OptionSyntaxError> {
         .position(|&byte| byte == b'=' || is_blank(byte))
         .unwrap_or(line.len());
     let (key, rest) = line.split_at(end);
+    if let Some(quote @ (b'"' | b'\'')) = key.first()
+        && rest.starts_with(b"=")
+    {
+        let (word, _) = quoted_word(line.get(1..).unwrap_or_default(), *quote);
+        let quote = char::from(*quote);
+        return Err(OptionSyntaxError::Quoted(format!(
+            "{quote}{}{quote}",
+            lossy(&word)
+        )));
+    }
+    if key.starts_with(b"#") {
+        return Err(OptionSyntaxError::Comment(lossy(first_bare_word(line))));
+    }
     match rest.strip_prefix(b"=") {
         Some(_) if key.is_empty() => Err(OptionSyntaxError::NoKey(lossy(first_bare_word(line)))),
         Some(value) => Ok((key, value)),
@@ -199,7 +218,6 @@ mod tests {
             ("a=", "a", ""),
             ("a=\"\"", "a", ""),
             ("a= b", "a", "b"),
-            ("\"a=b\"", "\"a", "b\""),
         ];
         for (line, key, value) in cases {
             let option = Words::new(line.as_bytes()).next_option().unwrap().unwrap();
@@ -221,6 +239,12 @@ mod tests {
                 OptionSyntaxError::BlankBeforeEquals("foo".into()),
             ),
             ("=bar baz", OptionSyntaxError::NoKey("=bar".into())),
+            ("# two=2", OptionSyntaxError::Comment("#".into())),
+            ("#two=2", OptionSyntaxError::Comment("#two=2".into())),
+            (
+                "\"home=/a b\" c=d",
+                OptionSyntaxError::Quoted("\"home=/a b\"".into()),
+            ),
         ];
         for (line, error) in cases {
             assert_eq!(Words::new(line.as_bytes()).next_option(), Err(error));

@@ -1,11 +1,11 @@
 //! Whether process groups that are used exist, and those that exist are used.
 
 use std::ffi::CStr;
-use std::sync::Arc;
+use std::fmt;
 
+use httpd::Server;
 use wsgi_config::nearest::UnknownWord;
 
-use crate::config::ScriptAlias;
 use crate::config::checks::{Checked, Group, Mistake, report};
 use crate::config::groups::Groups;
 use crate::config::server;
@@ -28,12 +28,12 @@ enum GroupMistake<'c> {
         chosen_in: Source,
     },
     #[error(
-        "{alias}: process group \"{}\" belongs to the virtual host {}, so requests are answered \
+        "{directive}: process group \"{}\" belongs to the virtual host {}, so requests are answered \
          with 500; define it outside of virtual hosts to share it",
         .group.to_string_lossy(), .host.to_string_lossy()
     )]
     Foreign {
-        alias: &'c ScriptAlias,
+        directive: String,
         group: &'c CStr,
         host: &'c CStr,
     },
@@ -84,6 +84,7 @@ pub(super) fn check(config: &Checked<'_>) {
             report(config.base, Err(mistake));
         }
         for group in &config.groups {
+            check_hosts(config, group, read);
             let name = group.definition.name();
             if read.is_idle(name)
                 && let Some(defined_in) = read.source(name).cloned()
@@ -98,7 +99,24 @@ pub(super) fn check(config: &Checked<'_>) {
     }
     for (server, own) in server::configs(config.base) {
         for alias in own.own_aliases() {
-            report(server, check_host(alias, server.hostname(), &config.groups));
+            let group = alias.options().process_group.as_deref();
+            let group = config
+                .groups
+                .iter()
+                .find(|own| Some(own.definition.name()) == group);
+            if let Some(group) = group {
+                report(server, check_host(group, server, alias));
+            }
+        }
+    }
+}
+
+/// Looks for virtual hosts that have their applications run in a group of another one.
+fn check_hosts(config: &Checked<'_>, group: &Group<'_>, read: &Groups) {
+    for (id, source) in read.used_in_hosts(group.definition.name()) {
+        if let Some(server) = config.base.iter().find(|server| server.id() == id) {
+            let directive = format_args!("WSGIProcessGroup ({source})");
+            report(server, check_host(group, server, directive));
         }
     }
 }
@@ -123,25 +141,19 @@ fn check_memory<'c>(group: &Group<'c>) -> Result<(), GroupMistake<'c>> {
     Ok(())
 }
 
-/// Looks for a group that requests of this host must not use.
+/// Looks whether requests of this server, which a directive of it sends to this group, must not use it.
 fn check_host<'c>(
-    alias: &'c Arc<ScriptAlias>,
-    hostname: Option<&CStr>,
-    groups: &'c [Group<'_>],
+    group: &Group<'c>,
+    server: Server<'_>,
+    directive: impl fmt::Display,
 ) -> Result<(), GroupMistake<'c>> {
-    let used = alias.options().process_group.as_deref();
-    let group = groups
-        .iter()
-        .find(|group| Some(group.definition.name()) == used)
-        .map(|group| group.definition);
-    match group {
-        Some(group) if group.server().is_virtual() && group.server().hostname() != hostname => {
-            Err(GroupMistake::Foreign {
-                alias,
-                group: group.name(),
-                host: group.server().hostname().unwrap_or_default(),
-            })
-        }
-        _ => Ok(()),
+    let owner = group.definition.server();
+    if !owner.is_virtual() || owner.hostname() == server.hostname() {
+        return Ok(());
     }
+    Err(GroupMistake::Foreign {
+        directive: directive.to_string(),
+        group: group.definition.name(),
+        host: owner.hostname().unwrap_or_default(),
+    })
 }

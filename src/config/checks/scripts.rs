@@ -27,7 +27,7 @@ enum Directive<'c> {
 
 #[derive(Debug, thiserror::Error)]
 enum ScriptMistake<'c> {
-    #[error("{directive}: {obstacle}{}", .directive.consequence())]
+    #[error("{directive}: {:?} is not there: {obstacle}{}", .directive.script(), .directive.consequence())]
     Missing {
         directive: Directive<'c>,
         obstacle: Obstacle,
@@ -106,7 +106,9 @@ impl<'c> Directive<'c> {
     /// What comes of it if there is no such script.
     fn consequence(self) -> &'static str {
         match self {
-            Self::Alias(_) => "; its requests are answered with 404 until that is mended",
+            Self::Alias(_) => {
+                "; its requests are answered with 404, or with 403 as for other files there, until that is mended"
+            }
             Self::Import(_) | Self::Hook(_) => "",
             Self::Handler(_) => "; its requests are answered with 500 until that is mended",
         }
@@ -157,17 +159,19 @@ fn check_urls<'c>(
     later: &'c ScriptAlias,
     earlier: &'c [Arc<ScriptAlias>],
 ) -> Result<(), ScriptMistake<'c>> {
-    let Some(location) = later.location() else {
-        return Ok(());
-    };
-    let location = location.to_bytes();
-    if !location.starts_with(b"/") {
+    let location = later.location().map(CStr::to_bytes);
+    if location.is_some_and(|location| !location.starts_with(b"/")) {
         return Err(ScriptMistake::NoLeadingSlash(later));
     }
     let shadows = |alias: &&Arc<ScriptAlias>| {
-        alias
-            .location()
-            .is_some_and(|earlier| url::shadows(earlier.to_bytes(), location))
+        let Some(earlier) = alias.location().map(CStr::to_bytes) else {
+            return false;
+        };
+        match (location, later.pattern()) {
+            (Some(location), _) => url::shadows(earlier, location),
+            (None, Some(pattern)) => url::shadows_pattern(earlier, pattern.to_bytes()),
+            (None, None) => false,
+        }
     };
     match earlier.iter().find(shadows) {
         Some(earlier) => Err(ScriptMistake::Shadowed { later, earlier }),
@@ -305,7 +309,7 @@ fn constant_part(alias: &ScriptAlias) -> &[u8] {
     let target = alias.target().to_bytes();
     let is_substituted = |&byte: &u8| matches!(byte, b'$' | b'\\');
     match target.iter().position(is_substituted) {
-        Some(end) if alias.is_pattern() => {
+        Some(end) if alias.pattern().is_some() => {
             let constant = target.get(..end).unwrap_or_default();
             let last_slash = constant.iter().rposition(|&byte| byte == b'/');
             let directories = last_slash.map_or(0, |at| at + 1);

@@ -1,5 +1,5 @@
-//! Whether what is to run in httpd's own processes can: Python comes into these as a shared library, which
-//! not every Python is.
+//! Whether what is to run in httpd's own processes can: `WSGIRestrictEmbedded` may keep it out, and Python comes into these
+//! as a shared library, which not every Python is.
 
 use std::ffi::CStr;
 use std::path::PathBuf;
@@ -39,6 +39,26 @@ impl Mistake for NoLibrary {
     }
 }
 
+/// Something is to run there, and must not.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{first}{} in httpd's own processes, which WSGIRestrictEmbedded keeps applications out of, so requests are answered \
+     with 500; name a process group in process-group= or WSGIProcessGroup",
+    run(.others)
+)]
+struct KeptOut {
+    /// The directive, and where it stands.
+    first: String,
+    /// How many more there are.
+    others: usize,
+}
+
+impl Mistake for KeptOut {
+    fn id(&self) -> Id {
+        Id(1039)
+    }
+}
+
 fn run(others: &usize) -> String {
     match others {
         0 => " runs".to_owned(),
@@ -48,6 +68,14 @@ fn run(others: &usize) -> String {
 
 pub(super) fn check(config: &Checked<'_>) {
     let process = config.base.config::<Wsgi>().process();
+    let mut applications = applications(config);
+    if process.restrict_embedded {
+        let mut kept_out = std::mem::take(&mut applications).into_iter();
+        if let Some(first) = kept_out.next() {
+            let others = kept_out.count();
+            report(config.base, Err(KeptOut { first, others }));
+        }
+    }
     // Where there is no engine, another check says so.
     let Ok(engine) = engines::of(process) else {
         return;
@@ -56,11 +84,6 @@ pub(super) fn check(config: &Checked<'_>) {
         return;
     };
     let hooks = hooks(config);
-    let applications = if process.restrict_embedded {
-        Vec::new()
-    } else {
-        applications(config)
-    };
     // Scripts that decide about requests run nowhere else.
     let remedy = match applications.is_empty() {
         true => "",
