@@ -1,12 +1,13 @@
 //! A request on its way: sent to one worker after the other, until one has answered.
 
 mod broken;
+mod patience;
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use httpd::{Request, Status};
 use nix::errno::Errno;
+use patience::Patience;
 use wire::{End, Rejection, RequestHead, ToWorker, TooLong};
 
 use super::connection::{Broken, Connection, NoConnection};
@@ -26,10 +27,6 @@ use crate::log;
 
 /// How long to wait before looking again for a worker where all that are there just left.
 const PAUSE: Duration = Duration::from_millis(10);
-
-/// How long a script may go on changing before its requests are refused: one that is deployed file by
-/// file settles sooner.
-const PATIENCE_TO_SETTLE: Duration = Duration::from_secs(5);
 
 /// A request on its way to whichever worker will run it.
 pub(super) struct Call<'c, 'r> {
@@ -66,10 +63,10 @@ enum Reason {
     NotAccepted,
     /// Its worker is busy for longer than was to be expected.
     Busy,
-    /// Its worker is being replaced.
-    Leaving,
-    /// Its worker, which has this process id, is being replaced because the script changed.
-    Changed(Option<u32>),
+    /// Its worker is being replaced; `outdated` is its process id if that is because the script changed.
+    Replaced {
+        outdated: Option<u32>,
+    },
     /// Its worker has no thread for a client that asks before it sends the body.
     BodyFirst,
 }
@@ -107,12 +104,7 @@ impl<'c, 'r> Call<'c, 'r> {
 
     /// Sends the request to one worker after the other until one has answered.
     pub(super) fn run(&mut self, group: &Group) -> Result<Status, Refusal> {
-        let mut begin = Instant::now();
-        let terms = &group.terms;
-        let patience = terms.connect_timeout.unwrap_or(terms.socket_timeout);
-        let mut deadline = begin + patience;
-        let mut is_missing = false;
-        let mut outdated = BTreeSet::new();
+        let mut patience = Patience::new(&group.terms);
         loop {
             if group.is_down() {
                 return Err(self.unavailable(group, NONE_STARTS));
@@ -128,8 +120,7 @@ impl<'c, 'r> Call<'c, 'r> {
                     if let Some((id, why)) = hopeless(group, error) {
                         return Err(busy(self.request, id, not_available(&show(group), &why)));
                     }
-                    // Once may be the moment at which another is put in its place.
-                    if error == Errno::ENOENT && std::mem::replace(&mut is_missing, true) {
+                    if error == Errno::ENOENT && patience.misses_socket_again() {
                         return Err(unreachable(self.request, &show(group), &no_way(group)));
                     }
                     std::thread::sleep(PAUSE);
@@ -139,26 +130,20 @@ impl<'c, 'r> Call<'c, 'r> {
                     if let Some(status) = self.gather(group) {
                         return Ok(status);
                     }
-                    begin = Instant::now();
-                    deadline = begin + patience;
+                    patience.restart();
                 }
                 Attempt::NotRun(Reason::Busy) => self.is_for_queue = true,
                 Attempt::NotRun(Reason::NotAccepted) => std::thread::sleep(PAUSE),
-                Attempt::NotRun(reason @ (Reason::Leaving | Reason::Changed(_))) => {
-                    if let Reason::Changed(Some(worker)) = reason {
-                        outdated.insert(worker);
-                    }
+                Attempt::NotRun(Reason::Replaced { outdated }) => {
                     self.restarts = self.restarts.saturating_add(1);
-                    // Its successor is on its way, and may take long to load what it serves.
-                    deadline = deadline.max(begin + terms.socket_timeout);
+                    patience.wait_for_successor(outdated);
                     std::thread::sleep(PAUSE);
                 }
             }
-            let has_tried_all = outdated.len() > 2 * group.processes() + 1;
-            if has_tried_all && begin.elapsed() >= PATIENCE_TO_SETTLE {
-                return Err(self.restless(group, outdated.len()));
+            if let Some(workers) = patience.restless_workers(group.processes()) {
+                return Err(self.restless(group, workers));
             }
-            if deadline <= Instant::now() {
+            if patience.is_over() {
                 return Err(self.unavailable(group, NOBODY_TOOK_IT));
             }
         }
@@ -253,7 +238,7 @@ impl<'c, 'r> Call<'c, 'r> {
         let environ = pairs.map(|pair| (pair.name.or_empty(), pair.value.get()));
         let mut out = Vec::with_capacity(2048);
         ToWorker::encode_request(&mut out, number, &head, environ)?;
-        let head = out.len();
+        let head_length = out.len();
         if let Some((body, end)) = whole {
             match connection.deliver(body) {
                 Some(length) => ToWorker::encode_body_placed(&mut out, number, length),
@@ -264,7 +249,10 @@ impl<'c, 'r> Call<'c, 'r> {
             }
             ToWorker::encode_body_end(&mut out, number, end);
         }
-        Ok(Frames { bytes: out, head })
+        Ok(Frames {
+            bytes: out,
+            head: head_length,
+        })
     }
 
     /// What follows from how an exchange ended.
@@ -300,7 +288,9 @@ impl<'c, 'r> Call<'c, 'r> {
                 );
                 Err(busy(self.request, 84, text))
             }
-            Ended::Rejected(Rejection::Draining) => self.retry(group, Reason::Leaving),
+            Ended::Rejected(Rejection::Draining) => {
+                self.retry(group, Reason::Replaced { outdated: None })
+            }
             Ended::Rejected(Rejection::Busy) => self.retry(group, Reason::Busy),
             Ended::Rejected(Rejection::BodyFirst)
                 if self.upload.asks_first() && self.upload.is_repeatable() =>
@@ -312,7 +302,8 @@ impl<'c, 'r> Call<'c, 'r> {
                 self.broken(group, &mut connection, broken)
             }
             Ended::Rejected(Rejection::ScriptChanged) => {
-                self.retry(group, Reason::Changed(connection.worker.map(|it| it.pid)))
+                let outdated = connection.worker.map(|it| it.pid);
+                self.retry(group, Reason::Replaced { outdated })
             }
             Ended::Broken(broken) => self.broken(group, &mut connection, broken),
         }

@@ -39,28 +39,15 @@ impl Call<'_, '_> {
             }));
         }
         let fate = fate(group, connection.worker, broken);
-        let (status, id) = match broken {
-            _ if self.response.has_begun() => (Status::OK, 119),
-            Broken::NotTaken => (Status::INTERNAL_SERVER_ERROR, 121),
-            Broken::TimedOut => (Status::GATEWAY_TIME_OUT, 145),
-            Broken::Closed | Broken::Reset => (Status::BAD_GATEWAY, 146),
-            _ => (Status::BAD_GATEWAY, 147),
+        let loss = match broken {
+            _ if self.response.has_begun() => Loss::CutOff,
+            Broken::NotTaken => Loss::NotTaken,
+            Broken::TimedOut => Loss::TimedOut,
+            Broken::Closed | Broken::Reset => Loss::Died,
+            _ => Loss::Misunderstood,
         };
-        let uri = self.request.uri().to_string_lossy();
-        let method = self.request.method().to_string_lossy();
-        let name = show(group);
-        let text = match id {
-            119 => format!(
-                "Unable to proxy response from daemon to client: the answer to {method} {uri} from \
-                 process group '{name}' is cut off: {fate}."
-            ),
-            121 => format!(
-                "Unable to send request details of {method} {uri} to process group '{name}': {fate}."
-            ),
-            _ => {
-                format!("No complete answer to {method} {uri} from process group '{name}': {fate}.")
-            }
-        };
+        let (status, id) = loss.answer();
+        let text = self.tell(loss, &show(group), &fate);
         if let Some(replacement) = self.response.replacement() {
             log::script(self.request, Level::ERROR, Id(id), &text);
             return self.replace(replacement).map(Attempt::Answered);
@@ -71,6 +58,54 @@ impl Call<'_, '_> {
             return Ok(Attempt::Answered(status));
         }
         Err(Refusal::new(status, id, text))
+    }
+
+    /// What the log has of a request that was lost in this process group.
+    fn tell(&self, loss: Loss, group: &str, fate: &str) -> String {
+        let uri = self.request.uri().to_string_lossy();
+        let method = self.request.method().to_string_lossy();
+        match loss {
+            Loss::CutOff => format!(
+                "Unable to proxy response from daemon to client: the answer to {method} {uri} from \
+                 process group '{group}' is cut off: {fate}."
+            ),
+            Loss::NotTaken => format!(
+                "Unable to send request details of {method} {uri} to process group '{group}': {fate}."
+            ),
+            Loss::TimedOut | Loss::Died | Loss::Misunderstood => {
+                format!(
+                    "No complete answer to {method} {uri} from process group '{group}': {fate}."
+                )
+            }
+        }
+    }
+}
+
+/// How a request was lost with its connection.
+#[derive(Clone, Copy, Debug)]
+enum Loss {
+    /// Its response has begun.
+    CutOff,
+    /// Nobody has read its head.
+    NotTaken,
+    /// Its worker was silent for too long.
+    TimedOut,
+    /// Its worker has closed the connection.
+    Died,
+    /// Its worker broke the protocol, or the system failed.
+    Misunderstood,
+}
+
+impl Loss {
+    /// What the client gets, and the id of what the log has.
+    fn answer(self) -> (Status, u16) {
+        match self {
+            Self::CutOff => (Status::OK, 119),
+            Self::NotTaken => (Status::INTERNAL_SERVER_ERROR, 121),
+            Self::TimedOut => (Status::GATEWAY_TIME_OUT, 145),
+            Self::Died => (Status::BAD_GATEWAY, 146),
+            Self::Misunderstood => (Status::BAD_GATEWAY, 147),
+        }
     }
 }
 
