@@ -70,7 +70,7 @@ pub(super) struct Server {
     expect: ExpectContinue,
     /// How many requests are being served.
     active: AtomicU32,
-    /// How many requests were taken since the start.
+    /// How many requests came since the start, those included that came behind `maximum-requests` and were sent back.
     served: AtomicU64,
     /// How many that were when the places were last counted.
     counted: AtomicU64,
@@ -249,7 +249,7 @@ impl Server {
         }
     }
 
-    /// How many requests were taken since the start.
+    /// How many requests came since the start, those included that came behind `maximum-requests` and were sent back.
     pub(super) fn served(&self) -> u64 {
         self.served.load(Ordering::Relaxed)
     }
