@@ -183,6 +183,8 @@ mod identity; // how httpd and its administrators see the module
 mod import_script; // scripts that are loaded when processes start
 #[path = "integration/input.rs"]
 mod input; // wsgi.input
+#[path = "integration/input_filters.rs"]
+mod input_filters; // it behind a filter that decompresses
 #[path = "integration/input_threads.rs"]
 mod input_threads; // it on threads of the application
 #[path = "integration/interpreter_options.rs"]

@@ -42,6 +42,10 @@ impl InputError {
     }
 }
 
+/// How often in a row filters may be asked, and bring nothing. One that decompresses takes what is there each time, be it
+/// a byte, and has nothing to give before it has read some hundreds.
+const MOST_VAIN: u32 = 10_000;
+
 /// Whether to wait for data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wait {
@@ -59,6 +63,8 @@ pub struct RequestBody<'r> {
     ended: Option<Result<(), InputError>>,
     /// Whether a filter has refused the body, and answered the request itself.
     is_answered: bool,
+    /// How often in a row the filters have brought nothing.
+    vain: u32,
 }
 
 impl<'r> RequestBody<'r> {
@@ -69,6 +75,7 @@ impl<'r> RequestBody<'r> {
             waiting: None,
             ended: None,
             is_answered: false,
+            vain: 0,
         }
     }
 
@@ -87,24 +94,28 @@ impl<'r> RequestBody<'r> {
             if let Some(end) = self.ended {
                 return end.map(|()| 0);
             }
-            self.fetch(buffer.len(), Wait::Yes)?;
+            if !self.fetch(buffer.len(), Wait::Yes)? && self.vain >= MOST_VAIN {
+                return Err(self.fail(InputError::Malformed));
+            }
         }
     }
 
     /// Reads some of the body, but does not wait for it: `None` if there is nothing yet. 0 is the
     /// end.
     pub fn try_read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, InputError> {
-        let taken = self.take(buffer)?;
-        if taken > 0 {
-            return Ok(Some(taken));
-        }
-        if self.ended.is_none() && !self.fetch(buffer.len(), Wait::No)? {
-            return Ok(None);
-        }
-        match (self.take(buffer)?, self.ended) {
-            (0, None) => Ok(None),
-            (0, Some(end)) => end.map(|()| Some(0)),
-            (taken, _) => Ok(Some(taken)),
+        loop {
+            let taken = self.take(buffer)?;
+            if taken > 0 {
+                return Ok(Some(taken));
+            }
+            if let Some(end) = self.ended {
+                return end.map(|()| Some(0));
+            }
+            let is_here = self.fetch(buffer.len(), Wait::No)?;
+            if !is_here && (self.vain >= MOST_VAIN || !self.is_pending()) {
+                self.vain = 0;
+                return Ok(None);
+            }
         }
     }
 
@@ -152,8 +163,32 @@ impl<'r> RequestBody<'r> {
         }
     }
 
+    /// Whether httpd has already read from the client what the filters have not taken: the socket does not tell of that
+    /// any more. Of a stream nothing is known.
+    fn is_pending(&self) -> bool {
+        let connection = self.request.connection();
+        if connection.own_socket().is_none() {
+            return false;
+        }
+        let looked = Buckets::new(self.request);
+        // SAFETY: the filters are those of the connection, whose thread this is; the brigade is ours. httpd looks for the next
+        // request in the same way.
+        let status = unsafe {
+            sys::ap_get_brigade(
+                (*connection.as_ptr()).input_filters,
+                looked.as_ptr(),
+                sys::ap_input_mode_t_AP_MODE_SPECULATIVE,
+                sys::apr_read_type_e_APR_NONBLOCK_READ,
+                1,
+            )
+        };
+        // SAFETY: the brigade is ours.
+        let first = unsafe { buckets::apr_brigade_first(looked.as_ptr()) };
+        status == sys::APR_SUCCESS && !first.is_null()
+    }
+
     /// Asks the input filters for at most `wanted` bytes. Returns whether there were any, or an
-    /// end.
+    /// end. A filter may have taken something, and not be able to make anything of it yet.
     fn fetch(&mut self, wanted: usize, wait: Wait) -> Result<bool, InputError> {
         let waiting = self.brigade();
         let wanted = sys::apr_off_t::try_from(wanted).unwrap_or(sys::apr_off_t::MAX);
@@ -171,6 +206,7 @@ impl<'r> RequestBody<'r> {
             )
         };
         if wait == Wait::No && errno::apr_status_is_eagain(status) {
+            self.vain += 1;
             return Ok(false);
         }
         if status == sys::AP_FILTER_ERROR {
@@ -181,14 +217,9 @@ impl<'r> RequestBody<'r> {
             return Err(self.fail(InputError::from_status(status)));
         }
         // SAFETY: the brigade is ours.
-        if unsafe { buckets::apr_brigade_first(waiting) }.is_null() {
-            if wait == Wait::No {
-                return Ok(false);
-            }
-            // A filter that was to wait and brought nothing would bring nothing for ever.
-            return Err(self.fail(InputError::Malformed));
-        }
-        Ok(true)
+        let is_here = !unsafe { buckets::apr_brigade_first(waiting) }.is_null();
+        self.vain = if is_here { 0 } else { self.vain + 1 };
+        Ok(is_here)
     }
 
     /// Moves what is waiting into `buffer`, as far as it fits, up to the end of the body.
