@@ -163,6 +163,9 @@ fn check_path_info(request: Request<'_>) -> Result<(), Refusal> {
 /// Whether the request's body can be passed on to an application. Returns its length, if the client
 /// stated it.
 fn check_body(request: Request<'_>, config: &RequestConfig<'_>) -> Result<Option<u64>, Refusal> {
+    if request.has_refused_body() {
+        return Ok(Some(0));
+    }
     let headers = request.headers_in();
     if let Some(coding) = headers.get(c"Transfer-Encoding") {
         check_transfer_coding(coding, config)?;
@@ -179,6 +182,7 @@ fn check_body(request: Request<'_>, config: &RequestConfig<'_>) -> Result<Option
     })?;
     let limit = request.limit_request_body().unsigned_abs();
     if limit > 0 && limit < length {
+        request.refuse_body();
         return Err(Refusal::of_client(
             Status::REQUEST_ENTITY_TOO_LARGE,
             format!("The request's body of {length} bytes exceeds LimitRequestBody {limit}."),

@@ -18,6 +18,9 @@ static SERVER: SharedHttpd = SharedHttpd::new(|| {
         </LocationMatch>
         <LocationMatch /limited>
             LimitRequestBody 10
+        </LocationMatch>
+        <LocationMatch /documented>
+            ErrorDocument 413 /reads.wsgi?i.read();9
         </LocationMatch>",
     )
 });
@@ -231,6 +234,28 @@ fn the_answer_to_a_body_beyond_the_limit_has_a_length() {
     assert_eq!(response.header("Connection"), Some("close"));
     connection.read_to_end();
     assert!(connection.is_closed());
+}
+
+#[test]
+fn nor_is_it_read_by_the_document_for_that_error() {
+    let server = SERVER.borrow();
+    let request = Request::new("POST", &reads("/documented/limited", "i.read()"));
+    let request = request.header("Content-Length", "11");
+    for request in [
+        request
+            .clone()
+            .header("Expect", "100-continue")
+            .head_bytes(),
+        [request.head_bytes(), b"12345678901".to_vec()].concat(),
+    ] {
+        let mut connection = server.connect();
+        connection.send(&request);
+        let response = connection.read_response();
+        // The document says what it likes.
+        assert_eq!(response.status, 200);
+        assert_eq!(response.text(), "b''; 9");
+        assert!(response.interim.is_empty(), "nobody asks for it");
+    }
 }
 
 #[test]

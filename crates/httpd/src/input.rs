@@ -73,7 +73,7 @@ impl<'r> RequestBody<'r> {
         Self {
             request,
             waiting: None,
-            ended: None,
+            ended: request.has_refused_body().then_some(Ok(())),
             is_answered: false,
             vain: 0,
         }
@@ -83,7 +83,9 @@ impl<'r> RequestBody<'r> {
     /// were put into `buffer`, 0 at the end. After an error every further read fails alike.
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, InputError> {
         if buffer.is_empty() {
-            self.invite();
+            if self.ended.is_none() {
+                self.invite();
+            }
             return Ok(0);
         }
         loop {

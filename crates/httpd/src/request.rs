@@ -34,6 +34,9 @@ const HTTP_2: c_int = 2000;
 /// The httpd that introduced `CGIVar`; the configuration of core has no place for it before.
 const CGI_VAR_SINCE: [u32; 3] = [2, 4, 21];
 
+/// The note of a request whose body nobody is to read.
+const REFUSED_BODY: &CStr = c"mod_wsgi.refused_body";
+
 /// What kind of file a request was mapped to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileType {
@@ -485,13 +488,34 @@ impl<'r> Request<'r> {
         }
     }
 
-    /// Whether the request's head announces a body.
+    /// Whether the request's head announces a body, and nobody has refused it.
     pub fn has_body(self) -> bool {
         let headers = self.headers_in();
-        headers.contains(c"Transfer-Encoding")
+        let is_announced = headers.contains(c"Transfer-Encoding")
             || headers
                 .get(c"Content-Length")
-                .is_some_and(|length| length != c"0")
+                .is_some_and(|length| length != c"0");
+        is_announced && !self.has_refused_body()
+    }
+
+    /// Has nobody read the body any more: not the document for the error that comes of it either, to which httpd redirects
+    /// the request.
+    pub fn refuse_body(self) {
+        self.notes().set(REFUSED_BODY, c"1");
+    }
+
+    /// Whether the body was refused, if need be before httpd redirected the request to here.
+    pub fn has_refused_body(self) -> bool {
+        std::iter::successors(Some(self), |request| request.previous())
+            .any(|request| request.notes().contains(REFUSED_BODY))
+    }
+
+    /// The request that httpd has redirected to this one.
+    fn previous(self) -> Option<Self> {
+        let previous = NonNull::new(self.record().prev)?;
+        // SAFETY: a request lives as long as those that it was redirected to, whose pool is its own
+        // (`internal_internal_redirect` in httpd), and is used by the same thread.
+        Some(unsafe { Self::from_raw(previous.as_ptr()) })
     }
 
     /// Whether the client waits to be told to send the body.
