@@ -185,6 +185,18 @@ fn what_is_no_regular_file_is_iterated() {
     }
 }
 
+/// The kernel says of its own files that they are empty.
+#[test]
+fn a_file_that_seems_to_be_empty_is_read() {
+    let server = SERVER.borrow();
+    let code = "start(('Content-Length', '6')); r = wrap(open('/proc/version', 'rb'))";
+    assert_eq!(wraps(&server, code).text(), "Linux ");
+    let code = "start(); r = wrap(os.fdopen(os.memfd_create('empty'), 'rb'))";
+    let response = wraps(&server, code);
+    assert_eq!(response.text(), "");
+    assert_eq!(response.header("Content-Length"), Some("0"));
+}
+
 #[test]
 fn a_file_like_with_a_descriptor_and_a_position_is_not_read() {
     let server = SERVER.borrow();

@@ -226,7 +226,8 @@ fn descriptor(file: &Object<'_>) -> Option<c_int> {
     Some(fd)
 }
 
-/// The size of a regular file.
+/// The size of a regular file that has one: files of the kernel's, below `/proc`, say that they are empty, and one has to
+/// read them to know.
 fn regular_size(fd: c_int) -> Option<u64> {
     let mut facts = MaybeUninit::<libc::stat>::uninit();
     // SAFETY: the function fills the struct or says that it did not.
@@ -239,5 +240,5 @@ fn regular_size(fd: c_int) -> Option<u64> {
     if facts.st_mode & libc::S_IFMT != libc::S_IFREG {
         return None;
     }
-    u64::try_from(facts.st_size).ok()
+    u64::try_from(facts.st_size).ok().filter(|size| *size > 0)
 }
