@@ -105,8 +105,7 @@ pub fn unknown_form(written: &[u8]) -> Option<UnknownWord> {
         FORMS.get(index).copied()
     });
     // Without the signs at its beginning it is a name like any other, unless it is just that word.
-    let is_form = written.starts_with(b"%{")
-        || word.len() < written.len() && WORDS.iter().any(|form| *form == word);
+    let is_form = written.starts_with(b"%{") || word.len() < written.len() && WORDS.contains(&word);
     (is_form && !is_known).then(|| UnknownWord::meant(written, &FORMS, meant))
 }
 

@@ -313,7 +313,7 @@ impl Response {
     /// Says in the log what the client sees as a broken connection.
     fn report_missing(&self, detached: &Detached, missing: u64) {
         let text = format!(
-            "the application's response is {missing} bytes shorter than its Content-Length \
+            "the application's response is {missing} byte(s) shorter than its Content-Length \
              header states; a connection on which a client waits for the rest is closed"
         );
         self.exchange.log(

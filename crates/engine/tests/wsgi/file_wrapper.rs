@@ -206,7 +206,7 @@ fn the_stated_length_decides_how_much_of_the_file() {
     let answer = sending("[('Content-Length', '0')]", "F(f)").answer();
     assert_eq!(answer.text(), "");
     let answer = sending("[('Content-Length', '400')]", "F(at(f, 3))").answer();
-    answer.assert_truncated("393 bytes shorter than its Content-Length");
+    answer.assert_truncated("393 byte(s) shorter than its Content-Length");
     assert_eq!(answer.data(), b"3456789");
 }
 
