@@ -317,8 +317,8 @@ mod tests {
     #[test]
     fn a_follower_leads_in_the_end_though_the_gil_is_wanted() {
         let lead = Lead::new(Parallel::default());
-        lead.lead(|| false, || ());
         let begin = Instant::now();
+        lead.lead(|| false, || ());
         lead.lead(|| true, || ());
         assert!(begin.elapsed() >= LONGEST_VACANCY);
     }

@@ -20,8 +20,8 @@ pub(super) struct Response {
     exchange: Arc<Exchange>,
     /// Whether the client asked for the head only.
     is_for_head: bool,
-    /// Whose turn it is to send, so that the head goes first. Held while the host sends, so only
-    /// locked on detached threads.
+    /// Whose turn it is to send, so that the head goes first. Held while the host sends, so it is waited for
+    /// on detached threads only.
     turn: Mutex<()>,
     /// Never held while anything can wait.
     progress: Mutex<Progress>,

@@ -132,8 +132,8 @@ pub(super) enum Next {
     Send(Outbox),
 }
 
-/// Says that a request was not run. The connection goes on only in the sense that its child may
-/// close it: the body of the request may still be on its way.
+/// Says that a request was not run. Its child closes the connection then, for the body of the request may still be on its
+/// way; so nothing else is to be done here.
 pub(super) fn reject(connection: &mut Connection, number: RequestNumber, why: Rejection) -> Next {
     let mut out = Vec::new();
     ToChild::encode_rejected(&mut out, number, why);
