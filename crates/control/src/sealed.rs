@@ -56,7 +56,11 @@ impl Sealed {
         let length = NonZeroUsize::new(length)
             .ok_or_else(|| io::Error::other("there is no memory of no size"))?;
         // First, for it waits for nobody: what else a file is asked may be answered by another machine or a process.
-        let seals = fcntl(memory, FcntlArg::F_GET_SEALS)?;
+        let seals = match fcntl(memory, FcntlArg::F_GET_SEALS) {
+            // What is no memory has no seals.
+            Err(Errno::EINVAL) => 0,
+            seals => seals?,
+        };
         if !SealFlag::from_bits_retain(seals).contains(SEALS) {
             return Err(io::Error::other("the shared memory is not sealed"));
         }
