@@ -137,7 +137,7 @@ pub(crate) fn restrict_process(
     });
     let groups: Vec<CString> = groups.collect();
     for group in &groups {
-        Groups::choose(parms, group);
+        Groups::choose(parms, group, true);
     }
     config.restrict_process = Some(Arc::new(groups));
     Ok(())

@@ -21,11 +21,19 @@ pub(super) struct Groups {
     /// Where virtual hosts have applications run in a group.
     used_in_hosts: Vec<(CString, Place)>,
     /// What is said of groups by their names, without having anything run in them.
-    chosen: BTreeMap<CString, Source>,
+    chosen: Vec<Chosen>,
     /// Whether which group is used may depend on a request.
     depend_on_requests: bool,
     /// Whether anything but the alias of a script may say which group it runs in.
     depend_on_places: bool,
+}
+
+/// A group that something is said of.
+#[derive(Debug)]
+struct Chosen {
+    name: CString,
+    ignore_case: bool,
+    source: Source,
 }
 
 /// Where a directive stands, and the server that it is read for.
@@ -92,12 +100,16 @@ impl Groups {
         }
     }
 
-    /// Notes that the directive being read is about a group, and has nothing run in it.
-    pub(super) fn choose(parms: &Parms<'_>, name: &CStr) {
+    /// Notes that the directive being read is about a group, and has nothing run in it. Whether the case of letters counts
+    /// is for that directive to say.
+    pub(super) fn choose(parms: &Parms<'_>, name: &CStr, ignore_case: bool) {
         let mut groups = parms.pool().state::<Self>().borrow_mut();
         if !name.is_empty() {
-            let source = Source::of(parms);
-            groups.chosen.entry(name.to_owned()).or_insert(source);
+            groups.chosen.push(Chosen {
+                name: name.to_owned(),
+                ignore_case,
+                source: Source::of(parms),
+            });
         }
     }
 
@@ -147,6 +159,11 @@ impl Groups {
         !self.depend_on_places
     }
 
+    /// Whether which group is used may depend on a request.
+    pub(super) fn depend_on_requests(&self) -> bool {
+        self.depend_on_requests
+    }
+
     /// Says that `name` is none of the groups.
     fn unknown(&self, name: &CStr) -> UnknownWord {
         let names: Vec<String> = self
@@ -165,7 +182,10 @@ impl Groups {
     /// The groups that applications are meant to run in and that nothing defines, and where that was
     /// said first.
     pub(super) fn used_in_vain(&self) -> impl Iterator<Item = (UnknownWord, &Source)> {
-        self.undefined(&self.used)
+        self.used
+            .iter()
+            .filter(|(name, _)| !self.defined.contains_key(*name))
+            .map(|(name, source)| (self.unknown(name), source))
     }
 
     /// Where something in a virtual host has applications run in this group, and in which.
@@ -176,24 +196,27 @@ impl Groups {
             .map(|(_, place)| (place.server, &place.source))
     }
 
-    /// The groups that something is said of and that nothing defines, and where that was said first.
+    /// The groups that something is said of and that nothing defines, and where that is.
     pub(super) fn chosen_in_vain(&self) -> impl Iterator<Item = (UnknownWord, &Source)> {
-        self.undefined(&self.chosen)
-    }
-
-    fn undefined<'g>(
-        &'g self,
-        named: &'g BTreeMap<CString, Source>,
-    ) -> impl Iterator<Item = (UnknownWord, &'g Source)> {
-        named
+        self.chosen
             .iter()
-            .filter(|(name, _)| !self.defined.contains_key(*name))
-            .map(|(name, source)| (self.unknown(name), source))
+            .filter(|chosen| !self.defined.keys().any(|name| chosen.is(name)))
+            .map(|chosen| (self.unknown(&chosen.name), &chosen.source))
     }
 
     /// Whether no application runs in this group, as far as can be known before any request.
     pub(super) fn is_idle(&self, name: &CStr) -> bool {
         !self.depend_on_requests && !self.used.contains_key(name)
+    }
+}
+
+impl Chosen {
+    /// Whether this group is meant.
+    fn is(&self, name: &CStr) -> bool {
+        match self.ignore_case {
+            true => self.name.as_bytes().eq_ignore_ascii_case(name.to_bytes()),
+            false => self.name.as_c_str() == name,
+        }
     }
 }
 

@@ -71,7 +71,7 @@ pub(crate) static SECTION: httpd::Section<ServerConfig> = httpd::Section {
     open: |config, parms, words| {
         let selector = Selector::parse(words.to_bytes())?;
         if let Some(name) = &selector.process_group {
-            Groups::choose(parms, &c_string(name.as_slice()));
+            Groups::choose(parms, &c_string(name.as_slice()), false);
         }
         let interpreters = config.interpreters_mut();
         interpreters.open.push(interpreters.sections.len());

@@ -260,22 +260,31 @@ fn a_supervisor_that_cannot_be_started_is_tried_again() {
     assert_eq!(server.get("/").text(), "ran");
 }
 
+/// A message that is one packet, as those of up to 128 KiB are.
+const LONG_MESSAGE: usize = 100_000;
+
 #[test]
 fn a_supervisor_that_stands_still_is_replaced_and_leaves_its_successor_the_sockets() {
     if !ours("D92") {
         return;
     }
-    // So much to say that the link does not hold it until somebody reads.
-    let long = vec!["${WSGI}"; 2500].join(":");
     let mut site = Site::new().script("a.wsgi", &answering("ran"));
-    for name in ["one", "two", "three", "four"] {
+    // More to say than the link holds until somebody reads.
+    let directory = site.text_path("wsgi");
+    let long = vec![directory.as_str(); LONG_MESSAGE / (directory.len() + 1)].join(":");
+    let held = fs::read_to_string("/proc/sys/net/core/wmem_default").expect("a number");
+    let held: usize = held.trim().parse().expect("a number");
+    let names: Vec<String> = (0..held / LONG_MESSAGE + 2)
+        .map(|number| format!("group{number}"))
+        .collect();
+    for name in &names {
         site = site.config(&format!(
             "WSGIDaemonProcess {name} processes=1 python-path={long}
              WSGIScriptAlias /{name} ${{WSGI}}/a.wsgi process-group={name}"
         ));
     }
     let server = site.config("WSGISocketPrefix ${ROOT}/logs/wsgi").start();
-    assert_eq!(server.get("/one").text(), "ran");
+    assert_eq!(server.get("/group0").text(), "ran");
     let old = supervisor(&server).expect("a supervisor");
     let pid = Pid::from_raw(old.pid);
     kill(pid, Signal::SIGSTOP).expect("it runs");
@@ -284,7 +293,7 @@ fn a_supervisor_that_stands_still_is_replaced_and_leaves_its_successor_the_socke
     let _ = kill(pid, Signal::SIGCONT);
     wait_until("its end", || (!old.is_running()).then_some(()));
     wait_until("another supervisor", || supervisor(&server));
-    for name in ["one", "two", "three", "four"] {
+    for name in &names {
         assert_eq!(server.get(&format!("/{name}")).text(), "ran");
     }
 }

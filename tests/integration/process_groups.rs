@@ -82,7 +82,7 @@ fn what_is_said_of_a_group_that_nothing_defines_is_a_warning_with_the_nearest_na
         check_warned(&config, &["blgo", "\"blog\"", "WSGI1038", "conf:"]);
     }
     for config in [
-        "WSGIRestrictProcess blog %{GLOBAL}",
+        "WSGIRestrictProcess Blog %{GLOBAL}",
         "<WSGIInterpreterOptions process-group=%{GLOBAL}>
          </WSGIInterpreterOptions>
          <WSGIInterpreterOptions process-group=blog>
@@ -262,6 +262,9 @@ fn applications_that_are_kept_out_of_everywhere_are_a_warning() {
     for lines in [
         "WSGIScriptAlias / ${WSGI}/a.wsgi process-group=blog",
         "WSGIScriptAlias / ${WSGI}/a.wsgi\nWSGIProcessGroup blog",
+        // It loads what decides about requests.
+        "WSGIImportScript ${WSGI}/a.wsgi process-group=%{GLOBAL} application-group=a",
+        "WSGIScriptAlias / ${WSGI}/a.wsgi process-group=%{GLOBAL}\nWSGIDispatchScript ${WSGI}/a.wsgi",
     ] {
         let found = warnings_of(&site(lines), "WSGI1039");
         assert!(found.is_empty(), "{lines}: {found:?}");

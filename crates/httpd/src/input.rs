@@ -43,14 +43,25 @@ impl InputError {
 }
 
 /// How often in a row filters may be asked, and bring nothing. One that decompresses takes what is there each time, be it
-/// a byte, and has nothing to give before it has read some hundreds.
-const MOST_VAIN: u32 = 10_000;
+/// a byte, and has nothing to give before some thousands of these.
+const MOST_VAIN: u32 = 100_000;
 
 /// Whether to wait for data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wait {
     Yes,
     No,
+}
+
+/// What the filters have brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Brought {
+    /// Data, or the end.
+    Something,
+    /// Nothing, though one may have taken something that it cannot make anything of yet.
+    Nothing,
+    /// Nothing: the client is to send more first.
+    NotYet,
 }
 
 /// Reads the body of a request. What a filter delivered and nobody took waits in it.
@@ -96,9 +107,7 @@ impl<'r> RequestBody<'r> {
             if let Some(end) = self.ended {
                 return end.map(|()| 0);
             }
-            if !self.fetch(buffer.len(), Wait::Yes)? && self.vain >= MOST_VAIN {
-                return Err(self.fail(InputError::Malformed));
-            }
+            self.fetch(buffer.len(), Wait::Yes)?;
         }
     }
 
@@ -113,8 +122,8 @@ impl<'r> RequestBody<'r> {
             if let Some(end) = self.ended {
                 return end.map(|()| Some(0));
             }
-            let is_here = self.fetch(buffer.len(), Wait::No)?;
-            if !is_here && (self.vain >= MOST_VAIN || !self.is_pending()) {
+            let brought = self.fetch(buffer.len(), Wait::No)?;
+            if brought == Brought::NotYet || brought == Brought::Nothing && !self.is_pending() {
                 self.vain = 0;
                 return Ok(None);
             }
@@ -189,9 +198,8 @@ impl<'r> RequestBody<'r> {
         status == sys::APR_SUCCESS && !first.is_null()
     }
 
-    /// Asks the input filters for at most `wanted` bytes. Returns whether there were any, or an
-    /// end. A filter may have taken something, and not be able to make anything of it yet.
-    fn fetch(&mut self, wanted: usize, wait: Wait) -> Result<bool, InputError> {
+    /// Asks the input filters for at most `wanted` bytes.
+    fn fetch(&mut self, wanted: usize, wait: Wait) -> Result<Brought, InputError> {
         let waiting = self.brigade();
         let wanted = sys::apr_off_t::try_from(wanted).unwrap_or(sys::apr_off_t::MAX);
         // SAFETY: the filters are those of the request, whose thread this is; the brigade is ours.
@@ -208,8 +216,7 @@ impl<'r> RequestBody<'r> {
             )
         };
         if wait == Wait::No && errno::apr_status_is_eagain(status) {
-            self.vain += 1;
-            return Ok(false);
+            return Ok(Brought::NotYet);
         }
         if status == sys::AP_FILTER_ERROR {
             self.is_answered = true;
@@ -219,9 +226,15 @@ impl<'r> RequestBody<'r> {
             return Err(self.fail(InputError::from_status(status)));
         }
         // SAFETY: the brigade is ours.
-        let is_here = !unsafe { buckets::apr_brigade_first(waiting) }.is_null();
-        self.vain = if is_here { 0 } else { self.vain + 1 };
-        Ok(is_here)
+        if !unsafe { buckets::apr_brigade_first(waiting) }.is_null() {
+            self.vain = 0;
+            return Ok(Brought::Something);
+        }
+        self.vain += 1;
+        if self.vain >= MOST_VAIN {
+            return Err(self.fail(InputError::Malformed));
+        }
+        Ok(Brought::Nothing)
     }
 
     /// Moves what is waiting into `buffer`, as far as it fits, up to the end of the body.

@@ -70,11 +70,8 @@ pub(super) fn check(config: &Checked<'_>) {
     let process = config.base.config::<Wsgi>().process();
     let mut applications = applications(config);
     if process.restrict_embedded {
-        let mut kept_out = std::mem::take(&mut applications).into_iter();
-        if let Some(first) = kept_out.next() {
-            let others = kept_out.count();
-            report(config.base, Err(KeptOut { first, others }));
-        }
+        let kept_out = std::mem::take(&mut applications);
+        report(config.base, check_kept_out(config, kept_out));
     }
     // Where there is no engine, another check says so.
     let Ok(engine) = engines::of(process) else {
@@ -83,13 +80,13 @@ pub(super) fn check(config: &Checked<'_>) {
     let Err(link) = engine.library() else {
         return;
     };
-    let hooks = hooks(config);
+    let others = [imports(config), hooks(config)].concat();
     // Scripts that decide about requests run nowhere else.
     let remedy = match applications.is_empty() {
         true => "",
         false => "give it a process group, or ",
     };
-    let mut all = applications.into_iter().chain(hooks);
+    let mut all = applications.into_iter().chain(others);
     if let Some(first) = all.next() {
         let mistake = NoLibrary {
             first,
@@ -102,6 +99,18 @@ pub(super) fn check(config: &Checked<'_>) {
     }
 }
 
+/// Looks for applications that nobody may run, unless requests may say otherwise.
+fn check_kept_out(config: &Checked<'_>, kept_out: Vec<String>) -> Result<(), KeptOut> {
+    let mut kept_out = kept_out.into_iter();
+    match kept_out.next() {
+        Some(first) if !Groups::inspect(config.pool, Groups::depend_on_requests) => Err(KeptOut {
+            first,
+            others: kept_out.count(),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// The scripts that decide about requests.
 fn hooks(config: &Checked<'_>) -> Vec<String> {
     Hooks::inspect(config.pool, |hooks| {
@@ -109,7 +118,17 @@ fn hooks(config: &Checked<'_>) -> Vec<String> {
     })
 }
 
-/// What else runs in httpd's processes, as far as that is known before any request.
+/// The scripts that are loaded as the processes start: where no application runs, for those that decide about requests.
+fn imports(config: &Checked<'_>) -> Vec<String> {
+    let configs = server::configs(config.base);
+    configs
+        .flat_map(|(_, own)| own.own_preloads())
+        .filter(|it| it.is_import() && it.process_group.is_empty())
+        .map(ToString::to_string)
+        .collect()
+}
+
+/// The applications that run in httpd's processes, as far as that is known before any request.
 fn applications(config: &Checked<'_>) -> Vec<String> {
     let is_left_out_embedded = Groups::inspect(config.pool, Groups::are_named_by_scripts_alone);
     let is_embedded = |group: Option<&CStr>| group.map_or(is_left_out_embedded, CStr::is_empty);
@@ -118,9 +137,6 @@ fn applications(config: &Checked<'_>) -> Vec<String> {
         let aliases = own.own_aliases().iter();
         let aliases = aliases.filter(|it| is_embedded(it.options().process_group.as_deref()));
         found.extend(aliases.map(ToString::to_string));
-        let imports = own.own_preloads().iter();
-        let imports = imports.filter(|it| it.is_import() && it.process_group.is_empty());
-        found.extend(imports.map(ToString::to_string));
     }
     HandlerScript::for_each_written(config.pool, |_, handler| {
         if is_embedded(handler.process_group.as_deref()) {

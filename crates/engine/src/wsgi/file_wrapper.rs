@@ -153,7 +153,7 @@ impl FileWrapper {
         let region = FileRegion {
             fd,
             offset,
-            length: regular_size(fd)?.saturating_sub(offset),
+            length: regular_size(fd, offset)?.saturating_sub(offset),
         };
         Some((file, region))
     }
@@ -226,9 +226,9 @@ fn descriptor(file: &Object<'_>) -> Option<c_int> {
     Some(fd)
 }
 
-/// The size of a regular file that has one: files of the kernel's, below `/proc`, say that they are empty, and one has to
-/// read them to know.
-fn regular_size(fd: c_int) -> Option<u64> {
+/// The size of a regular file. Files of the kernel's, below `/proc`, say that they are empty, and are not: they have to be
+/// read.
+fn regular_size(fd: c_int, offset: u64) -> Option<u64> {
     let mut facts = MaybeUninit::<libc::stat>::uninit();
     // SAFETY: the function fills the struct or says that it did not.
     let facts = unsafe {
@@ -240,5 +240,18 @@ fn regular_size(fd: c_int) -> Option<u64> {
     if facts.st_mode & libc::S_IFMT != libc::S_IFREG {
         return None;
     }
-    u64::try_from(facts.st_size).ok().filter(|size| *size > 0)
+    if facts.st_size == 0 && has_byte_at(fd, offset) {
+        return None;
+    }
+    u64::try_from(facts.st_size).ok()
+}
+
+/// Whether a file has something there.
+fn has_byte_at(fd: c_int, offset: u64) -> bool {
+    let Ok(offset) = libc::off_t::try_from(offset) else {
+        return false;
+    };
+    let mut byte = [0_u8];
+    // SAFETY: the buffer has room for the byte; a descriptor that is none makes the call fail.
+    unsafe { libc::pread(fd, byte.as_mut_ptr().cast(), 1, offset) == 1 }
 }
