@@ -7,7 +7,9 @@
 use std::ffi::c_int;
 use std::io::{PipeReader, PipeWriter, pipe};
 use std::os::fd::AsRawFd as _;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
+
+use crate::lock::lock;
 
 /// The bell.
 #[derive(Debug)]
@@ -40,7 +42,7 @@ impl Bell {
     /// Rings, if somebody listens.
     pub(crate) fn ring(&self) {
         if let Some(Some(ends)) = self.0.get() {
-            let mut far = ends.far.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut far = lock(&ends.far);
             *far = None;
         }
     }

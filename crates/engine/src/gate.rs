@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use crate::lock::lock;
+
 /// Set in the count once nobody may enter.
 const CLOSED: usize = 1 << (usize::BITS - 1);
 
@@ -82,7 +84,7 @@ impl Gate {
     }
 
     fn lock(&self) -> MutexGuard<'_, ()> {
-        self.left.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.left.0)
     }
 }
 

@@ -8,12 +8,13 @@
 //! whatever fails, [`heed`] raises again.
 
 use std::ffi::c_long;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use engine_abi::{Level, Request};
 use pyo3_ffi as ffi;
 
 use crate::interpreter::{self, Interpreter};
+use crate::lock::lock;
 use crate::log;
 use crate::process;
 use crate::python::{Attached, Detached, Object, Place, Raised, Result};
@@ -264,9 +265,4 @@ fn log_stack(detached: &Detached, who: &str, places: &[Place]) {
 
 fn info(detached: &Detached, text: &str) {
     log::server(detached, Level::Info, 0, text);
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic while the guard is held leaves nothing half changed.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -32,6 +32,7 @@ mod hook;
 mod host;
 mod interpreter;
 mod interrupt;
+mod lock;
 mod log;
 mod meter;
 mod metrics;

@@ -6,7 +6,9 @@
 
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Mutex, MutexGuard, TryLockError};
+
+use crate::lock::lock;
 
 /// What only one thread has at a time.
 #[derive(Debug)]
@@ -55,7 +57,7 @@ impl Turn {
         if self.is_own() {
             return None;
         }
-        Some(self.begin(self.lock.lock().unwrap_or_else(PoisonError::into_inner)))
+        Some(self.begin(lock(&self.lock)))
     }
 
     /// Takes the turn if it is nobody's.

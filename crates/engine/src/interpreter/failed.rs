@@ -6,10 +6,11 @@
 //! one, waits no longer than that, and need not restart anything.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::CreateError;
+use crate::lock::lock;
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -29,7 +30,7 @@ struct Failure {
 
 /// Refuses a group whose interpreter is not to be tried again yet.
 pub(super) fn check(group: &[u8]) -> Result<(), CreateError> {
-    let failed = lock();
+    let failed = failures();
     let Some(failure) = failed.as_ref().and_then(|failed| failed.get(group)) else {
         return Ok(());
     };
@@ -45,7 +46,7 @@ pub(super) fn check(group: &[u8]) -> Result<(), CreateError> {
 
 /// Remembers how an attempt went.
 pub(super) fn note<T>(group: &[u8], attempt: &Result<T, CreateError>) {
-    let mut failed = lock();
+    let mut failed = failures();
     match attempt {
         Ok(_) => {
             if let Some(failed) = failed.as_mut() {
@@ -81,9 +82,9 @@ fn make_room(failed: &mut Failures, group: &[u8], now: Instant) {
     }
 }
 
-fn lock() -> MutexGuard<'static, Option<Failures>> {
+fn failures() -> MutexGuard<'static, Option<Failures>> {
     // A panic while the guard is held leaves every entry whole.
-    FAILED.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&FAILED)
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! The thread states of an interpreter: which there are, and which of them were made here.
 
 use std::sync::atomic::{Ordering, fence};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use pyo3_ffi as ffi;
 
 use super::State;
 use super::thread::attached_state;
+use crate::lock::lock;
 use crate::python::Attached;
 
 /// All thread states that were made here, of all threads.
@@ -88,5 +89,5 @@ pub(super) fn forget_made_in(interpreter: State) -> Vec<*mut ffi::PyThreadState>
 }
 
 fn made() -> MutexGuard<'static, Vec<Made>> {
-    MADE.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&MADE)
 }

@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 use std::mem::take;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use engine_abi::Level;
 
 use super::log_line;
 use crate::host::{self, Exchange};
+use crate::lock::lock;
 use crate::python::{Attached, Detached};
 
 /// How much is kept of a line, in bytes: what shows its progress in dots may never end one. httpd cuts
@@ -87,7 +88,7 @@ impl Unfinished {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -6,11 +6,12 @@
 
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::context;
 use super::lines::{Target, Unfinished};
 use crate::host::Exchange;
+use crate::lock::lock;
 use crate::python::{
     Attached, Class, Definition, Instance, Object, Owned, Raised, Result, Stored, Type,
 };
@@ -189,7 +190,7 @@ impl Streams {
     }
 
     fn spare(&self) -> MutexGuard<'_, Vec<RequestStream>> {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.spare)
     }
 }
 
@@ -271,7 +272,7 @@ impl Log {
     }
 
     fn lock_sink(&self) -> MutexGuard<'_, Sink> {
-        self.sink.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.sink)
     }
 
     fn write<'py>(

@@ -12,10 +12,11 @@ mod system;
 mod threads;
 mod window;
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::lock::lock;
 use crate::meter::{Meter, Usage, measure_gil, now};
 use crate::traffic::{Moved, Traffic};
 
@@ -89,7 +90,7 @@ impl Timing {
 
 /// Starts to record; the first window begins. Nothing changes if that was done before.
 pub(crate) fn start_recording() {
-    let mut window = WINDOW.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut window = lock(&WINDOW);
     window.get_or_insert_with(Window::begin);
     measure_gil();
     RECORDING.store(true, Ordering::Relaxed);
@@ -102,7 +103,7 @@ pub(crate) fn is_recording() -> bool {
 
 /// Records a request that has ended.
 pub(crate) fn record(finished: &Finished) {
-    let mut window = WINDOW.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut window = lock(&WINDOW);
     if let Some(window) = &mut *window {
         window.record(finished);
     }
@@ -110,7 +111,7 @@ pub(crate) fn record(finished: &Finished) {
 
 /// Ends the window and begins another; `None` if nothing is recorded.
 pub(crate) fn take_sample() -> Option<Sample> {
-    let mut window = WINDOW.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut window = lock(&WINDOW);
     let ended = window.as_mut()?;
     let ended = std::mem::replace(ended, Window::begin());
     Some(ended.end())

@@ -1,9 +1,10 @@
 //! The threads that serve requests, by the number that applications know them by.
 
 use std::cell::Cell;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
+use crate::lock::lock;
 use crate::meter::now;
 
 /// All threads that have served a request, or rather their numbers: a host gives the number of a thread
@@ -50,16 +51,13 @@ pub(crate) fn enter(id: u32) -> Busy {
 
 /// All threads that have served a request, by number.
 pub(crate) fn threads() -> Vec<&'static Thread> {
-    let mut threads = THREADS
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone();
+    let mut threads = lock(&THREADS).clone();
     threads.sort_by_key(|thread| thread.id);
     threads
 }
 
 fn register(id: u32) -> &'static Thread {
-    let mut threads = THREADS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut threads = lock(&THREADS);
     let known = threads.iter().find(|thread| thread.id == id).copied();
     let thread = known.unwrap_or_else(|| {
         let thread: &'static Thread = Box::leak(Box::new(Thread::new(id)));

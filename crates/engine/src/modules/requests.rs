@@ -1,11 +1,12 @@
 //! The requests an interpreter serves: `mod_wsgi.request_data()` and `mod_wsgi.active_requests`.
 
 use std::cell::RefCell;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use engine_abi::Request;
 
 use crate::interpreter::Interpreter;
+use crate::lock::lock;
 use crate::python::{Attached, Object, Owned, Raised, Result, Stored};
 
 thread_local! {
@@ -89,7 +90,7 @@ impl Served {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Stored>> {
-        self.data.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.data)
     }
 }
 

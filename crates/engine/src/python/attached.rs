@@ -9,11 +9,12 @@
 //! the engine: what threads share is locked or atomic.
 
 use std::marker::PhantomData;
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use pyo3_ffi as ffi;
 
 use crate::handoff;
+use crate::lock::lock;
 use crate::meter::waiting_for_gil;
 
 /// Not `Send`, not `Sync`: what is true of a thread is true of no other.
@@ -82,7 +83,7 @@ impl<'py> Attached<'py> {
                 Err(TryLockError::Poisoned(guard)) => return guard.into_inner(),
                 Err(TryLockError::WouldBlock) => {}
             }
-            self.detach(|_| drop(mutex.lock().unwrap_or_else(PoisonError::into_inner)));
+            self.detach(|_| drop(lock(mutex)));
         }
     }
 }

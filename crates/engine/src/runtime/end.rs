@@ -10,7 +10,7 @@
 //! that last step is left out. An application can hardly tell, and the process ends anyway.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use engine_abi::Level;
 
 use crate::activity;
 use crate::interpreter::{self, Interpreter};
+use crate::lock::lock;
 use crate::log;
 use crate::modules;
 use crate::process;
@@ -77,7 +78,7 @@ fn tell_aside(interpreter: &'static Interpreter, reason: &[u8]) -> bool {
 }
 
 fn aside() -> MutexGuard<'static, Vec<Aside>> {
-    ASIDE.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&ASIDE)
 }
 
 /// Ends Python as far as possible; false if threads of the host are still inside. `given_up` is told if that cannot be

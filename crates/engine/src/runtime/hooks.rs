@@ -5,11 +5,12 @@
 //! interpreters in which they have not been run.
 
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::interpreter::Interpreter;
+use crate::lock::lock;
 use crate::log;
 use crate::python::{Attached, Detached, Exception, Object, Owned, Raised, Result, catch};
 
@@ -204,8 +205,4 @@ fn report(py: Attached<'_>, what: &str, raised: &Raised<'_>) {
     let place = Interpreter::current(py).map_or_else(String::new, ToString::to_string);
     let head = format!("{kind} exception raised by {what} during shutdown of {place}.");
     log::server_exception(py, id, &head, raised);
-}
-
-fn lock(left: &Mutex<Left>) -> MutexGuard<'_, Left> {
-    left.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -22,12 +22,13 @@ pub(crate) use init::warn_about_interval;
 pub(crate) use signals::SignalMask;
 
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use engine_abi::Level;
 
 use crate::activity;
+use crate::lock::lock;
 use crate::log;
 use crate::process::{self, Process};
 use crate::python::{Detached, catch, remember_panics};
@@ -138,7 +139,7 @@ fn post<R: Send + 'static>(
 }
 
 fn owner_slot() -> MutexGuard<'static, Option<Sender<Job>>> {
-    OWNER.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&OWNER)
 }
 
 /// The owner's life.

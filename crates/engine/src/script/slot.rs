@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use md5::{Digest as _, Md5};
 
+use crate::lock::lock;
 use crate::process;
 use crate::python::{Attached, Object, Owned, Result, Stored};
 
@@ -128,9 +129,4 @@ fn module_name(path: &[u8]) -> String {
         let _ = write!(name, "{byte:02x}");
     }
     name
-}
-
-/// Locks; a panic elsewhere leaves none of these values half changed.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

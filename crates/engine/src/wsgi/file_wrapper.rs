@@ -6,12 +6,13 @@
 use std::ffi::{CStr, c_int};
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use engine_abi::FileRegion;
 use pyo3_ffi as ffi;
 
 use crate::interrupt;
+use crate::lock::lock;
 use crate::python::{
     Attached, Class, Definition, Instance, Object, Owned, Raised, Result, Stored, Visit,
 };
@@ -165,7 +166,7 @@ impl FileWrapper {
 
     /// For a moment: what it holds is let go of when it is unlocked again.
     fn lock_file(&self) -> MutexGuard<'_, Option<Stored>> {
-        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.file)
     }
 }
 

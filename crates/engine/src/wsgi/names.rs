@@ -6,9 +6,10 @@
 
 use std::collections::HashMap;
 use std::ffi::CStr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use super::environ::TYPED;
+use crate::lock::lock;
 use crate::python::{Attached, Owned, Result, Stored};
 
 /// The variables that one request after the other has with the same value: of the server, of the
@@ -137,7 +138,7 @@ impl Names {
         if let Some(known) = self.known.get(name) {
             return Ok((known.key.bind(py).owned(), known.kind));
         }
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = lock(&self.seen);
         if let Some(key) = seen.get(name) {
             return Ok((key.bind(py).owned(), Kind::Varying));
         }

@@ -3,7 +3,7 @@
 //! Shared by the request's thread and by the objects the application got, `start_response` and
 //! `write`, which it may call on any thread and keep for longer than the request.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use engine_abi::{Bytes, FileRegion, Level, LogLine, Outcome, Part, Slice};
 
@@ -11,6 +11,7 @@ use super::head::Head;
 use super::progress::{Progress, Stage};
 use crate::activity;
 use crate::host::{Exchange, Passage, SendFailure};
+use crate::lock::lock;
 use crate::process;
 use crate::python::{Attached, Detached};
 
@@ -374,11 +375,6 @@ fn with_head<R>(head: Option<&Head>, lend: impl FnOnce(*const engine_abi::Head<'
         Some(head) => head.lend(|head| lend(head)),
         None => lend(std::ptr::null()),
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic while the guard is held has changed nothing half-way.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -9,11 +9,12 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use engine_abi::Pair;
 
 use super::names::{Kind, Names};
+use crate::lock::lock;
 use crate::python::{Attached, Object, Owned, Result, Stored};
 
 /// How many variables of a request a template has at most. A client can send any number of headers.
@@ -88,13 +89,13 @@ impl Templates {
         names: &Names,
         variables: &[Pair<'_>],
     ) -> Result<'py, Owned<'py>> {
-        let template = Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner));
+        let template = Arc::clone(&lock(&self.current));
         let environ = template.dict.bind(py).copy_dict()?;
         let differences = template.fill(&environ, names, variables)?;
         if self.is_outdated(&template, differences, variables.len()) {
             let base = self.base.bind(py);
             let made = Template::of(base, names, variables)?;
-            let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut current = lock(&self.current);
             let before = std::mem::replace(&mut *current, Arc::new(made));
             drop(current);
             drop(before);
