@@ -18,7 +18,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use command_fds::{CommandFdExt as _, FdMapping};
 use control::{Channel, ChannelError, GroupSpec, Secret, ToSupervisor};
@@ -47,6 +47,11 @@ const PROGRAM: &str = "mod_wsgi-daemon";
 /// What the parent keeps while it runs.
 static RUNNING: Mutex<Option<Kept>> = Mutex::new(None);
 
+fn running() -> MutexGuard<'static, Option<Kept>> {
+    // A panic while the guard is held may cost the groups of a new configuration their supervisor; the next one starts it.
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Why there is no supervisor.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -71,7 +76,7 @@ pub(crate) enum SuperviseError {
 pub(crate) fn start(configured: &Configured<'_>) {
     let base = configured.server;
     let definitions: Vec<_> = config::daemons(base).collect();
-    let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut running = running();
     let kept = running.get_or_insert_default();
     allow_open_files(&definitions);
     let old = std::mem::take(&mut kept.groups);
@@ -112,7 +117,7 @@ pub(crate) fn child_init(base: Server<'_>) {
     if httpd::process::is_the_only_one() {
         return;
     }
-    let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut running = running();
     let groups = running.take().unwrap_or_default().groups;
     let sources = groups
         .into_iter()
@@ -262,7 +267,7 @@ fn watch(pool: Pool<'_>, kept: &Kept) {
 /// The supervisor is gone, though httpd is not: starts another. Workers that it left notice, and
 /// leave when they have answered what they have.
 fn supervisor_died(pool: Pool<'_>, base: Server<'_>, status: u32) {
-    let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut running = running();
     let Some(kept) = running.as_mut() else { return };
     let fate = fate(status);
     log::server(
@@ -288,7 +293,7 @@ fn fate(number: u32) -> String {
 
 /// Once in a while: if there should be a supervisor, and none could be started, tries again. In the parent.
 pub(crate) fn monitor(pool: Pool<'_>, base: Server<'_>) {
-    let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut running = running();
     let is_missing = |kept: &&mut Kept| kept.supervisor.is_none() && !kept.groups.is_empty();
     if let Some(kept) = running.as_mut().filter(is_missing) {
         supervise(kept, pool, base);

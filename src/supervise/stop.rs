@@ -11,7 +11,6 @@
 //! Runs in the parent, when httpd clears or destroys the pool of a configuration.
 
 use std::process;
-use std::sync::PoisonError;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,8 +19,8 @@ use httpd::Pool;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::RUNNING;
 use super::kept::{Kept, Supervisor};
+use super::running;
 
 /// How much longer than its workers may take the supervisor is waited for: it kills those that take
 /// longer.
@@ -48,7 +47,7 @@ impl Drop for AtEnd {
         if self.process != process::id() {
             return;
         }
-        let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = running();
         if httpd::process::is_ending() {
             if let Some(kept) = running.take() {
                 httpd::process::close_listeners();
