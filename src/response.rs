@@ -54,8 +54,10 @@ fn parse_length(value: &[u8]) -> Option<i64> {
 
 /// Lets the client see that the response is cut short, whatever the protocol. An error bucket keeps
 /// the filters from ending it properly, or is answered in its place if nothing of it was sent; and
-/// where its end would be that of the connection, the connection is broken off instead.
+/// where its end would be that of the connection, the connection is broken off instead. A cache would take the end for
+/// that of the whole.
 pub(crate) fn abort(request: Request<'_>) {
+    request.forbid_caching();
     let is_begun = request.is_head_sent();
     let mut brigade = Brigade::new(request);
     brigade.push_error(Status::BAD_GATEWAY);

@@ -1,5 +1,6 @@
 //! Other modules of httpd before a process group: caches, home directories, time zones.
 
+use rstest::rstest;
 use testkit::{Mark, Request, Site, ours};
 
 use crate::apps::{ENVIRON, environ};
@@ -46,6 +47,59 @@ fn a_cache_answers_in_their_place() {
         let first = server.get("/private").text();
         assert_ne!(server.get("/private").text(), first, "{quick}");
     }
+}
+
+/// Fails in the middle of its first response.
+const FAILING_ONCE: &str = r#"
+import itertools
+
+numbers = itertools.count()
+
+def application(environ, start_response):
+    start_response('200 OK', [('Cache-Control', 'max-age=60')])
+    yield b'first'
+    if next(numbers) == 0:
+        raise RuntimeError('on purpose')
+    yield b', second'
+"#;
+
+#[rstest]
+fn of_a_response_that_is_cut_off_a_cache_keeps_nothing(
+    #[values("%{GLOBAL}", "one")] group: &str,
+    #[values("On", "Off")] quick: &str,
+) {
+    if !ours("D40") {
+        return;
+    }
+    let site = Site::new()
+        .module("cache")
+        .module("cache_disk")
+        .script("a.wsgi", FAILING_ONCE)
+        .file("cache/of", "httpd")
+        .config(&format!(
+            "CacheRoot ${{ROOT}}/cache
+             CacheEnable disk /
+             CacheQuickHandler {quick}
+             WSGIDaemonProcess one processes=1
+             WSGIScriptAlias / ${{WSGI}}/a.wsgi process-group={group}"
+        ));
+    site.set_mode("cache", 0o777);
+    let server = site.start();
+    let ask = || {
+        let mut client = server.connect();
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        client.read_response()
+    };
+    assert!(!ask().is_whole(), "it fails once for each child");
+    server.log().expect_alarm("on purpose");
+    let response = loop {
+        let response = ask();
+        if response.is_whole() {
+            break response;
+        }
+    };
+    assert_eq!(response.text(), "first, second");
+    assert_eq!(ask().text(), "first, second", "it is kept");
 }
 
 #[test]

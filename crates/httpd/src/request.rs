@@ -129,6 +129,18 @@ impl<'r> Request<'r> {
         self.text(self.record().method).unwrap_or_default()
     }
 
+    /// Has no cache keep the response, nor that which it goes into: mod_cache looks at this at the end of one.
+    pub fn forbid_caching(self) {
+        let mut next = Some(self.raw);
+        while let Some(raw) = next {
+            // SAFETY: the request is valid, and so are those for whose responses it is made; this thread uses them.
+            next = unsafe {
+                (*raw.as_ptr()).no_cache = 1;
+                NonNull::new((*raw.as_ptr()).main)
+            };
+        }
+    }
+
     /// Whether only the head of the response is wanted.
     pub fn is_head(self) -> bool {
         self.record().header_only != 0
