@@ -1,7 +1,7 @@
 //! Other modules of httpd before a process group: caches, home directories, time zones.
 
 use rstest::rstest;
-use testkit::{Mark, Request, Site, ours};
+use testkit::{Httpd, Mark, Request, Site, ours};
 
 use crate::apps::{ENVIRON, environ};
 
@@ -19,23 +19,28 @@ def application(environ, start_response):
     return body if environ['PATH_INFO'] != '/stream' else iter(body)
 "#;
 
+/// An application that a cache stands before.
+fn cached(application: &str, group: &str, quick: &str) -> Httpd {
+    let site = Site::new()
+        .module("cache")
+        .module("cache_disk")
+        .script("a.wsgi", application)
+        .file("cache/of", "httpd")
+        .config(&format!(
+            "CacheRoot ${{ROOT}}/cache
+             CacheEnable disk /
+             CacheQuickHandler {quick}
+             WSGIDaemonProcess one threads=2
+             WSGIScriptAlias / ${{WSGI}}/a.wsgi process-group={group} application-group=%{{GLOBAL}}"
+        ));
+    site.set_mode("cache", 0o777);
+    site.start()
+}
+
 #[test]
 fn a_cache_answers_in_their_place() {
     for quick in ["On", "Off"] {
-        let site = Site::new()
-            .module("cache")
-            .module("cache_disk")
-            .script("a.wsgi", COUNTING)
-            .file("cache/of", "httpd")
-            .config(&format!(
-                "CacheRoot ${{ROOT}}/cache
-                 CacheEnable disk /
-                 CacheQuickHandler {quick}
-                 WSGIDaemonProcess one threads=2
-                 WSGIScriptAlias / ${{WSGI}}/a.wsgi process-group=one application-group=%{{GLOBAL}}"
-            ));
-        site.set_mode("cache", 0o777);
-        let server = site.start();
+        let server = cached(COUNTING, "one", quick);
         for path in ["/list", "/stream"] {
             let first = server.get(path).text();
             assert_eq!(server.get(path).text(), first, "{quick} {path}");
@@ -71,20 +76,7 @@ fn of_a_response_that_is_cut_off_a_cache_keeps_nothing(
     if !ours("D40") {
         return;
     }
-    let site = Site::new()
-        .module("cache")
-        .module("cache_disk")
-        .script("a.wsgi", FAILING_ONCE)
-        .file("cache/of", "httpd")
-        .config(&format!(
-            "CacheRoot ${{ROOT}}/cache
-             CacheEnable disk /
-             CacheQuickHandler {quick}
-             WSGIDaemonProcess one processes=1
-             WSGIScriptAlias / ${{WSGI}}/a.wsgi process-group={group}"
-        ));
-    site.set_mode("cache", 0o777);
-    let server = site.start();
+    let server = cached(FAILING_ONCE, group, quick);
     let ask = || {
         let mut client = server.connect();
         client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
