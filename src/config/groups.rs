@@ -126,8 +126,8 @@ impl Groups {
         let mut groups = parms.pool().state::<Self>().borrow_mut();
         groups.depend_on_places = true;
         if parms.is_virtual() {
-            let use_ = (name.to_owned(), Place::of(parms));
-            groups.used_in_hosts.push(use_);
+            let used = (name.to_owned(), Place::of(parms));
+            groups.used_in_hosts.push(used);
         }
     }
 

@@ -90,23 +90,27 @@ pub fn unknown_form(written: &[u8]) -> Option<UnknownWord> {
         "%{HOST}",
         "%{ENV:NAME}",
     ];
-    const WORDS: [&str; 5] = ["GLOBAL", "RESOURCE", "SERVER", "HOST", "ENV:NAME"];
     let is_known = FORMS.iter().any(|form| form.as_bytes() == written)
         || variable_name(written).is_some_and(|name| !name.is_empty());
     // The signs around it are the same for all, and say nothing of which is meant.
     let text = String::from_utf8_lossy(written);
-    let word = text.trim_matches(|sign| "%${}()".contains(sign));
+    let word = word_of_form(&text);
+    let words = FORMS.map(word_of_form);
     let meant = match word.contains(':') {
         true => Some("ENV:NAME"),
-        false => nearest(word, &WORDS),
+        false => nearest(word, &words),
     };
-    let meant = meant.and_then(|meant| {
-        let index = WORDS.iter().position(|word| *word == meant)?;
-        FORMS.get(index).copied()
-    });
+    let meant = FORMS
+        .into_iter()
+        .find(|form| Some(word_of_form(form)) == meant);
     // Without the signs at its beginning it is a name like any other, unless it is just that word.
-    let is_form = written.starts_with(b"%{") || word.len() < written.len() && WORDS.contains(&word);
+    let is_form = written.starts_with(b"%{") || word.len() < written.len() && words.contains(&word);
     (is_form && !is_known).then(|| UnknownWord::meant(written, &FORMS, meant))
+}
+
+/// What a form has between its signs, or signs like these.
+fn word_of_form(form: &str) -> &str {
+    form.trim_matches(|sign| "%${}()".contains(sign))
 }
 
 /// The name of a group in a request, from the name as written; empty for `%{GLOBAL}`.
