@@ -5,6 +5,7 @@
 
 use std::ffi::{CStr, CString};
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use httpd::{Parms, Refusal};
 use wsgi_config::import_script::ImportScript;
@@ -22,6 +23,8 @@ pub(crate) struct Preload {
     pub(crate) process_group: CString,
     /// In which interpreter; empty for the main one.
     pub(crate) application_group: CString,
+    /// Those of a configuration are loaded in the order in which they stand there.
+    pub(super) order: u64,
     directive: Directive,
 }
 
@@ -45,6 +48,7 @@ impl Preload {
             script: c_string(words.script),
             process_group: c_string(words.process_group),
             application_group: c_string(words.application_group),
+            order: next(),
             directive: Directive::ImportScript(Source::of(parms)),
         };
         Ok(import.checked(parms)?)
@@ -60,6 +64,7 @@ impl Preload {
             script: script.to_owned(),
             process_group: c_string(process_group),
             application_group: c_string(application_group),
+            order: next(),
             directive: Directive::ScriptAlias,
         };
         preload.checked(parms)
@@ -78,6 +83,12 @@ impl Preload {
     pub(crate) fn is_import(&self) -> bool {
         matches!(self.directive, Directive::ImportScript(_))
     }
+}
+
+/// A number behind those of all that were read before.
+fn next() -> u64 {
+    static READ: AtomicU64 = AtomicU64::new(0);
+    READ.fetch_add(1, Ordering::Relaxed)
 }
 
 impl fmt::Display for Preload {

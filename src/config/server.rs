@@ -143,12 +143,13 @@ pub(super) fn configs(base: Server<'_>) -> impl Iterator<Item = (Server<'_>, &Se
     iter::once((base, of_base)).chain(hosts)
 }
 
-/// The scripts to load at start, each once: those of the base server, then those of each virtual host.
+/// The scripts to load at start, each once, in the order of the configuration.
 pub(crate) fn preloads(base: Server<'_>) -> impl Iterator<Item = &Preload> {
+    let all = configs(base).flat_map(|(_, config)| config.own_preloads());
+    let mut all: Vec<&Preload> = all.map(Arc::as_ref).collect();
+    all.sort_by_key(|preload| preload.order);
     let mut seen = HashSet::new();
-    configs(base)
-        .flat_map(|(_, config)| config.own_preloads())
-        .map(Arc::as_ref)
+    all.into_iter()
         .filter(move |preload| seen.insert(preload.what()))
 }
 

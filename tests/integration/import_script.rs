@@ -158,25 +158,25 @@ fn scripts_are_loaded_in_the_order_in_which_they_are_named() {
         let named = |name: &str| format!("print('loading {name}.')\n{}", answering(name));
         let server = Site::new()
             .script("first.py", &named("first"))
-            .script("second.wsgi", &named("second"))
-            .script("third.py", &named("third"))
+            .script("third.wsgi", &named("third"))
+            .script("second.py", &named("second"))
             .script("scripts/fourth.wsgi", &named("fourth"))
             .config(&format!(
                 "WSGISocketPrefix ${{ROOT}}/logs/wsgi
                  WSGIDaemonProcess one
                  StartServers 1
                  WSGIImportScript ${{WSGI}}/first.py {groups}
-                 WSGIScriptAlias /second ${{WSGI}}/second.wsgi {groups}
-                 WSGIScriptAlias /scripts/ ${{WSGI}}/scripts/ {groups}
                  <VirtualHost *:*>
                      ServerName localhost
-                     WSGIImportScript ${{WSGI}}/third.py {groups}
-                 </VirtualHost>"
+                     WSGIImportScript ${{WSGI}}/second.py {groups}
+                 </VirtualHost>
+                 WSGIScriptAlias /third ${{WSGI}}/third.wsgi {groups}
+                 WSGIScriptAlias /scripts/ ${{WSGI}}/scripts/ {groups}"
             ))
             .start();
         let log = server.log();
         log.wait_for(Mark::START, "loading third.");
-        assert_eq!(server.get("/second").text(), "second", "{group}");
+        assert_eq!(server.get("/third").text(), "third", "{group}");
         assert_eq!(
             server.get("/scripts/fourth.wsgi").text(),
             "fourth",
