@@ -213,7 +213,7 @@ impl<'s> DaemonDefinition<'s> {
         configured.unwrap_or_else(|| process::runtime_path(self.base.process_pool(), c"wsgi"))
     }
 
-    /// Who may connect.
+    /// Whose the socket is: who may connect.
     pub(crate) fn socket_owner(&self) -> u32 {
         self.daemon
             .socket_owner

@@ -4,6 +4,8 @@ use std::ffi::CStr;
 
 use httpd::{Request, Status};
 use nix::errno::Errno;
+use nix::sys::stat::stat;
+use nix::unistd::geteuid;
 
 use super::groups::Group;
 use crate::handler::Refusal;
@@ -61,14 +63,26 @@ pub(super) fn hopeless(group: &Group, error: Errno) -> Option<(u16, String)> {
         }
         Errno::EACCES | Errno::EPERM => {
             let why = format!(
-                "its socket {:?} cannot be reached by uid {}: {error}. Let that user search all directories on the way, or \
-                 name another place in WSGISocketPrefix",
+                "its socket {:?} cannot be reached by uid {}: {error}. {}",
                 group.socket,
-                nix::unistd::geteuid()
+                geteuid(),
+                what_would_let_us_in(group)
             );
             Some((117, why))
         }
         _ => None,
+    }
+}
+
+fn what_would_let_us_in(group: &Group) -> String {
+    match stat(group.socket.as_path()) {
+        Ok(socket) if socket.st_uid != geteuid().as_raw() => format!(
+            "It belongs to uid {}; socket-user says whose it is",
+            socket.st_uid
+        ),
+        _ => "Let that user search all directories on the way, or name another place in \
+              WSGISocketPrefix"
+            .to_owned(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The listening sockets of process groups.
 //!
-//! Only the one user that httpd's children run as may connect, and only root may replace a
-//! socket: its mode is 0600, and it belongs to that user.
+//! Only one user may connect, the one that httpd's children run as or `socket-user`: a socket belongs to
+//! that user, and its mode is 0600. Who may replace it is a matter of its directory.
 
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};

@@ -76,14 +76,17 @@ fn home(definition: &DaemonDefinition<'_>) -> Option<OsString> {
 fn identity(definition: &DaemonDefinition<'_>) -> Identity {
     let options = definition.options();
     let user = definition.user();
+    // Without root there is nobody else.
+    let owner = |uid| match Uid::effective() {
+        ourselves if ourselves.is_root() => uid,
+        ourselves => ourselves.as_raw(),
+    };
     Identity {
         ids: Uid::effective().is_root().then_some((user.uid, user.gid)),
         user_name: user.name,
         supplementary_groups: definition.supplementary_groups(),
-        peer_uid: match Uid::effective().is_root() {
-            true => ChildUser::configured().uid,
-            false => Uid::effective().as_raw(),
-        },
+        httpd_uid: owner(ChildUser::configured().uid),
+        peer_uid: owner(definition.socket_owner()),
         umask: options.umask,
         chroot: options.chroot.clone().map(os),
         home: options.home.clone().map(os),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nix::unistd::{Uid, chown};
-use testkit::{Httpd, Mark, Site, ours, wait_until};
+use testkit::{Httpd, Mark, Site, is_reference, ours, wait_until};
 use wire::{Decoder, RequestHead, ToChild, ToWorker};
 
 use crate::apps::answering;
@@ -236,18 +236,18 @@ fn as_nobody(program: &str, argument: &Path) -> Command {
     command
 }
 
-/// A server whose sockets are in a directory that only root may write to.
-fn private() -> (Httpd, PathBuf) {
+/// A server whose sockets are in a directory that only root may write to, and the socket of a group with
+/// these options.
+fn private(options: &str) -> (Httpd, PathBuf) {
     let server = Site::new()
         .script("a.wsgi", &answering("ran"))
         .file("run/empty", "")
-        .config(
-            "WSGISocketPrefix ${ROOT}/run/socket
-             WSGIDaemonProcess one
-             WSGIScriptAlias / ${WSGI}/a.wsgi process-group=one",
-        )
+        .config(&format!(
+            "WSGISocketPrefix ${{ROOT}}/run/socket
+             WSGIDaemonProcess one {options}
+             WSGIScriptAlias / ${{WSGI}}/a.wsgi process-group=one"
+        ))
         .start();
-    assert_eq!(server.get("/").text(), "ran");
     let entries = fs::read_dir(server.site().path("run")).expect("a directory");
     let mut paths = entries.map(|entry| entry.expect("an entry").path());
     let socket = paths.find(|path| fs::metadata(path).is_ok_and(|it| it.file_type().is_socket()));
@@ -272,11 +272,39 @@ for attempt in (lambda: new().connect(path), lambda: os.unlink(path),
     except PermissionError:
         print('refused')
 ";
-    let (server, socket) = private();
+    let (server, socket) = private("");
+    assert_eq!(server.get("/").text(), "ran");
     let output = as_nobody(attempts, &socket).output().expect("Python runs");
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(said, "refused\n".repeat(5), "{output:?}");
     assert_eq!(server.get("/").text(), "ran");
+}
+
+#[test]
+fn whose_it_is_says_socket_user() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    // A worker that does not want a caller hangs up; mod_wsgi's says nothing until it is spoken to.
+    let connect = "
+import socket, sys
+caller = socket.socket(socket.AF_UNIX)
+caller.connect(sys.argv[1])
+caller.settimeout(2)
+try:
+    print('open' if caller.recv(1) else 'closed')
+except TimeoutError:
+    print('open')
+";
+    let (server, socket) = private("socket-user=nobody");
+    // httpd's own children are kept out.
+    assert_eq!(server.get("/").status, 503);
+    let line = server.log().wait_for(Mark::START, "WSGI0117");
+    let is_explained = line.contains("It belongs to uid 65534; socket-user");
+    assert!(is_explained || is_reference(), "{line}");
+    let output = as_nobody(connect, &socket).output().expect("Python runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(said, "open\n", "{output:?}");
 }
 
 #[test]
@@ -292,7 +320,8 @@ listening.listen()
 print('listening', flush=True)
 print(listening.accept()[0].recv(1000), flush=True)
 ";
-    let (server, socket) = private();
+    let (server, socket) = private("");
+    assert_eq!(server.get("/").text(), "ran");
     // Fresh children have no connection yet that they could use instead.
     server.restart_gracefully();
     let theirs = server.site().path("run/open/theirs");

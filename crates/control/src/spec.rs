@@ -62,7 +62,9 @@ pub struct Identity {
     pub user_name: Option<String>,
     /// The supplementary groups, if they replace those of the user.
     pub supplementary_groups: Option<Vec<u32>>,
-    /// The uid that a peer on the socket must have: httpd's `User`.
+    /// The uid of httpd's `User`.
+    pub httpd_uid: u32,
+    /// The uid that a peer on the socket must have, if it is not root: the owner of the socket.
     pub peer_uid: u32,
     /// The umask.
     pub umask: Option<u32>,

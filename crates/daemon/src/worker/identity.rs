@@ -119,7 +119,7 @@ fn enter_working_directory(identity: &Identity) -> Result<(), IdentityError> {
         return chdir(home.as_os_str()).map_err(failed(9, step));
     }
     let uid = Uid::effective();
-    if identity.chroot.is_some() || uid.as_raw() == identity.peer_uid {
+    if identity.chroot.is_some() || uid.as_raw() == identity.httpd_uid {
         return Ok(());
     }
     let Some(user) = User::from_uid(uid).ok().flatten() else {

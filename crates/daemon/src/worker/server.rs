@@ -282,7 +282,7 @@ impl Server {
         self.tell(Event::Signal(SIGTERM));
     }
 
-    /// Accepts and greets who has waited longest, if it comes from httpd's children or from root.
+    /// Accepts and greets who has waited longest, if it comes from the owner of the socket or from root.
     fn admit(&self) -> Option<(u64, Connection)> {
         let accepted = self.poller.accept(|error| self.report_want(error));
         if self.poller.is_starved() {
