@@ -251,6 +251,8 @@ mod response_head; // the status and headers a client gets
 mod response_rows; // what becomes of each status and of each kind of header
 #[path = "integration/rewriting.rs"]
 mod rewriting; // URLs that httpd makes into others before an application gets them
+#[path = "integration/script_alias_manual.rs"]
+mod script_alias_manual; // the manual page of WSGIScriptAlias, sentence by sentence
 #[path = "integration/script_handlers.rs"]
 mod script_handlers; // the ways other than an alias to say that a file is a script
 #[path = "integration/script_modules.rs"]
@@ -261,8 +263,6 @@ mod script_paths; // what httpd finds on the way to a script
 mod scripts; // the commands of apxs/
 #[path = "integration/second_python.rs"]
 mod second_python; // a Python that is not the default one
-#[path = "integration/seed.rs"]
-mod seed; // the founding document of WSGIScriptAlias, sentence by sentence
 #[path = "integration/server_status.rs"]
 mod server_status; // the page of mod_status
 #[path = "integration/set_env.rs"]

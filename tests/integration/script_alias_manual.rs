@@ -1,4 +1,4 @@
-//! The founding document of `WSGIScriptAlias`, sentence by sentence. The sentences are quoted at
+//! The manual page of `WSGIScriptAlias`, sentence by sentence. The sentences are quoted at
 //! the tests.
 
 use std::fs;
