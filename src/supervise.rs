@@ -264,8 +264,8 @@ fn watch(pool: Pool<'_>, kept: &Kept) {
     }
 }
 
-/// The supervisor is gone, though httpd is not: starts another. Workers that it left notice, and
-/// leave when they have answered what they have.
+/// The supervisor is gone, though httpd is not: starts another. Workers that it left serve until
+/// those of the next one do.
 fn supervisor_died(pool: Pool<'_>, base: Server<'_>, status: u32) {
     let mut running = running();
     let Some(kept) = running.as_mut() else { return };

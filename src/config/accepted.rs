@@ -62,8 +62,8 @@ pub(crate) fn verbose_debugging(
     word: &CStr,
 ) -> Result<(), Refusal> {
     value::flag(word.to_bytes())?;
-    let text = "WSGIVerboseDebugging is deprecated and has no effect. 'LogLevel wsgi:debug' shows \
-                the life of processes and interpreters, 'LogLevel wsgi:trace1' each request.";
+    let text = "WSGIVerboseDebugging is deprecated and has no effect. 'LogLevel wsgi:info' shows \
+                the life of processes and interpreters.";
     remark(parms, Level::INFO, Id::NONE, text);
     Ok(())
 }

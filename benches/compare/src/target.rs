@@ -178,9 +178,9 @@ fn installed_reference() -> anyhow::Result<PathBuf> {
         }
         _ => bail!(
             "no mod_wsgi to compare with. Install it into a virtual environment:\n\
-             \n    python3 -m venv /tmp/reference\n    \
-             /tmp/reference/bin/pip install mod_wsgi==6.1.1\n    \
-             export MOD_WSGI_REFERENCE_SO=$(/tmp/reference/bin/mod_wsgi-express module-location)\n\
+             \n    python3 -m venv target/reference\n    \
+             target/reference/bin/pip install mod_wsgi==6.1.1\n    \
+             export MOD_WSGI_REFERENCE_SO=$(target/reference/bin/mod_wsgi-express module-location)\n\
              \nor leave it out: --targets null,ours"
         ),
     }
