@@ -4,14 +4,19 @@
 //! a free-threaded build: the directory of its packages does, or whoever made it. An installation
 //! has one library for each Python that was installed there.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use crate::PythonVersion;
 
 /// Where packages and Python's own library are, below a home. Which of the two depends on the system.
 const LIBRARIES: [&str; 2] = ["lib", "lib64"];
+
+/// More than any `pyvenv.cfg` has, in bytes.
+const LONGEST_CONFIG: u64 = 64 << 10;
 
 /// The Pythons of a home.
 #[derive(Debug, Default)]
@@ -25,12 +30,12 @@ pub(crate) struct Pythons {
 impl Pythons {
     /// Those of this home.
     pub(crate) fn of(home: &Path) -> Self {
-        match fs::read_to_string(home.join("pyvenv.cfg")) {
-            Ok(config) => Self {
+        match config_of_venv(home) {
+            Some(config) => Self {
                 versions: versions_of_venv(home, &config),
                 main: None,
             },
-            Err(_) => Self::of_installation(home),
+            None => Self::of_installation(home),
         }
     }
 
@@ -46,6 +51,22 @@ impl Pythons {
         let main = main_program(home).filter(|main| versions.contains(main));
         Self { versions, main }
     }
+}
+
+/// What `pyvenv.cfg` says. A home may belong to somebody whom root, who looks here, does not trust: so
+/// nothing is opened but a regular file, and not read to its end if it has none. A FIFO would be
+/// waited for, a device may do anything.
+fn config_of_venv(home: &Path) -> Option<String> {
+    let mut options = File::options();
+    options.read(true).custom_flags(libc::O_PATH);
+    let place = options.open(home.join("pyvenv.cfg")).ok()?;
+    if !place.metadata().ok()?.is_file() {
+        return None;
+    }
+    let file = File::open(format!("/proc/self/fd/{}", place.as_raw_fd())).ok()?;
+    let mut config = String::new();
+    let read = file.take(LONGEST_CONFIG).read_to_string(&mut config);
+    read.is_ok().then_some(config)
 }
 
 /// Both builds of a version only if nothing says which of them the environment is for.
@@ -128,8 +149,15 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+    use std::process::Command;
+    use std::sync::mpsc::channel;
+    use std::thread;
+    use std::time::Duration;
 
     use super::*;
+
+    /// How long a test waits for what takes no time.
+    const DEADLINE: Duration = Duration::from_secs(30);
 
     /// A home with these files and directories, which end in `/`.
     fn home(entries: &[&str]) -> tempfile::TempDir {
@@ -167,6 +195,21 @@ mod tests {
         // Others are of no account.
         fs::create_dir_all(packages("python3.12")).unwrap();
         assert_eq!(versions(&venv), "3.13 3.13t");
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_read() {
+        let venv = home(&["lib/python3.11/"]);
+        let config = venv.path().join("pyvenv.cfg");
+        let made = Command::new("mkfifo").arg(&config).status();
+        assert!(made.unwrap().success());
+        let (told, tell) = channel();
+        thread::spawn(move || told.send((versions(&venv), venv)));
+        let (said, venv) = tell.recv_timeout(DEADLINE).expect("nobody is waited for");
+        assert_eq!(said, "3.11");
+        fs::remove_file(&config).unwrap();
+        symlink("/dev/zero", &config).unwrap();
+        assert_eq!(versions(&venv), "3.11");
     }
 
     #[test]
