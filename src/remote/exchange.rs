@@ -78,6 +78,8 @@ pub(super) struct Exchange<'e, 'r> {
     logged: usize,
     /// The worker knows that nobody reads the response.
     is_client_gone: bool,
+    /// The worker takes nothing any more, but what it has said before may be the whole answer.
+    is_deaf: bool,
     response: &'e mut Response<'r>,
 }
 
@@ -114,6 +116,7 @@ impl<'e, 'r> Exchange<'e, 'r> {
             heard: Instant::now(),
             logged: 0,
             is_client_gone: false,
+            is_deaf: false,
             response,
         }
     }
@@ -150,7 +153,7 @@ impl<'e, 'r> Exchange<'e, 'r> {
         self.send()?;
         let sending = self.sent < self.out.len();
         self.connection.wait(sending, None, Some(patience))?;
-        self.connection.receive(false)
+        self.receive(false)
     }
 
     /// Takes the request back. If it was accepted at the last moment, that is too late.
@@ -189,7 +192,7 @@ impl<'e, 'r> Exchange<'e, 'r> {
         let goes_on = !self.upload.is_answered() && self.connection.close_sending();
         self.is_client_gone = true;
         while goes_on && matches!(self.relay(), Ok(Step::GoOn)) {
-            if self.connection.receive(true).is_err() {
+            if self.receive(true).is_err() {
                 break;
             }
         }
@@ -211,10 +214,10 @@ impl<'e, 'r> Exchange<'e, 'r> {
                     self.wait_for_either()?;
                 }
             }
-            (true, _) => drop(self.connection.receive(true)?),
+            (true, _) => drop(self.receive(true)?),
             (false, _) => {
                 self.connection.wait(true, None, None)?;
-                self.connection.receive(false)?;
+                self.receive(false)?;
             }
         }
         Ok(Step::GoOn)
@@ -236,18 +239,36 @@ impl<'e, 'r> Exchange<'e, 'r> {
         let longest = if client.is_some() { patience } else { PAUSE };
         self.connection
             .wait(false, client, Some(patience.min(longest)))?;
-        self.connection.receive(false).map(drop)
+        self.receive(false).map(drop)
     }
 
     fn send(&mut self) -> Result<(), Broken> {
         while self.sent < self.out.len() {
             let rest = self.out.get(self.sent..).unwrap_or_default();
-            match self.connection.send(rest, false)? {
-                0 => return Ok(()),
-                count => self.sent += count,
+            match self.connection.send(rest, false) {
+                Ok(0) => return Ok(()),
+                Ok(count) => self.sent += count,
+                Err(Broken::Reset) => self.give_up_sending(),
+                Err(broken) => return Err(broken),
             }
         }
         Ok(())
+    }
+
+    fn give_up_sending(&mut self) {
+        self.is_deaf = true;
+        self.body = Body::Over;
+        self.out.clear();
+        (self.sent, self.head) = (0, 0);
+    }
+
+    /// Receives what is here, or waits for some first. The end of a connection over which something could
+    /// not be sent is a reset.
+    fn receive(&mut self, wait: bool) -> Result<bool, Broken> {
+        match self.connection.receive(wait) {
+            Err(Broken::Closed) if self.is_deaf => Err(Broken::Reset),
+            received => received,
+        }
     }
 
     /// Reads a piece of the body from the client, if it is there, and puts it into frames.
@@ -335,7 +356,8 @@ impl<'e, 'r> Exchange<'e, 'r> {
                     if end == End::Complete {
                         self.response.check_head()?;
                     }
-                    let reusable = self.body == Body::Over && self.sent == self.out.len();
+                    let has_sent_all = self.body == Body::Over && self.sent == self.out.len();
+                    let reusable = has_sent_all && !self.is_deaf;
                     return Ok(Step::End(Ended::Done(end, reusable)));
                 }
             }

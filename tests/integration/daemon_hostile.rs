@@ -485,6 +485,32 @@ fn what_a_worker_has_begun_to_run_no_other_runs() {
     assert!(!server.log().matching(Mark::START, "WSGI0146").is_empty());
 }
 
+/// Answers before it has read all of the request, and hangs up.
+fn answering_early(mut stream: UnixStream) -> std::io::Result<()> {
+    stream.write_all(&greeted(|out| ToChild::encode_want_body(out, 1)))?;
+    // More than a socket holds: the child has read the greeting before it could send so much.
+    std::io::copy(&mut (&stream).take(2_000_000), &mut std::io::sink())?;
+    let mut answer = Vec::new();
+    head(&mut answer, 413, &[(b"Content-Length", b"8")]);
+    ToChild::encode_data(&mut answer, 1, b"too much", false);
+    ToChild::encode_end(&mut answer, 1, End::Complete);
+    stream.write_all(&answer)
+}
+
+#[test]
+fn an_answer_counts_though_the_worker_takes_no_more_of_the_body() {
+    if !ours("D92") {
+        return;
+    }
+    let server = site().start();
+    usurp(&server, answering_early);
+    for _ in 0..5 {
+        let response = server.send(&Request::post("/bad", vec![b'b'; 4_000_000]));
+        assert_eq!(response.status, 413);
+        assert_eq!(response.text(), "too much");
+    }
+}
+
 #[test]
 fn without_connect_timeout_nobody_waits_for_ever() {
     if !ours("D92") {
