@@ -354,7 +354,7 @@ impl<'e, 'r> Exchange<'e, 'r> {
                 }
                 ToChild::End(end) => {
                     if end == End::Complete {
-                        self.response.check_head()?;
+                        self.response.check_whole()?;
                     }
                     let has_sent_all = self.body == Body::Over && self.sent == self.out.len();
                     let reusable = has_sent_all && !self.is_deaf;

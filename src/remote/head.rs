@@ -109,8 +109,12 @@ fn check(head: &ResponseHead<'_>, longest_line: usize) -> Result<(), Unfit> {
             || has_line_break(value)
             || is(name, b"Status") && has_control(value)
     });
+    // What frames the body is httpd's, but for the length, which the engine states once at most.
+    let misframes = headers().any(|(name, _)| is(name, b"Transfer-Encoding"))
+        || lengths(head).count() > 1
+        || lengths(head).any(|length| length.is_none());
     // Below 200 the response would go on.
-    if splits || head.status < 200 || has_control(head.status_line) {
+    if splits || misframes || head.status < 200 || has_control(head.status_line) {
         return Err(Unfit::Splits);
     }
     // Between name and value and behind both there are two characters each.
@@ -122,6 +126,26 @@ fn check(head: &ResponseHead<'_>, longest_line: usize) -> Result<(), Unfit> {
         return Err(Unfit::TooLong(longest_line));
     }
     Ok(())
+}
+
+/// The length that the head announces. What it can stand in was checked.
+pub(super) fn announced(head: &ResponseHead<'_>) -> Option<u64> {
+    lengths(head).flatten().next()
+}
+
+/// Each length that it states; `None` for one that is none.
+fn lengths(head: &ResponseHead<'_>) -> impl Iterator<Item = Option<u64>> {
+    let headers = head.headers.iter().flat_map(|headers| headers.iter());
+    headers
+        .filter(|(name, _)| is(name, b"Content-Length"))
+        .map(|(_, value)| parse_length(value.unwrap_or_default()))
+}
+
+fn parse_length(value: &[u8]) -> Option<u64> {
+    let digits = std::str::from_utf8(value).ok()?;
+    // The parser takes a sign, too.
+    let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_plain.then(|| digits.parse().ok()).flatten()
 }
 
 /// Sets status and headers.
@@ -145,7 +169,7 @@ fn set_header(request: Request<'_>, name: &[u8], value: &[u8]) {
         request.set_last_modified(pool.copy(value));
     } else if is_one_of(&[b"Set-Cookie", b"Content-Length", b"WWW-Authenticate"]) {
         response::set_header(request, name, value);
-    } else if is_one_of(&[b"Location", b"Content-Range", b"Transfer-Encoding"]) {
+    } else if is_one_of(&[b"Location", b"Content-Range"]) {
         request.headers_out().set(pool.copy(name), pool.copy(value));
     } else {
         request

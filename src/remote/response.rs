@@ -30,6 +30,10 @@ pub(super) struct Response<'r> {
     must_flush: bool,
     /// Some of it was passed on.
     is_parted: bool,
+    /// How long its head says that the body is, in bytes, if it has one.
+    announced: Option<u64>,
+    /// How much of the body came, in bytes.
+    received: u64,
 }
 
 /// What is not held as a copy.
@@ -69,6 +73,8 @@ impl<'r> Response<'r> {
             held_tail: None,
             must_flush: false,
             is_parted: false,
+            announced: None,
+            received: 0,
         }
     }
 
@@ -108,6 +114,30 @@ impl<'r> Response<'r> {
         }
     }
 
+    /// Whether all of it came, as must be: a client would take what follows for the rest. Of a body that
+    /// is not there at all, httpd says so itself.
+    pub(super) fn check_whole(&self) -> Result<(), Broken> {
+        self.check_head()?;
+        match self.announced {
+            Some(length) if self.received != 0 && self.received < length => {
+                Err(Broken::OutOfPlace("less of a body than it announced"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// So much more of the body has come. What is beyond its length would be taken for the next response.
+    fn count(&mut self, length: u64) -> Result<(), Broken> {
+        self.check_head()?;
+        self.received = self.received.saturating_add(length);
+        match self.announced {
+            Some(length) if self.received > length => {
+                Err(Broken::OutOfPlace("more of a body than it announced"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Takes over the head.
     pub(super) fn head(&mut self, head: &ResponseHead<'_>) -> Result<(), Broken> {
         self.check_waiting()?;
@@ -116,6 +146,9 @@ impl<'r> Response<'r> {
                 Verdict::Relay => State::Begun,
                 Verdict::Replace(replacement) => State::Replaced(replacement),
             };
+            if matches!(self.state, State::Begun) && !self.request.is_bodiless() {
+                self.announced = head::announced(head);
+            }
         }
         Ok(())
     }
@@ -123,7 +156,7 @@ impl<'r> Response<'r> {
     /// Takes data over, to be passed on when there is enough of it, or nothing more has arrived
     /// and it is to be flushed. A small response leaves in one brigade with its end.
     pub(super) fn data(&mut self, data: &[u8], flush: bool) -> Result<(), Broken> {
-        self.check_head()?;
+        self.count(data.len() as u64)?;
         self.must_flush |= flush;
         if data.is_empty() {
             return Ok(());
@@ -140,7 +173,7 @@ impl<'r> Response<'r> {
 
     /// Takes over data that lies in the worker's window: together with the end, if that follows.
     pub(super) fn placed(&mut self, placed: Placed) -> Result<(), Broken> {
-        self.check_head()?;
+        self.count(placed.bytes().len() as u64)?;
         if matches!(self.state, State::Begun) {
             self.hold_tail(HeldTail::Placed(placed));
         }
@@ -170,7 +203,7 @@ impl<'r> Response<'r> {
     /// Passes a region of a file on, which httpd then sends itself: together with the end, if that
     /// follows, so that httpd can serve ranges of it.
     pub(super) fn file(&mut self, file: OwnedFd, region: FileRegion) -> Result<(), Broken> {
-        self.check_head()?;
+        self.count(region.length)?;
         let status = fstat(&file).map_err(Broken::System)?;
         if SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
             // Reading from a pipe could take for ever.

@@ -156,6 +156,38 @@ fn interim(stream: UnixStream) -> std::io::Result<()> {
     say(stream, &greeted(interim))
 }
 
+/// As if it framed the body itself.
+fn framing(stream: UnixStream) -> std::io::Result<()> {
+    let chunks = |out: &mut Vec<u8>| {
+        head(out, 200, &[(b"Transfer-Encoding", b"chunked")]);
+        ToChild::encode_data(out, 1, b"0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", false);
+        ToChild::encode_end(out, 1, End::Complete);
+    };
+    say(stream, &greeted(chunks))
+}
+
+fn two_lengths(stream: UnixStream) -> std::io::Result<()> {
+    let lengths = |out: &mut Vec<u8>| {
+        head(
+            out,
+            200,
+            &[(b"Content-Length", b"5"), (b"content-length", b"4")],
+        );
+        ToChild::encode_data(out, 1, b"hello", false);
+        ToChild::encode_end(out, 1, End::Complete);
+    };
+    say(stream, &greeted(lengths))
+}
+
+fn no_length(stream: UnixStream) -> std::io::Result<()> {
+    let length = |out: &mut Vec<u8>| {
+        head(out, 200, &[(b"Content-Length", b"+5")]);
+        ToChild::encode_data(out, 1, b"hello", false);
+        ToChild::encode_end(out, 1, End::Complete);
+    };
+    say(stream, &greeted(length))
+}
+
 fn random(stream: UnixStream) -> std::io::Result<()> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let bytes = std::iter::from_fn(|| {
@@ -378,6 +410,9 @@ fn dripping(mut stream: UnixStream) -> std::io::Result<()> {
 #[case::another_request(another_request, 502, "WSGI0147")]
 #[case::splitting(splitting, 502, "WSGI1221")]
 #[case::interim(interim, 502, "WSGI1221")]
+#[case::framing(framing, 502, "WSGI1221")]
+#[case::two_lengths(two_lengths, 502, "WSGI1221")]
+#[case::no_length(no_length, 502, "WSGI1221")]
 #[case::random(random, 502, "WSGI0147")]
 #[case::file_without_descriptor(file_without_descriptor, 502, "WSGI0119")]
 #[case::window_without_descriptor(window_without_descriptor, 502, "WSGI0147")]
@@ -509,6 +544,44 @@ fn an_answer_counts_though_the_worker_takes_no_more_of_the_body() {
         assert_eq!(response.status, 413);
         assert_eq!(response.text(), "too much");
     }
+}
+
+/// A body of `hello` and more, in as many pieces as can be.
+fn saying_more(stream: UnixStream) -> std::io::Result<()> {
+    let more = |out: &mut Vec<u8>| {
+        head(out, 200, &[(b"Content-Length", b"5")]);
+        ToChild::encode_data(out, 1, b"hello", true);
+        ToChild::encode_data(out, 1, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", true);
+        ToChild::encode_end(out, 1, End::Complete);
+    };
+    say(stream, &greeted(more))
+}
+
+fn saying_less(stream: UnixStream) -> std::io::Result<()> {
+    let less = |out: &mut Vec<u8>| {
+        head(out, 200, &[(b"Content-Length", b"6")]);
+        ToChild::encode_data(out, 1, b"hello", false);
+        ToChild::encode_end(out, 1, End::Complete);
+    };
+    say(stream, &greeted(less))
+}
+
+#[rstest]
+#[case::more(saying_more)]
+#[case::less(saying_less)]
+fn nobody_takes_what_a_worker_says_for_the_next_response(#[case] conduct: Conduct) {
+    if !ours("D92") {
+        return;
+    }
+    let server = site().start();
+    usurp(&server, conduct);
+    let mut client = server.connect();
+    client.send(&Request::get("/bad").to_bytes());
+    let said = client.read_to_end();
+    let said = String::from_utf8_lossy(&said);
+    assert_eq!(said.matches("HTTP/1.1").count(), 1, "{said}");
+    let line = server.log().wait_for(Mark::START, "WSGI0119");
+    assert!(line.contains("of a body than it announced"), "{line}");
 }
 
 #[test]

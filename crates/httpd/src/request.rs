@@ -476,7 +476,7 @@ impl<'r> Request<'r> {
     }
 
     /// Whether the response has no body, by its method or its status.
-    fn is_bodiless(self) -> bool {
+    pub fn is_bodiless(self) -> bool {
         let record = self.record();
         record.header_only != 0 || matches!(record.status, 204 | 304)
     }
