@@ -45,6 +45,8 @@ struct InFlight<'r> {
     beside: Beside<'r>,
     /// Its body, as far as it has not been read.
     body: RefCell<RequestBody<'r>>,
+    /// The response could not be sent, though its client waits.
+    has_failed: Cell<bool>,
     /// Since when a thread of the application waits for more of it.
     silent_since: Cell<Option<Instant>>,
     /// The thread that has the request.
@@ -59,6 +61,7 @@ impl<'r> InFlight<'r> {
             request,
             beside: Beside::of(request),
             body: RefCell::new(RequestBody::new(request)),
+            has_failed: Cell::new(false),
             silent_since: Cell::new(None),
             thread: std::thread::current().id(),
             sendfile,
@@ -131,6 +134,7 @@ impl InFlight<'_> {
     fn conclude(&self, outcome: Outcome) -> Status {
         match outcome.kind {
             _ if self.is_answered() => Status::FILTER_ERROR,
+            _ if self.has_failed.get() => crate::response::give_up(self.request),
             Outcome::COMPLETE => Status::OK,
             Outcome::REFUSED | Outcome::ENDING => Status(outcome.status.into()),
             // The client has all that it asked for.

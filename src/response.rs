@@ -1,6 +1,8 @@
 //! What the responses of both modes have in common on their way into httpd.
 
-use httpd::{Brigade, Request, Status};
+use httpd::{AprStatus, Brigade, Level, Request, Status};
+
+use crate::log::{self, Id};
 
 /// Sets the status, and the words for it.
 pub(crate) fn set_status(request: Request<'_>, status: u16, line: &[u8]) {
@@ -50,6 +52,52 @@ fn is(name: &[u8], known: &[u8]) -> bool {
 
 fn parse_length(value: &[u8]) -> Option<i64> {
     std::str::from_utf8(value).ok()?.trim().parse().ok()
+}
+
+/// What became of a part of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// The filters have taken it.
+    Taken,
+    /// Nobody is left to read it, or a filter has answered something else.
+    Unwanted,
+    /// It could not be passed on, or a filter failed, which the log has. The client waits.
+    Failed,
+}
+
+/// What became of a part that was passed on with this result.
+pub(crate) fn fate(request: Request<'_>, result: Result<(), AprStatus>) -> Fate {
+    let is_gone = request.connection().is_aborted();
+    match result {
+        Ok(()) if !is_gone => Fate::Taken,
+        Err(error) if !is_gone && !is_end(error) => {
+            let text = format_args!(
+                "The response cannot be sent: {error}. If a filter of httpd's has failed (SetOutputFilter and \
+                 its like), there is a line of its own before this one."
+            );
+            log::script(request, Level::ERROR, Id(1222), text);
+            Fate::Failed
+        }
+        _ => Fate::Unwanted,
+    }
+}
+
+/// Whether a filter says by this that nothing more can be sent, and nothing has to be.
+fn is_end(error: AprStatus) -> bool {
+    error.is_disconnected() || error.is_time_up() || error == AprStatus::FILTER_ERROR
+}
+
+/// What httpd is to do with a response that has [failed](Fate::Failed): answer an error, if the client has nothing
+/// of it yet.
+pub(crate) fn give_up(request: Request<'_>) -> Status {
+    if !request.is_head_sent() {
+        // An error document of the status that the response had is none for this.
+        request.set_status(Status::HTTP_OK.0, None);
+        return Status::FILTER_ERROR;
+    }
+    request.leave_content_filters();
+    abort(request);
+    Status::OK
 }
 
 /// Lets the client see that the response is cut short, whatever the protocol. An error bucket keeps

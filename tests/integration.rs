@@ -223,6 +223,8 @@ mod merges; // what directives say in places inside each other
 mod metrics; // what requests come to, in numbers
 #[path = "integration/nested.rs"]
 mod nested; // requests inside requests
+#[path = "integration/output_filters.rs"]
+mod output_filters; // a response that a filter does not take
 #[path = "integration/own_gil.rs"]
 mod own_gil; // interpreters with a GIL of their own
 #[path = "integration/process_groups.rs"]

@@ -10,11 +10,11 @@ use httpd::brigade::FilePart;
 use httpd::{AprStatus, Brigade, Request};
 
 use super::InFlight;
-use crate::response;
+use crate::response::{self, Fate};
 
 /// Sends a part of a response.
 pub(super) fn send(in_flight: &InFlight<'_>, part: &Part<'_>) -> Sent {
-    if in_flight.is_answered() {
+    if in_flight.is_answered() || in_flight.has_failed.get() {
         return Sent::GONE;
     }
     let request = in_flight.request;
@@ -25,9 +25,13 @@ pub(super) fn send(in_flight: &InFlight<'_>, part: &Part<'_>) -> Sent {
             request.send_in_chunks();
         }
     }
-    match pass(in_flight, part) {
-        Ok(()) if !request.connection().is_aborted() => Sent::OK,
-        _ => Sent::GONE,
+    match response::fate(request, pass(in_flight, part)) {
+        Fate::Taken => Sent::OK,
+        Fate::Unwanted => Sent::GONE,
+        Fate::Failed => {
+            in_flight.has_failed.set(true);
+            Sent::GONE
+        }
     }
 }
 

@@ -280,7 +280,7 @@ impl<'c, 'r> Call<'c, 'r> {
                 answered.map(Attempt::Answered)
             }
             Ended::Down => Err(self.unavailable(group, NONE_STARTS)),
-            Ended::ClientGone => Ok(Attempt::Answered(Status::OK)),
+            Ended::ClientGone => Ok(Attempt::Answered(self.response.leave())),
             Ended::Rejected(Rejection::QueueTimeout) => {
                 let text = format!(
                     "The request waited longer than the queue-timeout of process group '{}'.",
@@ -314,15 +314,11 @@ impl<'c, 'r> Call<'c, 'r> {
             return self.replace(replacement);
         }
         match end {
-            End::Complete => {
-                self.response.end(self.upload.may_go_on());
-                Ok(Status::OK)
-            }
+            End::Complete => Ok(self.response.end(self.upload.may_go_on())),
             End::Refused(status) if !self.response.has_begun() => Ok(Status(status.into())),
             // The client gets all that it asked for.
             End::Truncated if self.request.is_head() && self.response.has_begun() => {
-                self.response.end(self.upload.may_go_on());
-                Ok(Status::OK)
+                Ok(self.response.end(self.upload.may_go_on()))
             }
             End::Refused(_) | End::Truncated => {
                 self.response.abort();

@@ -6,14 +6,14 @@ use std::os::fd::OwnedFd;
 
 use control::Placed;
 use httpd::brigade::FilePart;
-use httpd::{AprStatus, Brigade, Level, Request};
+use httpd::{AprStatus, Brigade, Level, Request, Status};
 use nix::sys::stat::{SFlag, fstat};
 use wire::{FileRegion, ResponseHead};
 
 use super::connection::Broken;
 use super::head::{self, Replacement, Rules, Verdict};
 use crate::log::{self, Id};
-use crate::response;
+use crate::response::{self, Fate};
 
 /// A response that is being relayed.
 #[derive(Debug)]
@@ -57,6 +57,8 @@ enum State<'r> {
     Begun,
     /// httpd has made a response itself, or nobody is left to read it: what comes is dropped.
     Dropped,
+    /// It cannot be passed on, though its client waits: what comes is dropped.
+    Failed,
     /// The head was taken over, and what comes is dropped: something else is answered.
     Replaced(Replacement<'r>),
 }
@@ -80,12 +82,12 @@ impl<'r> Response<'r> {
 
     /// Whether the client may have seen something of it.
     pub(super) fn has_begun(&self) -> bool {
-        matches!(self.state, State::Begun | State::Dropped)
+        matches!(self.state, State::Begun | State::Dropped | State::Failed)
     }
 
-    /// Whether nobody is left to read it.
+    /// Whether no more of it is of use.
     pub(super) fn is_dropped(&self) -> bool {
-        matches!(self.state, State::Dropped)
+        matches!(self.state, State::Dropped | State::Failed)
     }
 
     /// What is to be answered in its place, if something is.
@@ -99,7 +101,7 @@ impl<'r> Response<'r> {
     /// Whether nothing of it came yet, as must be.
     pub(super) fn check_waiting(&self) -> Result<(), Broken> {
         match self.state {
-            State::Waiting | State::Dropped => Ok(()),
+            State::Waiting | State::Dropped | State::Failed => Ok(()),
             State::Begun | State::Replaced(_) => {
                 Err(Broken::OutOfPlace("a response that begins twice"))
             }
@@ -225,9 +227,9 @@ impl<'r> Response<'r> {
         Ok(())
     }
 
-    /// Marks the end of a complete response. Behind it httpd reads what is left of the request's
+    /// Marks the end of a complete response, and returns what httpd is to do then. Behind it httpd reads what is left of the request's
     /// body; a client that is still to send that is not to wait for the response until it has.
-    pub(super) fn end(&mut self, body_may_go_on: bool) {
+    pub(super) fn end(&mut self, body_may_go_on: bool) -> Status {
         // httpd works out the length of what comes with the end, but a response of parts has none.
         if self.must_flush && !self.is_parted {
             self.catch_up();
@@ -235,6 +237,15 @@ impl<'r> Response<'r> {
         self.pass(Tail::End {
             flush: body_may_go_on,
         });
+        self.leave()
+    }
+
+    /// What httpd is to do when nothing more of it comes.
+    pub(super) fn leave(&self) -> Status {
+        match self.state {
+            State::Failed => response::give_up(self.request),
+            _ => Status::OK,
+        }
     }
 
     /// Passes nothing on any more: the request was answered otherwise.
@@ -270,8 +281,10 @@ impl<'r> Response<'r> {
                         as long as response-socket-timeout allows, or Timeout.";
             log::script(self.request, Level::ERROR, Id(120), text);
         }
-        if sent.is_err() || self.request.connection().is_aborted() {
-            self.state = State::Dropped;
+        match response::fate(self.request, sent) {
+            Fate::Taken => {}
+            Fate::Unwanted => self.state = State::Dropped,
+            Fate::Failed => self.state = State::Failed,
         }
     }
 

@@ -551,7 +551,12 @@ fn saying_more(stream: UnixStream) -> std::io::Result<()> {
     let more = |out: &mut Vec<u8>| {
         head(out, 200, &[(b"Content-Length", b"5")]);
         ToChild::encode_data(out, 1, b"hello", true);
-        ToChild::encode_data(out, 1, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", true);
+        ToChild::encode_data(
+            out,
+            1,
+            b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+            true,
+        );
         ToChild::encode_end(out, 1, End::Complete);
     };
     say(stream, &greeted(more))

@@ -475,6 +475,12 @@ impl<'r> Request<'r> {
         self.outermost().record().sent_bodyct != 0
     }
 
+    /// Has the rest of the response go past the filters that change its content, as httpd does for an error document.
+    pub fn leave_content_filters(self) {
+        // SAFETY: the request is this thread's, and its protocol's filters live as long as it does.
+        unsafe { (*self.as_ptr()).output_filters = (*self.as_ptr()).proto_output_filters };
+    }
+
     /// Whether the response has no body, by its method or its status.
     pub fn is_bodiless(self) -> bool {
         let record = self.record();

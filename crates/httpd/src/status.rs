@@ -44,7 +44,7 @@ impl Status {
 
 /// Why a function of APR, or a filter, failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("APR status {0}")]
+#[error("{}", text(*.0))]
 pub struct AprStatus(pub sys::apr_status_t);
 
 impl From<std::io::Error> for AprStatus {
@@ -58,6 +58,14 @@ impl AprStatus {
     /// A number is larger than APR can take.
     pub const OUT_OF_RANGE: Self = Self(sys::APR_ERANGE);
 
+    /// A filter has sent another response.
+    pub const FILTER_ERROR: Self = Self(sys::AP_FILTER_ERROR);
+
+    /// Whether the other side is gone, perhaps in the middle of what it was sending.
+    pub fn is_disconnected(self) -> bool {
+        sys::errno::apr_status_is_disconnected(self.0)
+    }
+
     /// Whether the other side has done nothing for too long.
     pub fn is_time_up(self) -> bool {
         sys::errno::apr_status_is_timeup(self.0)
@@ -69,5 +77,13 @@ impl AprStatus {
             sys::APR_SUCCESS => Ok(()),
             failure => Err(Self(failure)),
         }
+    }
+}
+
+/// What the system says of its own errors, or else the number.
+fn text(status: sys::apr_status_t) -> String {
+    match status {
+        1..sys::APR_OS_START_ERROR => std::io::Error::from_raw_os_error(status).to_string(),
+        _ => format!("APR status {status}"),
     }
 }

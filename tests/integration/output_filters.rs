@@ -1,0 +1,74 @@
+//! A response that a filter of httpd's does not take.
+
+use rstest::rstest;
+use testkit::{Mark, Request, SharedHttpd, Site, ours};
+
+/// Behind a filter that gives up where a line is longer than a kilobyte.
+static SERVER: SharedHttpd = SharedHttpd::new(|| {
+    Site::new()
+        .module("substitute")
+        .script(
+            "long.wsgi",
+            r"
+import os, time
+from pathlib import Path
+
+DATA = Path(__file__).resolve().parents[1] / 'data'
+
+def parts(gate):
+    yield b'a line\n'
+    while not (DATA / gate).exists():
+        time.sleep(0.01)
+    yield b'a' * 5000 + b'\n'
+    yield b'the end\n'
+
+def application(environ, start_response):
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    if environ['PATH_INFO'] == '/whole':
+        return [b'x' * 5000]
+    if environ['PATH_INFO'] == '/large':
+        return [b'x' * 500000]
+    return parts(environ['QUERY_STRING'])
+",
+        )
+        .config(
+            "WSGIDaemonProcess one threads=2
+             WSGIApplicationGroup %{GLOBAL}
+             WSGIScriptAlias /embedded ${WSGI}/long.wsgi
+             WSGIScriptAlias /daemon ${WSGI}/long.wsgi process-group=one
+             SetOutputFilter SUBSTITUTE
+             Substitute s/a/b/
+             SubstituteMaxLineLength 1k",
+        )
+});
+
+#[rstest]
+fn one_of_which_nothing_was_sent_is_an_error(
+    #[values("embedded", "daemon")] mode: &str,
+    #[values("whole", "large")] response: &str,
+) {
+    if !ours("D233") {
+        return;
+    }
+    let server = SERVER.borrow();
+    let answer = server.get(&format!("/{mode}/{response}"));
+    assert_eq!(answer.status, 500);
+    assert!(answer.text().contains("Internal Server Error"));
+    let line = server.log().wait_for(Mark::START, "WSGI1222");
+    assert!(line.contains("long.wsgi"), "{line}");
+}
+
+#[rstest]
+fn one_that_has_begun_does_not_look_whole(#[values("embedded", "daemon")] mode: &str) {
+    if !ours("D233") {
+        return;
+    }
+    let server = SERVER.borrow();
+    let mut client = server.connect();
+    client.send(&Request::get(&format!("/{mode}/parts?{mode}")).to_bytes());
+    assert_eq!(client.read_head().expect("a response").status, 200);
+    assert_eq!(client.read_chunk().as_deref(), Some(&b"b line\n"[..]));
+    server.site().write(&format!("data/{mode}"), "");
+    let rest = client.read_to_end();
+    assert!(rest.is_empty(), "not even the end of the chunks");
+}
