@@ -65,12 +65,13 @@ pub(super) struct Upload<'r> {
 impl<'r> Upload<'r> {
     /// The body of `request`, of which nothing may have been read.
     pub(super) fn new(request: Request<'r>) -> Self {
+        let has_body = request.has_body() && !request.expects_in_vain();
         Self {
             request,
             client: RequestBody::new(request),
             held: Vec::new(),
             passed: 0,
-            end: (!request.has_body()).then_some(Ok(())),
+            end: (!has_body).then_some(Ok(())),
             wanted: false,
             asks_first: false,
             beyond: false,

@@ -2,8 +2,9 @@
 //! not before.
 
 use rstest::rstest;
-use testkit::{Connection, Ending, Httpd, Mpm, Request, SharedHttpd, ours};
+use testkit::{Connection, Ending, Httpd, Mpm, Request, SharedHttpd, Site, ours};
 
+use crate::apps::answering;
 use crate::wsgi_site::{app, gated_app, is_daemon_mode, open_gate, reached, wsgi_site};
 
 static SERVER: SharedHttpd = SharedHttpd::new(wsgi_site);
@@ -309,6 +310,39 @@ fn a_body_that_is_too_large_is_not_asked_for() {
 
     assert_eq!(response.status, 413);
     assert!(response.interim.is_empty());
+}
+
+#[rstest]
+fn a_document_for_an_error_asks_for_nothing(#[values("", "process-group=one")] group: &str) {
+    if !group.is_empty() && !ours("D234") {
+        return;
+    }
+    let server = Site::new()
+        .script("a.wsgi", &answering("ran"))
+        .script(
+            "document.wsgi",
+            r"
+def application(environ, start_response):
+    body = environ['wsgi.input'].read()
+    start_response('403 Forbidden', [])
+    return [b'%d' % len(body)]
+",
+        )
+        .config(&format!(
+            "WSGISocketPrefix ${{ROOT}}/logs/wsgi
+             WSGIDaemonProcess one
+             ErrorDocument 403 /document
+             WSGIScriptAlias /document ${{WSGI}}/document.wsgi {group}
+             WSGIScriptAlias /secret ${{WSGI}}/a.wsgi
+             <Location /secret>
+                 Require all denied
+             </Location>"
+        ))
+        .start();
+    let mut client = expecting(&server, "/secret", 1000);
+    let response = client.read_response();
+    assert!(response.interim.is_empty(), "{:?}", response.interim);
+    assert_eq!((response.status, response.text().as_str()), (403, "0"));
 }
 
 #[test]

@@ -81,10 +81,11 @@ pub struct RequestBody<'r> {
 impl<'r> RequestBody<'r> {
     /// The body of `request`, of which nothing may have been read.
     pub fn new(request: Request<'r>) -> Self {
+        let is_empty = request.has_refused_body() || request.expects_in_vain();
         Self {
             request,
             waiting: None,
-            ended: request.has_refused_body().then_some(Ok(())),
+            ended: is_empty.then_some(Ok(())),
             is_answered: false,
             vain: 0,
         }

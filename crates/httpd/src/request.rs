@@ -540,4 +540,10 @@ impl<'r> Request<'r> {
     pub fn expects_continue(self) -> bool {
         self.record().expecting_100 != 0
     }
+
+    /// Whether it waits, and will not be told: the request has failed already, and this is the document for the error.
+    /// httpd's own input filter tells nobody then either.
+    pub fn expects_in_vain(self) -> bool {
+        self.expects_continue() && !(200..300).contains(&self.status().0)
+    }
 }
