@@ -7,7 +7,8 @@
 //!
 //! 1. [`removed::pre_config`]: a configuration is about to be read. Directives that are gone are told.
 //! 2. [`lifecycle::test_config`], [`lifecycle::post_config`]: it has been read, to be tested or to be
-//!    run with. Mistakes are looked for, and the process groups are brought into being ([`supervise`]).
+//!    run with. Mistakes are looked for. When all modules are content, [`supervise::post_config`] brings the
+//!    process groups into being.
 //! 3. [`lifecycle::child_init`]: a child starts. What is the parent's it forgets, and scripts that are to be
 //!    preloaded are.
 //! 4. [`alias::translate_name`]: a request has come; is its URL one of a `WSGIScriptAlias`?
@@ -190,6 +191,8 @@ unsafe impl Module for Wsgi {
         hooks.pre_config(removed::pre_config, Order::MIDDLE);
         hooks.test_config(lifecycle::test_config, Order::MIDDLE);
         hooks.post_config(lifecycle::post_config, Order::MIDDLE);
+        // All modules have said who they are, and none can keep httpd from running any more.
+        hooks.post_config(supervise::post_config, Order::REALLY_LAST);
         hooks.child_init(lifecycle::child_init, Order::MIDDLE);
         hooks.monitor(supervise::monitor, Order::MIDDLE);
         hooks.child_ended(remote::child_ended, Order::MIDDLE);

@@ -24,12 +24,11 @@ pub(crate) fn test_config(pool: Pool<'_>, base: Server<'_>) {
 }
 
 /// When httpd has read a configuration that it is going to run with: looks for mistakes that are no
-/// errors, introduces the module in the server's banner, and brings the process groups into being.
+/// errors, and introduces the module in the server's banner.
 pub(crate) fn post_config(configured: Configured<'_>) -> Status {
     if process::phase() == Phase::Run {
         config::check(configured.pool, configured.server);
         introduce(configured.pool, configured.server);
-        supervise::start(&configured);
     }
     Status::OK
 }

@@ -24,7 +24,8 @@ use command_fds::{CommandFdExt as _, FdMapping};
 use control::{Channel, ChannelError, GroupSpec, Secret, ToSupervisor};
 use engine_abi::EnginesError;
 use httpd::hook::Configured;
-use httpd::{Level, Pool, Server};
+use httpd::process::{self, Phase};
+use httpd::{Level, Pool, Server, Status};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 
@@ -72,8 +73,16 @@ pub(crate) enum SuperviseError {
     Tell(#[from] ChannelError),
 }
 
-/// Brings the process groups of a configuration into being. In the parent.
-pub(crate) fn start(configured: &Configured<'_>) {
+/// When httpd has a configuration that it is going to run with, and no other module objects: brings its process
+/// groups into being. In the parent.
+pub(crate) fn post_config(configured: Configured<'_>) -> Status {
+    if process::phase() == Phase::Run {
+        start(&configured);
+    }
+    Status::OK
+}
+
+fn start(configured: &Configured<'_>) {
     let base = configured.server;
     let definitions: Vec<_> = config::daemons(base).collect();
     let mut running = running();
@@ -114,7 +123,7 @@ fn allow_open_files(definitions: &[DaemonDefinition<'_>]) {
 /// it keeps the ends that are a child's. Where there is only one process, it goes on being the parent,
 /// and tells workers nothing of the scoreboard.
 pub(crate) fn child_init(base: Server<'_>) {
-    if httpd::process::is_the_only_one() {
+    if process::is_the_only_one() {
         return;
     }
     let mut running = running();

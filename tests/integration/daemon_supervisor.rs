@@ -6,7 +6,9 @@ use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use testkit::{Httpd, Mark, Process, Site, copy_of_module, module_under_test, ours, wait_until};
+use testkit::{
+    Httpd, Mark, Process, Site, copy_of_module, load_module, module_under_test, ours, wait_until,
+};
 
 use crate::apps::answering;
 use crate::daemon_site::supervisors;
@@ -427,4 +429,33 @@ fn a_process_keeps_hold_of_httpd_from_the_start() {
     });
     let held: Vec<_> = held.collect();
     assert_eq!(held, [server.process().pid]);
+}
+
+#[test]
+fn workers_are_told_of_modules_that_are_loaded_behind() {
+    let server = Site::new()
+        .module("socache_shmcb")
+        .without_subject()
+        .script(
+            "a.wsgi",
+            "
+import apache
+
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return [apache.description.encode()]
+",
+        )
+        .config(&format!(
+            "LoadModule wsgi_module {}
+             {}
+             WSGISocketPrefix ${{ROOT}}/logs/wsgi
+             WSGIDaemonProcess one
+             WSGIScriptAlias / ${{WSGI}}/a.wsgi process-group=one",
+            module_under_test().display(),
+            load_module("ssl")
+        ))
+        .start();
+    let description = server.get("/").text();
+    assert!(description.contains(" OpenSSL/"), "{description}");
 }

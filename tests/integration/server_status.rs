@@ -1,13 +1,13 @@
 //! The page of mod_status: what it tells of process groups, and httpd's own lines about their requests.
 
 use std::collections::BTreeMap;
-use std::env;
-use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rstest::rstest;
-use testkit::{Connection, Httpd, Mpm, Request, Site, module_under_test, ours, wait_until};
+use testkit::{
+    Connection, Httpd, Mpm, Request, Site, load_module, module_under_test, ours, wait_until,
+};
 
 use crate::daemon_site::supervisors;
 use crate::wsgi_site::Mode;
@@ -482,18 +482,15 @@ fn modules_may_be_loaded_in_any_order() {
     if !ours("D204") {
         return;
     }
-    let apxs = env::var_os("APXS").unwrap_or_else(|| "apxs".into());
-    let output = Command::new(apxs).args(["-q", "LIBEXECDIR"]).output();
-    let output = output.expect("apxs runs");
-    let directory = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     let server = Site::new()
         .without_subject()
         .config(&format!(
             "LoadModule wsgi_module {}
-             LoadModule status_module {directory}/mod_status.so
+             {}
              WSGISocketPrefix ${{DATA}}/socket
              WSGIDaemonProcess one threads=1",
-            module_under_test().display()
+            module_under_test().display(),
+            load_module("status")
         ))
         .config(PAGE)
         .start();

@@ -30,6 +30,8 @@ pub struct Order {
 impl Order {
     /// Where most are.
     pub const MIDDLE: Self = Self::at(sys::APR_HOOK_MIDDLE);
+    /// Behind all others.
+    pub const REALLY_LAST: Self = Self::at(sys::APR_HOOK_REALLY_LAST);
 
     const fn at(position: c_int) -> Self {
         Self {

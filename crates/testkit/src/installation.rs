@@ -34,6 +34,12 @@ impl Installation {
     }
 }
 
+/// The directive that loads httpd's module `name`; nothing if that is compiled in. For tests in which the order matters:
+/// otherwise [`Site::module`](crate::Site::module) is for it.
+pub fn load_module(name: &str) -> String {
+    Installation::find().load(name)
+}
+
 fn query(variable: &str) -> String {
     let apxs = env::var_os("APXS").unwrap_or_else(|| "apxs".into());
     let output = Command::new(apxs)

@@ -45,7 +45,7 @@ pub use connection::Connection;
 pub use curl::{Curl, CurlAnswer};
 pub use error_log::{ErrorLog, Mark};
 pub use httpd::{Httpd, SharedHttpd, StartFailure};
-pub use installation::Mpm;
+pub use installation::{Mpm, load_module};
 pub use message::{Chunk, Ending, Head, Request, Response};
 pub use process::Process;
 pub use program::{Program, free_port};
