@@ -278,6 +278,40 @@ fn below_another_root_paths_are_as_they_are_there() {
     }
 }
 
+/// Whoever may write there would put its processes into any group.
+#[test]
+fn below_another_root_groups_are_those_of_httpd() {
+    const GROUPS: &str = "
+import os
+
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return [str(os.getgroups()).encode()]
+";
+    if !is_root() || !ours("D232") {
+        return;
+    }
+    let site = Site::new()
+        .script("groups.wsgi", GROUPS)
+        .file("jail/srv/groups.wsgi", GROUPS)
+        .file("jail/etc/group", "liars:x:4242:bin\n");
+    jail(&site);
+    let server = site
+        .config(
+            "WSGISocketPrefix ${ROOT}/logs/wsgi
+             WSGIDaemonProcess outside user=bin
+             WSGIDaemonProcess jailed user=bin chroot=${ROOT}/jail
+             <Directory ${ROOT}/jail>
+                 Require all granted
+             </Directory>
+             WSGIApplicationGroup %{GLOBAL}
+             WSGIScriptAlias /outside ${WSGI}/groups.wsgi process-group=outside
+             WSGIScriptAlias /jailed ${ROOT}/jail/srv/groups.wsgi process-group=jailed",
+        )
+        .start();
+    assert_eq!(server.get("/jailed").text(), server.get("/outside").text());
+}
+
 /// Names what it knows of where it is.
 const HANDLER: &str = r"
 import os

@@ -155,20 +155,20 @@ fn failing(options: &str, call: libc::c_long, argument: u8, value: i32, error: i
     site(options).through(&program).start()
 }
 
-/// The system says that it has changed the user, and has not.
-#[test]
-fn a_process_that_is_not_who_it_should_be_is_told_of() {
+/// The system says that it has changed the user, or the groups, and has not.
+#[rstest]
+#[case::user("", libc::SYS_setuid, 65534)]
+#[case::groups("supplementary-groups=#4", libc::SYS_setgroups, 2)]
+fn a_process_that_is_not_who_it_should_be_is_told_of(
+    #[case] options: &str,
+    #[case] call: libc::c_long,
+    #[case] argument: i32,
+) {
     if !is_root() || !ours("D127") {
         return;
     }
-    const NOBODY: i32 = 65534;
-    let server = failing(
-        "user=nobody group=nogroup home=/tmp",
-        libc::SYS_setuid,
-        0,
-        NOBODY,
-        0,
-    );
+    let options = format!("user=nobody group=nogroup home=/tmp {options}");
+    let server = failing(&options, call, 0, argument, 0);
     let line = alert(&server, "WSGI0008");
     assert!(
         line.contains("other user or group ids than 65534:65534"),

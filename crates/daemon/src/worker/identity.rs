@@ -3,13 +3,14 @@
 //! Each step is checked, and the result as a whole once more: a worker that is not who it should
 //! be does not start (CVE-2014-0240 and CVE-2014-8583 were steps that failed unnoticed).
 
+use std::collections::BTreeSet;
 use std::ffi::{CString, OsString};
 
 use control::{GroupSpec, Identity};
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Uid, User, chdir, chroot, initgroups, setgid, setgroups, setuid};
-use nix::unistd::{getresgid, getresuid};
+use nix::unistd::{Gid, Uid, User, chdir, chroot, setgid, setgroups, setuid};
+use nix::unistd::{getgrouplist, getgroups, getresgid, getresuid};
 
 use crate::log::{Level, Log};
 use crate::worker::describe;
@@ -55,14 +56,16 @@ impl IdentityError {
 pub(super) fn assume(group: &GroupSpec, log: &Log) -> Result<(), IdentityError> {
     let identity = &group.identity;
     set_locale(group, log);
+    let ids = identity.ids.map(|(uid, gid)| Ids::of(identity, uid, gid));
+    let ids = ids.transpose()?;
     if let Some(root) = &identity.chroot {
         let step = || format!("change root directory to {root:?}");
         chroot(root.as_os_str())
             .and_then(|()| chdir("/"))
             .map_err(failed(3, step))?;
     }
-    if let Some((uid, gid)) = identity.ids {
-        become_user(identity, Uid::from_raw(uid), Gid::from_raw(gid))?;
+    if let Some(ids) = ids {
+        ids.take(identity)?;
     }
     if identity.no_new_privileges {
         nix::sys::prctl::set_no_new_privs().map_err(failed(25, || {
@@ -77,39 +80,72 @@ pub(super) fn assume(group: &GroupSpec, log: &Log) -> Result<(), IdentityError> 
     Ok(())
 }
 
-fn become_user(identity: &Identity, uid: Uid, gid: Gid) -> Result<(), IdentityError> {
-    setgid(gid).map_err(failed(4, || format!("set group id to gid={gid}")))?;
-    if let Some(groups) = &identity.supplementary_groups {
-        let groups: Vec<_> = std::iter::once(gid)
-            .chain(groups.iter().copied().map(Gid::from_raw))
-            .collect();
-        let step = || format!("set supplementary groups {groups:?} for uid={uid}");
-        setgroups(&groups).map_err(failed(5, step))?;
-    } else if let Some(name) = identity
-        .user_name
-        .as_deref()
-        .and_then(|n| CString::new(n).ok())
-    {
-        let step = || format!("initialise groups for uname={name:?} and gid={gid}");
-        initgroups(&name, gid).map_err(failed(6, step))?;
-    } else {
-        let step = || format!("initialise groups for uid={uid} and gid={gid}");
-        setgroups(&[gid]).map_err(failed(6, step))?;
-    }
-    setuid(uid).map_err(failed(7, || format!("change to uid={uid}")))?;
-    verify(uid, gid)
+/// As whom a worker runs.
+struct Ids {
+    uid: Uid,
+    gid: Gid,
+    /// The supplementary groups, which the group itself is one of.
+    groups: Vec<Gid>,
 }
 
-/// Whether real, effective and saved ids are all what they should be, and root is out of reach.
-fn verify(uid: Uid, gid: Gid) -> Result<(), IdentityError> {
-    let users = getresuid().is_ok_and(|ids| [ids.real, ids.effective, ids.saved] == [uid; 3]);
-    let groups = getresgid().is_ok_and(|ids| [ids.real, ids.effective, ids.saved] == [gid; 3]);
-    let back_to_root = !uid.is_root() && setuid(Uid::from_raw(0)).is_ok();
-    if users && groups && !back_to_root {
-        Ok(())
-    } else {
-        Err(IdentityError::NotDropped { uid, gid })
+impl Ids {
+    /// Looks the groups up that the configuration does not name. To be done below the root directory of httpd: below
+    /// that of the group, whoever may write to files there would say which groups a worker is in, and which library
+    /// is loaded to find out, while it still is root (CVE-2025-32463 was of that kind).
+    fn of(identity: &Identity, uid: u32, gid: u32) -> Result<Self, IdentityError> {
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        let name = identity.user_name.as_deref();
+        let groups = if let Some(groups) = &identity.supplementary_groups {
+            let groups = groups.iter().copied().map(Gid::from_raw);
+            std::iter::once(gid).chain(groups).collect()
+        } else if let Some(name) = name.and_then(|name| CString::new(name).ok()) {
+            let step = || format!("look up the groups of uname={name:?} and gid={gid}");
+            getgrouplist(&name, gid).map_err(failed(6, step))?
+        } else {
+            vec![gid]
+        };
+        Ok(Self { uid, gid, groups })
     }
+
+    /// Has this process run as whom it says.
+    fn take(&self, identity: &Identity) -> Result<(), IdentityError> {
+        let Self { uid, gid, groups } = self;
+        setgid(*gid).map_err(failed(4, || format!("set group id to gid={gid}")))?;
+        let (id, step) = match (&identity.supplementary_groups, &identity.user_name) {
+            (Some(_), _) => (
+                5,
+                format!("set supplementary groups {groups:?} for uid={uid}"),
+            ),
+            (None, Some(name)) => (
+                6,
+                format!("initialise groups for uname={name:?} and gid={gid}"),
+            ),
+            (None, None) => (6, format!("initialise groups for uid={uid} and gid={gid}")),
+        };
+        setgroups(groups).map_err(failed(id, || step))?;
+        setuid(*uid).map_err(failed(7, || format!("change to uid={uid}")))?;
+        self.verify()
+    }
+
+    /// Whether real, effective and saved ids are all what they should be, so are the supplementary groups, and root is
+    /// out of reach.
+    fn verify(&self) -> Result<(), IdentityError> {
+        let (uid, gid) = (self.uid, self.gid);
+        let user = getresuid().is_ok_and(|ids| [ids.real, ids.effective, ids.saved] == [uid; 3]);
+        let group = getresgid().is_ok_and(|ids| [ids.real, ids.effective, ids.saved] == [gid; 3]);
+        let groups = getgroups().is_ok_and(|groups| as_set(&groups) == as_set(&self.groups));
+        let back_to_root = !uid.is_root() && setuid(Uid::from_raw(0)).is_ok();
+        if user && group && groups && !back_to_root {
+            Ok(())
+        } else {
+            Err(IdentityError::NotDropped { uid, gid })
+        }
+    }
+}
+
+/// The kernel has its own order of groups.
+fn as_set(groups: &[Gid]) -> BTreeSet<libc::gid_t> {
+    groups.iter().map(|group| group.as_raw()).collect()
 }
 
 /// Goes to `home`, or to the home of the user if the worker runs as another user than httpd does.
