@@ -25,6 +25,9 @@ const LD_PRELOAD: &str = "LD_PRELOAD";
 /// How long a trial may take.
 const TRIAL: Duration = Duration::from_secs(5);
 
+/// How long after one that took longer there is no other.
+const PAUSE: Duration = Duration::from_secs(10);
+
 /// How often to look whether one is over.
 const LOOK: Duration = Duration::from_micros(500);
 
@@ -83,7 +86,13 @@ enum Unsuitable {
     /// It is not executed.
     #[error("it cannot be executed: {0}")]
     System(#[from] io::Error),
-    /// The dynamic linker does not load what it is told to, or the trial took too long.
+    /// Something ended it.
+    #[error("it was ended while it was tried ({0})")]
+    Killed(ExitStatus),
+    /// It goes on and on.
+    #[error("a trial takes more than {} seconds", TRIAL.as_secs())]
+    Slow,
+    /// The dynamic linker does not load what it is told to.
     #[error(
         "a trial shows that the system loads nothing into it before it begins, as where it gives rights to whoever \
          runs it, or where {LIBRARY_NAME} is damaged"
@@ -92,6 +101,19 @@ enum Unsuitable {
     /// It is something else.
     #[error("there is no Python in it")]
     NoPython,
+}
+
+impl Unsuitable {
+    /// For how long there is no need for another trial while the files stay what they are; `None` for ever. What the system
+    /// had not enough of for a moment says nothing of the program.
+    fn validity(&self) -> Option<Duration> {
+        match self {
+            Self::Library(_) | Self::Untouched | Self::NoPython => None,
+            Self::System(_) | Self::Killed(_) => Some(Duration::ZERO),
+            // There may be hundreds of workers to start, one after the other.
+            Self::Slow => Some(PAUSE),
+        }
+    }
 }
 
 /// The programs that workers are.
@@ -109,6 +131,8 @@ struct Trial {
     /// What was tried. Another file, or one that was changed, is tried again.
     files: [Option<Version>; 2],
     is_suitable: bool,
+    /// From when on it is tried again all the same.
+    expiry: Option<Instant>,
 }
 
 /// A file as it was at one time: where it is, and when it was last changed.
@@ -125,32 +149,45 @@ impl Programs {
         }
     }
 
-    /// The program for a worker of a group. If that is not Python's though it could be, the log says why, once.
+    /// The program for a worker of a group. If that is not Python's though it could be, the log says why: once, unless it
+    /// may be another the next time.
     pub(super) fn of(&mut self, group: &GroupSpec, log: &Log) -> io::Result<Program> {
         let Some(python) = &group.python.program else {
             return Ok(Program::own());
         };
-        let library = self.library.as_ref();
-        let metadata = library.ok().and_then(|library| library.metadata().ok());
-        let files = [fs::metadata(python).ok(), metadata].map(|file| file.as_ref().map(version));
-        let is_known = self.tried.get(python).filter(|trial| trial.files == files);
-        let is_suitable = is_known.map_or_else(
-            || {
-                let tried = library
-                    .map_err(|error| Unsuitable::Library(*error))
-                    .and_then(|library| try_out(python, library));
-                tried
-                    .inspect_err(|why| complain(group, python, why, log))
-                    .is_ok()
-            },
-            |trial| trial.is_suitable,
-        );
-        let trial = Trial { files, is_suitable };
-        self.tried.insert(python.clone(), trial);
-        match library {
+        let is_suitable = self.is_suitable(python, |why| complain(group, python, why, log));
+        match &self.library {
             Ok(library) if is_suitable => Program::python(python, library),
             _ => Ok(Program::own()),
         }
+    }
+
+    /// Whether a Python's program can be made a worker. Tries it out if that is not known.
+    fn is_suitable(&mut self, python: &OsString, complain: impl FnOnce(&Unsuitable)) -> bool {
+        let library = self.library.as_ref();
+        let metadata = library.ok().and_then(|library| library.metadata().ok());
+        let files = [fs::metadata(python).ok(), metadata].map(|file| file.as_ref().map(version));
+        let is_valid = |trial: &&Trial| {
+            trial.files == files && trial.expiry.is_none_or(|expiry| Instant::now() < expiry)
+        };
+        if let Some(trial) = self.tried.get(python).filter(is_valid) {
+            return trial.is_suitable;
+        }
+        let tried = library
+            .map_err(|error| Unsuitable::Library(*error))
+            .and_then(|library| try_out(python, library))
+            .inspect_err(complain);
+        let is_suitable = tried.is_ok();
+        let trial = Trial {
+            files,
+            is_suitable,
+            expiry: tried
+                .err()
+                .and_then(|why| why.validity())
+                .map(|time| Instant::now() + time),
+        };
+        self.tried.insert(python.clone(), trial);
+        is_suitable
     }
 }
 
@@ -177,19 +214,22 @@ fn try_out(python: &OsString, library: &File) -> Result<(), Unsuitable> {
         Ok(())
     } else if is(NO_PYTHON) {
         Err(Unsuitable::NoPython)
-    } else {
+    } else if status.code().is_some() {
         Err(Unsuitable::Untouched)
+    } else {
+        Err(Unsuitable::Killed(status))
     }
 }
 
 /// How a process that is over in milliseconds ends, unless something holds it up: it is killed then, for until it ends
 /// the supervisor does nothing else. If that does not end it either, as where a file system hangs, it is left alone.
-fn end_of(process: &mut Child) -> io::Result<ExitStatus> {
+fn end_of(process: &mut Child) -> Result<ExitStatus, Unsuitable> {
     if let Some(status) = end_within(TRIAL, process)? {
         return Ok(status);
     }
     process.kill()?;
-    end_within(TRIAL, process)?.ok_or_else(|| io::ErrorKind::TimedOut.into())
+    let _ = end_within(TRIAL, process)?;
+    Err(Unsuitable::Slow)
 }
 
 fn end_within(time: Duration, process: &mut Child) -> io::Result<Option<ExitStatus>> {
@@ -204,9 +244,13 @@ fn end_within(time: Duration, process: &mut Child) -> io::Result<Option<ExitStat
 }
 
 fn complain(group: &GroupSpec, python: &OsString, why: &Unsuitable, log: &Log) {
+    let next = match why.validity() {
+        Some(_) => " It is tried again for later ones.",
+        None => "",
+    };
     let text = format_args!(
         "{python:?} cannot be made a process of group '{}': {why}. Such processes use Python's shared library, \
-         if there is one, which is slower.",
+         if there is one, which is slower.{next}",
         group.name
     );
     log.line(Level::Warn, 1240, text);
@@ -215,6 +259,7 @@ fn complain(group: &GroupSpec, python: &OsString, why: &Unsuitable, log: &Log) {
 #[cfg(test)]
 mod tests {
     use std::os::fd::RawFd;
+    use std::path::Path;
 
     use super::*;
 
@@ -239,5 +284,58 @@ mod tests {
         assert!(matches!(tried, Err(Unsuitable::Untouched)), "{tried:?}");
         let tried = try_out(&"/nowhere/python".into(), &nothing);
         assert!(matches!(tried, Err(Unsuitable::System(_))), "{tried:?}");
+    }
+
+    /// A program that does what the file says that lies beside it. Another process writes it: what this one had open to be
+    /// written could not be executed while a test beside this one starts a process.
+    fn obedient(place: &Path) -> OsString {
+        const WRITE: &str = r#"printf '#!/bin/sh\n. "$0.does"\n' > "$0" && chmod 700 "$0""#;
+        let program = place.join("python");
+        let written = Command::new("sh")
+            .args(["-c", WRITE])
+            .arg(&program)
+            .status();
+        assert!(written.unwrap().success());
+        program.into()
+    }
+
+    #[test]
+    fn what_happened_to_a_trial_says_nothing_of_the_program() {
+        let place = tempfile::tempdir().unwrap();
+        let python = obedient(place.path());
+        let mut programs = Programs {
+            library: Ok(tempfile::tempfile().unwrap()),
+            tried: HashMap::new(),
+        };
+        let mut is_suitable_if_it = |does: &str| {
+            fs::write(place.path().join("python.does"), does).unwrap();
+            let mut why = None;
+            let is_suitable = programs.is_suitable(&python, |it| why = Some(it.to_string()));
+            (is_suitable, why)
+        };
+        for _ in 0..2 {
+            let (is_suitable, why) = is_suitable_if_it("kill -KILL $$");
+            assert!(!is_suitable);
+            let why = why.expect("it is told each time");
+            assert!(why.contains("SIGKILL"), "{why}");
+        }
+        assert_eq!(is_suitable_if_it("exit 2"), (true, None));
+        assert_eq!(is_suitable_if_it("exit 0"), (true, None), "it is known");
+    }
+
+    #[test]
+    fn what_a_program_does_is_a_verdict() {
+        let place = tempfile::tempdir().unwrap();
+        let python = obedient(place.path());
+        let mut programs = Programs {
+            library: Ok(tempfile::tempfile().unwrap()),
+            tried: HashMap::new(),
+        };
+        for (does, is_told) in [("exit 0", true), ("exit 2", false)] {
+            fs::write(place.path().join("python.does"), does).unwrap();
+            let mut was_told = false;
+            assert!(!programs.is_suitable(&python, |_| was_told = true));
+            assert_eq!(was_told, is_told, "{does}");
+        }
     }
 }
