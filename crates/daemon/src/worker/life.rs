@@ -201,7 +201,7 @@ impl Course<'_> {
                 None => Step::GoOn,
             },
             Event::Idle => match &self.drain {
-                Some(drain) if self.server.active() == 0 => Step::End(drain.reason),
+                Some(drain) if self.server.is_idle() => Step::End(drain.reason),
                 _ => Step::GoOn,
             },
         })
@@ -239,7 +239,7 @@ impl Course<'_> {
         }
         if let Some(drain) = &self.drain {
             let is_over = drain.is_late() && drain.is_last_call;
-            if is_over || self.server.active() == 0 {
+            if is_over || self.server.is_idle() {
                 return Step::End(drain.reason);
             }
             // Requests that take too long are not waited for.
@@ -293,7 +293,7 @@ impl Course<'_> {
             deadline: patience.map(|time| Instant::now() + time),
             is_last_call: false,
         });
-        if self.server.active() == 0 {
+        if self.server.is_idle() {
             return Some(drain.reason);
         }
         if reason.is_urgent() || self.server.awaited() == 0 {

@@ -34,8 +34,8 @@ pub(super) struct Poller {
     starved: AtomicBool,
     /// That was said.
     told: AtomicBool,
-    /// The connections that no thread is serving.
-    idle: Mutex<HashMap<u64, Connection>>,
+    /// The connections that no thread is serving; `None` once it is closed, so that none comes back.
+    idle: Mutex<Option<HashMap<u64, Connection>>>,
     next_token: AtomicU64,
 }
 
@@ -60,7 +60,7 @@ impl Poller {
             listener: Mutex::new(Some((Unshared::mark(listener.as_fd()), listener))),
             starved: AtomicBool::new(false),
             told: AtomicBool::new(false),
-            idle: Mutex::default(),
+            idle: Mutex::new(Some(HashMap::new())),
             next_token: AtomicU64::new(LISTENER + 1),
         })
     }
@@ -92,7 +92,7 @@ impl Poller {
             // That cannot fail for what was added.
             let _ = self.epoll.delete(listener);
         }
-        lock(&self.idle).clear();
+        lock(&self.idle).take();
     }
 
     /// Waits until there is somebody.
@@ -162,7 +162,7 @@ impl Poller {
 
     /// Takes a connection that something arrived on, unless this was closed meanwhile.
     pub(super) fn take(&self, token: u64) -> Option<Connection> {
-        lock(&self.idle).remove(&token)
+        lock(&self.idle).as_mut()?.remove(&token)
     }
 
     /// Gives back memory that idle connections have from large responses. Returns whether some still have
@@ -170,15 +170,19 @@ impl Poller {
     pub(super) fn rest(&self) -> bool {
         let mut idle = lock(&self.idle);
         let has_memory = |connection: &mut Connection| connection.window.rest(connection.last);
-        idle.values_mut()
+        idle.iter_mut()
+            .flat_map(HashMap::values_mut)
             .map(has_memory)
             .fold(false, |some, one| some | one)
     }
 
-    /// Lets a connection wait for its next request. If it cannot be watched it is closed, which
-    /// the child notices.
+    /// Lets a connection wait for its next request. If it cannot be watched, or this was closed meanwhile, it is closed,
+    /// which the child notices.
     pub(super) fn put(&self, token: u64, mut connection: Connection) {
         let mut idle = lock(&self.idle);
+        let Some(idle) = &mut *idle else {
+            return;
+        };
         // The lock keeps others from looking for the connection before it is there.
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLONESHOT;
         let mut event = EpollEvent::new(flags, token);

@@ -70,6 +70,8 @@ pub(super) struct Server {
     expect: ExpectContinue,
     /// How many requests are being served.
     active: AtomicU32,
+    /// How many threads have a connection, or look for one, be there a request on it or not.
+    turns: AtomicU32,
     /// How many requests came since the start, those included that came behind `maximum-requests` and were sent back.
     served: AtomicU64,
     /// How many that were when the places were last counted.
@@ -114,6 +116,7 @@ impl Server {
             scripts,
             expect: ExpectContinue::default(),
             active: AtomicU32::new(0),
+            turns: AtomicU32::new(0),
             served: AtomicU64::new(0),
             counted: AtomicU64::new(0),
             places: AtomicU32::new(0),
@@ -161,6 +164,12 @@ impl Server {
     pub(super) fn active(&self) -> u32 {
         let unsent = u32::try_from(self.flusher.load()).unwrap_or(u32::MAX);
         self.active.load(Ordering::SeqCst).saturating_add(unsent)
+    }
+
+    /// Whether nothing is left that a worker that leaves waits for. Once it takes no more requests, and this was so, none is
+    /// read any more.
+    pub(super) fn is_idle(&self) -> bool {
+        self.turns.load(Ordering::SeqCst) == 0 && self.active() == 0
     }
 
     /// Starts the threads and accepts connections. What the main thread must know goes to
@@ -336,7 +345,7 @@ impl Server {
     }
 
     fn tell_if_idle(&self) {
-        if self.is_draining() && self.active() == 0 {
+        if self.is_draining() && self.is_idle() {
             self.tell(Event::Idle);
         }
     }

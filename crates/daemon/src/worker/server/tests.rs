@@ -16,6 +16,7 @@ use engine_abi::{
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use wire::{Decoder, RequestHead, ToChild, ToWorker};
 
+use super::turn::Turn;
 use super::*;
 use crate::fault;
 
@@ -159,8 +160,8 @@ fn ask(address: &SocketAddr, secret: &Secret, script: &[u8], queue_start: i64) -
     }
 }
 
-/// A server that serves, where its children reach it, and where it tells of what happens.
-fn serve(group: GroupSpec, log: Arc<Log>) -> (Arc<Server>, SocketAddr) {
+/// A server that does not serve yet, and where its children will reach it.
+fn server(group: GroupSpec, log: Arc<Log>) -> (Arc<Server>, SocketAddr) {
     let (listener, address) = listener(&group.name);
     let server = Server::new(
         LoadedEngine::of(&ENGINE),
@@ -170,7 +171,12 @@ fn serve(group: GroupSpec, log: Arc<Log>) -> (Arc<Server>, SocketAddr) {
         listener,
         log,
     );
-    let server = Arc::new(server.unwrap());
+    (Arc::new(server.unwrap()), address)
+}
+
+/// A server that serves, and where its children reach it.
+fn serve(group: GroupSpec, log: Arc<Log>) -> (Arc<Server>, SocketAddr) {
+    let (server, address) = server(group, log);
     let (sender, _) = channel();
     server.serve(sender).unwrap();
     (server, address)
@@ -214,6 +220,34 @@ fn a_fault_costs_one_request_and_leaves_a_line() {
         .lines()
         .filter(|line| line.contains("WSGI1361: a worker has a fault: ") && line.contains(file!()));
     assert_eq!(told.count(), 3, "{lines}");
+}
+
+/// There may be a request on it that was read and counts from the next moment on.
+#[test]
+fn a_worker_that_leaves_waits_for_a_thread_that_has_a_connection() {
+    let (server, _) = server(group("leaving"), log().0);
+    let (sender, events) = channel();
+    server.events.set(sender).unwrap();
+    let turn = Turn::new(&server, 1);
+    server.drain();
+    assert_eq!(server.active(), 0);
+    assert!(!server.is_idle());
+    drop(turn);
+    assert!(server.is_idle());
+    let happened: Vec<_> = events.try_iter().collect();
+    assert!(matches!(happened.as_slice(), [Event::Idle]), "{happened:?}");
+}
+
+#[test]
+fn a_connection_does_not_come_back_to_a_worker_that_leaves() {
+    let (server, _) = server(group("closed"), log().0);
+    let (stream, mut child) = UnixStream::pair().unwrap();
+    let connection = Connection::new(stream, None, server.slot.issue());
+    server.drain();
+    // As by a thread that has looked just before.
+    server.poller.put(1, connection);
+    assert!(server.poller.take(1).is_none());
+    assert_eq!(child.read(&mut [0]).unwrap(), 0, "the child can tell");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 
 use super::Server;
 use crate::log::Level;
@@ -21,7 +22,10 @@ pub(super) struct Turn<'s> {
 }
 
 impl<'s> Turn<'s> {
+    /// Begins one, before a connection is looked for: a worker that leaves waits for it, as a request may have been read
+    /// that does not count yet. Who begins later than that worker has looked finds no connection.
     pub(super) fn new(server: &'s Server, thread: u32) -> Self {
+        server.turns.fetch_add(1, Ordering::SeqCst);
         Self {
             server,
             thread,
@@ -53,6 +57,8 @@ impl Drop for Turn<'_> {
             self.server.slot.vacate();
         }
         self.end();
+        self.server.turns.fetch_sub(1, Ordering::SeqCst);
+        self.server.tell_if_idle();
     }
 }
 
@@ -70,10 +76,10 @@ impl Server {
 
     /// Waits for somebody, and serves until nobody waits for this thread.
     fn take_turn(&self, thread: u32) -> io::Result<()> {
-        let mut turn = Turn::new(self, thread);
         let caller = self
             .lead
             .lead(|| self.has_newcomers(), || self.poller.wait())?;
+        let mut turn = Turn::new(self, thread);
         let mut next = match caller {
             Caller::New => self.admit(),
             Caller::Known(token) => self.poller.take(token).map(|it| (token, it)),
