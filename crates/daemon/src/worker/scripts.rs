@@ -33,10 +33,9 @@ impl Scripts {
     /// Whether the script was loaded and its file differs now. `seen` is the time of its modification as httpd saw it, or
     /// [`UNSEEN`](RequestHead::UNSEEN); where that is the time it was loaded with, the file is not looked at.
     pub(super) fn changed(&self, path: &[u8], seen: ModificationTime) -> bool {
-        let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
-        loaded.get(path).is_some_and(|then| {
-            let is_as_seen = *then == seen && seen != RequestHead::UNSEEN;
-            !is_as_seen && *then != modification_time(path)
+        self.loaded(path).is_some_and(|then| {
+            let is_as_seen = then == seen && seen != RequestHead::UNSEEN;
+            !is_as_seen && then != modification_time(path)
         })
     }
 
@@ -48,15 +47,19 @@ impl Scripts {
 
     /// The modification time of the script as it is loaded, or will be by whoever asks now.
     pub(super) fn mtime(&self, path: &[u8]) -> ModificationTime {
-        let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(then) = loaded.get(path) {
-            return *then;
+        if let Some(then) = self.loaded(path) {
+            return then;
         }
-        drop(loaded);
+        let now = modification_time(path);
         let mut loaded = self.loaded.write().unwrap_or_else(PoisonError::into_inner);
-        *loaded
-            .entry(path.to_vec())
-            .or_insert_with(|| modification_time(path))
+        *loaded.entry(path.to_vec()).or_insert(now)
+    }
+
+    /// The modification time that the script was loaded with, if it was. Nobody asks the file system with the lock held: a
+    /// file system that hangs would have all threads wait, whatever their scripts are.
+    fn loaded(&self, path: &[u8]) -> Option<ModificationTime> {
+        let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
+        loaded.get(path).copied()
     }
 }
 
