@@ -29,6 +29,14 @@ def fork_and_terminate():
     os.kill(pid, signal.SIGTERM)
     return os.waitpid(pid, 0)[1]
 
+def close_polls():
+    for name in os.listdir('/proc/self/fd'):
+        try:
+            if os.readlink(f'/proc/self/fd/{name}') == 'anon_inode:[eventpoll]':
+                os.close(int(name))
+        except FileNotFoundError:
+            pass
+
 WAYS = {
     'exit-7': lambda: os._exit(7),
     'exit-0': lambda: os._exit(0),
@@ -40,6 +48,7 @@ WAYS = {
     'fork-and-die': fork,
     'fork-and-return': fork_and_return,
     'fork-and-terminate': fork_and_terminate,
+    'close-polls': close_polls,
     '': lambda: None,
 }
 
@@ -113,6 +122,18 @@ fn one_that_is_killed_young_is_replaced_at_once_if_it_has_answered() {
         let victim = worker(&server);
         kill(Pid::from_raw(victim.pid), Signal::SIGKILL).expect("it runs");
         wait_until("its end", || (!victim.is_running()).then_some(()));
+    }
+}
+
+/// As one does that closes all there is from some number on.
+#[test]
+fn one_that_closes_what_its_threads_wait_with_is_replaced() {
+    let server = group("connect-timeout=5");
+    server.log().expect_alarm("WSGI1214");
+    assert_eq!(server.get("/one?close-polls").head.status, 200);
+    // More than there are threads.
+    for _ in 0..6 {
+        worker(&server);
     }
 }
 

@@ -30,7 +30,6 @@ use std::time::Duration;
 
 use control::{GroupSpec, Replacement, SlotState, Table, Window, schedule};
 use engine_abi::LoadedEngine;
-use nix::libc::SIGTERM;
 
 use super::connection::Connection;
 use super::flusher::Flusher;
@@ -287,8 +286,6 @@ impl Server {
             self.tell_if_idle();
         });
         self.cannot_wait(&error);
-        // Nobody can do without it, so another worker takes over.
-        self.tell(Event::Signal(SIGTERM));
     }
 
     /// Accepts and greets who has waited longest, if it comes from the owner of the socket or from root.

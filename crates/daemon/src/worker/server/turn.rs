@@ -4,9 +4,13 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 
+use nix::libc::SIGTERM;
+
 use super::Server;
 use crate::log::Level;
 use crate::worker::connection::Connection;
+use crate::worker::describe;
+use crate::worker::life::Event;
 use crate::worker::poller::Caller;
 
 /// What a thread has between two waits. It is given back also when a panic ends the turn.
@@ -91,11 +95,14 @@ impl Server {
         Ok(())
     }
 
+    /// A thread that the process cannot do without has to end: an application may have closed what it waits with. So
+    /// another worker takes over, as after SIGTERM.
     pub(super) fn cannot_wait(&self, error: &io::Error) {
-        self.log.line(
-            Level::Crit,
-            1214,
-            format_args!("a thread of {} cannot wait: {error}", self.group.name),
+        let text = format_args!(
+            "A thread of {} cannot wait for requests or their clients: {error}. Its process is replaced.",
+            describe(&self.group)
         );
+        self.log.line(Level::Crit, 1214, text);
+        self.tell(Event::Signal(SIGTERM));
     }
 }
