@@ -20,7 +20,7 @@ use std::ffi::{CString, OsStr};
 use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
 
 use control::Channel;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, signal};
 
 /// Where whoever started this process left its end of the link.
@@ -110,10 +110,23 @@ fn take_name() {
     }
 }
 
-/// Allows this process as many open files as it may allow itself.
+/// The most open files that a process is allowed if nobody allows it more. That is room for the connections of many children
+/// of httpd, and for more than ten thousand groups in a supervisor. What applications start goes by the same limit; there are programs
+/// that close every descriptor up to it one by one, and some containers have a limit of a billion.
+const OPEN_FILES: u32 = 1 << 16;
+
+/// Allows this process as many open files as it may allow itself and can use.
 fn raise_open_files() -> nix::Result<()> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    match open_files(soft, hard) {
+        limit if limit == soft => Ok(()),
+        limit => setrlimit(Resource::RLIMIT_NOFILE, limit, hard),
+    }
+}
+
+/// How many open files a process with these limits is to be allowed: never fewer than it is.
+fn open_files(soft: rlim_t, hard: rlim_t) -> rlim_t {
+    soft.max(hard.min(OPEN_FILES.into()))
 }
 
 fn control_channel() -> Channel {
@@ -124,4 +137,25 @@ fn control_channel() -> Channel {
     let flags = nix::fcntl::FdFlag::FD_CLOEXEC;
     let _ = nix::fcntl::fcntl(&socket, nix::fcntl::FcntlArg::F_SETFD(flags));
     Channel::from_socket(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::resource::RLIM_INFINITY;
+
+    use super::open_files;
+
+    #[test]
+    fn open_files_are_as_many_as_can_be_used_and_no_fewer_than_before() {
+        for (soft, hard, expected) in [
+            (1024, 4096, 4096),
+            (1024, 524_288, 65_536),
+            (1024, 1_073_741_816, 65_536),
+            (1024, RLIM_INFINITY, 65_536),
+            (100_000, 200_000, 100_000),
+            (RLIM_INFINITY, RLIM_INFINITY, RLIM_INFINITY),
+        ] {
+            assert_eq!(open_files(soft, hard), expected, "{soft} {hard}");
+        }
+    }
 }

@@ -24,11 +24,14 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering}
 
 use nix::libc::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU};
 
-/// A bit for each descriptor that is to be replaced. Those with greater numbers are not.
+use crate::OPEN_FILES;
+
+/// A bit for each descriptor that is to be replaced. Those with greater numbers, which there are only where an administrator
+/// allows more of them, are not.
 static NUMBERS: [AtomicU64; WORDS] = [const { AtomicU64::new(0) }; WORDS];
 
 /// How many descriptors there is a bit for, divided by 64.
-const WORDS: usize = 1024;
+const WORDS: usize = OPEN_FILES.div_ceil(u64::BITS) as usize;
 
 /// What they are replaced by; -1 before there is anything.
 static DEAD: AtomicI32 = AtomicI32::new(-1);
