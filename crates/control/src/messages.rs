@@ -35,7 +35,10 @@ pub enum ToWorker {
         supervisor: u32,
     },
     /// Take over the slot: accept connections.
-    Serve,
+    Serve {
+        /// The number of the worker among those of the slot. The table has it, too, but that of a successor once there is one.
+        incarnation: u32,
+    },
     /// Take no more requests, finish those in flight, end.
     Drain {
         /// Why, in the words of `shutdown_reason`.

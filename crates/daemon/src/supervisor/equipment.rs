@@ -88,12 +88,15 @@ impl OwnedEquipment {
         }
     }
 
-    /// Tells the children that another worker serves in a slot.
-    pub(super) fn succeed(&self, slot: usize) {
-        if let Some(place) = self.table.slots().get(slot) {
+    /// Tells the children that another worker serves in a slot. Returns its number among those of the slot.
+    pub(super) fn succeed(&self, slot: usize) -> u32 {
+        let place = self.table.slots().get(slot);
+        let incarnation = place.map_or(0, |place| {
             place.succeed();
-        }
+            place.incarnation()
+        });
         self.set_state(slot, SlotState::Ready);
+        incarnation
     }
 
     /// Tells the children how the worker of a slot ended. Returns whether the

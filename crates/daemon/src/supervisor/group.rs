@@ -306,10 +306,10 @@ impl Group {
     }
 
     fn serve(&mut self, slot: usize, number: WorkerNumber) {
-        self.equipment.succeed(slot);
+        let incarnation = self.equipment.succeed(slot);
         self.inherited.succeed(slot);
         if let Some(worker) = self.worker(number) {
-            worker.serve();
+            worker.serve(incarnation);
         }
     }
 

@@ -134,9 +134,9 @@ impl Worker {
         }
     }
 
-    /// Has it serve.
-    pub(super) fn serve(&mut self) {
-        self.tell(ToWorker::Serve);
+    /// Has it serve, as the worker of its slot that has this number.
+    pub(super) fn serve(&mut self, incarnation: u32) {
+        self.tell(ToWorker::Serve { incarnation });
     }
 
     /// Asks it to end. If its link is closed though it runs, its script has executed another program in its place, which
@@ -309,8 +309,9 @@ mod tests {
     #[test]
     fn one_that_cannot_be_told_to_end_is_told_later() {
         let (mut worker, theirs) = worker();
-        while worker.control.send(&ToWorker::Serve, &[]).is_ok() {}
-        worker.serve();
+        let order = ToWorker::Serve { incarnation: 1 };
+        while worker.control.send(&order, &[]).is_ok() {}
+        worker.serve(1);
         assert!(worker.next_deadline().is_some(), "it is told later");
         let reason = Replacement::GracefulSignal;
         worker.drain(reason);

@@ -174,9 +174,9 @@ impl Course<'_> {
     /// Something has happened.
     fn take(&mut self, event: Event) -> io::Result<Step> {
         Ok(match event {
-            Event::Told(ToWorker::Serve) => {
+            Event::Told(ToWorker::Serve { incarnation }) => {
                 self.watch.begin();
-                self.server.serve(self.sender.clone())?;
+                self.server.serve(incarnation, self.sender.clone())?;
                 for signal in self.early.take() {
                     // The channel is closed only with this process.
                     let _ = self.sender.send(Event::Signal(signal));

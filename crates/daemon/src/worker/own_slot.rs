@@ -31,9 +31,8 @@ impl OwnSlot {
         }
     }
 
-    /// The slot is this worker's from now on.
-    pub(super) fn take_over(&self) {
-        let incarnation = self.get().map_or(0, Slot::incarnation);
+    /// The slot is this worker's from now on, which has this number there: the one in the table may be that of a successor by now.
+    pub(super) fn take_over(&self, incarnation: u32) {
         self.incarnation.store(incarnation, Ordering::Relaxed);
     }
 
@@ -138,7 +137,7 @@ mod tests {
     fn own_slot() -> Arc<OwnSlot> {
         let slot = OwnSlot::new(Table::new(1).unwrap(), 0);
         slot.get().unwrap().succeed();
-        slot.take_over();
+        slot.take_over(1);
         Arc::new(slot)
     }
 
@@ -180,11 +179,23 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_that_hears_late_that_it_is_to_serve_is_not_its_successor() {
+        let own = OwnSlot::new(Table::new(1).unwrap(), 0);
+        let slot = own.get().unwrap();
+        slot.succeed();
+        slot.succeed();
+        own.take_over(1);
+        assert!(own.is_succeeded());
+        own.occupy();
+        assert_eq!(slot.active(), 0, "its successor has no request");
+    }
+
+    #[test]
     fn each_ticket_is_another() {
         let own = own_slot();
         let mut numbers: Vec<_> = (0..100).map(|_| own.issue().number()).collect();
         own.get().unwrap().succeed();
-        own.take_over();
+        own.take_over(2);
         numbers.extend((0..100).map(|_| own.issue().number()));
         numbers.sort_unstable();
         numbers.dedup();
@@ -196,7 +207,7 @@ mod tests {
     fn a_worker_whose_number_leaves_nothing_in_its_tickets_issues_none_twice() {
         let own = own_slot();
         (1..256).for_each(|_| own.get().unwrap().succeed());
-        own.take_over();
+        own.take_over(256);
         let mut numbers: Vec<_> = (0..100).map(|_| own.issue().number()).collect();
         numbers.dedup();
         assert_eq!(numbers.len(), 100);

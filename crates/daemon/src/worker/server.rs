@@ -171,14 +171,18 @@ impl Server {
         self.turns.load(Ordering::SeqCst) == 0 && self.active() == 0
     }
 
-    /// Starts the threads and accepts connections. What the main thread must know goes to
-    /// `events`.
-    pub(super) fn serve(self: &Arc<Self>, events: Sender<Event>) -> io::Result<()> {
+    /// Starts the threads and accepts connections, as the worker of its slot that has this number. What the main thread
+    /// must know goes to `events`.
+    pub(super) fn serve(
+        self: &Arc<Self>,
+        incarnation: u32,
+        events: Sender<Event>,
+    ) -> io::Result<()> {
         // A worker is told to serve once; a second time changes nothing.
         if self.events.set(events.clone()).is_err() {
             return Ok(());
         }
-        self.slot.take_over();
+        self.slot.take_over(incarnation);
         let stack_size = self.group.stack_size.unwrap_or_else(limits::stack_size);
         for number in 1..=self.group.threads {
             let server = self.clone();

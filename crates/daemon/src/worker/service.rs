@@ -74,7 +74,7 @@ impl Service {
                         told = true;
                         terminate(has_scripts);
                     }
-                    Ok((ToWorker::Start { .. } | ToWorker::Serve, _)) => {}
+                    Ok((ToWorker::Start { .. } | ToWorker::Serve { .. }, _)) => {}
                     Err(_) => return end_orphaned(has_scripts, limit),
                 }
             }

@@ -178,7 +178,7 @@ fn server(group: GroupSpec, log: Arc<Log>) -> (Arc<Server>, SocketAddr) {
 fn serve(group: GroupSpec, log: Arc<Log>) -> (Arc<Server>, SocketAddr) {
     let (server, address) = server(group, log);
     let (sender, _) = channel();
-    server.serve(sender).unwrap();
+    server.serve(0, sender).unwrap();
     (server, address)
 }
 
