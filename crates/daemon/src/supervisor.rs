@@ -12,6 +12,8 @@ mod program;
 mod slot;
 mod spawn;
 mod terminal;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 use std::io;
@@ -151,12 +153,14 @@ impl Supervisor {
     }
 
     /// Starts the workers that are wanted, but only so many at a time: hundreds at once would take
-    /// the machine from those that serve, and be ready later.
+    /// the machine from those that serve, and be ready later. Groups take turns, so that none waits for one
+    /// that has many to start, or whose workers die over and over.
     fn start_workers(&mut self) {
         let now = Instant::now();
         let starting: usize = self.groups.iter().map(|group| group.starting(now)).sum();
         for _ in starting..self.starting_at_once {
-            match self.groups.iter_mut().find(|group| group.is_waiting()) {
+            // Nothing depends on their order, which changes with each turn.
+            match next_in_turn(&mut self.groups, Group::is_waiting) {
                 Some(group) => group.start_next(&mut self.programs),
                 None => return,
             }
@@ -323,4 +327,11 @@ impl Supervisor {
 struct Ready {
     parent: bool,
     workers: Vec<bool>,
+}
+
+/// The first that waits, if one does. It comes behind all others the next time.
+fn next_in_turn<T>(all: &mut [T], is_waiting: impl Fn(&T) -> bool) -> Option<&mut T> {
+    let index = all.iter().position(is_waiting)?;
+    all.rotate_left(index + 1);
+    all.last_mut()
 }
