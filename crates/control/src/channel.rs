@@ -54,6 +54,15 @@ impl From<Errno> for ChannelError {
     }
 }
 
+/// A message as it arrived.
+#[derive(Debug)]
+pub struct Arrival<M> {
+    /// What it says.
+    pub message: M,
+    /// The descriptors that came along, closed on exec; an error if some of them are missing.
+    pub descriptors: Result<Vec<OwnedFd>, ChannelError>,
+}
+
 /// One end of a link.
 #[derive(Debug)]
 pub struct Channel {
@@ -173,24 +182,32 @@ impl Channel {
     ///
     /// When the other end is gone or sent something that is no message.
     pub fn receive<M: DeserializeOwned>(&self) -> Result<(M, Vec<OwnedFd>), ChannelError> {
-        let (bytes, descriptors) = self.receive_packet(MsgFlags::empty())?;
-        Ok((postcard::from_bytes(&bytes)?, descriptors))
+        let packet = self.receive_packet(MsgFlags::empty())?;
+        Ok((postcard::from_bytes(&packet.message)?, packet.descriptors?))
     }
 
     /// Waits for a message of any length and takes it. The other end must be trusted: it could have this
     /// process read a file that does not end, or whose reading does not.
     ///
+    /// What a message says is known although some of its descriptors did not arrive, unless it is one of those that are
+    /// too long for a packet.
+    ///
     /// # Errors
     ///
     /// As for [`Channel::receive`].
-    pub fn receive_any<M: DeserializeOwned>(&self) -> Result<(M, Vec<OwnedFd>), ChannelError> {
-        let (mut bytes, mut descriptors) = self.receive_packet(MsgFlags::empty())?;
-        if bytes.is_empty()
-            && let Some(file) = descriptors.pop()
-        {
-            bytes = content_of(&File::from(file))?;
+    pub fn receive_any<M: DeserializeOwned>(&self) -> Result<Arrival<M>, ChannelError> {
+        let mut packet = self.receive_packet(MsgFlags::empty())?;
+        if packet.message.is_empty() {
+            let mut descriptors = packet.descriptors?;
+            if let Some(file) = descriptors.pop() {
+                packet.message = content_of(&File::from(file))?;
+            }
+            packet.descriptors = Ok(descriptors);
         }
-        Ok((postcard::from_bytes(&bytes)?, descriptors))
+        Ok(Arrival {
+            message: postcard::from_bytes(&packet.message)?,
+            descriptors: packet.descriptors,
+        })
     }
 
     /// Takes a message, if one is there.
@@ -204,11 +221,14 @@ impl Channel {
         match self.receive_packet(MsgFlags::MSG_DONTWAIT) {
             Err(ChannelError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
-            Ok((bytes, descriptors)) => Ok(Some((postcard::from_bytes(&bytes)?, descriptors))),
+            Ok(packet) => Ok(Some((
+                postcard::from_bytes(&packet.message)?,
+                packet.descriptors?,
+            ))),
         }
     }
 
-    fn receive_packet(&self, flags: MsgFlags) -> Result<(Vec<u8>, Vec<OwnedFd>), ChannelError> {
+    fn receive_packet(&self, flags: MsgFlags) -> Result<Arrival<Vec<u8>>, ChannelError> {
         let broken = |error| match error {
             Errno::ECONNRESET => ChannelError::Closed,
             error => error.into(),
@@ -219,13 +239,18 @@ impl Channel {
         let received = receive_with_descriptors(self.as_fd(), &mut bytes, flags);
         let received = received.map_err(broken)?;
         bytes.truncate(received.length);
-        if bytes.is_empty() && received.descriptors.is_empty() && self.has_ended()? {
+        let brought_none = received.descriptors.is_empty() && !received.is_short;
+        if bytes.is_empty() && brought_none && self.has_ended()? {
             return Err(ChannelError::Closed);
         }
-        if received.is_short {
-            return Err(ChannelError::Descriptors);
-        }
-        Ok((bytes, received.descriptors))
+        let descriptors = match received.is_short {
+            true => Err(ChannelError::Descriptors),
+            false => Ok(received.descriptors),
+        };
+        Ok(Arrival {
+            message: bytes,
+            descriptors,
+        })
     }
 
     /// How long the next message is, which stays where it is.
@@ -330,8 +355,9 @@ mod tests {
         for _ in 0..2 {
             here.send_waiting(&long, &[null.as_fd()]).unwrap();
         }
-        let (message, descriptors) = there.receive_any::<Vec<u8>>().unwrap();
-        assert_eq!((message == long, descriptors.len()), (true, 1));
+        let arrival = there.receive_any::<Vec<u8>>().unwrap();
+        let brought = arrival.descriptors.unwrap().len();
+        assert_eq!((arrival.message == long, brought), (true, 1));
         let error = there.receive::<Vec<u8>>().unwrap_err();
         assert!(matches!(error, ChannelError::Malformed(_)), "{error}");
         let error = here

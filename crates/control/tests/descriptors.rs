@@ -1,4 +1,4 @@
-//! Descriptors for which a process has no room. Alone in its process, whose limit it changes.
+//! Descriptors for which a process has no room. In a process of their own, whose limit they change.
 
 #![expect(clippy::unwrap_used, reason = "a test reports by panicking")]
 
@@ -6,8 +6,9 @@ use std::fs::File;
 use std::io::{IoSlice, Read as _};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::net::UnixStream;
+use std::sync::Mutex;
 
-use control::receive_with_descriptors;
+use control::{Channel, ChannelError, receive_with_descriptors};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
@@ -22,20 +23,43 @@ fn send(socket: &UnixStream, count: usize) -> File {
     File::from(reader)
 }
 
-#[test]
-fn those_that_came_are_closed_even_if_some_could_not() {
-    let (here, there) = UnixStream::pair().unwrap();
-    let mut reader = send(&here, 200);
+/// Calls it where this process has room for a few more descriptors.
+fn almost_full<R>(call: impl FnOnce() -> R) -> R {
+    static LIMIT: Mutex<()> = Mutex::new(());
+    let _alone = LIMIT.lock();
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     let highest = File::open("/dev/null").unwrap();
     let room = u64::try_from(highest.as_raw_fd()).unwrap() + 20;
     setrlimit(Resource::RLIMIT_NOFILE, room, hard).unwrap();
-    let received = receive_with_descriptors(there.as_fd(), &mut [0; 8], MsgFlags::empty());
+    let result = call();
     setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+    result
+}
 
+#[test]
+fn those_that_came_are_closed_even_if_some_could_not() {
+    let (here, there) = UnixStream::pair().unwrap();
+    let mut reader = send(&here, 200);
+    let received =
+        almost_full(|| receive_with_descriptors(there.as_fd(), &mut [0; 8], MsgFlags::empty()));
     let received = received.unwrap();
     assert!(received.is_short && !received.descriptors.is_empty());
     drop(received);
     // The pipe ends once nobody has its other end.
     assert_eq!(reader.read(&mut [0; 1]).unwrap(), 0);
+}
+
+#[test]
+fn what_a_message_says_is_known_although_its_descriptors_are_missing() {
+    let (here, there) = Channel::pair().unwrap();
+    let null = File::open("/dev/null").unwrap();
+    here.send(&7_u32, &[null.as_fd(); 200]).unwrap();
+    let arrival = almost_full(|| there.receive_any::<u32>()).unwrap();
+    assert_eq!(arrival.message, 7);
+    let error = arrival.descriptors.unwrap_err();
+    assert!(matches!(error, ChannelError::Descriptors), "{error}");
+
+    here.send(&7_u32, &[null.as_fd(); 200]).unwrap();
+    let error = almost_full(|| there.receive::<u32>()).unwrap_err();
+    assert!(matches!(error, ChannelError::Descriptors), "{error}");
 }

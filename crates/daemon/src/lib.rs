@@ -14,6 +14,8 @@ mod fault;
 mod held;
 mod log;
 mod supervisor;
+#[cfg(test)]
+mod testing;
 mod worker;
 
 use std::ffi::{CString, OsStr};

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use control::{Channel, ChannelError, GroupSpec, Replacement, ToSupervisor};
+use control::{Arrival, Channel, ChannelError, GroupSpec, Replacement, ToSupervisor};
 use nix::libc::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
@@ -39,6 +39,9 @@ use program::Programs;
 /// are started.
 const RECONFIGURATION: Duration = Duration::from_secs(20);
 
+/// How long the supervisor rests when the system refuses what it cannot do without.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// How many workers may be starting at a time, on a small machine.
 const STARTING_AT_ONCE: usize = 16;
 
@@ -53,9 +56,9 @@ pub(crate) fn run(parent: Channel) -> u8 {
     // Every group takes some descriptors, and there may be hundreds. What cannot be had is missed,
     // and told of, when it is needed.
     let _ = crate::raise_open_files();
-    match Supervisor::new(parent) {
-        Ok(mut supervisor) => {
-            supervisor.run(&log);
+    match Signals::watch() {
+        Ok(signals) => {
+            Supervisor::new(parent, signals).run(&log);
             0
         }
         Err(error) => {
@@ -69,20 +72,23 @@ pub(crate) fn run(parent: Channel) -> u8 {
     }
 }
 
+/// What came with the description of a group; an error if some of it is missing.
+type Descriptors = Result<Vec<OwnedFd>, ChannelError>;
+
 struct Supervisor {
     parent: Channel,
     groups: Vec<Group>,
     /// The groups of the set that is arriving.
-    arriving: Vec<(Box<GroupSpec>, Vec<OwnedFd>)>,
+    arriving: Vec<(Box<GroupSpec>, Descriptors)>,
+    /// Something of that set is missing, so a group that is not in it may be what is missing.
+    is_incomplete: bool,
     /// httpd reads its configuration: until when there must be a new set.
     renewal: Option<Instant>,
     /// There was none, so nobody will ask for these groups.
     is_forgotten: bool,
     /// No group is to run any more.
     ending: bool,
-    /// Becomes readable when a signal arrived.
-    signals: UnixStream,
-    terminated: Arc<AtomicBool>,
+    signals: Signals,
     /// httpd, as long as it lives.
     parent_id: Pid,
     /// How many workers may be starting at a time.
@@ -90,10 +96,17 @@ struct Supervisor {
     programs: Programs,
 }
 
-impl Supervisor {
-    fn new(parent: Channel) -> io::Result<Self> {
-        let (signals, sender) = UnixStream::pair()?;
-        signals.set_nonblocking(true)?;
+/// What comes by signal.
+struct Signals {
+    /// Becomes readable when one arrived.
+    arrivals: UnixStream,
+    terminated: Arc<AtomicBool>,
+}
+
+impl Signals {
+    fn watch() -> io::Result<Self> {
+        let (arrivals, sender) = UnixStream::pair()?;
+        arrivals.set_nonblocking(true)?;
         let terminated = Arc::new(AtomicBool::new(false));
         flag::register(SIGTERM, terminated.clone())?;
         // The link can outlive httpd in a process that it forked.
@@ -106,21 +119,30 @@ impl Supervisor {
             flag::register(signal, Arc::default())?;
         }
         Ok(Self {
+            arrivals,
+            terminated,
+        })
+    }
+}
+
+impl Supervisor {
+    fn new(parent: Channel, signals: Signals) -> Self {
+        Self {
             parent,
             programs: Programs::open(),
             groups: Vec::new(),
             arriving: Vec::new(),
+            is_incomplete: false,
             renewal: None,
             is_forgotten: false,
             ending: false,
             signals,
-            terminated,
             parent_id: Pid::parent(),
             starting_at_once: std::thread::available_parallelism()
                 .map_or(STARTING_AT_ONCE, |count| {
                     STARTING_AT_ONCE.max(4 * count.get())
                 }),
-        })
+        }
     }
 
     fn run(&mut self, log: &Log) {
@@ -180,7 +202,10 @@ impl Supervisor {
             .flat_map(Group::channels)
             .map(|channel| channel.as_fd())
             .collect();
-        let mut sources = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        let mut sources = vec![PollFd::new(
+            self.signals.arrivals.as_fd(),
+            PollFlags::POLLIN,
+        )];
         if !self.ending {
             sources.push(PollFd::new(self.parent.as_fd(), PollFlags::POLLIN));
         }
@@ -223,8 +248,8 @@ impl Supervisor {
 
     fn take_signals(&mut self) {
         let mut bytes = [0; 64];
-        while io::Read::read(&mut self.signals, &mut bytes).is_ok_and(|count| count > 0) {}
-        if self.terminated.swap(false, Ordering::SeqCst) {
+        while io::Read::read(&mut self.signals.arrivals, &mut bytes).is_ok_and(|count| count > 0) {}
+        if self.signals.terminated.swap(false, Ordering::SeqCst) {
             if Pid::parent() == self.parent_id {
                 self.end();
             } else {
@@ -236,20 +261,12 @@ impl Supervisor {
 
     fn hear_parent(&mut self, log: &Log) {
         match self.parent.receive_any() {
-            Ok((ToSupervisor::Reconfiguring, _)) => {
-                self.renewal = Some(Instant::now() + RECONFIGURATION);
-            }
-            Ok((ToSupervisor::Begin, _)) => {
-                self.renewal = None;
-                self.is_forgotten = false;
-                self.arriving.clear();
-            }
-            Ok((ToSupervisor::Group(group), descriptors)) => {
-                self.arriving.push((group, descriptors));
-            }
-            Ok((ToSupervisor::Commit, _)) => self.commit(log),
-            Ok((ToSupervisor::Stop, _)) | Err(ChannelError::Closed) => self.end_with_httpd(),
-            Err(error) => {
+            Ok(Arrival {
+                message,
+                descriptors,
+            }) => self.take(message, descriptors, log),
+            Err(ChannelError::Closed) => self.end_with_httpd(),
+            Err(error @ ChannelError::Malformed(_)) => {
                 log.line(
                     Level::Crit,
                     1202,
@@ -258,15 +275,59 @@ impl Supervisor {
                 // httpd starts another supervisor.
                 self.end();
             }
+            Err(error) => self.miss(&error, log),
         }
     }
 
-    /// Puts the set that arrived in force.
+    /// Takes what httpd says.
+    fn take(&mut self, message: ToSupervisor, descriptors: Descriptors, log: &Log) {
+        match message {
+            ToSupervisor::Reconfiguring => {
+                self.renewal = Some(Instant::now() + RECONFIGURATION);
+            }
+            ToSupervisor::Begin => {
+                self.renewal = None;
+                self.is_forgotten = false;
+                self.arriving.clear();
+                self.is_incomplete = false;
+            }
+            ToSupervisor::Group(group) => self.arriving.push((group, descriptors)),
+            ToSupervisor::Commit => self.commit(log),
+            ToSupervisor::Stop => self.end_with_httpd(),
+        }
+    }
+
+    /// Something that httpd said is lost, and nobody knows what: the system had no memory for it, or no descriptor for
+    /// where a long message lies. No group is to end for that: neither one that was told of in vain, nor all, as if
+    /// httpd had said nothing.
+    fn miss(&mut self, error: &ChannelError, log: &Log) {
+        log.line(
+            Level::Crit,
+            1202,
+            format_args!(
+                "something that httpd says of its process groups is lost: {error}. Those that run go on; a graceful \
+                 restart tells it again"
+            ),
+        );
+        self.is_incomplete = true;
+        self.renewal = None;
+        self.is_forgotten = false;
+        if let ChannelError::Io(_) = error {
+            // What cannot be taken may be there still.
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Puts the set that arrived in force. A group that lacks something is not started, or goes on as it is: the others
+    /// are no worse for it.
     fn commit(&mut self, log: &Log) {
         let arriving = std::mem::take(&mut self.arriving);
+        let is_incomplete = std::mem::take(&mut self.is_incomplete);
         let kept: Vec<u32> = arriving.iter().map(|(group, _)| group.number).collect();
         for group in &mut self.groups {
-            if !kept.contains(&group.number()) {
+            if kept.contains(&group.number()) {
+                group.keep();
+            } else if !is_incomplete {
                 group.give_up(Instant::now());
             }
         }
@@ -276,12 +337,19 @@ impl Supervisor {
                 .iter_mut()
                 .find(|group| group.number() == spec.number);
             let name = spec.name.clone();
-            let result = match known {
-                Some(group) => group.succeed(spec, descriptors),
-                None => Group::new(spec, descriptors).map(|group| self.groups.push(group)),
+            let fate = match known {
+                Some(_) => "goes on as it was",
+                None => "cannot be started",
+            };
+            let result = match (known, descriptors) {
+                (_, Err(error)) => Err(error.into()),
+                (Some(group), Ok(descriptors)) => group.succeed(spec, descriptors),
+                (None, Ok(descriptors)) => {
+                    Group::new(spec, descriptors).map(|group| self.groups.push(group))
+                }
             };
             if let Err(error) = result {
-                let text = format_args!("process group '{name}' cannot be started: {error}");
+                let text = format_args!("process group '{name}' {fate}: {error}");
                 log.line(Level::Crit, 1203, text);
             }
         }

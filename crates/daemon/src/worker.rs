@@ -194,16 +194,16 @@ fn end_with(supervisor: u32) -> Result<(), StartError> {
 }
 
 fn assignment(control: &Channel) -> Result<Assignment, StartError> {
-    let (message, descriptors) = control.receive_any()?;
+    let start = control.receive_any()?;
     let ToWorker::Start {
         group,
         slot,
         supervisor,
-    } = message
+    } = start.message
     else {
         return Err(StartError::Protocol);
     };
-    let mut descriptors = descriptors.into_iter();
+    let mut descriptors = start.descriptors?.into_iter();
     let mut next = || descriptors.next().ok_or(StartError::Protocol);
     let (log, table, listener) = (next()?, next()?, next()?);
     let processes = usize::try_from(group.processes).map_err(|_| StartError::Protocol)?;

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
 
-use control::{Ending, GroupSpec, Member, Setback, SlotState, Table};
+use control::{ChannelError, Ending, GroupSpec, Member, Setback, SlotState, Table};
 use nix::sys::socket::{Shutdown, UnixAddr, accept, getsockname, shutdown};
 
 use super::inherited::Inherited;
@@ -16,6 +16,9 @@ pub(super) enum GroupError {
     /// The descriptors that came with its description are not those it needs.
     #[error("httpd sent {0} descriptors with it, which are not those it needs")]
     Descriptors(usize),
+    /// Some of them are missing.
+    #[error("{0}")]
+    Missing(#[from] ChannelError),
     /// Its error log is of no use.
     #[error("its error log is of no use: {0}")]
     Log(std::io::Error),

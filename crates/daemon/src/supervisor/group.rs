@@ -69,8 +69,6 @@ impl Group {
     ) -> Result<(), GroupError> {
         self.equipment = OwnedEquipment::new(&spec, descriptors, self.slots.len())?;
         self.spec = spec;
-        // It may have been given up because the new configuration took long.
-        self.end_at = None;
         self.slots
             .resize_with(self.equipment.slots(), Slot::default);
         self.reload();
@@ -94,6 +92,11 @@ impl Group {
         if let Some(slot) = self.queue.pop_front() {
             self.start(slot, programs);
         }
+    }
+
+    /// The configuration has the group. It may have been given up because that took long.
+    pub(super) fn keep(&mut self) {
+        self.end_at = None;
     }
 
     /// The configuration has the group no more: it ends soon. What runs scripts ends at once, as another

@@ -1,6 +1,134 @@
 //! What the supervisor does for many groups.
 
+use std::fs::File;
+use std::io::IoSlice;
+use std::os::fd::AsRawFd as _;
+
+use control::Table;
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+
 use super::*;
+use crate::testing;
+
+/// A supervisor that starts nobody, and httpd's end of its link.
+fn supervisor() -> (Supervisor, Channel) {
+    let (parent, ours) = Channel::pair().unwrap();
+    let signals = Signals {
+        arrivals: UnixStream::pair().unwrap().0,
+        terminated: Arc::default(),
+    };
+    (Supervisor::new(ours, signals), parent)
+}
+
+/// The group of this number.
+fn spec(number: u32) -> Box<GroupSpec> {
+    Box::new(GroupSpec {
+        number,
+        ..testing::group(&format!("group {number}"))
+    })
+}
+
+/// What a group works with.
+fn equipment() -> [OwnedFd; 3] {
+    let table = Table::new(1).unwrap().as_fd().try_clone_to_owned();
+    let null = || OwnedFd::from(File::open("/dev/null").unwrap());
+    [null(), table.unwrap(), null()]
+}
+
+/// Tells of the groups of these numbers.
+fn tell(parent: &Channel, numbers: impl IntoIterator<Item = u32>) {
+    parent.send(&ToSupervisor::Begin, &[]).unwrap();
+    for number in numbers {
+        let equipment = equipment();
+        let descriptors = equipment.each_ref().map(OwnedFd::as_fd);
+        let group = ToSupervisor::Group(spec(number));
+        parent.send(&group, &descriptors).unwrap();
+    }
+}
+
+/// Has it hear so many messages. Returns what is in the log then.
+fn hear(supervisor: &mut Supervisor, count: usize) -> String {
+    let (log, memory) = testing::log();
+    (0..count).for_each(|_| supervisor.hear_parent(&log));
+    testing::lines(&memory)
+}
+
+/// Its groups, and whether they are to end.
+fn groups(supervisor: &Supervisor) -> Vec<(u32, bool)> {
+    let groups = supervisor.groups.iter();
+    groups
+        .map(|group| (group.number(), group.next_deadline().is_some()))
+        .collect()
+}
+
+#[test]
+fn a_group_whose_descriptors_are_missing_costs_no_other() {
+    let (mut supervisor, parent) = supervisor();
+    tell(&parent, [1, 2, 3]);
+    parent.send(&ToSupervisor::Commit, &[]).unwrap();
+    assert_eq!(hear(&mut supervisor, 5), "");
+
+    tell(&parent, [1]);
+    hear(&mut supervisor, 2);
+    let missing = || Err(ChannelError::Descriptors);
+    for number in [2, 4] {
+        let (log, _) = testing::log();
+        supervisor.take(ToSupervisor::Group(spec(number)), missing(), &log);
+    }
+    parent.send(&ToSupervisor::Commit, &[]).unwrap();
+    let told = hear(&mut supervisor, 1);
+    assert!(
+        told.contains("'group 2' goes on as it was: this process has no room"),
+        "{told}"
+    );
+    assert!(
+        told.contains("'group 4' cannot be started: this process has no room"),
+        "{told}"
+    );
+    assert_eq!(groups(&supervisor), [(1, false), (2, false), (3, true)]);
+    assert!(!supervisor.ending);
+}
+
+#[test]
+fn no_group_ends_for_a_message_that_is_lost() {
+    let (mut supervisor, parent) = supervisor();
+    tell(&parent, [1, 2]);
+    parent.send(&ToSupervisor::Commit, &[]).unwrap();
+    hear(&mut supervisor, 4);
+
+    parent.send(&ToSupervisor::Reconfiguring, &[]).unwrap();
+    tell(&parent, [1]);
+    // A long message that lies where it cannot be read.
+    let directory = File::open("/").unwrap();
+    let rights = [directory.as_raw_fd()];
+    let control = [ControlMessage::ScmRights(&rights)];
+    let (link, parts, flags) = (parent.as_fd(), [IoSlice::new(&[])], MsgFlags::empty());
+    sendmsg::<()>(link.as_raw_fd(), &parts, &control, flags, None).unwrap();
+    parent.send(&ToSupervisor::Commit, &[]).unwrap();
+    let told = hear(&mut supervisor, 5);
+    assert!(
+        told.contains("WSGI1202: something that httpd says"),
+        "{told}"
+    );
+    assert_eq!(groups(&supervisor), [(1, false), (2, false)]);
+    assert!(!supervisor.ending);
+
+    tell(&parent, [1]);
+    parent.send(&ToSupervisor::Commit, &[]).unwrap();
+    assert_eq!(hear(&mut supervisor, 3), "");
+    assert_eq!(groups(&supervisor), [(1, false), (2, true)]);
+}
+
+#[test]
+fn what_is_no_message_is_the_end() {
+    let (mut supervisor, parent) = supervisor();
+    tell(&parent, [1]);
+    parent.send(&ToSupervisor::Commit, &[]).unwrap();
+    parent.send(&u64::MAX, &[]).unwrap();
+    let told = hear(&mut supervisor, 4);
+    assert!(told.contains("WSGI1202"), "{told}");
+    assert!(supervisor.ending);
+}
 
 #[test]
 fn whoever_has_many_to_start_keeps_nobody_waiting() {

@@ -1,24 +1,22 @@
 //! A server whose engine is made of constants, and a child that asks it.
 
 use std::ffi::c_int;
-use std::fs::File;
-use std::io::{Read as _, Seek as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::sync::mpsc::channel;
 use std::time::Instant;
 
-use control::{Identity, Life, Limits, PythonSpec, Secret, ServerSpec, SocketBuffers};
+use control::Secret;
 use engine_abi::{
     ABI_VERSION, Bytes, Call, Called, Engine, Host, Outcome, ProcessConfig, Request, RequestHandle,
     Script,
 };
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use wire::{Decoder, RequestHead, ToChild, ToWorker};
 
 use super::turn::Turn;
 use super::*;
-use crate::fault;
+use crate::{fault, testing};
 
 /// The script that meets with a fault of ours.
 const FAULTY: &[u8] = b"/faulty.wsgi";
@@ -80,32 +78,6 @@ static ENGINE: Engine = {
         stop,
     }
 };
-
-/// A group with one thread.
-fn group(name: &str) -> GroupSpec {
-    GroupSpec {
-        number: 0,
-        secret: Secret::random().unwrap(),
-        name: name.to_owned(),
-        processes: 1,
-        multiprocess: false,
-        threads: 1,
-        stack_size: None,
-        response_buffer: 1 << 16,
-        display_name: None,
-        identity: Identity {
-            peer_uid: nix::unistd::getuid().as_raw(),
-            ..Identity::default()
-        },
-        limits: Limits::default(),
-        buffers: SocketBuffers::default(),
-        life: Life::default(),
-        python: PythonSpec::default(),
-        preload: Vec::new(),
-        server: ServerSpec::default(),
-        log_level: 6,
-    }
-}
 
 /// A socket that listens, under a name that no file has.
 fn listener(group: &str) -> (OwnedFd, SocketAddr) {
@@ -182,18 +154,11 @@ fn serve(group: GroupSpec, log: Arc<Log>) -> (Arc<Server>, SocketAddr) {
     (server, address)
 }
 
-/// A log in memory.
-fn log() -> (Arc<Log>, File) {
-    let memory = memfd_create(c"log", MFdFlags::empty()).unwrap();
-    let log = Log::new(memory.try_clone().unwrap(), 6);
-    (Arc::new(log), File::from(memory))
-}
-
 #[test]
 fn a_fault_costs_one_request_and_leaves_a_line() {
-    let group = group("faulty");
+    let group = testing::group("faulty");
     let secret = group.secret.clone();
-    let (log, mut memory) = log();
+    let (log, memory) = testing::log();
     fault::tell(log.clone(), "a worker".to_owned());
     let (server, address) = serve(group, log);
     // The one thread there is takes them all.
@@ -212,9 +177,7 @@ fn a_fault_costs_one_request_and_leaves_a_line() {
         assert!(Instant::now() < deadline, "{slot:?}");
         std::thread::yield_now();
     }
-    let mut lines = String::new();
-    memory.rewind().unwrap();
-    memory.read_to_string(&mut lines).unwrap();
+    let lines = testing::lines(&memory);
     // The hook is that of all tests of this process.
     let told = lines
         .lines()
@@ -252,10 +215,10 @@ fn a_connection_does_not_come_back_to_a_worker_that_leaves() {
 
 #[test]
 fn whatever_a_child_says_of_the_time_is_only_a_time() {
-    let mut group = group("late");
+    let mut group = testing::group("late");
     group.life.queue_timeout = Some(Duration::from_secs(3600));
     let secret = group.secret.clone();
-    let (_server, address) = serve(group, log().0);
+    let (_server, address) = serve(group, testing::log().0);
     for (queue_start, expected) in [
         (i64::MIN, "Rejected(QueueTimeout)"),
         (i64::MAX, "End(Complete)"),

@@ -1,0 +1,51 @@
+//! What tests begin with.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
+use std::sync::Arc;
+
+use control::{GroupSpec, Identity, Life, Limits, PythonSpec, Secret, ServerSpec, SocketBuffers};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use crate::log::Log;
+
+/// A group with one thread.
+pub(crate) fn group(name: &str) -> GroupSpec {
+    GroupSpec {
+        number: 0,
+        secret: Secret::random().unwrap(),
+        name: name.to_owned(),
+        processes: 1,
+        multiprocess: false,
+        threads: 1,
+        stack_size: None,
+        response_buffer: 1 << 16,
+        display_name: None,
+        identity: Identity {
+            peer_uid: nix::unistd::getuid().as_raw(),
+            ..Identity::default()
+        },
+        limits: Limits::default(),
+        buffers: SocketBuffers::default(),
+        life: Life::default(),
+        python: PythonSpec::default(),
+        preload: Vec::new(),
+        server: ServerSpec::default(),
+        log_level: 6,
+    }
+}
+
+/// A log in memory.
+pub(crate) fn log() -> (Arc<Log>, File) {
+    let memory = memfd_create(c"log", MFdFlags::empty()).unwrap();
+    let log = Log::new(memory.try_clone().unwrap(), 6);
+    (Arc::new(log), File::from(memory))
+}
+
+/// What is in such a log.
+pub(crate) fn lines(mut memory: &File) -> String {
+    let mut lines = String::new();
+    memory.rewind().unwrap();
+    memory.read_to_string(&mut lines).unwrap();
+    lines
+}
