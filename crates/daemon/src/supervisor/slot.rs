@@ -239,6 +239,8 @@ impl Slot {
     fn reload(&mut self) -> Vec<Action> {
         let mut actions = Vec::new();
         self.ended = false;
+        // Whoever is wanted is started below, unless another has to go first again.
+        self.wanted = false;
         let serving = self.serving.take_if(|_| self.alone);
         let unused = [self.starting.take(), self.standby.take()];
         let serving = serving.map(|(worker, _)| worker);

@@ -235,6 +235,20 @@ fn of_two_that_run_scripts_the_old_one_goes_first() {
 }
 
 #[test]
+fn one_that_waited_for_a_script_to_end_is_started_once() {
+    let (mut slot, now) = serving();
+    slot.set_alone(true);
+    let cause = Replacement::GracefulSignal;
+    assert_eq!(slot.step(Event::Reload, now), [Action::Drain(1, cause)]);
+    // It serves requests again before the script has ended.
+    slot.set_alone(false);
+    assert_eq!(slot.step(Event::Reload, now), [Action::Start]);
+    slot.step(Event::Started(2), now);
+    assert_eq!(slot.step(Event::Ready(2), now), [Action::Serve(2)]);
+    assert_eq!(slot.step(Event::Exited(1), now), [], "one is enough");
+}
+
+#[test]
 fn one_whose_script_has_ended_is_started_again() {
     let (mut slot, now) = serving();
     slot.set_alone(true);
