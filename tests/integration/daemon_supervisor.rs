@@ -3,6 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -298,6 +299,46 @@ fn a_supervisor_that_stands_still_is_replaced_and_leaves_its_successor_the_socke
     for name in &names {
         assert_eq!(server.get(&format!("/{name}")).text(), "ran");
     }
+}
+
+#[test]
+fn a_supervisor_that_fails_takes_no_worker_along() {
+    if !ours("D92") {
+        return;
+    }
+    let site = Site::new()
+        .script("who.wsgi", WHO)
+        .script("wait.wsgi", WAITING);
+    let data = site.text_path("data");
+    let server = site
+        .env("DATA", &data)
+        .config(
+            "WSGISocketPrefix ${ROOT}/logs/wsgi
+             WSGIDaemonProcess one threads=2 graceful-timeout=60
+             WSGIScriptAlias /wait ${WSGI}/wait.wsgi process-group=one
+             WSGIScriptAlias / ${WSGI}/who.wsgi process-group=one",
+        )
+        .start();
+    server.log().expect_alarm("WSGI1201");
+    let worker = server.get("/").text();
+    let mut waiting = server.connect();
+    waiting.send(b"GET /wait HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let begun = server.site().path("data/begun");
+    wait_until("the request to begin", || begun.exists().then_some(()));
+
+    // It cannot wait for more than it may have open.
+    let old = supervisor(&server).expect("a supervisor");
+    let pid = old.pid.to_string();
+    let mut limit = Command::new("prlimit");
+    limit.args(["--nofile=1", "--pid", &pid]);
+    assert!(limit.status().expect("prlimit runs").success());
+    kill(Pid::from_raw(old.pid), Signal::SIGUSR1).expect("it runs");
+    server.log().wait_for(Mark::START, "WSGI1201");
+    wait_until("a worker of the next one", || {
+        (server.get("/").text() != worker).then_some(())
+    });
+    server.site().write("data/gate", "open");
+    assert_eq!(waiting.read_response().text(), "waited");
 }
 
 #[test]

@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use control::{Arrival, Channel, ChannelError, GroupSpec, Replacement, ToSupervisor};
+use nix::errno::Errno;
 use nix::libc::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
@@ -216,7 +217,9 @@ impl Supervisor {
                 .map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
         );
         match poll(&mut sources, self.patience()) {
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Ok(_) | Err(Errno::EINTR) => {}
+            // The system has no memory, which it may have again in a moment.
+            Err(Errno::ENOMEM | Errno::EAGAIN) => std::thread::sleep(PAUSE),
             Err(error) => return Err(error.into()),
         }
         let ready: Vec<_> = sources

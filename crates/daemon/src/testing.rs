@@ -2,9 +2,12 @@
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
-use control::{GroupSpec, Identity, Life, Limits, PythonSpec, Secret, ServerSpec, SocketBuffers};
+use control::{
+    GroupSpec, Identity, Life, Limits, PythonSpec, Secret, ServerSpec, SocketBuffers, Table,
+};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::log::Log;
@@ -33,6 +36,13 @@ pub(crate) fn group(name: &str) -> GroupSpec {
         server: ServerSpec::default(),
         log_level: 6,
     }
+}
+
+/// What comes with the description of such a group: a log, a table, and what is no socket.
+pub(crate) fn equipment() -> Vec<OwnedFd> {
+    let table = Table::new(1).unwrap().as_fd().try_clone_to_owned();
+    let null = || OwnedFd::from(File::open("/dev/null").unwrap());
+    vec![null(), table.unwrap(), null()]
 }
 
 /// A log in memory.

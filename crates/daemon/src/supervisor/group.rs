@@ -407,8 +407,63 @@ impl Group {
 }
 
 impl Drop for Group {
-    /// Leaves no worker behind, whatever happened.
+    /// Leaves no worker behind of a group that was told to end. If it was not, the supervisor has a fault of its own: its
+    /// workers, whose links close now, then serve until those of the next supervisor do.
     fn drop(&mut self) {
-        self.workers.iter().for_each(Worker::kill);
+        if self.slots.iter().all(Slot::is_given_up) {
+            self.workers.iter().for_each(Worker::kill);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+    use std::process::Command;
+
+    use control::Life;
+    use nix::sys::signal::{Signal, kill};
+    use nix::sys::wait::{WaitStatus, waitpid};
+    use nix::unistd::Pid;
+
+    use super::*;
+    use crate::testing;
+
+    /// A group whose one worker serves, and the worker.
+    fn group() -> (Group, Pid) {
+        let spec = Box::new(testing::group("one"));
+        let mut group = Group::new(spec, testing::equipment()).unwrap();
+        let child = Command::new("sleep").arg("600").spawn().unwrap();
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+        let (link, _) = Channel::pair().unwrap();
+        let worker = Worker::new(1, 0, Life::default(), (child, link));
+        group.workers.push(worker);
+        group.step(0, Event::Started(1));
+        group.step(0, Event::Ready(1));
+        (group, pid)
+    }
+
+    #[test]
+    fn a_group_that_is_to_end_leaves_no_worker_behind() {
+        let (mut group, worker) = group();
+        group.end(Replacement::GracefulSignal);
+        drop(group);
+        let status = waitpid(worker, None).unwrap();
+        assert!(matches!(status, WaitStatus::Signaled(..)), "{status:?}");
+    }
+
+    #[test]
+    fn workers_go_on_when_the_supervisor_has_a_fault() {
+        let (group, worker) = group();
+        let fault = catch_unwind(AssertUnwindSafe(move || {
+            let _group = group;
+            resume_unwind(Box::new("a fault"))
+        }));
+        assert!(fault.is_err());
+        kill(worker, Signal::SIGTERM).unwrap();
+        // Whoever was killed already did not die of this.
+        let status = waitpid(worker, None);
+        let ended = WaitStatus::Signaled(worker, Signal::SIGTERM, false);
+        assert_eq!(status, Ok(ended));
     }
 }

@@ -116,6 +116,11 @@ impl Slot {
         self.ended && workers.iter().all(Option::is_none) && self.leaving.is_empty()
     }
 
+    /// Whether the slot was given up.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.ended
+    }
+
     /// Whether nobody serves, nor is about to.
     pub(super) fn is_empty(&self) -> bool {
         self.serving.is_none() && self.starting.is_none()

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::IoSlice;
 use std::os::fd::AsRawFd as _;
 
-use control::Table;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 use super::*;
@@ -28,19 +27,12 @@ fn spec(number: u32) -> Box<GroupSpec> {
     })
 }
 
-/// What a group works with.
-fn equipment() -> [OwnedFd; 3] {
-    let table = Table::new(1).unwrap().as_fd().try_clone_to_owned();
-    let null = || OwnedFd::from(File::open("/dev/null").unwrap());
-    [null(), table.unwrap(), null()]
-}
-
 /// Tells of the groups of these numbers.
 fn tell(parent: &Channel, numbers: impl IntoIterator<Item = u32>) {
     parent.send(&ToSupervisor::Begin, &[]).unwrap();
     for number in numbers {
-        let equipment = equipment();
-        let descriptors = equipment.each_ref().map(OwnedFd::as_fd);
+        let equipment = testing::equipment();
+        let descriptors: Vec<_> = equipment.iter().map(OwnedFd::as_fd).collect();
         let group = ToSupervisor::Group(spec(number));
         parent.send(&group, &descriptors).unwrap();
     }
