@@ -19,6 +19,7 @@
 
 mod sources;
 mod succession;
+mod words;
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -39,6 +40,7 @@ use crate::held::HeldProcess;
 use crate::log::{Level, Log};
 use sources::{watch_control, watch_signals};
 use succession::Succession;
+use words::Words;
 
 /// What can happen.
 #[derive(Debug)]
@@ -98,13 +100,13 @@ pub(super) fn run(
         }
     };
     early.is_over();
-    // If the supervisor is gone, that is an event too.
-    let _ = control.send(&FromWorker::Ready, &[]);
+    let mut words = Words::new(control.clone());
+    words.say(FromWorker::Ready);
     let mut course = Course {
         sender,
         server,
         watch,
-        succession: Succession::new(control.clone(), log, server),
+        succession: Succession::new(words, log, server),
         drain: None,
         early,
         cause: None,
@@ -153,6 +155,9 @@ impl Course<'_> {
     fn run(&mut self, events: &Receiver<Event>) -> io::Result<Replacement> {
         loop {
             let deadline = self.drain.as_ref().and_then(|drain| drain.deadline);
+            if self.succession.words.has_more() {
+                self.watch.look_soon();
+            }
             let look = self.watch.next();
             let wake = deadline.map_or(look, |deadline| deadline.min(look));
             let step = match next(events, wake) {
@@ -222,6 +227,7 @@ impl Course<'_> {
 
     /// Some time has passed.
     fn look(&mut self) -> Step {
+        self.succession.words.go_on();
         let passed = self.watch.look();
         if self.orphan.is_some() {
             // Nobody says when there is a successor, or no httpd.

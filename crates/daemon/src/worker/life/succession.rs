@@ -1,16 +1,15 @@
 //! A worker's successor: wished for in time, asked for once.
 
-use std::sync::Arc;
+use control::{FromWorker, Replacement};
 
-use control::{Channel, FromWorker, Replacement};
-
+use super::words::Words;
 use crate::log::{Level, Log};
 use crate::worker::describe;
 use crate::worker::server::Server;
 
 /// Whether a successor was asked for.
 pub(super) struct Succession<'s> {
-    control: Arc<Channel>,
+    pub(super) words: Words,
     log: &'s Log,
     server: &'s Server,
     prepared: bool,
@@ -18,9 +17,9 @@ pub(super) struct Succession<'s> {
 }
 
 impl<'s> Succession<'s> {
-    pub(super) fn new(control: Arc<Channel>, log: &'s Log, server: &'s Server) -> Self {
+    pub(super) fn new(words: Words, log: &'s Log, server: &'s Server) -> Self {
         Self {
-            control,
+            words,
             log,
             server,
             prepared: false,
@@ -31,8 +30,7 @@ impl<'s> Succession<'s> {
     /// Has the supervisor start a successor that stands by until it is asked for.
     pub(super) fn prepare(&mut self) {
         if !std::mem::replace(&mut self.prepared, true) && !self.asked {
-            // If the supervisor is gone, that is an event of its own.
-            let _ = self.control.send(&FromWorker::Prepare, &[]);
+            self.words.say(FromWorker::Prepare);
         }
     }
 
@@ -49,7 +47,6 @@ impl<'s> Succession<'s> {
             0,
             format_args!("A worker of {group} is to be replaced ({reason_word})."),
         );
-        // If the supervisor is gone, that is an event of its own.
-        let _ = self.control.send(&FromWorker::Replace(reason), &[]);
+        self.words.say(FromWorker::Replace(reason));
     }
 }
