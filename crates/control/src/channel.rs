@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -40,6 +40,9 @@ pub enum ChannelError {
     /// Some of the descriptors of a message did not arrive.
     #[error("this process has no room for the descriptors of a message")]
     Descriptors,
+    /// Descriptors came with a message that is to have none.
+    #[error("the other process sent descriptors, of which none is wanted")]
+    Unwanted,
     /// The bytes that arrived are no message.
     #[error("the other process sent something that is no message: {0}")]
     Malformed(#[from] postcard::Error),
@@ -210,31 +213,30 @@ impl Channel {
         })
     }
 
-    /// Takes a message, if one is there.
+    /// Takes a message that has come alone, if one is there. One that descriptors came with stays where it is, for this
+    /// end is with somebody who must not wait for the other one: closing a descriptor takes as long as whoever made it
+    /// likes, be it a socket that lingers. They are closed with the link.
     ///
     /// # Errors
     ///
-    /// As for [`Channel::receive`].
-    pub fn try_receive<M: DeserializeOwned>(
-        &self,
-    ) -> Result<Option<(M, Vec<OwnedFd>)>, ChannelError> {
-        match self.receive_packet(MsgFlags::MSG_DONTWAIT) {
+    /// As for [`Channel::receive`], or when there are descriptors.
+    pub fn try_receive<M: DeserializeOwned>(&self) -> Result<Option<M>, ChannelError> {
+        let flags = MsgFlags::MSG_DONTWAIT;
+        match self.next(flags) {
             Err(ChannelError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
-            Ok(packet) => Ok(Some((
-                postcard::from_bytes(&packet.message)?,
-                packet.descriptors?,
-            ))),
+            Ok(Next {
+                is_alone: false, ..
+            }) => Err(ChannelError::Unwanted),
+            Ok(_) => Ok(Some(postcard::from_bytes(
+                &self.receive_packet(flags)?.message,
+            )?)),
         }
     }
 
     fn receive_packet(&self, flags: MsgFlags) -> Result<Arrival<Vec<u8>>, ChannelError> {
-        let broken = |error| match error {
-            Errno::ECONNRESET => ChannelError::Closed,
-            error => error.into(),
-        };
         // Memory is allocated when the message is there: whoever waits, waits long, and most messages are short.
-        let length = self.next_length(flags).map_err(broken)?;
+        let Next { length, .. } = self.next(flags)?;
         let mut bytes = vec![0; length.min(MAX_PACKET)];
         let received = receive_with_descriptors(self.as_fd(), &mut bytes, flags);
         let received = received.map_err(broken)?;
@@ -253,10 +255,18 @@ impl Channel {
         })
     }
 
-    /// How long the next message is, which stays where it is.
-    fn next_length(&self, flags: MsgFlags) -> nix::Result<usize> {
+    /// What the next message is like, which stays where it is.
+    fn next(&self, flags: MsgFlags) -> Result<Next, ChannelError> {
         let flags = flags | MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
-        retry(|| recv(self.socket.as_raw_fd(), &mut [], flags))
+        let next = retry(|| {
+            let next = recvmsg::<()>(self.socket.as_raw_fd(), &mut [], None, flags)?;
+            Ok(Next {
+                length: next.bytes,
+                // There is no room for any here.
+                is_alone: !next.flags.contains(MsgFlags::MSG_CTRUNC),
+            })
+        });
+        next.map_err(broken)
     }
 
     /// Whether nothing can come from the other end any more. An empty packet and the end both read as no bytes.
@@ -271,6 +281,21 @@ impl Channel {
 impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+/// What a message is like that was not taken yet.
+struct Next {
+    length: usize,
+    /// No descriptors came with it.
+    is_alone: bool,
+}
+
+/// Why nothing was received.
+fn broken(error: Errno) -> ChannelError {
+    match error {
+        Errno::ECONNRESET => ChannelError::Closed,
+        error => error.into(),
     }
 }
 
@@ -364,6 +389,26 @@ mod tests {
             .send_waiting(&vec![0_u8; MAX_MESSAGE], &[])
             .unwrap_err();
         assert!(matches!(error, ChannelError::TooLong(_)), "{error}");
+    }
+
+    #[test]
+    fn descriptors_that_nobody_wants_stay_where_they_are() {
+        let (here, there) = Channel::pair().unwrap();
+        assert_eq!(there.try_receive::<u32>().unwrap(), None);
+        here.send(&7_u32, &[]).unwrap();
+        assert_eq!(there.try_receive::<u32>().unwrap(), Some(7));
+        let (reader, writer) = nix::unistd::pipe().unwrap();
+        here.send(&7_u32, &[writer.as_fd()]).unwrap();
+        drop(writer);
+        for _ in 0..2 {
+            let error = there.try_receive::<u32>().unwrap_err();
+            assert!(matches!(error, ChannelError::Unwanted), "{error}");
+        }
+        let mut ends = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut ends, PollTimeout::ZERO), Ok(0), "it is open");
+        drop(there);
+        // The pipe ends once nobody has its other end.
+        assert_eq!(poll(&mut ends, PollTimeout::from(5000_u16)), Ok(1));
     }
 
     #[test]

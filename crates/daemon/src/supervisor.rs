@@ -2,7 +2,8 @@
 //!
 //! One thread, one loop. What can wake it: the httpd parent (a new set of groups, or the end), a
 //! worker's word, a worker's death, a moment that was waited for. What then happens to a slot is
-//! decided by the state machine in [`slot`]; this loop and [`group`] carry it out.
+//! decided by the state machine in [`slot`]; this loop and [`group`] carry it out. Nothing that a worker does keeps
+//! it waiting: the link to one is closed on another thread.
 
 mod cpu_time;
 mod equipment;

@@ -1,9 +1,11 @@
 //! A worker as the supervisor has it: a child process, the link to it, and how long it may live.
 
-use std::fmt;
+use std::mem::ManuallyDrop;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ExitStatus};
+use std::thread::Builder;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{fmt, iter};
 
 use control::{
     Channel, ChannelError, Ending, Failure, FromWorker, Life, Member, Replacement, Stage, ToWorker,
@@ -38,9 +40,8 @@ pub(super) struct Worker {
     /// It was ended by a signal from here.
     pub(super) is_ended: bool,
     child: Child,
-    control: Channel,
-    /// The other end is gone, or not to be listened to; its exit is still to come.
-    silent: bool,
+    /// The link to it, unless the other end is gone, or not to be listened to; its exit is still to come then.
+    control: Option<Channel>,
     /// What it could not be told.
     pending: Option<PendingOrder>,
     /// What the worker said of why it cannot start.
@@ -75,8 +76,7 @@ impl Worker {
             kill_at: None,
             is_ended: false,
             child,
-            control,
-            silent: false,
+            control: Some(control),
             pending: None,
             failure: None,
             ready: false,
@@ -93,7 +93,7 @@ impl Worker {
 
     /// The link to it, as long as it may say something.
     pub(super) fn link(&self) -> Option<&Channel> {
-        (!self.silent).then_some(&self.control)
+        self.control.as_ref()
     }
 
     /// Whether it is busy starting. One that takes long is not: it waits for something.
@@ -108,30 +108,46 @@ impl Worker {
     /// When its word cannot be taken. It is listened to no more, and killed: nobody would know that it wants a
     /// successor.
     pub(super) fn hear(&mut self) -> Result<Option<Event>, ChannelError> {
-        match self.control.receive::<FromWorker>() {
-            Ok((FromWorker::Ready, _)) => {
+        let Some(control) = &self.control else {
+            return Ok(None);
+        };
+        match control.try_receive() {
+            Ok(Some(FromWorker::Ready)) => {
                 self.ready = true;
                 Ok(Some(Event::Ready(self.number)))
             }
-            Ok((FromWorker::Prepare, _)) => Ok(Some(Event::Prepare(self.number))),
-            Ok((FromWorker::Replace(reason), _)) => {
+            Ok(Some(FromWorker::Prepare)) => Ok(Some(Event::Prepare(self.number))),
+            Ok(Some(FromWorker::Replace(reason))) => {
                 Ok(Some(Event::WantsSuccessor(self.number, reason)))
             }
-            Ok((FromWorker::Failed(why), _)) => {
+            Ok(Some(FromWorker::Failed(why))) => {
                 self.failure = Some(why);
                 Ok(None)
             }
+            Ok(None) => Ok(None),
             Err(ChannelError::Closed) => {
-                self.silent = true;
+                self.hang_up();
                 Ok(None)
             }
             Err(error) => {
-                self.silent = true;
+                self.hang_up();
                 self.is_ended = true;
                 self.kill();
                 Err(error)
             }
         }
+    }
+
+    /// Closes the link, on a thread of its own: with it go the descriptors that an application has sent over it and
+    /// nobody has taken, and how long that takes is up to whoever made them.
+    fn hang_up(&mut self) {
+        let Some(link) = self.control.take() else {
+            return;
+        };
+        let link = ManuallyDrop::new(link);
+        let close = move || drop(ManuallyDrop::into_inner(link));
+        // Where there is no thread for that, it stays open.
+        let _ = Builder::new().name("wsgi-closer".to_owned()).spawn(close);
     }
 
     /// Has it serve, as the worker of its slot that has this number.
@@ -150,7 +166,8 @@ impl Worker {
     /// tried again: a signal would cut off what a worker is to finish at its leisure.
     fn tell(&mut self, order: ToWorker) {
         self.pending = None;
-        match self.control.send(&order, &[]) {
+        let link = self.control.as_ref().ok_or(ChannelError::Closed);
+        match link.and_then(|link| link.send(&order, &[])) {
             Ok(()) => {}
             Err(ChannelError::Closed) => {
                 if matches!(order, ToWorker::Drain { .. }) {
@@ -224,11 +241,10 @@ impl Worker {
     pub(super) fn exit(&mut self) -> Option<ExitStatus> {
         // An error would mean that somebody else waited for it, which nobody here does.
         let status = self.child.try_wait().ok().flatten()?;
-        for _ in 0..LAST_WORDS {
-            match self.control.try_receive() {
-                Ok(Some((FromWorker::Failed(why), _))) => self.failure = Some(why),
-                Ok(Some(_)) => {}
-                Ok(None) | Err(_) => break,
+        let words = iter::from_fn(|| self.control.as_ref()?.try_receive().ok()?);
+        for word in words.take(LAST_WORDS) {
+            if let FromWorker::Failed(why) = word {
+                self.failure = Some(why);
             }
         }
         Some(status)
@@ -294,7 +310,12 @@ fn raw(status: ExitStatus) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::{AsFd as _, OwnedFd};
     use std::process::Command;
+
+    use nix::sys::socket::{setsockopt, sockopt};
 
     use super::*;
 
@@ -309,8 +330,9 @@ mod tests {
     #[test]
     fn one_that_cannot_be_told_to_end_is_told_later() {
         let (mut worker, theirs) = worker();
+        let link = worker.control.as_ref().unwrap();
         let order = ToWorker::Serve { incarnation: 1 };
-        while worker.control.send(&order, &[]).is_ok() {}
+        while link.send(&order, &[]).is_ok() {}
         worker.serve(1);
         assert!(worker.next_deadline().is_some(), "it is told later");
         let reason = Replacement::GracefulSignal;
@@ -351,6 +373,36 @@ mod tests {
         assert_eq!(worker.child.wait().unwrap().signal(), Some(9));
     }
 
+    /// A socket that takes so long to be closed, and its other end.
+    fn lingering(seconds: i32) -> (OwnedFd, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (peer, _) = listener.accept().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        while socket.write(&[0; 1 << 16]).is_ok() {}
+        let linger = libc::linger {
+            l_onoff: 1,
+            l_linger: seconds,
+        };
+        setsockopt(&socket, sockopt::Linger, &linger).unwrap();
+        (socket.into(), peer)
+    }
+
+    #[test]
+    fn one_that_sends_descriptors_is_killed_and_keeps_nobody_waiting() {
+        let begin = Instant::now();
+        let (mut worker, theirs) = worker();
+        let (socket, _peer) = lingering(60);
+        theirs.send(&FromWorker::Ready, &[socket.as_fd()]).unwrap();
+        drop(socket);
+        let error = worker.hear().unwrap_err();
+        assert!(matches!(error, ChannelError::Unwanted), "{error}");
+        assert_eq!(worker.child.wait().unwrap().signal(), Some(9));
+        assert!(worker.exit().is_some());
+        drop(worker);
+        assert!(begin.elapsed() < Duration::from_secs(20));
+    }
+
     #[test]
     fn one_that_is_gone_has_a_last_word_and_no_more() {
         let (mut worker, theirs) = worker();
@@ -366,7 +418,8 @@ mod tests {
         let status = worker.child.wait().unwrap();
         assert_eq!(worker.exit(), Some(status));
         assert!(worker.cause(status).to_string().contains("its reason"));
-        let unheard = worker.control.try_receive::<FromWorker>().unwrap();
+        let link = worker.control.as_ref().unwrap();
+        let unheard = link.try_receive::<FromWorker>().unwrap();
         assert!(unheard.is_some(), "it could go on for ever");
     }
 }

@@ -61,7 +61,7 @@ mod tests {
         all.iter().for_each(|word| words.say(word.clone()));
         assert!(words.has_more());
 
-        while let Ok(Some((word, _))) = theirs.try_receive::<FromWorker>() {
+        while let Ok(Some(word)) = theirs.try_receive::<FromWorker>() {
             assert_eq!(word, FromWorker::Prepare);
         }
         words.go_on();
