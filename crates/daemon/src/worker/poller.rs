@@ -11,7 +11,7 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -30,10 +30,12 @@ pub(super) struct Poller {
     _unshared: Unshared,
     epoll: Epoll,
     listener: Mutex<Option<(Unshared, UnixListener)>>,
-    /// Nobody is let in, as there is not enough of something.
+    /// Nobody is let in, as that failed.
     starved: AtomicBool,
-    /// That was said.
-    told: AtomicBool,
+    /// How often in a row it did.
+    failures: AtomicU32,
+    /// Nobody can connect to the socket any more.
+    is_shut_down: AtomicBool,
     /// The connections that no thread is serving; `None` once it is closed, so that none comes back.
     idle: Mutex<Option<HashMap<u64, Connection>>>,
     next_token: AtomicU64,
@@ -48,6 +50,19 @@ pub(super) enum Caller {
     Known(u64),
 }
 
+/// Why nobody can be let in.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Barred {
+    /// The socket was shut down. Of such a one the system says only that nobody is there.
+    #[error(
+        "something in the application has shut its socket down; a graceful restart makes another"
+    )]
+    ShutDown,
+    /// There is not enough of something, most often.
+    #[error("{0}; httpd may need a higher limit of open files")]
+    System(io::Error),
+}
+
 impl Poller {
     /// One that lets nobody in yet.
     pub(super) fn new(listener: OwnedFd) -> io::Result<Self> {
@@ -59,7 +74,8 @@ impl Poller {
             epoll,
             listener: Mutex::new(Some((Unshared::mark(listener.as_fd()), listener))),
             starved: AtomicBool::new(false),
-            told: AtomicBool::new(false),
+            failures: AtomicU32::new(0),
+            is_shut_down: AtomicBool::new(false),
             idle: Mutex::new(Some(HashMap::new())),
             next_token: AtomicU64::new(LISTENER + 1),
         })
@@ -71,7 +87,7 @@ impl Poller {
         if let Some((_, listener)) = &*listener {
             // Every worker with a free thread is woken. Were it only one (`EPOLLEXCLUSIVE`), the second
             // of two callers could be left to the one that is busy with the first.
-            let event = EpollEvent::new(EpollFlags::EPOLLIN, LISTENER);
+            let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP, LISTENER);
             match self.epoll.add(listener, event) {
                 // It is open.
                 Ok(()) | Err(Errno::EEXIST) => {}
@@ -101,7 +117,12 @@ impl Poller {
             let mut events = [EpollEvent::empty()];
             match self.epoll.wait(&mut events, EpollTimeout::NONE) {
                 Ok(0) | Err(Errno::EINTR) => {}
-                Ok(_) if events[0].data() == LISTENER => return Ok(Caller::New),
+                Ok(_) if events[0].data() == LISTENER => {
+                    if events[0].events().contains(EpollFlags::EPOLLRDHUP) {
+                        self.is_shut_down.store(true, Ordering::Relaxed);
+                    }
+                    return Ok(Caller::New);
+                }
                 Ok(_) => return Ok(Caller::Known(events[0].data())),
                 Err(error) => return Err(error.into()),
             }
@@ -122,37 +143,41 @@ impl Poller {
         None
     }
 
-    /// Accepts whoever has waited longest, if anybody has. Where there is not enough of something
-    /// for one more, that is reported once, and nobody is let in until it is opened again:
-    /// whoever tried at once would try in vain without end.
-    pub(super) fn accept(&self, report: impl Fn(&io::Error)) -> Option<(u64, UnixStream)> {
+    /// Accepts whoever has waited longest, if anybody has. If nobody can be let in that is reported once, and not tried
+    /// until this is opened again: whoever tried at once would try in vain without end.
+    pub(super) fn accept(&self, report: impl Fn(&Barred)) -> Option<(u64, UnixStream)> {
         let listener = lock(&self.listener);
         let (_, socket) = listener.as_ref()?;
-        match socket.accept() {
+        let error = match socket.accept() {
             Ok((stream, _)) => {
-                self.told.store(false, Ordering::Relaxed);
-                Some((self.next_token.fetch_add(1, Ordering::Relaxed), stream))
+                self.failures.store(0, Ordering::Relaxed);
+                return Some((self.next_token.fetch_add(1, Ordering::Relaxed), stream));
             }
-            Err(error) => {
-                if is_want(&error) {
-                    // That it was closed already is as good.
-                    let _ = self.epoll.delete(socket);
-                    self.starved.store(true, Ordering::Relaxed);
-                    if !self.told.swap(true, Ordering::Relaxed) {
-                        report(&error);
-                    }
-                }
-                None
-            }
+            Err(error) => error,
+        };
+        let barred = if self.is_shut_down.load(Ordering::Relaxed) {
+            Barred::ShutDown
+        } else if is_passing(&error) {
+            return None;
+        } else {
+            Barred::System(error)
+        };
+        // That it was closed already is as good.
+        let _ = self.epoll.delete(socket);
+        // Another thread that came for the same caller finds the same.
+        let is_first = !self.starved.swap(true, Ordering::Relaxed);
+        if is_first && self.failures.fetch_add(1, Ordering::Relaxed) == barred.forgiven() {
+            report(&barred);
         }
+        None
     }
 
-    /// Whether nobody is let in, as there is not enough of something.
+    /// Whether nobody is let in, as that failed.
     pub(super) fn is_starved(&self) -> bool {
         self.starved.load(Ordering::Relaxed)
     }
 
-    /// Opens it again, if there was not enough of something.
+    /// Opens it again, if nobody could be let in.
     pub(super) fn reopen(&self) -> io::Result<()> {
         match self.is_starved() {
             true => self.open(),
@@ -198,19 +223,34 @@ impl Poller {
     }
 }
 
-/// Whether there is not enough of something that may come back.
-fn is_want(error: &io::Error) -> bool {
+impl Barred {
+    /// How often in a row it is not worth a word. The supervisor shuts the socket of a group down that is gone, and its
+    /// workers may learn only then that they are to end.
+    fn forgiven(&self) -> u32 {
+        match self {
+            Self::ShutDown => 1,
+            Self::System(_) => 0,
+        }
+    }
+}
+
+/// Whether somebody else was faster, or who wanted to connect has gone.
+fn is_passing(error: &io::Error) -> bool {
     let error = error.raw_os_error().map(Errno::from_raw);
     matches!(
         error,
-        Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
+        Some(Errno::EAGAIN | Errno::ECONNABORTED | Errno::EINTR)
     )
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::os::fd::AsRawFd as _;
     use std::os::linux::net::SocketAddrExt as _;
     use std::os::unix::net::SocketAddr;
+
+    use nix::sys::socket::{Shutdown, shutdown};
 
     use super::*;
 
@@ -227,5 +267,33 @@ mod tests {
         let _caller = UnixStream::connect_addr(&address).unwrap();
         assert_eq!(poller.wait().unwrap(), Caller::New);
         assert!(poller.accept(|error| panic!("{error}")).is_some());
+    }
+
+    #[test]
+    fn a_socket_that_was_shut_down_keeps_nobody_busy_and_is_told_of_once() {
+        let name = format!("mod_wsgi-poller-shut-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(name).unwrap();
+        let socket = UnixListener::bind_addr(&address).unwrap();
+        let poller = Poller::new(socket.try_clone().unwrap().into()).unwrap();
+        poller.open().unwrap();
+        shutdown(socket.as_raw_fd(), Shutdown::Both).unwrap();
+        let reports = Cell::new(0);
+        for expected in [0, 1, 1] {
+            assert_eq!(poller.wait().unwrap(), Caller::New);
+            for _ in 0..2 {
+                let accepted = poller.accept(|barred| {
+                    assert!(matches!(barred, Barred::ShutDown), "{barred}");
+                    reports.set(reports.get() + 1);
+                });
+                assert!(accepted.is_none());
+            }
+            assert_eq!(reports.get(), expected);
+            assert!(poller.is_starved());
+            let nobody = poller
+                .epoll
+                .wait(&mut [EpollEvent::empty()], EpollTimeout::ZERO);
+            assert_eq!(nobody, Ok(0), "it would be looked at again and again");
+            poller.reopen().unwrap();
+        }
     }
 }

@@ -40,7 +40,7 @@ use super::monitor::{Monitor, RequestName};
 use super::outbox::Spool;
 use super::own_slot::OwnSlot;
 use super::parallel::Parallel;
-use super::poller::Poller;
+use super::poller::{Barred, Poller};
 use super::python;
 use super::root::Root;
 use super::scripts::Scripts;
@@ -294,7 +294,7 @@ impl Server {
 
     /// Accepts and greets who has waited longest, if it comes from the owner of the socket or from root.
     fn admit(&self) -> Option<(u64, Connection)> {
-        let accepted = self.poller.accept(|error| self.report_want(error));
+        let accepted = self.poller.accept(|barred| self.report_barred(barred));
         if self.poller.is_starved() {
             self.wake();
         }
@@ -313,20 +313,18 @@ impl Server {
         }
     }
 
-    /// Says that there is not enough of something to accept a connection.
-    fn report_want(&self, error: &io::Error) {
+    /// Says that no connection can be accepted.
+    fn report_barred(&self, barred: &Barred) {
         let text = format_args!(
-            "Process group '{}' cannot accept connections: {error}. It is tried again every second; \
-             httpd may need a higher limit of open files.",
+            "Process group '{}' cannot accept connections, which is tried again every second: {barred}.",
             self.group.name
         );
         self.log.line(Level::Error, 1360, text);
     }
 
-    /// Tries again to accept connections, if there was not enough of something. To be called now and
-    /// then.
+    /// Tries again to accept connections, if that failed. To be called now and then.
     pub(super) fn reopen(&self) {
-        // If there is still not enough, that was said.
+        // If it fails still, that was said.
         let _ = self.poller.reopen();
     }
 
