@@ -124,7 +124,9 @@ impl KeptGroup {
             let warn = warn(definition);
             sockets::adapt(&self.socket, &self.socket_path, &shape, warn).is_ok()
         };
-        let is_adapted = sockets::is_there(&self.socket_path) && (self.shape == shape || adapt());
+        let is_usable =
+            sockets::is_there(&self.socket_path) && !sockets::is_shut_down(&self.socket);
+        let is_adapted = is_usable && (self.shape == shape || adapt());
         self.shape = shape;
         is_adapted
     }

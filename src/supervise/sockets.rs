@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use control::{GroupSpec, SocketBuffers};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen as start_listening,
     socket,
@@ -219,6 +220,14 @@ fn failed(path: &Path, id: u16, step: &'static str) -> impl FnOnce(Errno) -> Soc
         step,
         cause,
     }
+}
+
+/// Whether nobody can connect to this socket any more: whoever has it, as workers do, can shut it down for all, and for good.
+pub(super) fn is_shut_down(socket: &OwnedFd) -> bool {
+    // One that nix does not name.
+    let end = PollFlags::from_bits_retain(nix::libc::POLLRDHUP);
+    let mut sockets = [PollFd::new(socket.as_fd(), end)];
+    poll(&mut sockets, PollTimeout::ZERO) == Ok(1)
 }
 
 /// Whether there is a socket at a path.

@@ -92,6 +92,51 @@ fn one_that_was_removed_is_told_of() {
     assert!(line.contains("one"), "{line}");
 }
 
+/// Shuts down what its process listens on, if it is asked to.
+const SHUTTING_DOWN: &str = r#"
+import os, socket
+
+def shut_down():
+    for name in os.listdir('/proc/self/fd'):
+        try:
+            it = socket.socket(fileno=int(name))
+        except OSError:
+            continue
+        if it.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            it.shutdown(socket.SHUT_RDWR)
+        it.detach()
+
+def application(environ, start_response):
+    if environ['PATH_INFO'] == '/shut':
+        shut_down()
+    start_response('200 OK', [])
+    return [b'ran']
+"#;
+
+#[test]
+fn one_that_was_shut_down_is_replaced_at_a_graceful_restart() {
+    let server = Site::new()
+        .script("shut.wsgi", SHUTTING_DOWN)
+        .config(
+            "WSGISocketPrefix ${ROOT}/logs/wsgi
+             WSGIDaemonProcess one processes=2
+             WSGIScriptAlias / ${WSGI}/shut.wsgi process-group=one",
+        )
+        .start();
+    assert_eq!(server.get("/shut").text(), "ran");
+    if !is_reference() {
+        let line = server.log().wait_for(Mark::START, "WSGI1360");
+        assert!(line.contains("shut its socket down"), "{line}");
+    }
+    server.restart_gracefully();
+    wait_until("another socket", || {
+        (server.get("/").status == 200).then_some(())
+    });
+    // It is there to stay.
+    server.restart_gracefully();
+    assert_eq!(server.get("/").text(), "ran");
+}
+
 /// mod_wsgi's default is where the httpd it was built for has its own files.
 #[test]
 fn without_a_prefix_they_are_in_the_runtime_directory() {
