@@ -188,7 +188,7 @@ fn a_fault_costs_one_request_and_leaves_a_line() {
 /// There may be a request on it that was read and counts from the next moment on.
 #[test]
 fn a_worker_that_leaves_waits_for_a_thread_that_has_a_connection() {
-    let (server, _) = server(group("leaving"), log().0);
+    let (server, _) = server(testing::group("leaving"), testing::log().0);
     let (sender, events) = channel();
     server.events.set(sender).unwrap();
     let turn = Turn::new(&server, 1);
@@ -203,7 +203,7 @@ fn a_worker_that_leaves_waits_for_a_thread_that_has_a_connection() {
 
 #[test]
 fn a_connection_does_not_come_back_to_a_worker_that_leaves() {
-    let (server, _) = server(group("closed"), log().0);
+    let (server, _) = server(testing::group("closed"), testing::log().0);
     let (stream, mut child) = UnixStream::pair().unwrap();
     let connection = Connection::new(stream, None, server.slot.issue());
     server.drain();
