@@ -8,6 +8,7 @@
 //!
 //! What outlives a configuration is kept in memory ([`kept`]).
 
+mod error_log;
 mod kept;
 mod sockets;
 mod spec;
@@ -34,6 +35,7 @@ use crate::engines;
 use crate::log::{self, Id};
 use crate::remote::groups::{Group, Groups};
 use crate::scoreboard;
+use error_log::ErrorLog;
 use kept::Kept;
 pub(crate) use kept::KeptGroup;
 use sockets::SocketError;
@@ -205,8 +207,11 @@ fn report_unmade(definition: &DaemonDefinition<'_>, cause: &SocketError) {
 }
 
 /// Tells the supervisor about the groups; starts one if there is none that listens.
-fn ensure_supervisor(kept: &mut Kept) -> Result<(), SuperviseError> {
-    let told = kept.supervisor.as_ref().map(|it| tell(&it.control, kept));
+fn ensure_supervisor(kept: &mut Kept, base: Server<'_>) -> Result<(), SuperviseError> {
+    let told = kept
+        .supervisor
+        .as_ref()
+        .map(|it| tell(&it.control, kept, base));
     if matches!(told, Some(Ok(()))) {
         return Ok(());
     }
@@ -218,13 +223,20 @@ fn ensure_supervisor(kept: &mut Kept) -> Result<(), SuperviseError> {
         supervisor.kill();
     }
     let supervisor = spawn()?;
-    tell(&supervisor.control, kept)?;
+    tell(&supervisor.control, kept, base)?;
     kept.supervisor = Some(supervisor);
     Ok(())
 }
 
-fn tell(control: &Channel, kept: &Kept) -> Result<(), ChannelError> {
-    control.send_waiting(&ToSupervisor::Begin, &[])?;
+fn tell(control: &Channel, kept: &Kept, base: Server<'_>) -> Result<(), ChannelError> {
+    // Without it, the supervisor stays with the log that it has.
+    let log = ErrorLog::of(base, base).ok();
+    let log_form = log.as_ref().map(|log| log.form.clone());
+    let descriptors: Vec<_> = log.iter().map(|log| log.descriptor.as_fd()).collect();
+    let begin = ToSupervisor::Begin {
+        log_form: log_form.unwrap_or_default(),
+    };
+    control.send_waiting(&begin, &descriptors)?;
     for group in &kept.groups {
         let message = ToSupervisor::Group(Box::new(group.spec.clone()));
         control.send_waiting(&message, &group.descriptors())?;
@@ -312,7 +324,7 @@ pub(crate) fn monitor(pool: Pool<'_>, base: Server<'_>) {
 /// Tells the supervisor about the groups; if there is none that listens, and none can be started, it is tried again
 /// later. One site's groups are no reason for httpd not to serve the others.
 fn supervise(kept: &mut Kept, pool: Pool<'_>, base: Server<'_>) {
-    match ensure_supervisor(kept) {
+    match ensure_supervisor(kept, base) {
         Ok(()) => watch(pool, kept),
         Err(error) => {
             kept.groups.iter().for_each(KeptGroup::note_nobody_starts);

@@ -101,6 +101,8 @@ mod daemon_stop; // the end of httpd
 mod daemon_stress; // restarts, changed scripts and deaths under load
 #[path = "integration/daemon_supervisor.rs"]
 mod daemon_supervisor; // groups that come and go, a supervisor that dies
+#[path = "integration/daemon_syslog.rs"]
+mod daemon_syslog; // where lines go if httpd writes to syslog
 #[path = "integration/daemon_terminal.rs"]
 mod daemon_terminal; // in the foreground of a terminal
 #[path = "integration/daemon_timeouts.rs"]

@@ -4,8 +4,6 @@
 //! exist is an error of the configuration, at the line that names it.
 
 use std::ffi::{CStr, CString};
-use std::io;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -186,18 +184,6 @@ impl<'s> DaemonDefinition<'s> {
     pub(crate) fn host(&self) -> Option<Option<Vec<u8>>> {
         let hostname = || self.server.hostname().map(|name| name.to_bytes().to_vec());
         self.server.is_virtual().then(hostname)
-    }
-
-    /// A descriptor of its server's error log.
-    pub(crate) fn log(&self) -> io::Result<OwnedFd> {
-        match self.server.error_log().or_else(|| self.base.error_log()) {
-            Some(log) => log.try_clone_to_owned(),
-            // httpd writes to syslog; lines outside of requests have nowhere to go.
-            None => Ok(std::fs::File::options()
-                .write(true)
-                .open("/dev/null")?
-                .into()),
-        }
     }
 
     /// How long a worker may be silent: `socket-timeout`, or httpd's `Timeout`.

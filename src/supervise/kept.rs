@@ -13,6 +13,7 @@ use httpd::Level;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::error_log::ErrorLog;
 use super::sockets::{self, Shape, SocketError};
 use crate::config::{DaemonDefinition, Terms};
 use crate::log::{self, Id};
@@ -82,12 +83,16 @@ impl KeptGroup {
     ) -> Result<Self, SocketError> {
         let socket_path = shape.path(spec.number);
         let socket = sockets::listen(&socket_path, &shape, warn(definition))?;
+        let log = error_log(definition)?;
         Ok(Self {
             table: Table::new(shape.room()).map_err(SocketError::Table)?,
-            log: definition.log().map_err(SocketError::Log)?,
+            log: log.descriptor,
             host: definition.host(),
             terms: definition.terms(),
-            spec,
+            spec: GroupSpec {
+                log_form: log.form,
+                ..spec
+            },
             shape,
             socket_path,
             socket,
@@ -101,13 +106,15 @@ impl KeptGroup {
         spec: GroupSpec,
         definition: &DaemonDefinition<'_>,
     ) -> Result<Self, SocketError> {
+        let log = error_log(definition)?;
         Ok(Self {
             spec: GroupSpec {
                 number: self.spec.number,
                 secret: self.spec.secret,
+                log_form: log.form,
                 ..spec
             },
-            log: definition.log().map_err(SocketError::Log)?,
+            log: log.descriptor,
             host: definition.host(),
             terms: definition.terms(),
             ..self
@@ -238,4 +245,8 @@ impl KeptGroup {
     pub(crate) fn response_buffer(&self) -> usize {
         self.spec.response_buffer
     }
+}
+
+fn error_log(definition: &DaemonDefinition<'_>) -> Result<ErrorLog, SocketError> {
+    ErrorLog::of(definition.server(), definition.base()).map_err(SocketError::Log)
 }

@@ -225,7 +225,7 @@ fn failed(path: &Path, id: u16, step: &'static str) -> impl FnOnce(Errno) -> Soc
 /// Whether nobody can connect to this socket any more: whoever has it, as workers do, can shut it down for all, and for good.
 pub(super) fn is_shut_down(socket: &OwnedFd) -> bool {
     // One that nix does not name.
-    let end = PollFlags::from_bits_retain(nix::libc::POLLRDHUP);
+    let end = PollFlags::from_bits_retain(libc::POLLRDHUP);
     let mut sockets = [PollFd::new(socket.as_fd(), end)];
     poll(&mut sockets, PollTimeout::ZERO) == Ok(1)
 }

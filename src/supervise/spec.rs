@@ -5,8 +5,8 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use control::{
-    GroupSpec, Identity, InterpreterSection, Life, Limits, PreloadScript, PythonSpec, Secret,
-    ServerSpec, SocketBuffers,
+    GroupSpec, Identity, InterpreterSection, Life, Limits, LogForm, PreloadScript, PythonSpec,
+    Secret, ServerSpec, SocketBuffers,
 };
 use engine_abi::{EngineFile, EnginesError};
 use httpd::child_user::ChildUser;
@@ -58,6 +58,8 @@ pub(super) fn of(definition: &DaemonDefinition<'_>, secret: Secret) -> Option<Gr
         preload: preload(definition),
         server: server(),
         log_level: u8::try_from(level).unwrap_or(u8::MAX),
+        // That comes with the log.
+        log_form: LogForm::default(),
     })
 }
 

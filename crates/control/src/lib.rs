@@ -40,8 +40,8 @@ pub use scoreboard::{
 };
 pub use secret::Secret;
 pub use spec::{
-    GroupSpec, Identity, InterpreterSection, Life, Limits, PreloadScript, PythonSpec, ServerSpec,
-    SocketBuffers,
+    GroupSpec, Identity, InterpreterSection, Life, Limits, LogForm, PreloadScript, PythonSpec,
+    SYSLOG, ServerSpec, SocketBuffers,
 };
 pub use table::{MOST_SPARE, Slot, SlotState, Table};
 pub use window::{Inbox, Placed, View, Window};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::GroupSpec;
+use crate::spec::{GroupSpec, LogForm};
 
 /// From the httpd parent to the supervisor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -10,8 +10,11 @@ pub enum ToSupervisor {
     /// httpd forgets its configuration and begins to read another. If no new set of groups follows within a time, that one
     /// does not load this module, so nobody could say that the groups are to end.
     Reconfiguring,
-    /// A new set of groups begins.
-    Begin,
+    /// A new set of groups begins. With it comes the main error log, if it can be had.
+    Begin {
+        /// How lines are written into that.
+        log_form: LogForm,
+    },
     /// One group of the set. With it come its error log, its table and its listening socket.
     Group(Box<GroupSpec>),
     /// The set is complete. Groups that are not in it end; those that were there before are

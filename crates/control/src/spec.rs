@@ -51,6 +51,26 @@ pub struct GroupSpec {
     pub server: ServerSpec,
     /// The most verbose level that is logged, in httpd's numbers.
     pub log_level: u8,
+    /// How lines are written into its error log.
+    pub log_form: LogForm,
+}
+
+/// Where syslog's daemon listens (`_PATH_LOG`).
+pub const SYSLOG: &str = "/dev/log";
+
+/// How lines are written into an error log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LogForm {
+    /// As httpd writes them into a file or to a program.
+    #[default]
+    Lines,
+    /// As messages for syslog (RFC 3164), each in a datagram.
+    Syslog {
+        /// The facility, in the numbers of `<syslog.h>`.
+        facility: u8,
+        /// Whose messages they are.
+        ident: String,
+    },
 }
 
 /// As whom and where a worker runs.

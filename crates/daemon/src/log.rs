@@ -3,33 +3,79 @@
 //! httpd opened the file; this process appends to its descriptor in the format that httpd uses
 //! where `ErrorLogFormat` is not set, and escapes what httpd does. Each line is one `write`, so that
 //! lines of several processes do not mix in a file; in a pipe to a program those of more than 4 KiB may.
+//! Where httpd writes to syslog, each is a message for that.
 
 use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixDatagram;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use control::{LogForm, SYSLOG};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
+use nix::unistd::dup2_stderr;
 
 pub(crate) use engine_abi::Level;
 
 /// An error log.
 #[derive(Debug)]
 pub(crate) struct Log {
-    file: File,
+    output: Mutex<Output>,
+    /// It is what this process has for its standard error.
+    is_stderr: bool,
     level: u8,
     zone: TimeZone,
 }
 
+/// Where lines go.
+#[derive(Debug)]
+enum Output {
+    File(File),
+    Syslog {
+        socket: UnixDatagram,
+        facility: u8,
+        ident: String,
+    },
+}
+
+impl Output {
+    fn new(descriptor: OwnedFd, form: LogForm) -> Self {
+        match form {
+            LogForm::Lines => Self::File(descriptor.into()),
+            LogForm::Syslog { facility, ident } => Self::Syslog {
+                socket: descriptor.into(),
+                facility,
+                ident,
+            },
+        }
+    }
+}
+
 impl Log {
-    /// The log behind this descriptor, for lines up to this level.
-    pub(crate) fn new(file: OwnedFd, level: u8) -> Self {
+    /// The log behind this descriptor, written in this form, for lines up to this level.
+    pub(crate) fn new(descriptor: OwnedFd, form: LogForm, level: u8) -> Self {
         Self {
-            file: File::from(file),
+            output: Mutex::new(Output::new(descriptor, form)),
+            is_stderr: false,
             level,
             zone: TimeZone::system(),
         }
+    }
+
+    /// From now on lines go there.
+    pub(crate) fn redirect(&self, descriptor: OwnedFd, form: LogForm) {
+        if self.is_stderr && form == LogForm::Lines {
+            // If that cannot be, the old one stays open.
+            let _ = dup2_stderr(&descriptor);
+        }
+        *self.output() = Output::new(descriptor, form);
+    }
+
+    fn output(&self) -> MutexGuard<'_, Output> {
+        // Whatever happened to whoever wrote a line, the next one can be written.
+        self.output.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The main error log, which httpd leaves every program it starts as its standard error.
@@ -38,10 +84,11 @@ impl Log {
     ///
     /// When there is no standard error.
     pub(crate) fn inherited() -> io::Result<Self> {
-        Ok(Self::new(
-            io::stderr().as_fd().try_clone_to_owned()?,
-            Level::Info as u8,
-        ))
+        let descriptor = io::stderr().as_fd().try_clone_to_owned()?;
+        Ok(Self {
+            is_stderr: true,
+            ..Self::new(descriptor, LogForm::Lines, Level::Info as u8)
+        })
     }
 
     /// Writes a line, if its level is logged. An id other than 0 is printed in front.
@@ -51,14 +98,15 @@ impl Log {
 
     /// Writes a line whose level is a number of httpd's, 0 (emerg) to 15 (trace8).
     pub(crate) fn numbered(&self, level: u8, id: u16, text: impl fmt::Display) {
+        let output = self.output();
         // Like httpd, which keeps no notice from a file.
-        if level > self.level && level != Level::Notice as u8 {
+        let is_notice = level == Level::Notice as u8 && matches!(*output, Output::File(_));
+        if level > self.level && !is_notice {
             return;
         }
-        let stamp = Zoned::new(Timestamp::now(), self.zone.clone());
-        let line = format!(
-            "[{}] [wsgi:{}] [pid {}:tid {}] {}{}\n",
-            stamp.strftime("%a %b %d %H:%M:%S.%6f %Y"),
+        let now = Zoned::new(Timestamp::now(), self.zone.clone());
+        let text = format_args!(
+            "[wsgi:{}] [pid {}:tid {}] {}{}",
             name(level),
             std::process::id(),
             nix::unistd::gettid(),
@@ -66,13 +114,46 @@ impl Log {
             Escaped(&text.to_string()),
         );
         // There is nowhere to complain to about a log that cannot be written.
-        let _ = (&self.file).write_all(line.as_bytes());
+        let _ = match &*output {
+            Output::File(file) => write_line(file, &now, text),
+            Output::Syslog {
+                socket,
+                facility,
+                ident,
+            } => send_message(socket, facility | level.min(DEBUG), ident, &now, text),
+        };
     }
 
     /// The most verbose level that is logged.
     pub(crate) fn level(&self) -> u8 {
         self.level
     }
+}
+
+/// The least of syslog's levels. Its first ones are httpd's.
+const DEBUG: u8 = 7;
+
+fn write_line(mut file: &File, now: &Zoned, text: fmt::Arguments<'_>) -> io::Result<()> {
+    let time = now.strftime("%a %b %d %H:%M:%S.%6f %Y");
+    file.write_all(format!("[{time}] {text}\n").as_bytes())
+}
+
+/// The way of the C library's `syslog`, which belongs to the application.
+fn send_message(
+    socket: &UnixDatagram,
+    priority: u8,
+    ident: &str,
+    now: &Zoned,
+    text: fmt::Arguments<'_>,
+) -> io::Result<()> {
+    let time = now.strftime("%b %e %H:%M:%S");
+    let message = format!("<{priority}>{time} {ident}[{}]: {text}", std::process::id());
+    socket.send(message.as_bytes()).or_else(|_| {
+        // Its daemon may have been started anew.
+        socket.connect(SYSLOG)?;
+        socket.send(message.as_bytes())
+    })?;
+    Ok(())
 }
 
 /// Tells a person at a terminal something.
@@ -125,4 +206,33 @@ fn name(level: u8) -> &'static str {
         "trace3", "trace4", "trace5", "trace6", "trace7", "trace8",
     ];
     NAMES.get(usize::from(level)).unwrap_or(&"trace8")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_for_syslog_is_one_datagram() {
+        let (here, there) = UnixDatagram::pair().unwrap();
+        let form = LogForm::Syslog {
+            facility: 184,
+            ident: "shop".to_owned(),
+        };
+        let log = Log::new(there.into(), form, Level::Warn as u8);
+        log.line(Level::Notice, 0, "not for a file");
+        log.line(Level::Warn, 1216, "two\nlines");
+        let mut message = [0; 200];
+        let length = here.recv(&mut message).unwrap();
+        let message = std::str::from_utf8(&message[..length]).unwrap();
+        // 184 + 4, and the time.
+        let (priority, rest) = message.split_at(5);
+        let (time, rest) = rest.split_at(15);
+        assert_eq!(priority, "<188>");
+        assert!(time.split_whitespace().count() == 3, "{time}");
+        let pid = std::process::id();
+        let begin = format!(" shop[{pid}]: [wsgi:warn] [pid {pid}:tid ");
+        assert!(rest.starts_with(&begin), "{rest}");
+        assert!(rest.ends_with("] WSGI1216: two\\nlines"), "{rest}");
+    }
 }

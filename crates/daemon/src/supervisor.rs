@@ -289,11 +289,14 @@ impl Supervisor {
             ToSupervisor::Reconfiguring => {
                 self.renewal = Some(Instant::now() + RECONFIGURATION);
             }
-            ToSupervisor::Begin => {
+            ToSupervisor::Begin { log_form } => {
                 self.renewal = None;
                 self.is_forgotten = false;
                 self.arriving.clear();
                 self.is_incomplete = false;
+                if let Some(descriptor) = descriptors.into_iter().flatten().next() {
+                    log.redirect(descriptor, log_form);
+                }
             }
             ToSupervisor::Group(group) => self.arriving.push((group, descriptors)),
             ToSupervisor::Commit => self.commit(log),

@@ -6,7 +6,8 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
 use control::{
-    GroupSpec, Identity, Life, Limits, PythonSpec, Secret, ServerSpec, SocketBuffers, Table,
+    GroupSpec, Identity, Life, Limits, LogForm, PythonSpec, Secret, ServerSpec, SocketBuffers,
+    Table,
 };
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
@@ -35,6 +36,7 @@ pub(crate) fn group(name: &str) -> GroupSpec {
         preload: Vec::new(),
         server: ServerSpec::default(),
         log_level: 6,
+        log_form: LogForm::Lines,
     }
 }
 
@@ -48,7 +50,7 @@ pub(crate) fn equipment() -> Vec<OwnedFd> {
 /// A log in memory.
 pub(crate) fn log() -> (Arc<Log>, File) {
     let memory = memfd_create(c"log", MFdFlags::empty()).unwrap();
-    let log = Log::new(memory.try_clone().unwrap(), 6);
+    let log = Log::new(memory.try_clone().unwrap(), LogForm::Lines, 6);
     (Arc::new(log), File::from(memory))
 }
 

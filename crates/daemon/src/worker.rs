@@ -214,7 +214,7 @@ fn assignment(control: &Channel) -> Result<Assignment, StartError> {
     }
     let preload = Root::of(&group.identity).scripts_inside(group.preload.clone());
     Ok(Assignment {
-        log: Log::new(log, group.log_level),
+        log: Log::new(log, group.log_form.clone(), group.log_level),
         group: Box::new(GroupSpec { preload, ..*group }),
         slot,
         supervisor,

@@ -129,6 +129,17 @@ pub fn runs_on(version: [u32; 3]) -> bool {
     running.map(|part| u32::try_from(part).unwrap_or_default()) >= version
 }
 
+/// The name of httpd's program, without its directory.
+pub fn name() -> &'static CStr {
+    // SAFETY: httpd sets it before it reads a configuration, and keeps it as long as it lives.
+    unsafe {
+        match sys::ap_server_argv0 {
+            name if name.is_null() => c"httpd",
+            name => CStr::from_ptr(name),
+        }
+    }
+}
+
 /// All the server says of itself: `Apache/2.4.66 (Debian) mod_wsgi/…`.
 pub fn description() -> &'static CStr {
     // SAFETY: a string that stays the same while children run.

@@ -91,6 +91,15 @@ impl<'s> Server<'s> {
         }
     }
 
+    /// What `ErrorLog` names, if it or the base server has one.
+    pub fn error_log_name(self) -> Option<&'s CStr> {
+        // SAFETY: the server lives for 's, and so does what its configuration says.
+        unsafe {
+            let name = (*self.as_ptr()).error_fname;
+            (!name.is_null()).then(|| CStr::from_ptr(name))
+        }
+    }
+
     /// `Timeout`: how long it waits for a client, or for others on its behalf.
     pub fn timeout(self) -> Duration {
         // SAFETY: the server lives for 's.

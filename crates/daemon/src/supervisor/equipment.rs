@@ -56,7 +56,7 @@ impl OwnedEquipment {
         let scoreboard = descriptors.next();
         let log = descriptor.try_clone().map_err(GroupError::Log)?;
         Ok(Self {
-            log: Log::new(log, spec.log_level),
+            log: Log::new(log, spec.log_form.clone(), spec.log_level),
             descriptor,
             table: Table::map(table, slots).map_err(GroupError::Table)?,
             listener,

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::IoSlice;
 use std::os::fd::AsRawFd as _;
 
+use control::LogForm;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 use super::*;
@@ -29,7 +31,8 @@ fn spec(number: u32) -> Box<GroupSpec> {
 
 /// Tells of the groups of these numbers.
 fn tell(parent: &Channel, numbers: impl IntoIterator<Item = u32>) {
-    parent.send(&ToSupervisor::Begin, &[]).unwrap();
+    let log_form = LogForm::Lines;
+    parent.send(&ToSupervisor::Begin { log_form }, &[]).unwrap();
     for number in numbers {
         let equipment = testing::equipment();
         let descriptors: Vec<_> = equipment.iter().map(OwnedFd::as_fd).collect();
@@ -109,6 +112,21 @@ fn no_group_ends_for_a_message_that_is_lost() {
     parent.send(&ToSupervisor::Commit, &[]).unwrap();
     assert_eq!(hear(&mut supervisor, 3), "");
     assert_eq!(groups(&supervisor), [(1, false), (2, true)]);
+}
+
+#[test]
+fn what_it_has_to_say_goes_into_the_log_that_httpd_has_now() {
+    let (mut supervisor, parent) = supervisor();
+    let (before, memory) = testing::log();
+    let now = memfd_create(c"log", MFdFlags::empty()).unwrap();
+    let log_form = LogForm::Lines;
+    let begin = ToSupervisor::Begin { log_form };
+    parent.send(&begin, &[now.as_fd()]).unwrap();
+    parent.send(&u64::MAX, &[]).unwrap();
+    (0..2).for_each(|_| supervisor.hear_parent(&before));
+    assert_eq!(testing::lines(&memory), "");
+    let told = testing::lines(&now.into());
+    assert!(told.contains("WSGI1202"), "{told}");
 }
 
 #[test]
