@@ -157,16 +157,17 @@ impl Server {
         name: RequestName,
         body: impl FnOnce(&Request<'_>) -> T,
     ) -> T {
-        let environ: Vec<_> = head
-            .environ
-            .iter()
-            .flat_map(|pairs| pairs.iter())
-            .filter_map(|variable| self.root.variable(variable))
-            .map(|(name, value)| Pair {
-                name: name.into(),
-                value: value.into(),
-            })
-            .collect();
+        let variables = head.environ.iter().flat_map(|pairs| pairs.iter());
+        let count = head.environ.map_or(0, |pairs| pairs.len());
+        let mut environ = Vec::with_capacity(count);
+        environ.extend(
+            variables
+                .filter_map(|variable| self.root.variable(variable))
+                .map(|(name, value)| Pair {
+                    name: name.into(),
+                    value: value.into(),
+                }),
+        );
         let mtime = self.scripts.mtime(head.script);
         if mtime == scripts::MISSING {
             scripts::check_presence(head.script, &self.log);
