@@ -149,17 +149,23 @@ def application(environ, start_response):
     return [str(status).encode()]
 ";
 
-#[test]
-fn what_a_script_forks_ends_with_it() {
+/// Under prefork it is not Python's main thread that loads a script.
+#[rstest::rstest]
+fn what_a_script_forks_ends_with_it(
+    #[values(Mpm::Event, Mpm::Prefork)] mpm: Mpm,
+    #[values(Mode::Embedded, Mode::Daemon)] mode: Mode,
+) {
     if !ours("D228") {
         return;
     }
+    let (definition, process) = group(mode);
     let server = Site::new()
+        .mpm(mpm)
         .script("a.wsgi", FORKING)
-        .config(
-            "WSGIDaemonProcess group
-             WSGIScriptAlias /a ${WSGI}/a.wsgi process-group=group application-group=%{GLOBAL}",
-        )
+        .config(definition)
+        .config(&format!(
+            "WSGIScriptAlias /a ${{WSGI}}/a.wsgi process-group={process} application-group=%{{GLOBAL}}"
+        ))
         .start();
     assert_eq!(server.get("/a").text(), "0");
 }

@@ -85,7 +85,9 @@ unsafe extern "C" fn preload(script: *const Script<'_>) -> c_int {
         let loaded = if process.is_embedded() && !process.multithread {
             // This thread is the one that serves requests, and what a script sets up for its thread, such as a
             // profiler, is for those.
-            interpreter.attach(detached, |py| script::preload(py, interpreter, script))
+            runtime::ending_forks(|| {
+                interpreter.attach(detached, |py| script::preload(py, interpreter, script))
+            })
         } else {
             // What the script starts, threads and programs, is to get the signals that it would get from the host.
             let mask = SignalMask::of_this_thread();

@@ -158,21 +158,27 @@ fn own_python(ready: &Sender<Result<(), StartError>>, jobs: &Receiver<Job>) {
     let runs = started.is_ok();
     // A host that no longer waits has given up on the process.
     drop(ready.send(started.map_err(StartError::from)));
-    let process = std::process::id();
     while let (true, Ok(job)) = (runs, jobs.recv()) {
         // A panic drops the job's sender, which tells whoever waits.
-        drop(catch(|| job(&mut detached)));
-        if std::process::id() != process {
-            // A script has forked, and this is the end of it in the new process, where there is no host.
-            // SAFETY: ends the process; nothing of it is used afterwards.
-            unsafe { libc::_exit(0) };
-        }
+        ending_forks(|| drop(catch(|| job(&mut detached))));
     }
     // The thread that has initialised Python outlives it, finalised or not: at its end it would
     // give its thread states back.
     loop {
         std::thread::park();
     }
+}
+
+/// Runs `f`, and ends with it what it has forked: in the new process is nobody who has asked for it, or a
+/// copy of a host, which is not to go on as a second one.
+pub(crate) fn ending_forks<R>(f: impl FnOnce() -> R) -> R {
+    let process = std::process::id();
+    let result = f();
+    if std::process::id() != process {
+        // SAFETY: ends the process; nothing of it is used afterwards.
+        unsafe { libc::_exit(0) };
+    }
+    result
 }
 
 /// Has the kernel send SIGTERM when the process ends that has started this one: the host has seen to it that this
