@@ -317,6 +317,63 @@ def application(environ, start_response):
     );
 }
 
+/// Calls a method of its input with so many MiB of memory to spare, and again without that limit, and answers
+/// how long the results are.
+const SHORT_OF_MEMORY: &str = r#"
+import resource
+
+def attempt(call):
+    try:
+        return str(len(call()))
+    except Exception as error:
+        return type(error).__name__
+
+def application(environ, start_response):
+    method, spare = environ['QUERY_STRING'].split('=')
+    call = getattr(environ['wsgi.input'], method)
+    with open('/proc/self/statm') as statm:
+        used = int(statm.read().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + (int(spare) << 20), before[1]))
+    first = attempt(call)
+    resource.setrlimit(resource.RLIMIT_AS, before)
+    start_response('200 OK', [])
+    return [f'{first}, {attempt(call)}'.encode()]
+"#;
+
+/// 40 MiB without the end of a line, for that application.
+fn send_much(query: &str, is_chunked: bool) -> String {
+    let site = wsgi_site();
+    // Memory is not set aside by the C library, and so counts when it is asked for.
+    let server = site
+        .env("MALLOC_ARENA_MAX", "1")
+        .env("MALLOC_MMAP_THRESHOLD_", "131072")
+        .config("WSGIChunkedRequest On")
+        .script("short.wsgi", SHORT_OF_MEMORY)
+        .start();
+    let (url, body) = (format!("/short.wsgi?{query}"), vec![b'x'; 40 << 20]);
+    let request = if is_chunked {
+        Request::new("POST", &url).chunked(body.chunks(1 << 20))
+    } else {
+        Request::post(&url, &body)
+    };
+    server.send(&request).text()
+}
+
+#[test]
+fn what_there_was_no_memory_for_is_no_hole_in_the_body() {
+    for query in ["read=36", "readline=36"] {
+        let told = send_much(query, true);
+        assert_eq!(told, "MemoryError, OSError", "{query}");
+    }
+}
+
+#[test]
+fn a_body_takes_little_more_memory_than_it_is_long() {
+    let length = 40 << 20;
+    assert_eq!(send_much("read=56", false), format!("{length}, 0"));
+}
+
 #[test]
 fn a_body_that_comes_byte_by_byte_is_read_whole() {
     let server = SERVER.borrow();

@@ -120,6 +120,10 @@ pub(crate) enum ReadFailure {
     Closed,
     /// The calling thread is sending a part of the response: this is a request inside the request.
     Inside,
+    /// There is no memory for what is read.
+    NoMemory,
+    /// An earlier read has lost a part of the body.
+    Lost,
     /// The host could not read.
     Host(ReadError),
 }

@@ -27,6 +27,8 @@ pub(crate) enum Exception {
     General,
     /// `KeyError`
     KeyError,
+    /// `MemoryError`
+    MemoryError,
     /// `ModuleNotFoundError`
     ModuleNotFoundError,
     /// `OSError`
@@ -178,6 +180,7 @@ impl Exception {
                 Self::ConnectionResetError => ffi::PyExc_ConnectionResetError,
                 Self::General => ffi::PyExc_Exception,
                 Self::KeyError => ffi::PyExc_KeyError,
+                Self::MemoryError => ffi::PyExc_MemoryError,
                 Self::ModuleNotFoundError => ffi::PyExc_ModuleNotFoundError,
                 Self::OsError => ffi::PyExc_OSError,
                 Self::OverflowError => ffi::PyExc_OverflowError,

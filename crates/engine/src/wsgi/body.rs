@@ -4,8 +4,6 @@
 //! is no more than a hint. A failed read is for ever: later reads fail alike, and never give what
 //! would look like the rest of the body. No Python; used with the GIL released.
 
-use engine_abi::ReadError;
-
 use super::lines::LineBuffer;
 use crate::host::ReadFailure;
 
@@ -67,6 +65,10 @@ impl Body {
     ) -> Result<(), ReadFailure> {
         self.check()?;
         while self.line_length(limit).is_none() {
+            if self.buffer.reserve(LINE_READ).is_err() {
+                self.give_up();
+                return Err(ReadFailure::NoMemory);
+            }
             // The buffer lends its room while `self` is asked to read into it.
             let mut buffer = std::mem::take(&mut self.buffer);
             let read = buffer.extend(LINE_READ, |room| self.read(room, source));
@@ -86,16 +88,15 @@ impl Body {
         self.buffer.line_length(limit).or(rest)
     }
 
-    /// Has every further read fail.
+    /// Has every further read fail, as a part of the body is lost.
     pub(super) fn give_up(&mut self) {
         self.buffer = LineBuffer::default();
-        self.failure
-            .get_or_insert(ReadFailure::Host(ReadError::Malformed));
+        self.failure.get_or_insert(ReadFailure::Lost);
     }
 
     /// Whether all of the body was handed out.
     pub(super) fn is_exhausted(&self) -> bool {
-        self.ended && self.buffer.len() == 0
+        self.ended && self.buffer.len() == 0 && self.failure.is_none()
     }
 
     /// Hands out the next `length` bytes of what is buffered.
@@ -130,6 +131,7 @@ impl Body {
 
 #[cfg(test)]
 mod tests {
+    use engine_abi::ReadError;
     use proptest::prelude::*;
 
     use super::*;
@@ -178,6 +180,16 @@ mod tests {
         body.give_up();
         assert!(body.find_line(usize::MAX, &mut source).is_err());
         assert!(body.fill(&mut [0], &mut source).is_err());
+    }
+
+    #[test]
+    fn a_body_that_was_given_up_at_its_end_is_not_all_handed_out() {
+        let mut source = source(&[b"ab"], Ok(0));
+        let mut body = Body::default();
+        assert_eq!(line(&mut body, usize::MAX, &mut source), b"ab");
+        assert!(body.is_exhausted());
+        body.give_up();
+        assert!(!body.is_exhausted());
     }
 
     #[test]

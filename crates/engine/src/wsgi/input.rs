@@ -113,7 +113,7 @@ impl Input {
                 0 => break,
                 length => total += length,
             }
-            lines.append(&line)?;
+            this.or_give_up(py, lines.append(&line))?;
         }
         Ok(lines)
     }
@@ -150,10 +150,10 @@ impl Input {
         if self.is_exhausted() {
             return py.bytes(b"");
         }
-        let ahead = self
+        let whole = self
             .stated
             .map_or(LEAST_AHEAD, |length| length.saturating_add(1));
-        let mut size = limit.min(ahead.clamp(LEAST_AHEAD, MOST_AHEAD));
+        let mut size = limit.min(whole.clamp(LEAST_AHEAD, MOST_AHEAD));
         let mut bytes = UnfinishedBytes::new(py, size)?;
         loop {
             let memory = bytes.memory();
@@ -161,11 +161,25 @@ impl Input {
                 .detach(|detached| self.fill(detached, memory))
                 .map_err(|failure| raise(py, failure))?;
             if is_end || size == limit {
-                return bytes.finish();
+                return self.or_give_up(py, bytes.finish());
             }
-            size = limit.min(size.saturating_mul(2));
-            bytes.resize(size)?;
+            let doubled = size.saturating_mul(2);
+            let next = if size < whole {
+                doubled.min(whole)
+            } else {
+                doubled
+            };
+            size = limit.min(next);
+            self.or_give_up(py, bytes.resize(size))?;
         }
+    }
+
+    /// Where there was no memory for it, what was read is lost. So the rest is not handed out either: what the
+    /// application has would go on behind a hole.
+    fn or_give_up<'py, R>(&self, py: Attached<'py>, kept: Result<'py, R>) -> Result<'py, R> {
+        kept.inspect_err(|_| {
+            py.detach(|detached| self.body(detached).give_up());
+        })
     }
 
     fn line<'py>(&self, py: Attached<'py>, limit: usize) -> Result<'py, Owned<'py>> {
@@ -186,8 +200,12 @@ impl Input {
     ) -> Option<Result<'py, Owned<'py>>> {
         let mut body = self.try_body()?;
         let length = body.line_length(limit)?;
-        self.count(length);
-        Some(py.bytes(body.take_line(length)))
+        let line = py.bytes(body.take_line(length));
+        match &line {
+            Ok(_) => self.count(length),
+            Err(_) => body.give_up(),
+        }
+        Some(line)
     }
 
     /// Counts bytes that the application gets; what is read ahead to find the end of a line it may
@@ -274,7 +292,7 @@ fn size_argument<'py>(
 }
 
 /// Why a read failed, as the exception the application gets: an `OSError` of some kind, so that
-/// frameworks take it for what it is, except where the application itself is at fault.
+/// frameworks take it for what it is, except where the application itself is at fault, or there is no memory.
 fn raise(py: Attached<'_>, failure: ReadFailure) -> Raised<'_> {
     let (exception, cause) = match failure {
         ReadFailure::Closed => {
@@ -286,6 +304,11 @@ fn raise(py: Attached<'_>, failure: ReadFailure) -> Raised<'_> {
                 sending the response of that request, which includes this one";
             return Raised::runtime_error(py, message);
         }
+        ReadFailure::NoMemory => (Exception::MemoryError, "there is no memory for the body"),
+        ReadFailure::Lost => (
+            Exception::OsError,
+            "an earlier read failed, and a part of the body is lost with it",
+        ),
         ReadFailure::Host(ReadError::Disconnected) => (
             Exception::ConnectionResetError,
             "the client closed the connection before it had sent the whole body",

@@ -3,6 +3,8 @@
 //! Lines are found here: the host gives the body in pieces of any size, `readline` wants it up to
 //! a newline, and what lies beyond stays for the next call. No Python, no I/O.
 
+use std::collections::TryReserveError;
+
 /// Bytes waiting for the application, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct LineBuffer {
@@ -43,6 +45,12 @@ impl LineBuffer {
         self.taken = end;
         self.searched = self.searched.max(end);
         self.data.get(start..end).unwrap_or_default()
+    }
+
+    /// Sees to it that there is memory for `size` more bytes.
+    pub(super) fn reserve(&mut self, size: usize) -> Result<(), TryReserveError> {
+        self.drop_taken();
+        self.data.try_reserve(size)
     }
 
     /// Makes room for `size` more bytes, lets `fill` write some of them and say how many, and
