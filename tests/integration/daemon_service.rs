@@ -108,6 +108,37 @@ fn when_the_server_stops_it_is_told_by_an_exception() {
     assert_eq!(traces(&server, "begun"), [process]);
 }
 
+/// Ends a process that `multiprocessing` has forked in the way that this has for it.
+const TERMINATING: &str = r"
+import multiprocessing
+
+def work():
+    trace('working')
+    time.sleep(60)
+
+process = multiprocessing.get_context('fork').Process(target=work)
+process.start()
+while not any(data.glob('working-*')):
+    time.sleep(0.01)
+process.terminate()
+process.join()
+trace(f'exit-{process.exitcode}')
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+except SystemExit as raised:
+    trace(f'args-{raised.args}')
+time.sleep(60)
+";
+
+#[test]
+fn a_process_that_it_forks_ends_well_when_it_is_terminated() {
+    let server = service(TERMINATING).start();
+    let process = another(&server, "working", &[]);
+    let parent = another(&server, "args-()", &[]);
+    assert_ne!(parent, process);
+    assert_eq!(traces(&server, "exit-0"), [parent]);
+}
+
 /// What a script is told of its process, and what it is not told.
 const KNOWING: &str = r"
 import apache, mod_wsgi

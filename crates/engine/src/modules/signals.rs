@@ -78,7 +78,8 @@ pub(crate) fn exit_on_sigterm(py: Attached<'_>) -> Result<'_, ()> {
 }
 
 fn exit<'py>(py: Attached<'py>, _: &[&Object<'py>]) -> Result<'py, Owned<'py>> {
-    Err(Raised::new(py, Exception::SystemExit, ""))
+    // Without a status: who finds one that is no number, such as `multiprocessing`, takes it for a failure.
+    Err(Raised::bare(py, Exception::SystemExit))
 }
 
 /// Says which registration was ignored, and where in the application it is.

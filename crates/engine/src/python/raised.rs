@@ -59,6 +59,13 @@ impl<'py> Raised<'py> {
         Self::take(py)
     }
 
+    /// A new exception without arguments.
+    pub(crate) fn bare(py: Attached<'py>, exception: Exception) -> Self {
+        // SAFETY: the type is an exception type, the thread attached.
+        unsafe { ffi::PyErr_SetNone(exception.as_ptr()) };
+        Self::take(py)
+    }
+
     /// A `TypeError`.
     pub(crate) fn type_error(py: Attached<'py>, message: &str) -> Self {
         Self::new(py, Exception::TypeError, message)
