@@ -38,6 +38,35 @@ fn a_subclass_may_say_what_is_wrapped() {
     }
 }
 
+/// What stands in for another object, as `wrapt.ObjectProxy` does.
+const PROXY: &str = "class Proxy:\n  def __init__(self, it): self.it = it\n  \
+     __class__ = property(lambda self: type(self.it))\n  \
+     def __getattr__(self, name): return getattr(self.it, name)\n  \
+     def __iter__(self): return iter([b'iterated'])\n";
+
+#[test]
+fn what_stands_in_for_one_is_sent_alike() {
+    let server = SERVER.borrow();
+    for (own, made, body) in [
+        ("", "Proxy(wrap(digits()))", "0123456789"),
+        (
+            "filelike = digits()",
+            "Own(wrap(io.BytesIO()))",
+            "0123456789",
+        ),
+        ("filelike = io.BytesIO()", "Own(wrap(digits()))", "iterated"),
+        (
+            "__class__ = property(lambda self: 1 / 0)",
+            "Own(wrap(digits()))",
+            "iterated",
+        ),
+    ] {
+        let code = format!("{PROXY}class Own(Proxy):\n  {own}\n  pass\nstart(); r = {made}");
+        let response = wraps(&server, &code);
+        assert_eq!(response.text(), body, "{code}");
+    }
+}
+
 #[test]
 fn a_file_that_only_the_wrapper_has_is_sent() {
     // mod_wsgi lets it go before it sends it, and sends nothing.

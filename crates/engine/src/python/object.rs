@@ -227,6 +227,13 @@ impl<'py> Object<'py> {
         unsafe { ffi::PyLong_Check(self.as_ptr()) != 0 }
     }
 
+    /// What `isinstance` answers, which believes the object's `__class__`.
+    pub(crate) fn claims_to_be(&self, class: &Object<'_>) -> Result<'py, bool> {
+        // SAFETY: both objects are alive and the thread is attached.
+        let status = unsafe { ffi::PyObject_IsInstance(self.as_ptr(), class.as_ptr()) };
+        self.py().truth(status)
+    }
+
     /// Whether the object is an instance of a type or a subtype of it.
     pub(crate) fn is_instance_of(&self, type_object: &Object<'_>) -> bool {
         // SAFETY: both objects are alive; the callers pass types, which `PyObject_TypeCheck` walks

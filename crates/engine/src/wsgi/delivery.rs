@@ -103,11 +103,11 @@ impl Call<'_> {
         &self,
         result: &Object<'py>,
     ) -> Result<'py, Option<(Owned<'py>, FileRegion)>> {
-        match self.state.file_wrapper.downcast(result) {
-            Some(wrapper) if self.response.is_started() && !self.response.is_sent() => {
-                FileWrapper::region(wrapper)
-            }
-            _ => Ok(None),
+        if self.response.is_started() && !self.response.is_sent() {
+            let file_wrapper = self.state.file_wrapper.as_object(result.py());
+            FileWrapper::region(result, file_wrapper)
+        } else {
+            Ok(None)
         }
     }
 

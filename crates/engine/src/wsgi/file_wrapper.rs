@@ -138,16 +138,25 @@ impl FileWrapper {
     }
 
     /// The part of a real file that is wrapped: from where it stands to its end, and the file, with which
-    /// the descriptor may close. `None` if what is wrapped must be iterated over instead. Raises only what
-    /// interrupts the request.
+    /// the descriptor may close. `None` if the object is no instance of `class`, which is this one, or if what is
+    /// wrapped must be iterated over instead. Raises only what interrupts the request.
     pub(super) fn region<'py>(
-        this: &Instance<'py, Self>,
+        object: &Object<'py>,
+        class: &Object<'py>,
     ) -> Result<'py, Option<(Owned<'py>, FileRegion)>> {
-        interrupt::heed(this.py(), || Self::region_if_any(this))
+        interrupt::heed(object.py(), || Self::region_if_any(object, class))
     }
 
-    fn region_if_any<'py>(this: &Instance<'py, Self>) -> Option<(Owned<'py>, FileRegion)> {
-        let file = this.as_object().attribute_named(c"filelike").ok()?;
+    /// An object that stands in for an instance, as those of `wrapt` do, will do as well: its attributes are all
+    /// that is needed of it.
+    fn region_if_any<'py>(
+        object: &Object<'py>,
+        class: &Object<'py>,
+    ) -> Option<(Owned<'py>, FileRegion)> {
+        if !object.claims_to_be(class).ok()? {
+            return None;
+        }
+        let file = object.attribute_named(c"filelike").ok()?;
         let fd = descriptor(&file)?;
         let offset = file.call_method_named(c"tell", []).ok()?;
         let offset = u64::try_from(offset.to_i64().ok()?).ok()?;
