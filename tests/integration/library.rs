@@ -51,7 +51,7 @@ def application(environ, start_response):
 
 /// Imports what the directory has names of, and answers with those that are not the application's own.
 const OWN: &str = "
-import mod_wsgi, os
+import mod_wsgi, os, sys
 
 def is_of_library(name):
     return not hasattr(__import__(name), 'own')
@@ -59,6 +59,12 @@ def is_of_library(name):
 names = {file.removesuffix('.py') for file in os.listdir(DIRECTORY) if file.endswith('.py')}
 names = ' '.join(sorted(filter(is_of_library, names)))
 assert hasattr(mod_wsgi.LogHandler, 'setFormatter')
+
+# As importlib's own finders are called, which others may be in between.
+for finder in sys.meta_path:
+    for arguments in [(('re', None, None), {}), (('re',), {'path': None, 'target': None}),
+                      ((), {'fullname': 're', 'path': None})]:
+        finder.find_spec(*arguments[0], **arguments[1])
 
 def application(environ, start_response):
     start_response('200 OK', [])

@@ -7,7 +7,9 @@
 
 use std::ffi::CStr;
 
-use crate::python::{Attached, Class, Definition, Instance, Object, Owned, Result, Stored, Type};
+use crate::python::{
+    Attached, Class, Definition, Instance, Object, Owned, Raised, Result, Stored, Type,
+};
 
 /// `importlib`, `logging`, `signal`, `threading`, `traceback`, and what they import. An application may well have a `token.py` or a
 /// `copy.py`, so no name is kept for a Python that does not need it.
@@ -84,25 +86,33 @@ impl Class for Library {
     const DOC: &'static CStr = c"Finds modules of Python's library before those of applications.";
 
     fn define(definition: Definition<Self>) -> Definition<Self> {
-        let doc = c"find_spec(name, path=None, target=None, /)\n--\n\nFind a module.";
-        definition.method(c"find_spec", doc, Self::find)
+        let doc = c"find_spec(fullname, path=None, target=None)\n--\n\nFind a module.";
+        definition.keyword_method(c"find_spec", doc, Self::find)
     }
 }
 
 impl Library {
     fn find<'py>(
         this: &Instance<'py, Self>,
-        arguments: &[&Object<'py>],
+        arguments: &Object<'py>,
+        keywords: Option<&Object<'py>>,
     ) -> Result<'py, Owned<'py>> {
         let py = this.py();
-        let is_kept = |name: &Object<'_>| name.as_text().is_ok_and(|name| KEPT.contains(&name));
-        match arguments {
-            [name, ..] if is_kept(name) => {
-                let (finder, path) = (this.finder.bind(py), this.path.bind(py));
-                finder.call_method_named(c"find_spec", [name, path])
-            }
-            _ => Ok(py.none().owned()),
+        // The other arguments are of no interest here.
+        let name = match (arguments.as_tuple(), keywords) {
+            (Some([name, ..]), _) => Some(name.owned()),
+            (_, Some(keywords)) => keywords.item(&*py.text("fullname")?)?,
+            _ => None,
+        };
+        let Some(name) = name else {
+            let message = "find_spec() missing 1 required argument: 'fullname'";
+            return Err(Raised::type_error(py, message));
+        };
+        if !name.as_text().is_ok_and(|name| KEPT.contains(&name)) {
+            return Ok(py.none().owned());
         }
+        let (finder, path) = (this.finder.bind(py), this.path.bind(py));
+        finder.call_method_named(c"find_spec", [&*name, path])
     }
 }
 

@@ -11,7 +11,7 @@ use std::ops::Deref;
 
 use pyo3_ffi as ffi;
 
-use super::slots::{self, Getter, Init, Lookup, Method, New, Next};
+use super::slots::{self, Getter, Init, KeywordMethod, Lookup, Method, New, Next};
 use super::{Attached, Object, Owned, Result, Stored};
 
 /// A Rust type whose values are Python objects.
@@ -185,6 +185,19 @@ impl<T: Class> Definition<T> {
             PyCFunctionFast: slots::method::<T, F>,
         };
         self.with_method(name, doc, call, ffi::METH_FASTCALL)
+    }
+
+    /// A method whose arguments may be named.
+    pub(crate) fn keyword_method<F: KeywordMethod<T>>(
+        self,
+        name: &'static CStr,
+        doc: &'static CStr,
+        _: F,
+    ) -> Self {
+        let call = ffi::PyMethodDefPointer {
+            PyCFunctionWithKeywords: slots::keyword_method::<T, F>,
+        };
+        self.with_method(name, doc, call, ffi::METH_VARARGS | ffi::METH_KEYWORDS)
     }
 
     /// A method without arguments.

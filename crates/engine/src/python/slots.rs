@@ -37,6 +37,15 @@ shape! {
     Method<T>: for<'py> Fn(&Instance<'py, T>, &[&Object<'py>]) -> Result<'py, Owned<'py>>
 }
 shape! {
+    /// A method whose arguments may be named: the instance, the tuple of positional ones, the dict of the
+    /// others, if any.
+    KeywordMethod<T>: for<'py> Fn(
+        &Instance<'py, T>,
+        &Object<'py>,
+        Option<&Object<'py>>,
+    ) -> Result<'py, Owned<'py>>
+}
+shape! {
     /// What is computed from the instance alone: an attribute, or a method without arguments.
     Getter<T>: for<'py> Fn(&Instance<'py, T>) -> Result<'py, Owned<'py>>
 }
@@ -83,6 +92,23 @@ pub(super) unsafe extern "C" fn method<T: Class, F: Method<T>>(
         )
     };
     answer(this.py(), || summon::<F>()(this, arguments))
+}
+
+pub(super) unsafe extern "C" fn keyword_method<T: Class, F: KeywordMethod<T>>(
+    this: *mut ffi::PyObject,
+    arguments: *mut ffi::PyObject,
+    keywords: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: `this` is what CPython promises, which passes a tuple, and a dict or NULL.
+    let (this, arguments, keywords) = unsafe {
+        let keywords = (!keywords.is_null()).then(|| Object::borrow(keywords));
+        (
+            Instance::<T>::borrow(this),
+            Object::borrow(arguments),
+            keywords,
+        )
+    };
+    answer(this.py(), || summon::<F>()(this, arguments, keywords))
 }
 
 pub(super) unsafe extern "C" fn plain_method<T: Class, F: Getter<T>>(
