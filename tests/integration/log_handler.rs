@@ -215,6 +215,27 @@ fn a_record_says_where_it_was_made(#[values(Mode::Embedded, Mode::Daemon)] mode:
     assert!(found.contains("[wsgi:debug]"), "{found}");
 }
 
+#[rstest]
+fn it_is_one_class_however_often_it_is_looked_for(
+    #[values(Mode::Embedded, Mode::Daemon)] mode: Mode,
+) {
+    let server = mode.server();
+    let body = "import gc
+def run(environ):
+    gc.disable()
+    for _ in range(3):
+        hasattr(mod_wsgi, '__all__')
+        getattr(mod_wsgi, '__getattr__', id)('LogHandler')
+        names = {}
+        exec('from mod_wsgi import *', names)
+        assert names['LogHandler'] is mod_wsgi.LogHandler
+    gc.enable()
+    handlers = [one for one in logging.Handler.__subclasses__() if one.__name__ == 'LogHandler']
+    return handlers == [mod_wsgi.LogHandler]";
+    let (told, _) = run(&server, "one", body, "");
+    assert_eq!(told, "True");
+}
+
 fn verbose(mode: Mode) -> Site {
     mode.site().config(
         r#"LogLevel info wsgi:debug

@@ -36,11 +36,16 @@ fn get_attribute<'py>(py: Attached<'py>, arguments: &[&Object<'py>]) -> Result<'
     Err(Raised::new(py, Exception::AttributeError, &message))
 }
 
-/// Makes the class an attribute of the module.
+/// The class, made an attribute of the module.
 fn add(py: Attached<'_>) -> Result<'_, Owned<'_>> {
-    let (name, handler) = (py.text(NAME)?, create(py)?);
+    let (name, contents) = (py.text(NAME)?, contents(py)?);
+    // What is made of a class is not all freed with it, so none is made for nothing.
+    if let Some(known) = contents.item(&name)? {
+        return Ok(known);
+    }
+    let handler = create(py)?;
     // Another thread may have been faster while `logging` was imported.
-    contents(py)?.call_method_named(c"setdefault", [&name, &handler])
+    contents.call_method_named(c"setdefault", [&name, &handler])
 }
 
 fn directory<'py>(py: Attached<'py>, _: &[&Object<'py>]) -> Result<'py, Owned<'py>> {
