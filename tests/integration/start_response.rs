@@ -282,6 +282,42 @@ fn it_may_be_wrapped_like_a_function() {
 }
 
 #[test]
+fn it_may_be_referred_to_weakly_and_copied() {
+    for made in ["start_response", "start_response('200 OK', [])"] {
+        let code = |rest: &str| format!("import copy, weakref; f = {made}; {rest}");
+        assert_outcomes(&[
+            (&code("r = weakref.ref(f)() is f"), "True"),
+            (
+                &code("r = copy.copy(f) is f, copy.deepcopy([f])[0] is f"),
+                "(True, True)",
+            ),
+        ]);
+    }
+}
+
+#[test]
+fn who_refers_to_it_weakly_is_told_of_its_end() {
+    let server = SERVER.borrow();
+    let url = app(
+        &server,
+        "weakly",
+        r#"
+import weakref
+
+kept, gone = [], []
+
+def application(environ, start_response):
+    write = start_response('200 OK', [])
+    answer = [ref() for ref in kept], len(gone)
+    gone.clear()
+    kept[:] = [weakref.ref(one, gone.append) for one in (start_response, write)]
+    return [repr(answer).encode()]
+"#,
+    );
+    answers_at_last(&server, &url, "([None, None], 2)");
+}
+
+#[test]
 fn it_returns_write() {
     assert_outcomes(&[("r = callable(start_response('200 OK', []))", "True")]);
 }

@@ -26,6 +26,8 @@ pub(crate) trait Class: Send + Sync + Sized + 'static {
     const DOC: &'static CStr;
     /// Whether Python code may derive from the type.
     const SUBCLASSABLE: bool = false;
+    /// Whether there can be weak references to instances.
+    const WEAKLY_REFERRED: bool = false;
     /// Whether instances can be part of a reference cycle. Then `traverse` and `clear` know all
     /// the objects that an instance holds.
     const COLLECTED: bool = false;
@@ -77,6 +79,8 @@ pub(super) struct Layout<T> {
     object: ffi::PyObject,
     /// Where CPython looks for the function that a call of the instance calls.
     pub(super) call: Option<ffi::vectorcallfunc>,
+    /// Where CPython keeps the weak references to the instance; null while there are none.
+    pub(super) weak_references: *mut ffi::PyObject,
     pub(super) payload: T,
 }
 
@@ -320,24 +324,22 @@ impl<T: Class> Definition<T> {
         }
     }
 
-    /// Adds the methods, the getters and the place of the call function. A type refers to these
+    /// Adds the methods, the getters and the places of what CPython looks for in an instance. A type refers to these
     /// tables for as long as it lives, which is as long as its interpreter: they are never freed.
     fn add_tables(&mut self) {
         let mut methods = std::mem::take(&mut self.methods);
         methods.push(ffi::PyMethodDef::default());
         let mut getters = std::mem::take(&mut self.getters);
         getters.push(ffi::PyGetSetDef::default());
-        let mut tables = vec![
+        let mut members = Vec::new();
+        members.extend(self.call.map(|_| call_offset::<T>()));
+        members.extend(T::WEAKLY_REFERRED.then(weak_references_offset::<T>));
+        members.push(no_member());
+        for (slot, pfunc) in [
             (ffi::Py_tp_methods, leak(methods)),
             (ffi::Py_tp_getset, leak(getters)),
-        ];
-        if self.call.is_some() {
-            tables.push((
-                ffi::Py_tp_members,
-                leak(vec![call_offset::<T>(), no_member()]),
-            ));
-        }
-        for (slot, pfunc) in tables {
+            (ffi::Py_tp_members, leak(members)),
+        ] {
             self.slots.push(ffi::PyType_Slot { slot, pfunc });
         }
     }
@@ -385,10 +387,20 @@ fn leak<E>(table: Vec<E>) -> *mut c_void {
 }
 
 fn call_offset<T>() -> ffi::PyMemberDef {
+    let offset = const { offset_of!(Layout<T>, call).cast_signed() };
+    offset_member(c"__vectorcalloffset__", offset)
+}
+
+fn weak_references_offset<T>() -> ffi::PyMemberDef {
+    let offset = const { offset_of!(Layout<T>, weak_references).cast_signed() };
+    offset_member(c"__weaklistoffset__", offset)
+}
+
+const fn offset_member(name: &'static CStr, offset: isize) -> ffi::PyMemberDef {
     ffi::PyMemberDef {
-        name: c"__vectorcalloffset__".as_ptr(),
+        name: name.as_ptr(),
         type_code: ffi::Py_T_PYSSIZET,
-        offset: const { offset_of!(Layout<T>, call).cast_signed() },
+        offset,
         flags: ffi::Py_READONLY,
         doc: std::ptr::null(),
     }

@@ -240,8 +240,8 @@ pub(super) unsafe extern "C" fn init<T: Class, F: Init<T>>(
 }
 
 pub(super) unsafe extern "C" fn dealloc<T: Class>(this: *mut ffi::PyObject) {
-    // SAFETY: nobody else refers to the object any more. It is taken from the garbage collector
-    // before it falls apart; its payload was written when it was made and is dropped once; the
+    // SAFETY: nobody else refers to the object any more, but weakly; who does is told first. It is taken
+    // from the garbage collector before it falls apart; its payload was written when it was made and is dropped once; the
     // type, of which each instance holds a reference, goes last.
     unsafe {
         let kind = ffi::Py_TYPE(this);
@@ -249,6 +249,9 @@ pub(super) unsafe extern "C" fn dealloc<T: Class>(this: *mut ffi::PyObject) {
             ffi::PyObject_GC_UnTrack(this.cast());
         }
         let layout: *mut Layout<T> = this.cast();
+        if !(*layout).weak_references.is_null() {
+            ffi::PyObject_ClearWeakRefs(this);
+        }
         // A panic here has nobody to be told to; the payload counts as dropped.
         let _ = catch(|| (&raw mut (*layout).payload).drop_in_place());
         if let Some(free) = (*kind).tp_free {
@@ -296,7 +299,7 @@ pub(super) unsafe fn allocate<'py, T: Class>(
     call: Option<ffi::vectorcallfunc>,
 ) -> Result<'py, Owned<'py>> {
     // SAFETY: the type is complete, the thread attached; the reference is new or an exception set.
-    // `tp_alloc` gives memory that is zeroed, except for the object's head. The garbage collector, of
+    // `tp_alloc` gives memory that is zeroed, except for the object's head: there are no weak references. The garbage collector, of
     // whichever thread, comes only where this one lets it: not before the payload is there.
     unsafe {
         let allocate = (*kind).tp_alloc.unwrap_or(ffi::PyType_GenericAlloc);

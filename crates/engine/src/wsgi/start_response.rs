@@ -29,13 +29,22 @@ pub(super) struct Write {
 /// Whoever wraps it may ask for its name.
 const AS_OF_A_FUNCTION: &CStr = c"The name, as of a function.";
 
+/// Whoever copies what has one of them in it finds it there again: functions are never copied.
+fn uncopied<T: Class>(definition: Definition<T>) -> Definition<T> {
+    let doc = c"Return the object itself, as of a function.";
+    definition
+        .plain_method(c"__copy__", doc, |this| Ok(this.as_object().owned()))
+        .method(c"__deepcopy__", doc, |this, _| Ok(this.as_object().owned()))
+}
+
 impl Class for StartResponse {
     const NAME: &'static CStr = c"mod_wsgi.StartResponse";
     const DOC: &'static CStr = c"start_response(status, headers, exc_info=None, /)\n\n\
         Set the status and the headers of the response, as PEP 3333 describes.";
+    const WEAKLY_REFERRED: bool = true;
 
     fn define(definition: Definition<Self>) -> Definition<Self> {
-        definition
+        uncopied(definition)
             .call(Self::call)
             .getter(c"__name__", AS_OF_A_FUNCTION, |this| {
                 this.py().text("start_response")
@@ -47,9 +56,10 @@ impl Class for Write {
     const NAME: &'static CStr = c"mod_wsgi.Write";
     const DOC: &'static CStr = c"write(data, /)\n\n\
         Send a piece of the body, as PEP 3333 describes.";
+    const WEAKLY_REFERRED: bool = true;
 
     fn define(definition: Definition<Self>) -> Definition<Self> {
-        definition
+        uncopied(definition)
             .call(Self::call)
             .getter(c"__name__", AS_OF_A_FUNCTION, |this| {
                 this.py().text("write")
