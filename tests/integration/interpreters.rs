@@ -7,6 +7,7 @@ use rstest::rstest;
 use testkit::{Httpd, Mark, Mpm, Request, Response, Site, ours, wait_until};
 
 use crate::apps::{WHERE, at_once, environ};
+use crate::second_python::SecondPython;
 use crate::wsgi_site::Mode;
 
 /// All the threads of one child.
@@ -111,6 +112,66 @@ fn they_may_so_on_threads_that_served_other_groups(#[values(Mpm::Event, Mpm::Wor
     }
     for answer in get_on_every_thread(&server, "/callbacks") {
         assert_eq!(answer.text(), "[0]");
+    }
+}
+
+/// Calls back into Python through C as its interpreter ends, and notes which one that ran in. Requests wait for
+/// each other, so that each has a thread of its own.
+const CALLBACKS_AT_THE_END: &str = r#"
+import ctypes, os, threading
+
+barrier = threading.Barrier(4)
+own = number(interpreters.get_current())
+file = os.open(os.path.join(os.path.dirname(os.path.dirname(__file__)), 'data', 'noted'),
+               os.O_WRONLY | os.O_CREAT)
+
+# What is needed then is not looked up, for the module's names are gone.
+@ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+def compare(a, b, number=number, current=interpreters.get_current, own=own, write=os.write, file=file):
+    write(file, b'own ' if number(current()) == own else b'another ')
+    return 0
+
+class Last:
+    sorts = ctypes.CDLL(None).qsort, ctypes.PyDLL(None).qsort
+    arguments = (ctypes.c_int * 2)(1, 2), ctypes.c_size_t(2), ctypes.c_size_t(4), compare
+    def __del__(self):
+        for sort in self.sorts:
+            sort(*self.arguments)
+
+last = Last()
+
+def application(environ, start_response):
+    barrier.wait(timeout=20)
+    start_response('200 OK', [])
+    return [b'served']
+"#;
+
+/// In a process group, whose threads are there until it ends.
+fn check_callbacks_at_the_end(site: Site, group: &str) {
+    if !ours("D240") {
+        return;
+    }
+    let mut server = site
+        .script("ending.wsgi", &format!("{WHERE}{CALLBACKS_AT_THE_END}"))
+        .config(group)
+        .config("WSGIScriptAlias / ${WSGI}/ending.wsgi process-group=group application-group=sub")
+        .start();
+    for answer in at_once(4, |_| server.get("/")) {
+        assert_eq!(answer.text(), "served");
+    }
+    server.stop();
+    assert_eq!(server.site().read("data/noted"), "own own ");
+}
+
+#[test]
+fn they_find_their_interpreter_as_it_ends() {
+    check_callbacks_at_the_end(Site::new(), "WSGIDaemonProcess group threads=8");
+}
+
+#[test]
+fn they_find_their_interpreter_as_it_ends_with_the_second_python() {
+    if let Some(second) = SecondPython::find() {
+        check_callbacks_at_the_end(second.alone(), &second.group("group"));
     }
 }
 

@@ -166,14 +166,15 @@ unsafe fn end_attached(py: Attached<'_>) -> bool {
     let state = attached_state(py);
     // SAFETY: a thread state belongs to an interpreter as long as it exists.
     let interpreter = State(unsafe { ffi::PyThreadState_GetInterpreter(state) });
-    let made = states::forget_made_in(interpreter).into_iter();
-    for other in made.filter(|other| *other != state) {
-        // SAFETY: the state was made here, it is idle, and its thread will not use it again. Nothing
-        // else knows of it.
-        unsafe {
-            ffi::PyThreadState_Clear(other);
-            ffi::PyThreadState_Delete(other);
+    let mut others = states::forget_made_in(interpreter);
+    others.retain(|other| *other != state);
+    // SAFETY: the states were made here, they are idle, and their threads will not use them again. Nothing
+    // else knows of them.
+    unsafe {
+        for other in &others {
+            ffi::PyThreadState_Clear(*other);
         }
+        delete(interpreter, state, &others);
     }
     // SAFETY: as the caller says. CPython ends the process unless this is the interpreter's only state,
     // and what was just cleared may have run code of the application: hence the question comes last.
@@ -183,6 +184,51 @@ unsafe fn end_attached(py: Attached<'_>) -> bool {
             ffi::Py_EndInterpreter(state);
         }
         is_last
+    }
+}
+
+/// Deletes thread states that other threads had, and that were cleared.
+///
+/// CPython takes it that each is deleted by its own thread, and has the calling one forget which state its
+/// simplified GIL API is bound to. Callbacks from C that find their interpreter by it would then find the main one, and wait for
+/// a GIL that this thread has. So it is attached by another state meanwhile, which goes with them: that of its own is bound again
+/// as it is attached again.
+///
+/// # Safety
+///
+/// - The thread is attached by `own`, in this interpreter.
+/// - Nobody uses the others any more.
+#[cfg(Py_3_12)]
+unsafe fn delete(
+    interpreter: State,
+    own: *mut ffi::PyThreadState,
+    others: &[*mut ffi::PyThreadState],
+) {
+    let aside = make_state(interpreter);
+    states::forget_made(aside);
+    // SAFETY: as the caller says. The state aside is this thread's, and by its deletion the thread is detached.
+    unsafe {
+        ffi::PyThreadState_Swap(aside);
+        for other in others {
+            ffi::PyThreadState_Delete(*other);
+        }
+        ffi::PyThreadState_Clear(aside);
+        ffi::PyThreadState_DeleteCurrent();
+        ffi::PyEval_RestoreThread(own);
+    }
+}
+
+/// The same up to 3.11, which looks whose state it is.
+///
+/// # Safety
+///
+/// - The thread is attached to this interpreter.
+/// - Nobody uses the others any more.
+#[cfg(not(Py_3_12))]
+unsafe fn delete(_: State, _: *mut ffi::PyThreadState, others: &[*mut ffi::PyThreadState]) {
+    for other in others {
+        // SAFETY: as the caller says.
+        unsafe { ffi::PyThreadState_Delete(*other) };
     }
 }
 
