@@ -123,8 +123,10 @@ fn one_that_was_shut_down_is_replaced_at_a_graceful_restart() {
              WSGIScriptAlias / ${WSGI}/shut.wsgi process-group=one",
         )
         .start();
-    assert_eq!(server.get("/shut").text(), "ran");
+    // A process of mod_wsgi's ends, perhaps before it has answered.
+    let answer = server.get("/shut");
     if !is_reference() {
+        assert_eq!(answer.text(), "ran");
         let line = server.log().wait_for(Mark::START, "WSGI1360");
         assert!(line.contains("shut its socket down"), "{line}");
     }

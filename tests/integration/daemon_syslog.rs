@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 
-use testkit::{DEADLINE, Site};
+use testkit::{DEADLINE, Site, skip};
 
 /// The place of syslog's daemon, as long as there is no other.
 struct Syslog(UnixDatagram);
@@ -18,7 +18,7 @@ impl Syslog {
         let socket = match UnixDatagram::bind(PLACE) {
             Ok(socket) => socket,
             Err(error) => {
-                eprintln!("NOT TESTED: {PLACE} cannot be bound: {error}");
+                skip(&format!("{PLACE} cannot be bound: {error}"));
                 return None;
             }
         };

@@ -5,14 +5,12 @@
 //! The reference serves one Python only, so another build of it stands in for the module under test.
 
 use std::fs;
-use std::io::{Write, stderr};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
-use std::thread;
 
-use testkit::{Site, is_reference, module_under_test};
+use testkit::{Site, is_reference, module_under_test, skip};
 
 use crate::scripts;
 
@@ -149,12 +147,6 @@ impl SecondPython {
             version,
         })
     }
-}
-
-fn skip(cause: &str) {
-    let test = thread::current().name().unwrap_or("?").to_owned();
-    // If standard error is closed there is nobody to tell.
-    let _ = writeln!(stderr(), "skipped: {test}: {cause}");
 }
 
 fn make_python(kind: &Kind) -> Result<PathBuf, String> {

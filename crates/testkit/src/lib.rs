@@ -50,6 +50,6 @@ pub use message::{Chunk, Ending, Head, Request, Response};
 pub use process::Process;
 pub use program::{Program, free_port};
 pub use site::{Answer, Site};
-pub use subject::{copy_of_module, is_reference, module_under_test, ours};
+pub use subject::{copy_of_module, is_reference, module_under_test, ours, skip};
 pub use terminal::Terminal;
 pub use wait::{DEADLINE, assert_soon, wait_until};
