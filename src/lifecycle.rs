@@ -6,14 +6,12 @@
 
 use std::ffi::CString;
 
+use engine_abi::COMPATIBLE_VERSION;
 use httpd::hook::Configured;
 use httpd::process::{self, Phase};
 use httpd::{Pool, Server, Status};
 
 use crate::{Wsgi, config, embedded, engines, supervise};
-
-/// The version of mod_wsgi that this module is compatible with, as the server's banner shows it.
-const COMPATIBLE_VERSION: &str = "mod_wsgi/6.1.1";
 
 /// When httpd is only to test its configuration (`httpd -t`): looks for mistakes that are no
 /// errors. It is also called when httpd only shows its configuration, which asks for no remarks.
@@ -36,7 +34,8 @@ pub(crate) fn post_config(configured: Configured<'_>) -> Status {
 /// `mod_wsgi/6.1.1 Python/3.11`: administrators, and their scripts, look for these. That there is no
 /// engine, if so, the checks have told.
 fn introduce(pool: Pool<'_>, base: Server<'_>) {
-    add_component(pool, COMPATIBLE_VERSION);
+    let [major, minor, patch] = COMPATIBLE_VERSION;
+    add_component(pool, &format!("mod_wsgi/{major}.{minor}.{patch}"));
     if let Ok(engine) = engines::of(base.config::<Wsgi>().process()) {
         add_component(pool, &format!("Python/{}", engine.python.number()));
     }

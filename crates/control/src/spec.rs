@@ -180,7 +180,7 @@ pub struct Life {
     pub eviction_timeout: Option<Duration>,
     /// How long the end of Python may take.
     pub shutdown_timeout: Option<Duration>,
-    /// How old a request may be when it is accepted.
+    /// How long a request may have waited for a thread when one takes it.
     pub queue_timeout: Option<Duration>,
     /// How long one read or write on a child's connection may take.
     pub socket_timeout: Option<Duration>,

@@ -55,6 +55,9 @@ pub use request::{Outcome, Request, Script, modification_time};
 pub use response::{FileRegion, Head, Part, Sent};
 pub use scoreboard::{Scoreboard, ScoreboardProcess, ScoreboardWorker, TakeScoreboard};
 
+/// The version of mod_wsgi that this one is compatible with: in httpd's banner, and what Python is told.
+pub const COMPATIBLE_VERSION: [u32; 3] = [6, 1, 1];
+
 /// The version of this ABI. It changes whenever a table, a struct or a rule of this crate does.
 pub const ABI_VERSION: u32 = 6;
 

@@ -208,11 +208,6 @@ impl Site {
         self.path(relative).display().to_string()
     }
 
-    /// The chosen MPM.
-    pub fn chosen_mpm(&self) -> Mpm {
-        self.mpm
-    }
-
     /// Writes or replaces a file: at no moment can a part of it be seen, and the modification
     /// time of a replaced file always changes, however quickly one version follows another.
     pub fn write(&self, path: &str, content: impl AsRef<[u8]>) {

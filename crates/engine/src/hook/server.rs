@@ -3,10 +3,9 @@
 use std::ffi::CStr;
 use std::sync::Arc;
 
-use engine_abi::{Bytes, ServerCalls};
+use engine_abi::{Bytes, COMPATIBLE_VERSION, ServerCalls};
 
 use crate::host::Exchange;
-use crate::modules::COMPATIBLE_VERSION;
 use crate::process;
 use crate::python::{Attached, Class, Definition, Instance, Object, Owned, Raised, Result};
 

@@ -15,7 +15,7 @@ mod timeout;
 
 use std::ffi::CStr;
 
-use engine_abi::Level;
+use engine_abi::{COMPATIBLE_VERSION, Level};
 use pyo3_ffi as ffi;
 
 use crate::log;
@@ -29,9 +29,6 @@ pub(crate) use library::keep_library;
 pub(crate) use requests::{Deciding, Served, Serving};
 pub(crate) use restricted::restrict;
 pub(crate) use signals::{exit_on_sigterm, intercept_signals};
-
-/// The version of mod_wsgi that we are compatible with: `mod_wsgi.version`.
-pub(crate) const COMPATIBLE_VERSION: [u32; 3] = [6, 1, 1];
 
 /// The modules of an interpreter.
 pub(crate) struct Modules {

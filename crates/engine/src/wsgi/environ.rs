@@ -6,12 +6,11 @@
 
 use std::ffi::{CStr, c_void};
 
-use engine_abi::{Pair, Request};
+use engine_abi::{COMPATIBLE_VERSION, Pair, Request};
 use pyo3_ffi as ffi;
 
 use super::names::{Kind, Names};
 use super::template::{self, Templates};
-use crate::modules::COMPATIBLE_VERSION;
 use crate::process::{self, Process};
 use crate::python::{Attached, Object, Owned, Result, Stored};
 
