@@ -188,11 +188,15 @@ def application(environ, start_response):
     return [b'served']
 ";
 
-/// In a sub-interpreter, where mod_wsgi joins no threads.
+/// In a sub-interpreter, where mod_wsgi joins no threads. In httpd's processes it takes their interpreter away from
+/// them, which may end such a process with SIGSEGV.
 #[rstest::rstest]
 fn a_thread_without_an_end_keeps_no_application_from_its_own(
     #[values(Mode::Embedded, Mode::Daemon)] mode: Mode,
 ) {
+    if matches!(mode, Mode::Embedded) && !ours("D07") {
+        return;
+    }
     let (definition, process) = group(mode);
     let endless = format!("{WITH_THREAD}\nthreading.Thread(target=threading.Event().wait).start()");
     let mut server = Site::new()
