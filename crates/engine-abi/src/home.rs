@@ -55,7 +55,7 @@ impl Pythons {
 
 /// What `pyvenv.cfg` says. A home may belong to somebody whom root, who looks here, does not trust: so
 /// nothing is opened but a regular file, and not read to its end if it has none. A FIFO would be
-/// waited for, a device may do anything.
+/// waited for, and so would be whoever has a lease on a file; a device may do anything.
 fn config_of_venv(home: &Path) -> Option<String> {
     let mut options = File::options();
     options.read(true).custom_flags(libc::O_PATH);
@@ -63,7 +63,9 @@ fn config_of_venv(home: &Path) -> Option<String> {
     if !place.metadata().ok()?.is_file() {
         return None;
     }
-    let file = File::open(format!("/proc/self/fd/{}", place.as_raw_fd())).ok()?;
+    options.custom_flags(libc::O_NONBLOCK);
+    let file = options.open(format!("/proc/self/fd/{}", place.as_raw_fd()));
+    let file = file.ok()?;
     let mut config = String::new();
     let read = file.take(LONGEST_CONFIG).read_to_string(&mut config);
     read.is_ok().then_some(config)

@@ -204,6 +204,9 @@ unsafe fn delete(
     own: *mut ffi::PyThreadState,
     others: &[*mut ffi::PyThreadState],
 ) {
+    if others.is_empty() {
+        return;
+    }
     let aside = make_state(interpreter);
     states::forget_made(aside);
     // SAFETY: as the caller says. The state aside is this thread's, and by its deletion the thread is detached.

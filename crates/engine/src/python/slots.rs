@@ -249,7 +249,8 @@ pub(super) unsafe extern "C" fn dealloc<T: Class>(this: *mut ffi::PyObject) {
             ffi::PyObject_GC_UnTrack(this.cast());
         }
         let layout: *mut Layout<T> = this.cast();
-        if !(*layout).weak_references.is_null() {
+        // Without a GIL others may write there meanwhile, so it is left to CPython to look.
+        if T::WEAKLY_REFERRED && (cfg!(Py_GIL_DISABLED) || !(*layout).weak_references.is_null()) {
             ffi::PyObject_ClearWeakRefs(this);
         }
         // A panic here has nobody to be told to; the payload counts as dropped.
