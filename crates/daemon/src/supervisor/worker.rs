@@ -61,6 +61,12 @@ struct PendingOrder {
     retry: Instant,
 }
 
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.hang_up();
+    }
+}
+
 impl Worker {
     /// One that was started just now.
     pub(super) fn new(
@@ -398,6 +404,22 @@ mod tests {
         let error = worker.hear().unwrap_err();
         assert!(matches!(error, ChannelError::Unwanted), "{error}");
         assert_eq!(worker.child.wait().unwrap().signal(), Some(9));
+        assert!(worker.exit().is_some());
+        drop(worker);
+        assert!(begin.elapsed() < Duration::from_secs(20));
+    }
+
+    #[test]
+    fn one_that_has_sent_descriptors_and_is_gone_keeps_nobody_waiting_either() {
+        let begin = Instant::now();
+        let (mut worker, theirs) = worker();
+        let (socket, _peer) = lingering(60);
+        theirs
+            .send(&FromWorker::Prepare, &[socket.as_fd()])
+            .unwrap();
+        drop(socket);
+        worker.kill();
+        worker.child.wait().unwrap();
         assert!(worker.exit().is_some());
         drop(worker);
         assert!(begin.elapsed() < Duration::from_secs(20));
