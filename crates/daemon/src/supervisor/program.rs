@@ -6,12 +6,15 @@ use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt as _, FdMapping};
 use control::GroupSpec;
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
 
 use crate::log::{Level, Log};
 use crate::{LIBRARY, LIBRARY_FD, NO_PYTHON, PRINT_VERSION, STARTED_BY_HAND};
@@ -109,11 +112,31 @@ impl Unsuitable {
     fn validity(&self) -> Option<Duration> {
         match self {
             Self::Library(_) | Self::Untouched | Self::NoPython => None,
+            Self::System(error) if is_refusal(error) => None,
+            Self::Killed(status) if !is_from_outside(*status) => None,
             Self::System(_) | Self::Killed(_) => Some(Duration::ZERO),
             // There may be hundreds of workers to start, one after the other.
             Self::Slow => Some(PAUSE),
         }
     }
+}
+
+/// Whether the system does not execute such a file, whenever it is asked.
+fn is_refusal(error: &io::Error) -> bool {
+    let error = error.raw_os_error().map(Errno::from_raw);
+    matches!(
+        error,
+        Some(Errno::EACCES | Errno::EPERM | Errno::ENOENT | Errno::ENOEXEC)
+    )
+}
+
+/// Whether a process was ended by somebody else, or for want of memory or time, and not by a fault of its own.
+fn is_from_outside(status: ExitStatus) -> bool {
+    let signal = status.signal().and_then(|it| Signal::try_from(it).ok());
+    matches!(
+        signal,
+        Some(Signal::SIGKILL | Signal::SIGTERM | Signal::SIGXCPU)
+    )
 }
 
 /// The programs that workers are.
