@@ -4,14 +4,14 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixDatagram;
 
-use control::{LogForm, SYSLOG};
+use control::LogForm;
 use httpd::{Server, process};
 
 /// Where lines go, and how they are written there.
 #[derive(Debug)]
 pub(super) struct ErrorLog {
+    /// `/dev/null` where it is syslog, to which each process has a way of its own.
     pub(super) descriptor: OwnedFd,
     pub(super) form: LogForm,
 }
@@ -27,24 +27,11 @@ impl ErrorLog {
         }
         let name = server.error_log_name().or_else(|| base.error_log_name());
         let syslog = name.and_then(|name| syslog(name.to_bytes(), process::name()));
-        // Where nobody listens, httpd's own lines are lost as well.
-        if let Some((form, socket)) = syslog.and_then(|form| Some((form, connect().ok()?))) {
-            let descriptor = socket.into();
-            return Ok(Self { descriptor, form });
-        }
         Ok(Self {
             descriptor: File::options().write(true).open("/dev/null")?.into(),
-            form: LogForm::Lines,
+            form: syslog.unwrap_or_default(),
         })
     }
-}
-
-fn connect() -> io::Result<UnixDatagram> {
-    let socket = UnixDatagram::unbound()?;
-    socket.connect(SYSLOG)?;
-    // A daemon that does not keep up costs lines, and keeps nobody waiting.
-    socket.set_nonblocking(true)?;
-    Ok(socket)
 }
 
 /// `ErrorLog syslog`, `syslog:facility` or `syslog:facility:tag`, as httpd reads it.

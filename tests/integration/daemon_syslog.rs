@@ -15,6 +15,13 @@ const PLACE: &str = "/dev/log";
 impl Syslog {
     /// Listens there; `None` where that is somebody else's.
     fn listen() -> Option<Self> {
+        // What was left over, by a run that was killed.
+        let is_left_over = UnixDatagram::unbound()
+            .and_then(|socket| socket.connect(PLACE))
+            .is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused);
+        if is_left_over {
+            let _ = fs::remove_file(PLACE);
+        }
         let socket = match UnixDatagram::bind(PLACE) {
             Ok(socket) => socket,
             Err(error) => {

@@ -41,7 +41,7 @@ pub use scoreboard::{
 pub use secret::Secret;
 pub use spec::{
     GroupSpec, Identity, InterpreterSection, Life, Limits, LogForm, PreloadScript, PythonSpec,
-    SYSLOG, ServerSpec, SocketBuffers,
+    ServerSpec, SocketBuffers,
 };
 pub use table::{MOST_SPARE, Slot, SlotState, Table};
 pub use window::{Inbox, Placed, View, Window};

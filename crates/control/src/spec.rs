@@ -55,9 +55,6 @@ pub struct GroupSpec {
     pub log_form: LogForm,
 }
 
-/// Where syslog's daemon listens (`_PATH_LOG`).
-pub const SYSLOG: &str = "/dev/log";
-
 /// How lines are written into an error log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LogForm {
@@ -82,7 +79,7 @@ pub struct Identity {
     pub user_name: Option<String>,
     /// The supplementary groups, if they replace those of the user.
     pub supplementary_groups: Option<Vec<u32>>,
-    /// The uid of httpd's `User`.
+    /// The uid of httpd's `User`: a worker that runs as somebody else goes to that user's home.
     pub httpd_uid: u32,
     /// The uid that a peer on the socket must have, if it is not root: the owner of the socket.
     pub peer_uid: u32,

@@ -23,13 +23,14 @@ fn send(socket: &UnixStream, count: usize) -> File {
     File::from(reader)
 }
 
+/// Held by each test from its beginning: their process has one limit.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// Calls it where this process has room for a few more descriptors.
 fn almost_full<R>(call: impl FnOnce() -> R) -> R {
-    static LIMIT: Mutex<()> = Mutex::new(());
-    let _alone = LIMIT.lock();
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    let highest = File::open("/dev/null").unwrap();
-    let room = u64::try_from(highest.as_raw_fd()).unwrap() + 20;
+    let next = File::open("/dev/null").unwrap();
+    let room = u64::try_from(next.as_raw_fd()).unwrap() + 20;
     setrlimit(Resource::RLIMIT_NOFILE, room, hard).unwrap();
     let result = call();
     setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
@@ -38,6 +39,7 @@ fn almost_full<R>(call: impl FnOnce() -> R) -> R {
 
 #[test]
 fn those_that_came_are_closed_even_if_some_could_not() {
+    let _alone = ALONE.lock();
     let (here, there) = UnixStream::pair().unwrap();
     let mut reader = send(&here, 200);
     let received =
@@ -51,6 +53,7 @@ fn those_that_came_are_closed_even_if_some_could_not() {
 
 #[test]
 fn what_a_message_says_is_known_although_its_descriptors_are_missing() {
+    let _alone = ALONE.lock();
     let (here, there) = Channel::pair().unwrap();
     let null = File::open("/dev/null").unwrap();
     here.send(&7_u32, &[null.as_fd(); 200]).unwrap();

@@ -10,21 +10,23 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixDatagram;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use control::{LogForm, SYSLOG};
+use control::LogForm;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use nix::unistd::dup2_stderr;
 
 pub(crate) use engine_abi::Level;
 
-/// An error log.
+/// Where syslog's daemon listens (`_PATH_LOG`).
+const SYSLOG: &str = "/dev/log";
+
+/// An error log. Writing to it takes no lock: an application may fork at any time, and nobody would give the lock
+/// back in the new process.
 #[derive(Debug)]
 pub(crate) struct Log {
-    output: Mutex<Output>,
-    /// It is what this process has for its standard error.
-    is_stderr: bool,
+    output: Output,
     level: u8,
     zone: TimeZone,
 }
@@ -42,53 +44,34 @@ enum Output {
 
 impl Output {
     fn new(descriptor: OwnedFd, form: LogForm) -> Self {
-        match form {
-            LogForm::Lines => Self::File(descriptor.into()),
-            LogForm::Syslog { facility, ident } => Self::Syslog {
-                socket: descriptor.into(),
+        match (form, syslog()) {
+            (LogForm::Syslog { facility, ident }, Ok(socket)) => Self::Syslog {
+                socket,
                 facility,
                 ident,
             },
+            (LogForm::Lines | LogForm::Syslog { .. }, _) => Self::File(descriptor.into()),
         }
     }
+}
+
+/// A socket of this process's own, for a daemon that need not be there yet. Whoever finds that it does not keep up
+/// loses lines, and does not wait.
+fn syslog() -> io::Result<UnixDatagram> {
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    let _ = socket.connect(SYSLOG);
+    Ok(socket)
 }
 
 impl Log {
     /// The log behind this descriptor, written in this form, for lines up to this level.
     pub(crate) fn new(descriptor: OwnedFd, form: LogForm, level: u8) -> Self {
         Self {
-            output: Mutex::new(Output::new(descriptor, form)),
-            is_stderr: false,
+            output: Output::new(descriptor, form),
             level,
             zone: TimeZone::system(),
         }
-    }
-
-    /// From now on lines go there.
-    pub(crate) fn redirect(&self, descriptor: OwnedFd, form: LogForm) {
-        if self.is_stderr && form == LogForm::Lines {
-            // If that cannot be, the old one stays open.
-            let _ = dup2_stderr(&descriptor);
-        }
-        *self.output() = Output::new(descriptor, form);
-    }
-
-    fn output(&self) -> MutexGuard<'_, Output> {
-        // Whatever happened to whoever wrote a line, the next one can be written.
-        self.output.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The main error log, which httpd leaves every program it starts as its standard error.
-    ///
-    /// # Errors
-    ///
-    /// When there is no standard error.
-    pub(crate) fn inherited() -> io::Result<Self> {
-        let descriptor = io::stderr().as_fd().try_clone_to_owned()?;
-        Ok(Self {
-            is_stderr: true,
-            ..Self::new(descriptor, LogForm::Lines, Level::Info as u8)
-        })
     }
 
     /// Writes a line, if its level is logged. An id other than 0 is printed in front.
@@ -98,9 +81,8 @@ impl Log {
 
     /// Writes a line whose level is a number of httpd's, 0 (emerg) to 15 (trace8).
     pub(crate) fn numbered(&self, level: u8, id: u16, text: impl fmt::Display) {
-        let output = self.output();
         // Like httpd, which keeps no notice from a file.
-        let is_notice = level == Level::Notice as u8 && matches!(*output, Output::File(_));
+        let is_notice = level == Level::Notice as u8 && matches!(self.output, Output::File(_));
         if level > self.level && !is_notice {
             return;
         }
@@ -114,7 +96,7 @@ impl Log {
             Escaped(&text.to_string()),
         );
         // There is nowhere to complain to about a log that cannot be written.
-        let _ = match &*output {
+        let _ = match &self.output {
             Output::File(file) => write_line(file, &now, text),
             Output::Syslog {
                 socket,
@@ -127,6 +109,59 @@ impl Log {
     /// The most verbose level that is logged.
     pub(crate) fn level(&self) -> u8 {
         self.level
+    }
+}
+
+/// The main error log, for a process that lives longer than one: httpd may have another after a restart.
+#[derive(Debug)]
+pub(crate) struct MainLog {
+    now: Mutex<Arc<Log>>,
+    /// It is what this process has for its standard error.
+    is_stderr: bool,
+}
+
+impl MainLog {
+    /// The one that httpd leaves every program it starts as its standard error.
+    ///
+    /// # Errors
+    ///
+    /// When there is no standard error.
+    pub(crate) fn inherited() -> io::Result<Self> {
+        let descriptor = io::stderr().as_fd().try_clone_to_owned()?;
+        let log = Log::new(descriptor, LogForm::Lines, Level::Info as u8);
+        Ok(Self {
+            now: Mutex::new(Arc::new(log)),
+            is_stderr: true,
+        })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(log: Arc<Log>) -> Self {
+        Self {
+            now: Mutex::new(log),
+            is_stderr: false,
+        }
+    }
+
+    /// From now on it is this one.
+    pub(crate) fn replace(&self, descriptor: OwnedFd, form: LogForm) {
+        if self.is_stderr {
+            // If that cannot be, the old one stays open.
+            let _ = dup2_stderr(&descriptor);
+        }
+        let log = Log::new(descriptor, form, Level::Info as u8);
+        *self.lock() = Arc::new(log);
+    }
+
+    /// Writes a line, if its level is logged. An id other than 0 is printed in front.
+    pub(crate) fn line(&self, level: Level, id: u16, text: impl fmt::Display) {
+        let log = self.lock().clone();
+        log.line(level, id, text);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<Log>> {
+        // A panic while the guard is held leaves one of both logs.
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -215,11 +250,15 @@ mod tests {
     #[test]
     fn a_message_for_syslog_is_one_datagram() {
         let (here, there) = UnixDatagram::pair().unwrap();
-        let form = LogForm::Syslog {
-            facility: 184,
-            ident: "shop".to_owned(),
+        let log = Log {
+            output: Output::Syslog {
+                socket: there,
+                facility: 184,
+                ident: "shop".to_owned(),
+            },
+            level: Level::Warn as u8,
+            zone: TimeZone::system(),
         };
-        let log = Log::new(there.into(), form, Level::Warn as u8);
         log.line(Level::Notice, 0, "not for a file");
         log.line(Level::Warn, 1216, "two\nlines");
         let mut message = [0; 200];

@@ -33,7 +33,7 @@ use nix::unistd::Pid;
 use signal_hook::{flag, low_level::pipe};
 
 use crate::fault;
-use crate::log::{Level, Log};
+use crate::log::{Level, MainLog};
 use group::Group;
 use program::Programs;
 
@@ -49,11 +49,14 @@ const STARTING_AT_ONCE: usize = 16;
 
 /// Runs the supervisor until httpd is gone and so are all workers, and returns its exit status.
 pub(crate) fn run(parent: Channel) -> u8 {
-    let log = match Log::inherited() {
+    let log = match MainLog::inherited() {
         Ok(log) => Arc::new(log),
         Err(_) => return 1,
     };
-    fault::tell(log.clone(), "the supervisor".to_owned());
+    let fault_log = log.clone();
+    fault::tell("the supervisor".to_owned(), move |level, id, text| {
+        fault_log.line(level, id, text);
+    });
     terminal::leave();
     // Every group takes some descriptors, and there may be hundreds. What cannot be had is missed,
     // and told of, when it is needed.
@@ -147,7 +150,7 @@ impl Supervisor {
         }
     }
 
-    fn run(&mut self, log: &Log) {
+    fn run(&mut self, log: &MainLog) {
         while !self.is_over() {
             match self.wait() {
                 Ok(Ready { parent, workers }) => {
@@ -263,7 +266,7 @@ impl Supervisor {
         self.groups.iter_mut().for_each(Group::reap);
     }
 
-    fn hear_parent(&mut self, log: &Log) {
+    fn hear_parent(&mut self, log: &MainLog) {
         match self.parent.receive_any() {
             Ok(Arrival {
                 message,
@@ -284,7 +287,7 @@ impl Supervisor {
     }
 
     /// Takes what httpd says.
-    fn take(&mut self, message: ToSupervisor, descriptors: Descriptors, log: &Log) {
+    fn take(&mut self, message: ToSupervisor, descriptors: Descriptors, log: &MainLog) {
         match message {
             ToSupervisor::Reconfiguring => {
                 self.renewal = Some(Instant::now() + RECONFIGURATION);
@@ -295,7 +298,7 @@ impl Supervisor {
                 self.arriving.clear();
                 self.is_incomplete = false;
                 if let Some(descriptor) = descriptors.into_iter().flatten().next() {
-                    log.redirect(descriptor, log_form);
+                    log.replace(descriptor, log_form);
                 }
             }
             ToSupervisor::Group(group) => self.arriving.push((group, descriptors)),
@@ -305,9 +308,9 @@ impl Supervisor {
     }
 
     /// Something that httpd said is lost, and nobody knows what: the system had no memory for it, or no descriptor for
-    /// where a long message lies. No group is to end for that: neither one that was told of in vain, nor all, as if
-    /// httpd had said nothing.
-    fn miss(&mut self, error: &ChannelError, log: &Log) {
+    /// where a long message lies. It may have been a group of the new set, so none that is missing there is to end.
+    /// Nor are all to end as if httpd had said nothing since it forgot its configuration.
+    fn miss(&mut self, error: &ChannelError, log: &MainLog) {
         log.line(
             Level::Crit,
             1202,
@@ -327,14 +330,14 @@ impl Supervisor {
 
     /// Puts the set that arrived in force. A group that lacks something is not started, or goes on as it is: the others
     /// are no worse for it.
-    fn commit(&mut self, log: &Log) {
+    fn commit(&mut self, log: &MainLog) {
         let arriving = std::mem::take(&mut self.arriving);
         let is_incomplete = std::mem::take(&mut self.is_incomplete);
         let kept: Vec<u32> = arriving.iter().map(|(group, _)| group.number).collect();
         for group in &mut self.groups {
-            if kept.contains(&group.number()) {
+            if is_incomplete || kept.contains(&group.number()) {
                 group.keep();
-            } else if !is_incomplete {
+            } else {
                 group.give_up(Instant::now());
             }
         }
@@ -364,7 +367,7 @@ impl Supervisor {
 
     /// Gives all groups up where httpd's new configuration seems to do without this module. If that only takes
     /// long to read, they come back.
-    fn check_renewal(&mut self, log: &Log) {
+    fn check_renewal(&mut self, log: &MainLog) {
         let now = Instant::now();
         if self.renewal.is_some_and(|renewal| renewal <= now) {
             self.renewal = None;

@@ -142,7 +142,11 @@ fn start(control: &Channel, program: Program) -> Result<Role, StartError> {
         scoreboard,
     } = assignment(control)?;
     let log = Arc::new(log);
-    fault::tell(log.clone(), format!("a worker of {}", describe(&group)));
+    let fault_log = log.clone();
+    fault::tell(
+        format!("a worker of {}", describe(&group)),
+        move |level, id, text| fault_log.line(level, id, text),
+    );
     // The engine may lie where the group's user or root directory does not reach.
     let engine = group.python.engine.as_ref();
     let engine = match program {

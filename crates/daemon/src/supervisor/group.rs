@@ -421,7 +421,7 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
     use std::process::Command;
 
-    use control::Life;
+    use control::{FromWorker, Life};
     use nix::sys::signal::{Signal, kill};
     use nix::sys::wait::{WaitStatus, waitpid};
     use nix::unistd::Pid;
@@ -429,32 +429,33 @@ mod tests {
     use super::*;
     use crate::testing;
 
-    /// A group whose one worker serves, and the worker.
-    fn group() -> (Group, Pid) {
+    /// A group whose one worker serves, the worker, and its end of the link.
+    fn group() -> (Group, Pid, Channel) {
         let spec = Box::new(testing::group("one"));
         let mut group = Group::new(spec, testing::equipment()).unwrap();
         let child = Command::new("sleep").arg("600").spawn().unwrap();
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
-        let (link, _) = Channel::pair().unwrap();
+        let (link, theirs) = Channel::pair().unwrap();
         let worker = Worker::new(1, 0, Life::default(), (child, link));
         group.workers.push(worker);
         group.step(0, Event::Started(1));
-        group.step(0, Event::Ready(1));
-        (group, pid)
+        theirs.send(&FromWorker::Ready, &[]).unwrap();
+        group.hear(&mut [true].into_iter());
+        (group, pid, theirs)
     }
 
     #[test]
     fn a_group_that_is_to_end_leaves_no_worker_behind() {
-        let (mut group, worker) = group();
+        let (mut group, worker, _link) = group();
         group.end(Replacement::GracefulSignal);
         drop(group);
-        let status = waitpid(worker, None).unwrap();
-        assert!(matches!(status, WaitStatus::Signaled(..)), "{status:?}");
+        let killed = WaitStatus::Signaled(worker, Signal::SIGKILL, false);
+        assert_eq!(waitpid(worker, None), Ok(killed));
     }
 
     #[test]
     fn workers_go_on_when_the_supervisor_has_a_fault() {
-        let (group, worker) = group();
+        let (group, worker, _link) = group();
         let fault = catch_unwind(AssertUnwindSafe(move || {
             let _group = group;
             resume_unwind(Box::new("a fault"))

@@ -29,6 +29,12 @@ fn spec(number: u32) -> Box<GroupSpec> {
     })
 }
 
+/// A main log in memory.
+fn main_log() -> (MainLog, File) {
+    let (log, memory) = testing::log();
+    (MainLog::of(log), memory)
+}
+
 /// Tells of the groups of these numbers.
 fn tell(parent: &Channel, numbers: impl IntoIterator<Item = u32>) {
     let log_form = LogForm::Lines;
@@ -43,7 +49,7 @@ fn tell(parent: &Channel, numbers: impl IntoIterator<Item = u32>) {
 
 /// Has it hear so many messages. Returns what is in the log then.
 fn hear(supervisor: &mut Supervisor, count: usize) -> String {
-    let (log, memory) = testing::log();
+    let (log, memory) = main_log();
     (0..count).for_each(|_| supervisor.hear_parent(&log));
     testing::lines(&memory)
 }
@@ -67,7 +73,7 @@ fn a_group_whose_descriptors_are_missing_costs_no_other() {
     hear(&mut supervisor, 2);
     let missing = || Err(ChannelError::Descriptors);
     for number in [2, 4] {
-        let (log, _) = testing::log();
+        let (log, _) = main_log();
         supervisor.take(ToSupervisor::Group(spec(number)), missing(), &log);
     }
     parent.send(&ToSupervisor::Commit, &[]).unwrap();
@@ -94,8 +100,10 @@ fn no_group_ends_for_a_message_that_is_lost() {
     parent.send(&ToSupervisor::Reconfiguring, &[]).unwrap();
     tell(&parent, [1]);
     // A long message that lies where it cannot be read.
-    let directory = File::open("/").unwrap();
-    let rights = [directory.as_raw_fd()];
+    let unreadable = tempfile::NamedTempFile::new().unwrap();
+    unreadable.as_file().set_len(10).unwrap();
+    let unreadable = File::options().write(true).open(unreadable.path()).unwrap();
+    let rights = [unreadable.as_raw_fd()];
     let control = [ControlMessage::ScmRights(&rights)];
     let (link, parts, flags) = (parent.as_fd(), [IoSlice::new(&[])], MsgFlags::empty());
     sendmsg::<()>(link.as_raw_fd(), &parts, &control, flags, None).unwrap();
@@ -117,7 +125,7 @@ fn no_group_ends_for_a_message_that_is_lost() {
 #[test]
 fn what_it_has_to_say_goes_into_the_log_that_httpd_has_now() {
     let (mut supervisor, parent) = supervisor();
-    let (before, memory) = testing::log();
+    let (before, memory) = main_log();
     let now = memfd_create(c"log", MFdFlags::empty()).unwrap();
     let log_form = LogForm::Lines;
     let begin = ToSupervisor::Begin { log_form };

@@ -159,7 +159,10 @@ fn a_fault_costs_one_request_and_leaves_a_line() {
     let group = testing::group("faulty");
     let secret = group.secret.clone();
     let (log, memory) = testing::log();
-    fault::tell(log.clone(), "a worker".to_owned());
+    let fault_log = log.clone();
+    fault::tell("a worker".to_owned(), move |level, id, text| {
+        fault_log.line(level, id, text);
+    });
     let (server, address) = serve(group, log);
     // The one thread there is takes them all.
     let scripts = [FAULTY, b"/site.wsgi"].repeat(3);
