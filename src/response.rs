@@ -91,11 +91,15 @@ fn is_end(error: AprStatus) -> bool {
 /// of it yet.
 pub(crate) fn give_up(request: Request<'_>) -> Status {
     if !request.is_head_sent() {
-        // An error document of the status that the response had is none for this.
-        request.set_status(Status::HTTP_OK.0, None);
+        // httpd takes a status that is not 200 for that of an error whose document this is, and answers such a failure
+        // without another document. The one that the application has set is none of these.
+        request.set_status(request.status_before().0, None);
         return Status::FILTER_ERROR;
     }
-    request.leave_content_filters();
+    // Those of an include are left by the page.
+    if !request.is_included() {
+        request.leave_content_filters();
+    }
     abort(request);
     Status::OK
 }

@@ -320,10 +320,7 @@ impl<'c, 'r> Call<'c, 'r> {
             End::Truncated if self.request.is_head() && self.response.has_begun() => {
                 Ok(self.response.end(self.upload.may_go_on()))
             }
-            End::Refused(_) | End::Truncated => {
-                self.response.abort();
-                Ok(Status::OK)
-            }
+            End::Refused(_) | End::Truncated => Ok(self.response.abort()),
         }
     }
 

@@ -179,7 +179,10 @@ impl<'e, 'r> Exchange<'e, 'r> {
         loop {
             match self.advance() {
                 Ok(Step::GoOn) => {}
-                Ok(Step::End(Ended::ClientGone)) => return self.outlast(),
+                // A client that waits has its error now.
+                Ok(Step::End(Ended::ClientGone)) if !self.response.has_failed() => {
+                    return self.outlast();
+                }
                 Ok(Step::End(ended)) => return ended,
                 Err(broken) => return self.broken(broken),
             }
@@ -262,8 +265,8 @@ impl<'e, 'r> Exchange<'e, 'r> {
         (self.sent, self.head) = (0, 0);
     }
 
-    /// Receives what is here, or waits for some first. The end of a connection over which something could
-    /// not be sent is a reset.
+    /// Receives what is here, or waits for some first. Where something could not be sent, that has told already that
+    /// the connection was reset, so it now looks as if it were closed.
     fn receive(&mut self, wait: bool) -> Result<bool, Broken> {
         match self.connection.receive(wait) {
             Err(Broken::Closed) if self.is_deaf => Err(Broken::Reset),

@@ -90,6 +90,11 @@ impl<'r> Response<'r> {
         matches!(self.state, State::Dropped | State::Failed)
     }
 
+    /// Whether it cannot be passed on though its client waits.
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(self.state, State::Failed)
+    }
+
     /// What is to be answered in its place, if something is.
     pub(super) fn replacement(&self) -> Option<Replacement<'r>> {
         match self.state {
@@ -121,11 +126,16 @@ impl<'r> Response<'r> {
     pub(super) fn check_whole(&self) -> Result<(), Broken> {
         self.check_head()?;
         match self.announced {
-            Some(length) if self.received != 0 && self.received < length => {
+            Some(length) if self.has_content() && self.received < length => {
                 Err(Broken::OutOfPlace("less of a body than it announced"))
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether the client has its head before the end, or some of its body is here.
+    fn has_content(&self) -> bool {
+        self.is_parted || self.must_flush || self.received != 0
     }
 
     /// So much more of the body has come. What is beyond its length would be taken for the next response.
@@ -242,9 +252,9 @@ impl<'r> Response<'r> {
 
     /// What httpd is to do when nothing more of it comes.
     pub(super) fn leave(&self) -> Status {
-        match self.state {
-            State::Failed => response::give_up(self.request),
-            _ => Status::OK,
+        match self.has_failed() {
+            true => response::give_up(self.request),
+            false => Status::OK,
         }
     }
 
@@ -255,10 +265,13 @@ impl<'r> Response<'r> {
         self.held_tail = None;
     }
 
-    /// Lets the client see that the response is cut short.
-    pub(super) fn abort(&mut self) {
+    /// Lets the client see that the response is cut short. Returns what httpd is to do then.
+    pub(super) fn abort(&mut self) -> Status {
         self.catch_up();
-        response::abort(self.request);
+        if !self.has_failed() {
+            response::abort(self.request);
+        }
+        self.leave()
     }
 
     /// Passes on what was held, and this behind it.

@@ -571,9 +571,20 @@ fn saying_less(stream: UnixStream) -> std::io::Result<()> {
     say(stream, &greeted(less))
 }
 
+/// Has the head sent, and then nothing.
+fn saying_nothing(stream: UnixStream) -> std::io::Result<()> {
+    let nothing = |out: &mut Vec<u8>| {
+        head(out, 200, &[(b"Content-Length", b"6")]);
+        ToChild::encode_data(out, 1, b"", true);
+        ToChild::encode_end(out, 1, End::Complete);
+    };
+    say(stream, &greeted(nothing))
+}
+
 #[rstest]
 #[case::more(saying_more)]
 #[case::less(saying_less)]
+#[case::nothing(saying_nothing)]
 fn nobody_takes_what_a_worker_says_for_the_next_response(#[case] conduct: Conduct) {
     if !ours("D92") {
         return;

@@ -22,12 +22,20 @@ def parts(gate):
     yield b'a' * 5000 + b'\n'
     yield b'the end\n'
 
+def slow():
+    yield b'a' * 5000 + b'\n'
+    while not (DATA / 'answered').exists():
+        time.sleep(0.01)
+    yield b'in vain'
+
 def application(environ, start_response):
     start_response('200 OK', [('Content-Type', 'text/plain')])
-    if environ['PATH_INFO'] == '/whole':
+    if environ['PATH_INFO'] in ('/whole', '/page'):
         return [b'x' * 5000]
     if environ['PATH_INFO'] == '/large':
         return [b'x' * 500000]
+    if environ['PATH_INFO'] == '/slow':
+        return slow()
     return parts(environ['QUERY_STRING'])
 ",
         )
@@ -36,6 +44,14 @@ def application(environ, start_response):
              WSGIApplicationGroup %{GLOBAL}
              WSGIScriptAlias /embedded ${WSGI}/long.wsgi
              WSGIScriptAlias /daemon ${WSGI}/long.wsgi process-group=one
+             <LocationMatch ^/(missing-)?embedded/page>
+                 ErrorDocument 404 /embedded/page
+                 ErrorDocument 500 /embedded/page
+             </LocationMatch>
+             <LocationMatch ^/(missing-)?daemon/page>
+                 ErrorDocument 404 /daemon/page
+                 ErrorDocument 500 /daemon/page
+             </LocationMatch>
              SetOutputFilter SUBSTITUTE
              Substitute s/a/b/
              SubstituteMaxLineLength 1k",
@@ -71,4 +87,29 @@ fn one_that_has_begun_does_not_look_whole(#[values("embedded", "daemon")] mode: 
     server.site().write(&format!("data/{mode}"), "");
     let rest = client.read_to_end();
     assert!(rest.is_empty(), "not even the end of the chunks");
+}
+
+#[rstest]
+fn its_client_does_not_wait_for_the_application(#[values("embedded", "daemon")] mode: &str) {
+    if !ours("D233") {
+        return;
+    }
+    let server = SERVER.borrow();
+    assert_eq!(server.get(&format!("/{mode}/slow")).status, 500);
+    server.site().write("data/answered", "");
+}
+
+#[test]
+fn as_the_document_for_an_error_it_leaves_the_error_what_it_was() {
+    if !ours("D233") {
+        return;
+    }
+    let server = SERVER.borrow();
+    for mode in ["embedded", "daemon"] {
+        assert_eq!(server.get(&format!("/missing-{mode}/page")).status, 404);
+        // mod_substitute's own line.
+        let failure = format!("AH01328: Line too long, URI /{mode}/page");
+        let failures = server.log().matching(Mark::START, &failure);
+        assert_eq!(failures.len(), 1, "the document is asked for once");
+    }
 }

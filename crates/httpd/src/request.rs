@@ -528,6 +528,11 @@ impl<'r> Request<'r> {
             .any(|request| request.notes().contains(REFUSED_BODY))
     }
 
+    /// The status that the request had before anybody answered it: 200, or that of the error whose document it is for.
+    pub fn status_before(self) -> Status {
+        self.previous().map_or(Status::HTTP_OK, Self::status)
+    }
+
     /// The request that httpd has redirected to this one.
     fn previous(self) -> Option<Self> {
         let previous = NonNull::new(self.record().prev)?;

@@ -54,8 +54,7 @@ impl Call<'_, '_> {
         }
         if self.response.has_begun() {
             log::script(self.request, Level::ERROR, Id(id), &text);
-            self.response.abort();
-            return Ok(Attempt::Answered(status));
+            return Ok(Attempt::Answered(self.response.abort()));
         }
         Err(Refusal::new(status, id, text))
     }
