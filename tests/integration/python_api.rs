@@ -9,9 +9,11 @@ use crate::wsgi_site::{Mode, app};
 
 const PAGE: &str = include_str!("../../docs/python.md");
 
-/// The names in the first column of the page's first table.
+/// The names in the first column of the table about the module.
 fn documented() -> BTreeSet<String> {
-    let section = PAGE.split("\n## ").nth(1).expect("a section");
+    let mut sections = PAGE.split("\n## ");
+    let section = sections.find(|section| section.starts_with("`mod_wsgi`\n"));
+    let section = section.expect("a section");
     let cells = section
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());

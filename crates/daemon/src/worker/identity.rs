@@ -31,8 +31,8 @@ pub(super) enum IdentityError {
     },
     /// The steps succeeded, yet the process has other ids than it should.
     #[error(
-        "Daemon process configuration failed; it has other user or group ids than {uid}:{gid} after \
-         changing them"
+        "Daemon process configuration failed; after changing them it has other user or group ids than {uid}:{gid}, or \
+         other supplementary groups than it should"
     )]
     NotDropped {
         /// The uid it should have.

@@ -166,7 +166,7 @@ impl Server {
     }
 
     /// Whether nothing is left that a worker that leaves waits for. Once it takes no more requests, and this was so, none is
-    /// read any more.
+    /// read any more: the poller is closed before anybody asks, so a thread that begins a turn later finds no connection.
     pub(super) fn is_idle(&self) -> bool {
         self.turns.load(Ordering::SeqCst) == 0 && self.active() == 0
     }
