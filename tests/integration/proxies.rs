@@ -235,6 +235,25 @@ fn of_several_headers_of_a_category_the_last_configured_counts() {
 }
 
 #[test]
+fn what_is_no_scheme_takes_none_back() {
+    for (first, second, scheme) in [
+        ("https", "yes", "https"),
+        ("https", "off", "http"),
+        ("http", "on", "https"),
+        ("gopher", "on", "https"),
+        ("gopher", "yes", "http"),
+    ] {
+        let headers = [("X-Forwarded-Proto", first), ("X-Forwarded-SSL", second)];
+        let environ = seen("schemes", &headers);
+        assert_eq!(
+            environ.value("wsgi.url_scheme"),
+            scheme,
+            "{first}, {second}"
+        );
+    }
+}
+
+#[test]
 fn schemes_are_named_in_two_ways() {
     for header in ["X-Forwarded-Proto", "X-Forwarded-Scheme", "X-Scheme"] {
         for (value, scheme) in [

@@ -140,7 +140,11 @@ pub fn apply(
         if let Some(value) = environ.variable(header.variable) {
             believed.retain(|other: &&Known| other.category != header.category);
             believed.push(header);
-            scheme = header.effect.apply(&value, proxies, environ).or(scheme);
+            // What is no scheme takes nothing back.
+            scheme = match (header.effect.apply(&value, proxies, environ), scheme) {
+                (Some(Scheme::Unrecognised) | None, Some(earlier)) => Some(earlier),
+                (said, _) => said,
+            };
         }
     }
     remove_others(headers, &believed, environ);
