@@ -57,6 +57,12 @@ fn site() -> Site {
         <Location /app/no-name>
             Require wsgi-group
         </Location>
+        <Location /app/empty-name>
+            Require wsgi-group nobody '' staff
+        </Location>
+        <Location /app/empty-name-behind>
+            Require wsgi-group staff '' nobody
+        </Location>
         <Location /app/missing>
             WSGIAuthGroupScript ${WSGI}/none.py
         </Location>
@@ -118,6 +124,13 @@ fn check(server: &Httpd, url: &str, user: &str, status: u16, id: &str) {
     let answer = ask_as(server, url, user);
     assert_eq!(answer.status, status, "{url} as {user}: {answer:?}");
     check_logged(server, mark, id);
+}
+
+#[test]
+fn behind_an_empty_name_there_is_none() {
+    let server = site().start();
+    check(&server, "/app/empty-name", "list", 401, "WSGI0060");
+    check(&server, "/app/empty-name-behind", "list", 200, "");
 }
 
 #[test]
