@@ -218,10 +218,15 @@ fn method(request: Request<'_>, map_head: MapHead) -> &CStr {
 }
 
 /// The URL as it stands in the request line; with `CGIVar REQUEST_URI current-uri`, as it is now.
-pub(crate) fn request_uri(request: Request<'_>) -> &CStr {
-    if request.cgi_var_rule(c"REQUEST_URI") == Some(c"current-uri") {
-        return request.uri();
+fn request_uri(request: Request<'_>) -> &CStr {
+    match request.cgi_var_rule(c"REQUEST_URI") {
+        Some(rule) if rule == c"current-uri" => request.uri(),
+        _ => requested_uri(request),
     }
+}
+
+/// The URL as it stands in the request line.
+pub(crate) fn requested_uri(request: Request<'_>) -> &CStr {
     let line = request.request_line().unwrap_or_default().to_bytes();
     let mut words = line
         .split(|byte| byte.is_ascii_whitespace())

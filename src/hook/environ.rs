@@ -10,7 +10,7 @@ use engine_abi::Pair;
 use httpd::Request;
 use wsgi_config::header;
 
-use crate::environ::{pair, request_uri};
+use crate::environ::{pair, requested_uri};
 
 /// Builds the environ for a script that runs in an application group.
 pub(super) fn build<'r>(request: Request<'r>, application_group: &'r CStr) -> &'r [Pair<'r>] {
@@ -66,7 +66,7 @@ fn of_server(request: Request<'_>) -> [Variable<'_>; 10] {
     [
         (c"SERVER_SIGNATURE", Some(request.server_signature())),
         (c"SERVER_SOFTWARE", Some(request.server_software())),
-        (c"SERVER_NAME", Some(request.server_name_escaped())),
+        (c"SERVER_NAME", Some(request.server_name_bare())),
         (c"SERVER_ADDR", request.server_address()),
         (
             c"SERVER_PORT",
@@ -86,7 +86,8 @@ fn of_server(request: Request<'_>) -> [Variable<'_>; 10] {
 fn of_request(request: Request<'_>) -> [Variable<'_>; 6] {
     let uri = request.uri();
     let path_info = request.path_info().unwrap_or_default();
-    let script_name = if path_info.is_empty() {
+    // Of an include it is the whole URL path, as for applications.
+    let script_name = if path_info.is_empty() || request.protocol() == c"INCLUDED" {
         uri
     } else {
         let end = request.path_info_start(path_info);
@@ -98,7 +99,7 @@ fn of_request(request: Request<'_>) -> [Variable<'_>; 6] {
         (c"SERVER_PROTOCOL", Some(request.protocol())),
         (c"REQUEST_METHOD", Some(request.method())),
         (c"QUERY_STRING", Some(request.args().unwrap_or_default())),
-        (c"REQUEST_URI", Some(request_uri(request))),
+        (c"REQUEST_URI", Some(requested_uri(request))),
         (c"SCRIPT_NAME", Some(script_name)),
         (c"PATH_INFO", Some(path_info)),
     ]

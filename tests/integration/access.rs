@@ -160,6 +160,49 @@ fn seen(server: &Httpd, name: &str) -> serde_json::Map<String, serde_json::Value
 }
 
 #[test]
+fn the_environ_has_the_url_as_it_was_asked_for() {
+    let server = witness_site()
+        .module("rewrite")
+        .module("include")
+        .file(
+            "www/page.shtml",
+            r#"<!--#include virtual="/app/with/more?seen" -->"#,
+        )
+        .config(
+            "
+            <Location /app>
+                WSGIAccessScript ${WSGI}/witness.py
+                CGIVar REQUEST_URI current-uri
+            </Location>
+            <Location /page.shtml>
+                Options +Includes
+                SetOutputFilter INCLUDES
+            </Location>
+            RewriteEngine On
+            RewriteRule ^/old$ /app/new [PT]
+            ",
+        )
+        .start();
+    let path = |name: &str| {
+        let seen = seen(&server, name);
+        ["REQUEST_URI", "SCRIPT_NAME", "PATH_INFO"]
+            .map(|name| seen[name].as_str().unwrap_or("").to_owned())
+    };
+    assert_eq!(server.get("/old?seen").status, 200);
+    assert_eq!(path("seen"), ["/old?seen", "/app", "/new"]);
+    assert_eq!(server.get("/page.shtml").status, 200);
+    assert_eq!(
+        path("seen"),
+        ["/page.shtml", "/app/with/more", "/with/more"]
+    );
+
+    let mut client = server.connect();
+    client.send(b"GET /app?seen HTTP/1.1\r\nHost: [::1]\r\n\r\n");
+    assert_eq!(client.read_response().status, 200);
+    assert_eq!(seen(&server, "seen")["SERVER_NAME"], "::1");
+}
+
+#[test]
 fn the_environ_is_what_the_server_knows() {
     let server = witness_site()
         .config(

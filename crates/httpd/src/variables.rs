@@ -32,6 +32,15 @@ impl<'r> Request<'r> {
         }
     }
 
+    /// The same, but that an IPv6 address has no brackets, as it has in a URL.
+    pub fn server_name_bare(self) -> &'r CStr {
+        // SAFETY: the request is valid; both strings are in its pool, or live longer.
+        unsafe {
+            let name = sys::ap_get_server_name(self.as_ptr());
+            text::borrow(sys::ap_escape_html2(self.pool().as_ptr(), name, 0)).unwrap_or_default()
+        }
+    }
+
     /// `SERVER_ADDR`
     pub fn server_address(self) -> Option<&'r CStr> {
         // SAFETY: the request has a connection, whose strings live longer.
