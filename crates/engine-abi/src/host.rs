@@ -37,7 +37,7 @@ pub struct Host {
     /// Lends httpd's scoreboard: calls `take` with it and with `taker`, once, before it returns; or
     /// not at all, if there is none.
     pub scoreboard: unsafe extern "C" fn(take: TakeScoreboard, taker: *mut c_void),
-    /// A script was loaded to its end.
+    /// A request has its script, loaded by it or before. Called for the first one at least.
     pub loaded: unsafe extern "C" fn(),
 }
 

@@ -59,7 +59,7 @@ pub use scoreboard::{Scoreboard, ScoreboardProcess, ScoreboardWorker, TakeScoreb
 pub const COMPATIBLE_VERSION: [u32; 3] = [6, 1, 1];
 
 /// The version of this ABI. It changes whenever a table, a struct or a rule of this crate does.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 
 /// The name of the one symbol an engine exports, of type [`EntryFn`].
 pub const ENTRY_SYMBOL: &CStr = c"wsgi_engine_entry";

@@ -34,7 +34,7 @@ pub(crate) fn log_level(_: &Detached) -> c_int {
     ask_level(std::ptr::null_mut())
 }
 
-/// Tells that a script was loaded to its end.
+/// Tells that a request has its script.
 pub(crate) fn tell_loaded(_: &Detached) {
     if let Some(host) = HOST.get() {
         // SAFETY: the host's functions may be called from any thread that has no GIL.

@@ -8,7 +8,6 @@ use engine_abi::Level;
 use pyo3_ffi as ffi;
 
 use super::{ScriptError, Visit, c_source, lossy};
-use crate::host;
 use crate::interrupt;
 use crate::log;
 use crate::modules;
@@ -39,7 +38,6 @@ impl<'py> Visit<'_, 'py> {
             .int(mtime)
             .and_then(|mtime| module.set_attribute(c"__mtime__", &mtime));
         stamped.map_err(|raised| self.report(&raised))?;
-        self.py.detach(|detached| host::tell_loaded(detached));
         Ok(module)
     }
 

@@ -23,10 +23,11 @@ mod slot;
 
 use std::ffi::CString;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine_abi::{Level, Outcome, Request, Script};
 
-use crate::host::Exchange;
+use crate::host::{self, Exchange};
 use crate::interpreter::Interpreter;
 use crate::interrupt;
 use crate::log;
@@ -95,7 +96,17 @@ pub(crate) fn application<'py>(
     };
     let slot = visit.slot()?;
     let module = visit.module(&slot)?;
+    tell_first(py);
     visit.callable(&slot, &module, request.callable.or_empty())
+}
+
+/// Tells the host that a request has its script, once: from then on the process counts as started.
+fn tell_first(py: Attached<'_>) {
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    if !TOLD.load(Ordering::Relaxed) {
+        TOLD.store(true, Ordering::Relaxed);
+        py.detach(|detached| host::tell_loaded(detached));
+    }
 }
 
 /// The module that a script is, for its functions beside an application; loaded if need be.
