@@ -1,5 +1,7 @@
 //! `mod_wsgi.request_metrics()` and `mod_wsgi.process_metrics()`: what requests come to, in numbers.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use rstest::rstest;
 use serde_json::{Value, json};
 use testkit::{Httpd, Mpm, Request, Site, ours, wait_until};
@@ -310,6 +312,8 @@ fn check_threads(metrics: &Value, mode: Mode) {
 #[rstest]
 fn process_metrics_are_since_the_start(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) {
     let server = server(mode);
+    let begin = SystemTime::now().duration_since(UNIX_EPOCH);
+    let begin = begin.expect("a time").as_secs_f64();
     server.get(&format!("{URL}?200"));
     told(&server, "start_recording_metrics");
     settle(&server);
@@ -332,6 +336,11 @@ fn process_metrics_are_since_the_start(#[values(Mode::Embedded, Mode::Daemon)] m
             ("running_time", "int"),
             ("threads", "list"),
         ]
+    );
+    // That of the process, which may have started Python for the first request. The system counts in hundredths.
+    assert!(
+        number(&metrics, "restart_time") <= begin + 0.02,
+        "{metrics:#}, {begin}"
     );
     // Those before it was switched on count, too.
     assert!(number(&metrics, "request_count") >= 2.0, "{metrics:#}");

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use engine_abi::{Bytes, InterpreterSection, ProcessConfig, ServerInfo};
 
 use crate::meter::now;
+use crate::metrics;
 
 static PROCESS: OnceLock<Process> = OnceLock::new();
 static NOT_STARTED: Process = Process::new();
@@ -53,7 +54,7 @@ pub(crate) struct Process {
     pub(crate) maximum_processes: u32,
     pub(crate) threads_per_process: u32,
     pub(crate) server: Server,
-    /// When Python was started, in microseconds since the epoch.
+    /// When the process was started, in microseconds since the epoch.
     pub(crate) started_at: i64,
 }
 
@@ -184,7 +185,7 @@ impl From<&ProcessConfig<'_>> for Process {
             maximum_processes: config.maximum_processes,
             threads_per_process: config.threads_per_process,
             server: Server::from(&config.server),
-            started_at: now(),
+            started_at: metrics::started_at().unwrap_or_else(now),
         }
     }
 }

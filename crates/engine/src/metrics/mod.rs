@@ -23,7 +23,7 @@ use crate::traffic::{Moved, Traffic};
 use engine_abi::Request;
 
 pub(crate) use histogram::Histogram;
-pub(crate) use system::{Memory, cpu_times};
+pub(crate) use system::{Memory, cpu_times, started_at};
 pub(crate) use threads::{enter, threads};
 pub(crate) use window::{Sample, ThreadSample, Window};
 

@@ -30,6 +30,22 @@ pub(crate) fn cpu_times() -> (Duration, Duration) {
     meter::cpu_times(libc::RUSAGE_SELF)
 }
 
+/// When the process was started, in microseconds since the epoch, as exactly as the system counts; `None` if it does
+/// not tell (`proc_pid_stat(5)`).
+pub(crate) fn started_at() -> Option<i64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The 22nd field; those from the third on stand behind the name, which may have anything in it.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let ticks: f64 = fields.split_whitespace().nth(19)?.parse().ok()?;
+    let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
+    let uptime: f64 = uptime.split_whitespace().next()?.parse().ok()?;
+    // SAFETY: asks for a constant of the system.
+    let ticks_per_second =
+        f64::from(u32::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok()?);
+    let age = Duration::try_from_secs_f64(uptime - ticks / ticks_per_second).ok()?;
+    Some(meter::now() - i64::try_from(age.as_micros()).ok()?)
+}
+
 fn resident_pages() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     statm.split_whitespace().nth(1)?.parse().ok()
