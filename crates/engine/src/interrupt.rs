@@ -22,6 +22,10 @@ use crate::python::{Attached, Detached, Object, Place, Raised, Result};
 /// What is logged when a request was interrupted and its thread is free again.
 pub(crate) const RECOVERED: &str = "Request interrupted by RequestTimeout; thread recovered.";
 
+/// The same, where the client has a part of the response.
+pub(crate) const TRUNCATED: &str =
+    "Request interrupted by RequestTimeout after headers sent; response truncated.";
+
 /// The places of all threads that have ever run a request and have not ended.
 static THREADS: Mutex<Vec<Arc<Thread>>> = Mutex::new(Vec::new());
 

@@ -241,7 +241,11 @@ impl Call<'_> {
         let is_timeout = interrupt::is_timeout(self.interpreter, raised);
         if is_timeout {
             let (py, exchange) = (raised.value().py(), self.response.exchange());
-            log::line(py, exchange, Level::Info, 0, interrupt::RECOVERED);
+            let text = match self.response.is_sent() {
+                true => interrupt::TRUNCATED,
+                false => interrupt::RECOVERED,
+            };
+            log::line(py, exchange, Level::Info, 0, text);
         }
         is_timeout
     }
