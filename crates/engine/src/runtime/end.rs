@@ -66,7 +66,9 @@ fn tell_aside(interpreter: &'static Interpreter, reason: &[u8]) -> bool {
         return false;
     }
     let reason = reason.to_vec();
-    let thread = std::thread::Builder::new().name("wsgi-stopping".to_owned());
+    let thread = std::thread::Builder::new()
+        .name("wsgi-stopping".to_owned())
+        .stack_size(super::stack_size());
     let told = thread.spawn(move || {
         // SAFETY: the thread is new; it is attached only inside the function that takes this.
         let mut detached = unsafe { Detached::assume() };

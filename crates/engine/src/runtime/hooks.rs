@@ -79,7 +79,9 @@ impl StandIn {
             }
         };
         // Where there is no thread for that, joining takes as long as it takes.
-        let thread = Builder::new().name("wsgi-atexit".to_owned());
+        let thread = Builder::new()
+            .name("wsgi-atexit".to_owned())
+            .stack_size(super::stack_size());
         Self {
             done: Some(done),
             thread: thread.spawn(take_over).ok(),

@@ -66,9 +66,6 @@ impl StartError {
 
 /// Starts Python, and returns when it is ready.
 pub(crate) fn start(process: Process) -> Result<(), StartError> {
-    /// What the system gives a main thread.
-    const STACK_SIZE: usize = 8 << 20;
-
     remember_panics();
     if !process::configure(process) {
         return Err(StartError::Twice);
@@ -77,11 +74,28 @@ pub(crate) fn start(process: Process) -> Result<(), StartError> {
     let (jobs, job_queue) = channel();
     let owner = std::thread::Builder::new()
         .name("wsgi-python".to_owned())
-        .stack_size(STACK_SIZE);
+        .stack_size(stack_size());
     owner.spawn(move || own_python(&ready, &job_queue))?;
     is_ready.recv().unwrap_or(Err(StartError::Owner))?;
     *owner_slot() = Some(jobs);
     Ok(())
+}
+
+/// How large the stack of a thread is that runs Python: what the system gives a main thread (`ulimit -s`), and no less
+/// than it usually does. Rust's own threads have less than deeply nested calls may need.
+fn stack_size() -> usize {
+    const USUAL: usize = 8 << 20;
+    const MOST: usize = 1 << 30;
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the call writes to a place that lives until it returns. If it fails, nothing is there.
+    unsafe { libc::getrlimit(libc::RLIMIT_STACK, &raw mut limit) };
+    match limit.rlim_cur {
+        libc::RLIM_INFINITY => USUAL,
+        limit => usize::try_from(limit).unwrap_or(USUAL).clamp(USUAL, MOST),
+    }
 }
 
 /// Has the owner do something, and waits for its result; `None` if Python does not run.

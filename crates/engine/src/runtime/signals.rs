@@ -3,6 +3,17 @@
 use std::mem::MaybeUninit;
 use std::ptr;
 
+/// What a thread is told of its own fault.
+const FAULTS: [libc::c_int; 7] = [
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGILL,
+    libc::SIGABRT,
+    libc::SIGTRAP,
+    libc::SIGSYS,
+];
+
 /// The signals that a thread blocks.
 #[derive(Clone, Copy)]
 pub(crate) struct SignalMask(libc::sigset_t);
@@ -13,9 +24,15 @@ impl SignalMask {
         Self::made_by(libc::sigemptyset)
     }
 
-    /// Every signal.
+    /// Every signal but those by which the system tells a thread of its own fault: it would end the process without the
+    /// handler of `faulthandler` or httpd if the thread blocked them.
     pub(super) fn all() -> Self {
-        Self::made_by(libc::sigfillset)
+        let mut mask = Self::made_by(libc::sigfillset);
+        for fault in FAULTS {
+            // SAFETY: takes a signal that there is out of a set that is initialised; it does not fail then.
+            unsafe { libc::sigdelset(&raw mut mask.0, fault) };
+        }
+        mask
     }
 
     /// Those that the calling thread blocks.
