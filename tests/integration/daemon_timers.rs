@@ -3,6 +3,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rstest::rstest;
 use testkit::{Connection, Httpd, Process, Site, ours, wait_until};
 
@@ -37,6 +39,19 @@ import os
 from pathlib import Path
 (Path(os.environ['DATA']) / str(os.getpid())).touch()
 raise ValueError('not yet')
+";
+
+/// Holds the GIL for ever in `/hold`.
+const HOLDING: &str = r"
+import ctypes, os
+from pathlib import Path
+
+def application(environ, start_response):
+    start_response('200 OK', [])
+    if environ['PATH_INFO'] == '/hold':
+        (Path(os.environ['DATA']) / 'holding').touch()
+        ctypes.PyDLL(None).sleep(1000)
+    return [str(os.getpid()).encode()]
 ";
 
 /// How much longer than its time a timer may take on a machine that is busy.
@@ -183,8 +198,7 @@ fn without_deadlock_timeout_the_others_fire_all_the_same() {
         // One more request that the process answers came after it.
         (worker(&server) == old).then_some(())
     });
-    let pid = nix::unistd::Pid::from_raw(old.pid);
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGUSR1).expect("it runs");
+    kill(Pid::from_raw(old.pid), Signal::SIGUSR1).expect("it runs");
     assert_eq!(sleeping.read_response().status, 502);
     assert_ne!(worker(&server), old);
 }
@@ -207,4 +221,19 @@ fn a_script_has_as_long_to_load_from_the_first_request_on() {
         (tried() == 2).then_some(())
     });
     assert_took(first.elapsed().as_secs_f64(), 3.9);
+}
+
+/// For ever is how long `graceful-timeout=0` has it wait for its requests.
+#[test]
+fn one_that_stands_still_as_it_leaves_is_not_waited_for() {
+    let options = "graceful-timeout=0 deadlock-timeout=1 shutdown-timeout=1";
+    let server = serving(HOLDING, options);
+    let pid = server.get("/").text().parse().expect("a process id");
+    let old = Process { pid };
+    let mut client = server.connect();
+    client.send(b"GET /hold HTTP/1.1\r\nHost: x\r\n\r\n");
+    let holding = server.site().path("data/holding");
+    wait_until("the GIL to be held", || holding.exists().then_some(()));
+    kill(Pid::from_raw(pid), Signal::SIGUSR1).expect("it runs");
+    wait_until("its end", || (!old.is_running()).then_some(()));
 }

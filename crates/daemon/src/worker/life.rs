@@ -248,8 +248,9 @@ impl Course<'_> {
             if is_over || self.server.is_idle() {
                 return Step::End(drain.reason);
             }
-            // Requests that take too long are not waited for.
-            if drain.is_late() || self.server.awaited() == 0 {
+            // Requests that take too long are not waited for, nor is a process that stands still.
+            let is_stuck = passed.is_some_and(Replacement::is_urgent);
+            if is_stuck || drain.is_late() || self.server.awaited() == 0 {
                 self.call_last();
             }
             return Step::GoOn;
