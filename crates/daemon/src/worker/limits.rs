@@ -30,7 +30,7 @@ pub(super) fn apply(group: &GroupSpec, log: &Log) {
     if let Some(cpu) = limits.cpu_time {
         let soft = cpu.as_secs();
         // The kernel kills at the hard limit, after what a shutdown may take.
-        let hard = soft + 1 + group.life.shutdown_timeout.unwrap_or_default().as_secs();
+        let hard = soft + 1 + group.life.stop_limit().as_secs();
         warn(
             76,
             "cpu-time-limit",
