@@ -193,7 +193,7 @@ fn preload(definition: &DaemonDefinition<'_>) -> Vec<PreloadScript> {
         .filter(|script| script.process_group.as_c_str() == definition.name())
         .map(|script| PreloadScript {
             path: os_c(&script.script),
-            application_group: script.application_group.to_string_lossy().into_owned(),
+            application_group: os_c(&script.application_group),
             reload: true,
         })
         .collect()

@@ -304,7 +304,7 @@ pub struct PreloadScript {
     /// Its path.
     pub path: OsString,
     /// The application group; empty is the main interpreter.
-    pub application_group: String,
+    pub application_group: OsString,
     /// Whether it is loaded anew when it changed.
     pub reload: bool,
 }

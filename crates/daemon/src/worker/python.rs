@@ -139,7 +139,7 @@ pub(super) fn preload(engine: LoadedEngine, scripts: &[PreloadScript], loaded: &
     for script in scripts {
         let script = Script {
             path: bytes(Some(&script.path)),
-            application_group: Bytes::from(script.application_group.as_str()),
+            application_group: bytes(Some(&script.application_group)),
             mtime: loaded.mtime(script.path.as_bytes()),
             reload: script.reload,
         };
@@ -153,7 +153,7 @@ pub(super) fn preload(engine: LoadedEngine, scripts: &[PreloadScript], loaded: &
 pub(super) fn run(engine: LoadedEngine, script: &PreloadScript) -> bool {
     let script = Script {
         path: bytes(Some(&script.path)),
-        application_group: Bytes::from(script.application_group.as_str()),
+        application_group: bytes(Some(&script.application_group)),
         mtime: Script::UNKNOWN_MTIME,
         reload: false,
     };
