@@ -53,15 +53,15 @@ fn worker(server: &Httpd) -> Process {
 }
 
 /// The child of httpd that serves: neither the supervisor nor a process of mod_wsgi's.
-fn child(server: &Httpd, worker: Process) -> Process {
+pub(crate) fn child(server: &Httpd, worker: Process) -> Process {
     wait_until("a child that serves", || {
         let mut children = server.children().into_iter();
         children.find(|child| *child != worker && child.children().is_empty())
     })
 }
 
-/// The table of the group, as its worker has it open.
-fn table(worker: Process) -> Table {
+/// The table of a group of so many processes, as one of its workers has it open.
+pub(crate) fn table(worker: Process, processes: usize) -> Table {
     let descriptors = fs::read_dir(format!("/proc/{}/fd", worker.pid)).expect("its descriptors");
     let path = descriptors
         .flatten()
@@ -73,7 +73,7 @@ fn table(worker: Process) -> Table {
     let path = path.expect("a table");
     let file = File::options().read(true).write(true).open(path);
     let file = file.expect("it can be opened");
-    Table::map(OwnedFd::from(file), 1).expect("a table of one slot")
+    Table::map(OwnedFd::from(file), processes).expect("a table with a slot for each")
 }
 
 fn ask(server: &Httpd, target: &str, header: &str) -> Connection {
@@ -137,7 +137,7 @@ fn what_a_dead_child_has_reserved_is_free_again_under_constant_load() {
         use_all_threads(&server, &format!("gate-{round}"));
         let child = child(&server, worker);
         if ours("D92") {
-            let table = table(worker);
+            let table = table(worker, 1);
             let slot = &table.slots()[0];
             wait_until("all places to be free", || {
                 (slot.active() == 0).then_some(())
@@ -156,7 +156,7 @@ fn what_a_dead_child_has_reserved_is_free_again_under_constant_load() {
         wait_until("another child", || (!child.is_running()).then_some(()));
         under_load(&server, || {
             if ours("D92") {
-                let table = table(worker);
+                let table = table(worker, 1);
                 wait_until("no place to be taken but for one client", || {
                     (table.slots()[0].active() <= 1).then_some(())
                 });

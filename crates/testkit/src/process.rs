@@ -63,6 +63,14 @@ impl Process {
             .all(|stat| stat.state == 'S')
     }
 
+    /// Whether SIGSTOP has stopped it: none of its threads goes on, which takes a moment.
+    pub fn is_stopped(self) -> bool {
+        let threads = self.read(ProcProcess::tasks).flatten();
+        threads
+            .filter_map(|thread| thread.stat().ok())
+            .all(|stat| stat.state == 'T')
+    }
+
     /// How many file descriptors it has open.
     pub fn open_files(self) -> usize {
         self.read(ProcProcess::fd_count)
