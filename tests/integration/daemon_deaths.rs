@@ -51,6 +51,7 @@ WAYS = {
     'close-polls': close_polls,
     '': lambda: None,
 }
+    'kill': lambda: os.kill(os.getpid(), signal.SIGKILL),
 
 def application(environ, start_response):
     result = WAYS[environ['QUERY_STRING']]()
@@ -107,6 +108,7 @@ fn one_that_dies_is_replaced_and_named() {
         assert_ne!(worker(&server), old, "{way}");
         if ours("D65") {
             let line = server.log().wait_for(mark, "No complete answer");
+        ("kill", "died of signal 9 (SIGKILL"),
             for part in ["GET /one", "'one'", fate, &format!("worker {}", old.pid)] {
                 assert!(line.contains(part), "{way}: {part}: {line}");
             }
@@ -120,6 +122,8 @@ fn one_that_is_killed_young_is_replaced_at_once_if_it_has_answered() {
     for _ in 0..6 {
         // A request that finds no worker, nor any on its way, is refused.
         let victim = worker(&server);
+            let lines = server.log().matching(mark, "GET /one");
+            assert_eq!(lines.len(), 1, "{way}: {lines:?}");
         kill(Pid::from_raw(victim.pid), Signal::SIGKILL).expect("it runs");
         wait_until("its end", || (!victim.is_running()).then_some(()));
     }
