@@ -4,11 +4,13 @@ use std::fs;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use testkit::{Connection, Ending, Httpd, Mark, Process, Site, ours, wait_until};
+use testkit::{Connection, Ending, Httpd, Mark, Mpm, Process, Site, ours, wait_until};
+
+use crate::daemon_places;
 
 /// How often something happens.
 const TIMES: usize = 20;
@@ -27,14 +29,15 @@ fn numbered(number: usize) -> String {
 }
 
 fn group() -> Httpd {
-    Site::new()
-        .script("a.wsgi", &numbered(0))
-        .config(
-            "WSGISocketPrefix ${DATA}/socket
-             WSGIDaemonProcess one processes=2 threads=3
-             WSGIScriptAlias / ${WSGI}/a.wsgi process-group=one application-group=%{GLOBAL}",
-        )
-        .start()
+    site().start()
+}
+
+fn site() -> Site {
+    Site::new().script("a.wsgi", &numbered(0)).config(
+        "WSGISocketPrefix ${DATA}/socket
+         WSGIDaemonProcess one processes=2 threads=3
+         WSGIScriptAlias / ${WSGI}/a.wsgi process-group=one application-group=%{GLOBAL}",
+    )
 }
 
 /// What clients got.
@@ -270,6 +273,73 @@ fn when_the_parent_is_killed_neither_supervisor_nor_workers_are_left() {
     kill_hard(server.process());
     wait_for_end(&left);
     // The other children are httpd's own affair.
+/// Numbers below a bound that seem random, the same for the same seed (a linear congruence).
+fn random_numbers(mut seed: u64) -> impl FnMut(usize) -> usize {
+    move |bound| {
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(seed >> 33).unwrap_or(0) % bound
+    }
+}
+
+/// Wherever a child is when it dies, it leaves no place in a worker taken.
+#[test]
+#[expect(
+    clippy::print_stdout,
+    reason = "what a failed test did can be done again"
+)]
+fn children_of_httpd_that_are_killed_under_load_leave_the_workers_free() {
+    if !ours("D94") {
+        return;
+    }
+    let several = "ServerLimit 4\nStartServers 3\nThreadsPerChild 4\nMaxRequestWorkers 16\nMinSpareThreads 12";
+    let server = site().mpm(Mpm::Event).config(several).start();
+    let seed = SystemTime::UNIX_EPOCH.elapsed().expect("a clock");
+    let seed = u64::try_from(seed.as_micros()).expect("a time");
+    println!("seed: {seed}");
+    let mut random = random_numbers(seed);
+    assert_eq!(server.get("/").status, 200);
+    let before = workers(&server);
+    let supervisor = supervisor(&server);
+    let (done, answers) = (AtomicBool::new(false), Answers::default());
+    let client = || {
+        while !done.load(Ordering::Relaxed) {
+            let mut client = server.connect();
+            client.try_send(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+            // The connection may end with the child that has it.
+            if let Some(head) = client.read_head() {
+                assert_eq!(head.status, 200);
+                answers.whole.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(client);
+        }
+        let _done = Done(&done);
+        for _ in 0..TIMES {
+            // This is what is random: where in a request the child is.
+            thread::sleep(Duration::from_millis(random(51) as u64));
+            let victim = wait_until("a child", || {
+                let mut children = server.children();
+                children.retain(|child| *child != supervisor);
+                (!children.is_empty()).then(|| children.swap_remove(random(children.len())))
+            });
+            kill_hard(victim);
+            wait_until("its end", || (!victim.is_running()).then_some(()));
+            wait_for_answers(&answers, 10);
+        }
+    });
+    assert_eq!(workers(&server), before);
+    let table = daemon_places::table(before[0], before.len());
+    wait_until("all places to be free", || {
+        let mut slots = table.slots().iter();
+        slots.all(|slot| slot.active() == 0).then_some(())
+    });
+}
+
     children.into_iter().for_each(kill_hard);
 }
 
