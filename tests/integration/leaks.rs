@@ -168,9 +168,11 @@ fn allocated(server: &Httpd) -> usize {
     answer.parse().expect("a number")
 }
 
+/// How many files are open in what serves: of a process group that is a grandchild of httpd.
 fn open_files(server: &Httpd) -> usize {
     server
-        .children()
+        .process()
+        .descendants()
         .iter()
         .map(|child| child.open_files())
         .sum()
