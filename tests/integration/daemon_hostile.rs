@@ -5,6 +5,8 @@ use std::io::{IoSlice, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -36,20 +38,25 @@ fn socket(server: &Httpd) -> PathBuf {
     server.site().path(&name)
 }
 
-/// Takes the place of the group's workers. Only the user of httpd's parent can do that.
-fn usurp(server: &Httpd, conduct: Conduct) {
+/// Takes the place of the group's workers. Only the user of httpd's parent can do that. Returns how many
+/// connections there were so far.
+fn usurp(server: &Httpd, conduct: Conduct) -> Arc<AtomicUsize> {
     let path = socket(server);
     let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(&path).expect("a socket"));
     fs::remove_file(&path).expect("it was there");
     let listener = UnixListener::bind(&path).expect("a place for another");
     chown(&path, Some(Uid::from_raw(owner)), None).expect("an owner");
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&connections);
     // Ends with the process of the tests.
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
+            counted.fetch_add(1, Ordering::Relaxed);
             // A child that hangs up is what is wanted.
             thread::spawn(move || drop(conduct(stream)));
         }
     });
+    connections
 }
 
 /// A greeting and what `encode` appends.
@@ -510,14 +517,15 @@ fn what_a_worker_has_begun_to_run_no_other_runs() {
         return;
     }
     let server = site().start();
-    usurp(&server, wanting_in_vain);
+    let connections = usurp(&server, wanting_in_vain);
     let mut client = server.connect();
     // A body that is too long to be held, and does not come.
     client.send(
         b"POST /bad HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 99000000\r\n\r\n",
     );
     assert_eq!(client.read_response().head.status, 502);
-    assert!(!server.log().matching(Mark::START, "WSGI0146").is_empty());
+    assert_eq!(server.log().matching(Mark::START, "WSGI0146").len(), 1);
+    assert_eq!(connections.load(Ordering::Relaxed), 1);
 }
 
 /// Answers before it has read all of the request, and hangs up.

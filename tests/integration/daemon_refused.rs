@@ -195,7 +195,9 @@ fn check_unmade(server: &Httpd, id: &str) {
     let line = alert(server, id);
     assert!(line.contains("Daemon group will not start"), "{line}");
     assert_eq!(server.get("/embedded").text(), "ran");
-    assert_ne!(server.get("/group").status, 200);
+    let status = server.get("/group").status;
+    // A child of mod_wsgi's looks for the socket, or cannot make one to do that.
+    assert!(status == 503 || is_reference() && status == 500, "{status}");
 }
 
 #[test]
