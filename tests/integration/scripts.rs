@@ -12,7 +12,7 @@ use std::thread;
 
 use rstest::rstest;
 use tempfile::{NamedTempFile, TempDir};
-use testkit::{Connection, Mpm, Request, Response, Site, wait_until};
+use testkit::{Connection, Mpm, Process, Request, Response, Site, wait_until};
 
 use crate::daemon_program;
 
@@ -391,6 +391,51 @@ fn a_script_imports_from_beside_its_package() {
         serve.args(["site/wsgi.py", "--callable", "app"]);
     });
     assert_eq!(served.answer("/").text(), "beside the package");
+}
+
+/// Says as JSON where it runs.
+const WHERE: &str = "
+import json, mod_wsgi, os
+
+def application(environ, start_response):
+    start_response('200 OK', [('Content-Type', 'application/json')])
+    return [json.dumps({
+        'group': mod_wsgi.process_group,
+        'processes': mod_wsgi.maximum_processes,
+        'threads': mod_wsgi.threads_per_process,
+        'pid': os.getpid(),
+    }).encode()]
+";
+
+#[test]
+fn a_script_is_served_in_daemon_mode() {
+    let directory = directory();
+    let script = directory.path().join("where.wsgi");
+    write(&script, WHERE);
+    let mut served = Served::start(|serve| {
+        serve.arg(&script);
+        serve.args(["--processes", "2", "--threads", "3"]);
+    });
+    let response = served.answer("/");
+    assert_eq!(response.status, 200);
+    let answer: serde_json::Value = serde_json::from_slice(&response.body).expect("JSON");
+    assert_eq!(answer["group"], "serve", "{answer}");
+    assert_eq!(answer["processes"], 2, "{answer}");
+    assert_eq!(answer["threads"], 3, "{answer}");
+    let pid = answer["pid"].as_i64().and_then(|pid| pid.try_into().ok());
+    let serve = Process {
+        pid: served.child.id().try_into().expect("a process id"),
+    };
+    let processes = serve.descendants();
+    assert!(processes.iter().any(|process| Some(process.pid) == pid));
+
+    assert!(served.signal("-INT").success(), "Ctrl-C is a clean end");
+    assert_eq!(served.leftovers(), Vec::<PathBuf>::new());
+    // What passed its output on ends behind it.
+    wait_until("no process to be left", || {
+        (!processes.iter().any(|process| process.is_running())).then_some(())
+    });
+    TcpListener::bind(("127.0.0.1", served.port)).expect("nobody listens any more");
 }
 
 #[test]
