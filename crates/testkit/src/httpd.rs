@@ -136,9 +136,8 @@ impl Httpd {
     fn end(&mut self, signal: Signal) -> Duration {
         self.settle();
         let begin = Instant::now();
-        self.processes.signal(signal);
-        let ended = self.processes.wait_for_end();
-        assert!(ended, "httpd or a child of it did not stop");
+        let left = self.processes.end(signal);
+        assert!(left.is_empty(), "did not stop: {left:#?}");
         begin.elapsed()
     }
 
@@ -149,19 +148,18 @@ impl Httpd {
 
 impl Drop for Httpd {
     fn drop(&mut self) {
-        let mut ended = true;
+        let mut left = Vec::new();
         if !self.processes.is_gone() {
             self.settle();
-            self.processes.signal(Signal::TERM);
-            ended = self.processes.wait_for_end();
+            left = self.processes.end(Signal::TERM);
         }
         if thread::panicking() {
             eprintln!("--- httpd said ---\n{}", all_output(&self.site));
             return;
         }
         assert!(
-            ended,
-            "httpd or a child of it did not stop\n{}",
+            left.is_empty(),
+            "did not stop: {left:#?}\n{}",
             all_output(&self.site)
         );
         let alarms = self.log.alarms();
@@ -184,7 +182,8 @@ fn launch(site: &Site, ports: Ports) -> Result<ProcessGroup, StartFailure> {
         // The site's program leads a session of its own there.
         Some(path) => ProcessGroup::start_leader(command.stdin(terminal::open(path))),
         None => ProcessGroup::start(command.stdin(Stdio::null())),
-    };
+    }
+    .on(site.root());
 
     // httpd writes its pid when it listens, and then installs its handlers of signals: one that
     // comes before that ends it.
@@ -203,6 +202,10 @@ fn launch(site: &Site, ports: Ports) -> Result<ProcessGroup, StartFailure> {
     });
     if up == Some(true) {
         return Ok(processes);
+    }
+    if up == Some(false) {
+        let left = processes.wait_for_end();
+        assert!(left.is_empty(), "are left of a failed start: {left:#?}");
     }
     Err(StartFailure {
         text: all_output(site),

@@ -1,8 +1,8 @@
 //! Facts about processes, read from `/proc`.
 
 use procfs::ProcError;
-use procfs::process::Process as ProcProcess;
-use rustix::process::Signal;
+use procfs::process::{Process as ProcProcess, Stat};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// A process of a running httpd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -14,26 +14,45 @@ pub struct Process {
 impl Process {
     /// The running processes whose parent is this one. Dead ones not yet reaped do not count.
     pub fn children(self) -> Vec<Self> {
-        let mut children: Vec<Self> = procfs::process::all_processes()
-            .expect("/proc")
-            .flatten()
-            .filter_map(|process| process.stat().ok())
-            .filter(|stat| stat.ppid == self.pid && stat.state != 'Z')
+        let stats = running().into_iter();
+        stats
+            .filter(|stat| stat.ppid == self.pid)
             .map(|stat| Self { pid: stat.pid })
-            .collect();
-        children.sort();
-        children
+            .collect()
     }
 
     /// This process's children, their children, and so on.
     pub fn descendants(self) -> Vec<Self> {
-        let mut found = self.children();
-        let mut next = 0;
-        while let Some(process) = found.get(next).copied() {
-            found.extend(process.children());
-            next += 1;
+        let lives = descendants_among(&running(), self);
+        lives.into_iter().map(|life| life.process).collect()
+    }
+
+    /// The process that asks.
+    pub(crate) fn current() -> Self {
+        Self {
+            pid: rustix::process::getpid().as_raw_nonzero().get(),
         }
-        found
+    }
+
+    /// Its program and what that was told.
+    pub(crate) fn arguments(self) -> Vec<String> {
+        let arguments = self.entry().and_then(|process| process.cmdline());
+        arguments.unwrap_or_default()
+    }
+
+    /// Whether its arguments, its directory, or what it has open or mapped name `path`. One that may
+    /// not be looked into names nothing.
+    pub(crate) fn refers_to(self, path: &str) -> bool {
+        let Ok(process) = self.entry() else {
+            return false;
+        };
+        let directory = process.cwd().into_iter().map(|cwd| format!("{cwd:?}"));
+        let mut names = self.arguments().into_iter().chain(directory);
+        let files = || process.fd().into_iter().flatten().flatten();
+        let maps = || process.maps().into_iter().flatten();
+        names.any(|name| name.contains(path))
+            || files().any(|file| format!("{:?}", file.target).contains(path))
+            || maps().any(|map| format!("{:?}", map.pathname).contains(path))
     }
 
     /// Whether it runs. A zombie does not.
@@ -152,4 +171,71 @@ impl Process {
             .and_then(|process| question(&process))
             .unwrap_or_else(|error| panic!("process {} is not to be seen: {error}", self.pid))
     }
+}
+
+/// One process from its start to its end. Afterwards, its number may be that of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Life {
+    pub(crate) process: Process,
+    begun: u64,
+}
+
+impl Life {
+    pub(crate) fn of(stat: &Stat) -> Self {
+        Self {
+            process: Process { pid: stat.pid },
+            begun: stat.starttime,
+        }
+    }
+
+    /// Kills this one, and no other that has its number by now.
+    pub(crate) fn kill(self) {
+        let pid = Pid::from_raw(self.process.pid).expect("the number of a process");
+        // What fails is about one that is gone.
+        if let Ok(handle) = pidfd_open(pid, PidfdFlags::empty())
+            && self.goes_on()
+        {
+            let _ = pidfd_send_signal(handle, Signal::KILL);
+        }
+    }
+
+    fn goes_on(self) -> bool {
+        let stat = self.process.entry().and_then(|process| process.stat());
+        stat.is_ok_and(|stat| Self::of(&stat) == self)
+    }
+
+    /// What it is, for whoever looks for the cause that it still is.
+    pub(crate) fn describe(self) -> String {
+        let stat = self.process.entry().and_then(|process| process.stat());
+        let state = stat.map_or('?', |stat| stat.state);
+        let arguments = self.process.arguments().join(" ");
+        format!("{} ({state}): {arguments}", self.process.pid)
+    }
+}
+
+/// All processes of this machine that run, by their numbers.
+pub(crate) fn running() -> Vec<Stat> {
+    let mut stats: Vec<Stat> = procfs::process::all_processes()
+        .expect("/proc")
+        .flatten()
+        .filter_map(|process| process.stat().ok())
+        .filter(|stat| stat.state != 'Z')
+        .collect();
+    stats.sort_by_key(|stat| stat.pid);
+    stats
+}
+
+/// The children of `ancestor`, their children, and so on.
+pub(crate) fn descendants_among(stats: &[Stat], ancestor: Process) -> Vec<Life> {
+    let children = |parent: i32| {
+        let stats = stats.iter().filter(move |stat| stat.ppid == parent);
+        stats.map(Life::of)
+    };
+    let mut found: Vec<Life> = children(ancestor.pid).collect();
+    let mut next = 0;
+    while let Some(life) = found.get(next) {
+        found.extend(children(life.process.pid));
+        next += 1;
+    }
+    found
 }

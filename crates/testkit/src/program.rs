@@ -8,8 +8,7 @@ use rustix::process::Signal;
 use crate::process::Process;
 use crate::process_group::{self, ProcessGroup};
 
-/// A program that was started, and whatever it starts in its process group. Dropping it kills
-/// what is left of that.
+/// A program that was started, and whatever it starts. Dropping it kills what is left of that.
 #[derive(Debug)]
 pub struct Program {
     processes: ProcessGroup,
@@ -39,9 +38,9 @@ impl Program {
         if !self.has_ended() {
             let program = self.process();
             process_group::settle(|| program.descendants());
-            self.processes.signal(Signal::TERM);
+            return self.processes.end(Signal::TERM).is_empty();
         }
-        self.processes.wait_for_end()
+        self.processes.wait_for_end().is_empty()
     }
 }
 

@@ -198,6 +198,11 @@ impl Site {
             )
     }
 
+    /// The `ServerRoot`.
+    pub(crate) fn root(&self) -> &Path {
+        self.root.path()
+    }
+
     /// The absolute path of `relative`.
     pub fn path(&self, relative: &str) -> PathBuf {
         self.root.path().join(relative)
