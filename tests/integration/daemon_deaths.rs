@@ -116,6 +116,9 @@ fn one_that_dies_is_replaced_and_named() {
         ("kill", "died of signal 9 (SIGKILL"),
         ("segv", "died of signal 11 (SIGSEGV"),
     ] {
+        if fate.starts_with("died") {
+            server.log().expect_alarm(fate);
+        }
         let old = worker(&server);
         let mark = server.log().mark();
         let status = server.get(&format!("/one?{way}")).head.status;
@@ -136,6 +139,7 @@ fn one_that_dies_is_replaced_and_named() {
 #[test]
 fn one_that_is_killed_young_is_replaced_at_once_if_it_has_answered() {
     let server = group("");
+    server.log().expect_alarm("died of signal 9 (SIGKILL)");
     for _ in 0..6 {
         // A request that finds no worker, nor any on its way, is refused.
         let victim = worker(&server);
@@ -256,6 +260,7 @@ fn what_it_has_forked_keeps_no_client_waiting() {
         return;
     }
     let old = worker(&server);
+    server.log().expect_alarm("died of signal 9 (SIGKILL)");
     let begin = std::time::Instant::now();
     assert_eq!(server.get("/one?fork-and-die").head.status, 502);
     let took = begin.elapsed();

@@ -64,11 +64,12 @@ fn a_process_that_is_told_to_end_while_it_loads_a_script_ends(
     if ours("D190") {
         // The script is still being loaded.
         wait_for_end(first);
-        let line = server.log().wait_for(Mark::START, "WSGI1207");
         let end = format!(
             "died of signal {} ({signal}) before it served",
             signal as i32
         );
+        server.log().expect_alarm(&end);
+        let line = server.log().wait_for(Mark::START, "WSGI1207");
         assert!(line.contains(&end), "{line}");
     }
     server.site().write("data/gate", "");

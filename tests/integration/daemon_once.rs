@@ -46,6 +46,7 @@ fn body(length: usize) -> Vec<u8> {
 fn an_unread_body_does_not_make_it_run_again() {
     for length in [1, 40_000, 60_000, 300_000] {
         let server = noting("processes=3 threads=2");
+        server.log().expect_alarm("died of signal 9 (SIGKILL)");
         let response = server.send(&Request::post("/?die", body(length)));
         assert_eq!(response.head.status, 502, "{length} bytes");
         assert_eq!(server.site().read("data/notes"), "run\n", "{length} bytes");
@@ -90,9 +91,10 @@ fn send(process: Process, signal: Signal) {
     kill(Pid::from_raw(process.pid), signal).expect("a process that runs");
 }
 
-/// A group of one thread that has served, and of which no request was noted yet; and its worker.
+/// A group of one thread that has served, and of which no request was noted yet; and its worker, which will be killed.
 fn having_served() -> (Httpd, Process) {
     let server = noting("processes=1 threads=1");
+    server.log().expect_alarm("died of signal 9 (SIGKILL)");
     let worker = answered(ask(&server, "/"));
     server.site().remove("data/notes");
     (server, worker)

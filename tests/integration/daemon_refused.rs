@@ -297,6 +297,9 @@ fn a_response_that_does_not_go_on_is_told_of(#[case] conduct: &str) {
         .script("begins.wsgi", BEGINNING)
         .config("WSGIScriptAlias /begins ${WSGI}/begins.wsgi process-group=one")
         .start();
+    if conduct == "die" {
+        server.log().expect_alarm("died of signal 9 (SIGKILL)");
+    }
     let response = server.get(&format!("/begins?{conduct}"));
     assert_eq!((response.status, response.text().as_str()), (200, "begun"));
     let line = server.log().wait_for(Mark::START, "WSGI0119: ");

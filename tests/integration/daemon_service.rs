@@ -221,6 +221,9 @@ fn another_program_in_its_place_ends_with_the_supervisor() {
         return;
     }
     let server = service(ANOTHER_PROGRAM).start();
+    server
+        .log()
+        .expect_alarm("supervisor of the process groups died of signal 9");
     let process = another(&server, "begun", &[]);
     let is_supervisor = |child: &&Process| !child.children().is_empty();
     let children = server.children();

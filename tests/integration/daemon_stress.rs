@@ -222,6 +222,7 @@ fn workers_that_are_killed_cost_no_more_than_their_own_requests() {
         return;
     }
     let server = group();
+    server.log().expect_alarm("died of signal 9 (SIGKILL)");
     assert_eq!(server.get("/").status, 200);
     let mut pauses = Vec::new();
     let answers = under_load(&server, |answers| {
@@ -424,6 +425,9 @@ fn a_supervisor_that_is_killed_costs_no_request() {
         return;
     }
     let server = group();
+    server
+        .log()
+        .expect_alarm("supervisor of the process groups died of signal 9");
     assert_eq!(server.get("/").status, 200);
     let mut pauses = Vec::new();
     under_load(&server, |answers| {

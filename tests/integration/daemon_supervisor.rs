@@ -87,6 +87,7 @@ fn of_a_worker_that_dies_while_it_leaves_the_log_has_the_cause() {
              WSGIScriptAlias /wait ${WSGI}/wait.wsgi process-group=one",
         )
         .start();
+    server.log().expect_alarm("died of signal 9 (SIGKILL)");
     let mut waiting = server.connect();
     waiting.send(b"GET /wait HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     let begun = server.site().path("data/begun");
@@ -242,6 +243,9 @@ fn a_supervisor_that_cannot_be_started_is_tried_again() {
              WSGIScriptAlias / ${WSGI}/a.wsgi process-group=one",
         )
         .start();
+    server
+        .log()
+        .expect_alarm("supervisor of the process groups died of signal 9");
     assert_eq!(server.get("/").text(), "ran");
     server.log().expect_alarm("WSGI1231");
 
@@ -396,6 +400,9 @@ fn a_worker_serves_on_though_the_next_supervisor_cannot_start_another() {
              WSGIScriptAlias / ${WSGI}/who.wsgi process-group=one",
         )
         .start();
+    server
+        .log()
+        .expect_alarm("supervisor of the process groups died of signal 9");
     let worker = server.get("/").text();
 
     for file in fs::read_dir(place.path().join("mod_wsgi")).expect("engines") {
@@ -432,6 +439,9 @@ fn a_worker_without_a_supervisor_that_waits_for_a_request_ends_with_httpd() {
              WSGIScriptAlias / ${WSGI}/who.wsgi process-group=one",
         )
         .start();
+    server
+        .log()
+        .expect_alarm("supervisor of the process groups died of signal 9");
     let worker = server.get("/").text();
     let mut waiting = server.connect();
     waiting.send(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n");

@@ -74,6 +74,7 @@ fn after_the_death_of_the_only_worker() {
         return;
     }
     let server = group("");
+    server.log().expect_alarm("died of signal 9 (SIGKILL)");
     assert_soon(BOUND, || {
         let victim = worker(&server);
         let begin = Instant::now();
@@ -89,6 +90,7 @@ fn after_the_death_of_a_worker_that_has_just_started() {
         return;
     }
     let server = group("");
+    server.log().expect_alarm("died of signal 9 (SIGKILL)");
     assert_soon(BOUND, || {
         // One that is a second old at least, and then its successor at once.
         let first = worker(&server);
@@ -112,6 +114,9 @@ fn after_the_death_of_the_supervisor() {
         return;
     }
     let server = group("");
+    server
+        .log()
+        .expect_alarm("supervisor of the process groups died of signal 9");
     assert_soon(BOUND, || {
         let (old, left) = (supervisor(&server), worker(&server));
         let begin = Instant::now();

@@ -206,6 +206,7 @@ fn the_page_tells_how_workers_have_ended() {
         return;
     }
     let server = group("threads=1");
+    server.log().expect_alarm("died of signal 9 (SIGKILL)");
     let first = server.get("/app").text();
     signal(&first, Signal::SIGKILL);
     let told = wait_until_told(&server, "another one", |told| {
@@ -325,6 +326,9 @@ while os.path.exists(os.path.join(data, 'hold')):
         .script("slow.py", SLOW)
         .config("WSGIImportScript ${WSGI}/slow.py process-group=one application-group=%{GLOBAL}")
         .start();
+    server
+        .log()
+        .expect_alarm("supervisor of the process groups died of signal 9");
     let old = server.get("/app").text();
     let mut client = ask(&server, "/app?gate");
     wait_until_told(&server, "it to run", |told| {

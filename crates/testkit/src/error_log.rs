@@ -7,8 +7,17 @@ use std::sync::Mutex;
 use crate::subject::is_reference;
 use crate::wait::wait_until;
 
-/// What a healthy server never logs. `exit signal` is how httpd reports a child that crashed.
-const ALARMS: [&str; 5] = [":crit]", ":alert]", ":emerg]", "panicked", "exit signal"];
+/// What a healthy server never logs. `exit signal` is how httpd reports a child that crashed,
+/// `died of signal` how we report a worker, and WSGI1204 is one that had to be killed.
+const ALARMS: [&str; 7] = [
+    ":crit]",
+    ":alert]",
+    ":emerg]",
+    "panicked",
+    "exit signal",
+    "died of signal",
+    "did not end in time and is killed",
+];
 
 /// The page that explains the ids of our messages.
 const EXPLAINED: &str = include_str!("../../../docs/errors.md");
