@@ -219,10 +219,10 @@ fn method(request: Request<'_>, map_head: MapHead) -> &CStr {
 
 /// The URL as it stands in the request line; with `CGIVar REQUEST_URI current-uri`, as it is now.
 fn request_uri(request: Request<'_>) -> &CStr {
-    match request.cgi_var_rule(c"REQUEST_URI") {
-        Some(rule) if rule == c"current-uri" => request.uri(),
-        _ => requested_uri(request),
+    if request.cgi_var_rule(c"REQUEST_URI") == Some(c"current-uri") {
+        return request.uri();
     }
+    requested_uri(request)
 }
 
 /// The URL as it stands in the request line.

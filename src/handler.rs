@@ -163,7 +163,7 @@ fn check_path_info(request: Request<'_>) -> Result<(), Refusal> {
 /// Whether the request's body can be passed on to an application. Returns its length, if the client
 /// stated it.
 fn check_body(request: Request<'_>, config: &RequestConfig<'_>) -> Result<Option<u64>, Refusal> {
-    if request.has_refused_body() || request.expects_in_vain() {
+    if request.is_body_withheld() {
         return Ok(Some(0));
     }
     let headers = request.headers_in();

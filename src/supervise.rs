@@ -15,7 +15,7 @@ mod spec;
 mod stop;
 
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -231,11 +231,11 @@ fn ensure_supervisor(kept: &mut Kept, base: Server<'_>) -> Result<(), SuperviseE
 fn tell(control: &Channel, kept: &Kept, base: Server<'_>) -> Result<(), ChannelError> {
     // Without it, the supervisor stays with the log that it has.
     let log = ErrorLog::of(base, base).ok();
-    let log_form = log.as_ref().map(|log| log.form.clone());
-    let descriptors: Vec<_> = log.iter().map(|log| log.descriptor.as_fd()).collect();
+    let (log_form, descriptor) = log.map(|log| (log.form, log.descriptor)).unzip();
     let begin = ToSupervisor::Begin {
         log_form: log_form.unwrap_or_default(),
     };
+    let descriptors: Vec<_> = descriptor.iter().map(OwnedFd::as_fd).collect();
     control.send_waiting(&begin, &descriptors)?;
     for group in &kept.groups {
         let message = ToSupervisor::Group(Box::new(group.spec.clone()));

@@ -65,7 +65,7 @@ pub(super) struct Upload<'r> {
 impl<'r> Upload<'r> {
     /// The body of `request`, of which nothing may have been read.
     pub(super) fn new(request: Request<'r>) -> Self {
-        let has_body = request.has_body() && !request.expects_in_vain();
+        let has_body = request.has_body() && !request.is_body_withheld();
         Self {
             request,
             client: RequestBody::new(request),

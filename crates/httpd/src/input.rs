@@ -81,11 +81,10 @@ pub struct RequestBody<'r> {
 impl<'r> RequestBody<'r> {
     /// The body of `request`, of which nothing may have been read.
     pub fn new(request: Request<'r>) -> Self {
-        let is_empty = request.has_refused_body() || request.expects_in_vain();
         Self {
             request,
             waiting: None,
-            ended: is_empty.then_some(Ok(())),
+            ended: request.is_body_withheld().then_some(Ok(())),
             is_answered: false,
             vain: 0,
         }

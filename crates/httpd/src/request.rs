@@ -523,7 +523,7 @@ impl<'r> Request<'r> {
     }
 
     /// Whether the body was refused, if need be before httpd redirected the request to here.
-    pub fn has_refused_body(self) -> bool {
+    fn has_refused_body(self) -> bool {
         std::iter::successors(Some(self), |request| request.previous())
             .any(|request| request.notes().contains(REFUSED_BODY))
     }
@@ -546,9 +546,11 @@ impl<'r> Request<'r> {
         self.record().expecting_100 != 0
     }
 
-    /// Whether it waits, and will not be told: the request has failed already, and this is the document for the error.
-    /// httpd's own input filter tells nobody then either.
-    pub fn expects_in_vain(self) -> bool {
-        self.expects_continue() && !(200..300).contains(&self.status().0)
+    /// Whether nothing of the body is to be read: it was refused, or the client waits to be told to send it, and will
+    /// not be, as the request has failed already and this is the document for the error. httpd's own input filter tells
+    /// nobody then either. To be asked before the response has a status.
+    pub fn is_body_withheld(self) -> bool {
+        let has_failed = !(200..300).contains(&self.status().0);
+        self.has_refused_body() || self.expects_continue() && has_failed
     }
 }

@@ -1,7 +1,7 @@
 //! What CGI variables tell of the server and the client, for those who need it before there is a
 //! `subprocess_env`.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_char};
 use std::ptr;
 
 use httpd_sys as sys;
@@ -25,18 +25,23 @@ impl<'r> Request<'r> {
 
     /// `SERVER_NAME`: the server's name by the rules of `UseCanonicalName`, fit for HTML.
     pub fn server_name_escaped(self) -> &'r CStr {
-        // SAFETY: the request is valid; both strings are in its pool, or live longer.
-        unsafe {
-            let name = sys::ap_get_server_name_for_url(self.as_ptr());
-            text::borrow(sys::ap_escape_html2(self.pool().as_ptr(), name, 0)).unwrap_or_default()
-        }
+        self.escaped(sys::ap_get_server_name_for_url)
     }
 
     /// The same, but that an IPv6 address has no brackets, as it has in a URL.
     pub fn server_name_bare(self) -> &'r CStr {
-        // SAFETY: the request is valid; both strings are in its pool, or live longer.
+        self.escaped(sys::ap_get_server_name)
+    }
+
+    /// What one of httpd's functions for a server's name says, fit for HTML.
+    fn escaped(
+        self,
+        name: unsafe extern "C" fn(*mut sys::request_rec) -> *const c_char,
+    ) -> &'r CStr {
+        // SAFETY: the request is valid, which is all that these functions ask for; both strings are in its pool, or
+        // live longer.
         unsafe {
-            let name = sys::ap_get_server_name(self.as_ptr());
+            let name = name(self.as_ptr());
             text::borrow(sys::ap_escape_html2(self.pool().as_ptr(), name, 0)).unwrap_or_default()
         }
     }
