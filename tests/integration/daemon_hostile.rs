@@ -163,36 +163,34 @@ fn interim(stream: UnixStream) -> std::io::Result<()> {
     say(stream, &greeted(interim))
 }
 
-/// As if it framed the body itself.
-fn framing(stream: UnixStream) -> std::io::Result<()> {
-    let chunks = |out: &mut Vec<u8>| {
-        head(out, 200, &[(b"Transfer-Encoding", b"chunked")]);
-        ToChild::encode_data(out, 1, b"0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", false);
+/// A response with these headers and this body, in one piece.
+fn respond(
+    stream: UnixStream,
+    headers: &[(&[u8], &[u8])],
+    body: &[u8],
+    flush: bool,
+) -> std::io::Result<()> {
+    let response = |out: &mut Vec<u8>| {
+        head(out, 200, headers);
+        ToChild::encode_data(out, 1, body, flush);
         ToChild::encode_end(out, 1, End::Complete);
     };
-    say(stream, &greeted(chunks))
+    say(stream, &greeted(response))
+}
+
+/// As if it framed the body itself.
+fn framing(stream: UnixStream) -> std::io::Result<()> {
+    let body = b"0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n";
+    respond(stream, &[(b"Transfer-Encoding", b"chunked")], body, false)
 }
 
 fn two_lengths(stream: UnixStream) -> std::io::Result<()> {
-    let lengths = |out: &mut Vec<u8>| {
-        head(
-            out,
-            200,
-            &[(b"Content-Length", b"5"), (b"content-length", b"4")],
-        );
-        ToChild::encode_data(out, 1, b"hello", false);
-        ToChild::encode_end(out, 1, End::Complete);
-    };
-    say(stream, &greeted(lengths))
+    let lengths: [(&[u8], &[u8]); 2] = [(b"Content-Length", b"5"), (b"content-length", b"4")];
+    respond(stream, &lengths, b"hello", false)
 }
 
 fn no_length(stream: UnixStream) -> std::io::Result<()> {
-    let length = |out: &mut Vec<u8>| {
-        head(out, 200, &[(b"Content-Length", b"+5")]);
-        ToChild::encode_data(out, 1, b"hello", false);
-        ToChild::encode_end(out, 1, End::Complete);
-    };
-    say(stream, &greeted(length))
+    respond(stream, &[(b"Content-Length", b"+5")], b"hello", false)
 }
 
 fn random(stream: UnixStream) -> std::io::Result<()> {
@@ -571,22 +569,12 @@ fn saying_more(stream: UnixStream) -> std::io::Result<()> {
 }
 
 fn saying_less(stream: UnixStream) -> std::io::Result<()> {
-    let less = |out: &mut Vec<u8>| {
-        head(out, 200, &[(b"Content-Length", b"6")]);
-        ToChild::encode_data(out, 1, b"hello", false);
-        ToChild::encode_end(out, 1, End::Complete);
-    };
-    say(stream, &greeted(less))
+    respond(stream, &[(b"Content-Length", b"6")], b"hello", false)
 }
 
 /// Has the head sent, and then nothing.
 fn saying_nothing(stream: UnixStream) -> std::io::Result<()> {
-    let nothing = |out: &mut Vec<u8>| {
-        head(out, 200, &[(b"Content-Length", b"6")]);
-        ToChild::encode_data(out, 1, b"", true);
-        ToChild::encode_end(out, 1, End::Complete);
-    };
-    say(stream, &greeted(nothing))
+    respond(stream, &[(b"Content-Length", b"6")], b"", true)
 }
 
 #[rstest]

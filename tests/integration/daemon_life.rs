@@ -46,20 +46,23 @@ raise ValueError('not yet')
 ";
 
 fn group(options: &str) -> Httpd {
+    site(options)
+        .config("WSGIScriptAlias / ${WSGI}/a.wsgi")
+        .start()
+}
+
+fn site(options: &str) -> Site {
     let site = Site::new()
         .script("a.wsgi", REASON)
         .script("broken.wsgi", BROKEN);
     let data = site.text_path("data");
-    site.env("DATA", &data)
-        .config(&format!(
-            "WSGISocketPrefix ${{ROOT}}/logs/wsgi
-             WSGIDaemonProcess one threads=3 {options}
-             WSGIProcessGroup one
-             WSGIApplicationGroup %{{GLOBAL}}
-             WSGIScriptAlias /broken ${{WSGI}}/broken.wsgi
-             WSGIScriptAlias / ${{WSGI}}/a.wsgi"
-        ))
-        .start()
+    site.env("DATA", &data).config(&format!(
+        "WSGISocketPrefix ${{ROOT}}/logs/wsgi
+         WSGIDaemonProcess one threads=3 {options}
+         WSGIProcessGroup one
+         WSGIApplicationGroup %{{GLOBAL}}
+         WSGIScriptAlias /broken ${{WSGI}}/broken.wsgi"
+    ))
 }
 
 fn worker(server: &Httpd) -> Process {
@@ -225,20 +228,8 @@ fn wait_for_another_try(server: &Httpd) {
 /// A script that is loaded at the start of the process is not that of a request.
 #[test]
 fn that_another_script_was_loaded_keeps_no_process() {
-    let site = Site::new()
-        .script("a.wsgi", REASON)
-        .script("broken.wsgi", BROKEN);
-    let data = site.text_path("data");
-    let server = site
-        .env("DATA", &data)
-        .config(
-            "WSGISocketPrefix ${ROOT}/logs/wsgi
-             WSGIDaemonProcess one threads=3 startup-timeout=1
-             WSGIImportScript ${WSGI}/a.wsgi process-group=one application-group=%{GLOBAL}
-             WSGIProcessGroup one
-             WSGIApplicationGroup %{GLOBAL}
-             WSGIScriptAlias /broken ${WSGI}/broken.wsgi",
-        )
+    let server = site("startup-timeout=1")
+        .config("WSGIImportScript ${WSGI}/a.wsgi process-group=one application-group=%{GLOBAL}")
         .start();
     wait_for_another_try(&server);
 }
