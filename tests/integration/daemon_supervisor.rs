@@ -8,7 +8,8 @@ use std::process::Command;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use testkit::{
-    Httpd, Mark, Process, Site, copy_of_module, load_module, module_under_test, ours, wait_until,
+    Connection, Httpd, Mark, Process, Site, copy_of_module, load_module, module_under_test, ours,
+    wait_until,
 };
 
 use crate::apps::answering;
@@ -35,6 +36,24 @@ def application(environ, start_response):
     return [str(os.getpid()).encode()]
 ";
 
+/// A site with both.
+fn site() -> Site {
+    let site = Site::new()
+        .script("who.wsgi", WHO)
+        .script("wait.wsgi", WAITING);
+    let data = site.text_path("data");
+    site.env("DATA", &data)
+}
+
+/// A request that waits, once it has begun.
+fn ask_to_wait(server: &Httpd) -> Connection {
+    let mut client = server.connect();
+    client.send(b"GET /wait HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let begun = server.site().path("data/begun");
+    wait_until("the request to begin", || begun.exists().then_some(()));
+    client
+}
+
 const SECOND: &str = "
     WSGIDaemonProcess second graceful-timeout=60
     WSGIScriptAlias /second ${WSGI}/a.wsgi process-group=second
@@ -55,10 +74,7 @@ fn a_group_that_comes_back_serves_while_its_old_workers_are_still_there() {
              Include ${ROOT}/conf/second.conf",
         )
         .start();
-    let mut waiting = server.connect();
-    waiting.send(b"GET /wait HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    let begun = server.site().path("data/begun");
-    wait_until("the request to begin", || begun.exists().then_some(()));
+    let _waiting = ask_to_wait(&server);
 
     server.site().write("conf/second.conf", "");
     server.restart_gracefully();
@@ -74,12 +90,7 @@ fn of_a_worker_that_dies_while_it_leaves_the_log_has_the_cause() {
     if !ours("D92") {
         return;
     }
-    let site = Site::new()
-        .script("wait.wsgi", WAITING)
-        .script("who.wsgi", WHO);
-    let data = site.text_path("data");
-    let server = site
-        .env("DATA", &data)
+    let server = site()
         .config(
             "WSGISocketPrefix ${ROOT}/logs/wsgi
              WSGIDaemonProcess one graceful-timeout=60
@@ -88,10 +99,7 @@ fn of_a_worker_that_dies_while_it_leaves_the_log_has_the_cause() {
         )
         .start();
     server.log().expect_alarm("died of signal 9 (SIGKILL)");
-    let mut waiting = server.connect();
-    waiting.send(b"GET /wait HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    let begun = server.site().path("data/begun");
-    wait_until("the request to begin", || begun.exists().then_some(()));
+    let mut waiting = ask_to_wait(&server);
     let worker = || server.get("/who").text().parse().expect("a process id");
     let old: i32 = worker();
     server.restart_gracefully();
@@ -136,11 +144,6 @@ fn a_build_that_is_elsewhere_takes_over_at_a_graceful_restart() {
     let (old, new) = (tempfile::tempdir(), tempfile::tempdir());
     let old = copy_of_module(old.as_ref().expect("a place").path());
     let new = copy_of_module(new.as_ref().expect("a place").path());
-    let site = Site::new()
-        .without_subject()
-        .script("who.wsgi", WHO)
-        .script("wait.wsgi", WAITING);
-    let data = site.text_path("data");
     let directives = |module: &Path| {
         format!(
             "LoadModule wsgi_module {}
@@ -151,16 +154,13 @@ fn a_build_that_is_elsewhere_takes_over_at_a_graceful_restart() {
             module.display()
         )
     };
-    let server = site
-        .env("DATA", &data)
+    let server = site()
+        .without_subject()
         .file("conf/module.conf", directives(&old))
         .config("Include ${ROOT}/conf/module.conf")
         .start();
     let worker = server.get("/").text();
-    let mut waiting = server.connect();
-    waiting.send(b"GET /wait HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    let begun = server.site().path("data/begun");
-    wait_until("the request to begin", || begun.exists().then_some(()));
+    let mut waiting = ask_to_wait(&server);
 
     server.site().write("conf/module.conf", directives(&new));
     server.restart_gracefully();
@@ -310,12 +310,7 @@ fn a_supervisor_that_fails_takes_no_worker_along() {
     if !ours("D92") {
         return;
     }
-    let site = Site::new()
-        .script("who.wsgi", WHO)
-        .script("wait.wsgi", WAITING);
-    let data = site.text_path("data");
-    let server = site
-        .env("DATA", &data)
+    let server = site()
         .config(
             "WSGISocketPrefix ${ROOT}/logs/wsgi
              WSGIDaemonProcess one threads=2 graceful-timeout=60
@@ -325,10 +320,7 @@ fn a_supervisor_that_fails_takes_no_worker_along() {
         .start();
     server.log().expect_alarm("WSGI1201");
     let worker = server.get("/").text();
-    let mut waiting = server.connect();
-    waiting.send(b"GET /wait HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    let begun = server.site().path("data/begun");
-    wait_until("the request to begin", || begun.exists().then_some(()));
+    let mut waiting = ask_to_wait(&server);
 
     // It cannot wait for more than it may have open.
     let old = supervisor(&server).expect("a supervisor");
@@ -426,12 +418,7 @@ fn a_worker_without_a_supervisor_that_waits_for_a_request_ends_with_httpd() {
     if !ours("D92") {
         return;
     }
-    let site = Site::new()
-        .script("who.wsgi", WHO)
-        .script("wait.wsgi", WAITING);
-    let data = site.text_path("data");
-    let mut server = site
-        .env("DATA", &data)
+    let mut server = site()
         .config(
             "WSGISocketPrefix ${ROOT}/logs/wsgi
              WSGIDaemonProcess one threads=2 graceful-timeout=60 shutdown-timeout=2
