@@ -49,8 +49,8 @@ pub(crate) fn translate_name(request: Request<'_>) -> Status {
 
 /// Maps a request to a file, and to what its URL path has behind that.
 ///
-/// httpd finds out where the one ends and the other begins by looking at each directory on the way. A script that the
-/// alias itself names is known without that.
+/// httpd finds out where the one ends and the other begins by looking at each directory on the way.
+/// A script that the alias itself names is known without that.
 fn map_to(request: Request<'_>, Mapped { target, rest }: Mapped<'_>) {
     let target = target.to_bytes();
     let is_known = url::is_path_info(target, rest) && request.set_file(target, rest);

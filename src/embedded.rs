@@ -1,7 +1,7 @@
 //! Embedded mode: an application runs in this child of httpd, on the thread that has its request.
 //!
-//! [`python`] starts and ends Python in the child; [`host`] is what the engine calls back to; [`body`]
-//! is what applications read; [`beside`] is what is for several threads at a time;
+//! [`python`] starts and ends Python in the child; [`host`] is what the engine calls back to;
+//! [`body`] is what applications read; [`beside`] is what is for several threads at a time;
 //! [`response`] sends what the application answers; [`mod@call`] has hook scripts decide about a
 //! request; [`number`] numbers the threads. This file is the way of one request.
 

@@ -1,10 +1,10 @@
 //! The environ, as far as it is made of strings: CGI variables, request headers, and what
 //! `SetEnv` and other modules added.
 //!
-//! All of it goes through the request's `subprocess_env`, where other modules see it too: the format
-//! of an access log, `Header`, an error document. What the server knows for certain is set over what
-//! `SetEnv` said. Runs on the thread that processes the request; all of it lives in the request's
-//! pool.
+//! All of it goes through the request's `subprocess_env`, where other modules see it too: the
+//! format of an access log, `Header`, an error document. What the server knows for certain is set
+//! over what `SetEnv` said. Runs on the thread that processes the request; all of it lives in the
+//! request's pool.
 
 use std::borrow::Cow;
 use std::ffi::CStr;
@@ -178,8 +178,8 @@ const NOT_OF_WSGI: [&CStr; 8] = [
     c"REMOTE_IDENT",
 ];
 
-/// Adds what httpd knows for CGI scripts, but for [`NOT_OF_WSGI`]: these are left as the configuration
-/// set them, or for a request that is included, mod_include for its page.
+/// Adds what httpd knows for CGI scripts, but for [`NOT_OF_WSGI`]: these are left as the
+/// configuration set them, or for a request that is included, mod_include for its page.
 fn add_common(request: Request<'_>, env: Table<'_>) {
     let configured = NOT_OF_WSGI.map(|name| env.get(name));
     request.add_common_vars();
@@ -330,8 +330,8 @@ fn server_pid() -> &'static CStr {
     PID.get_or_init(|| std::ffi::CString::new(std::process::id().to_string()).unwrap_or_default())
 }
 
-/// Has the variable `HTTPS` say what a trusted proxy knows of the scheme, or else mod_ssl. If neither
-/// knows anything, it is what an administrator says.
+/// Has the variable `HTTPS` say what a trusted proxy knows of the scheme, or else mod_ssl. If
+/// neither knows anything, it is what an administrator says.
 fn set_https(request: Request<'_>, env: Table<'_>, proxy_says: Option<Scheme>) {
     match proxy_says {
         Some(Scheme::Https) => env.set(c"HTTPS", c"1"),

@@ -5,25 +5,27 @@
 //! hooks it shall call ([`Wsgi::register_hooks`]), which stand here in the order a server, a child
 //! and a request meet them:
 //!
-//! 1. [`removed::pre_config`]: a configuration is about to be read. Directives that are gone are told.
-//! 2. [`lifecycle::test_config`], [`lifecycle::post_config`]: it has been read, to be tested or to be
-//!    run with. Mistakes are looked for. When all modules are content, [`supervise::post_config`] brings the
-//!    process groups into being.
-//! 3. [`lifecycle::child_init`]: a child starts. What is the parent's it forgets, and scripts that are to be
-//!    preloaded are.
+//! 1. [`removed::pre_config`]: a configuration is about to be read. Directives that are gone are
+//!    told.
+//! 2. [`lifecycle::test_config`], [`lifecycle::post_config`]: it has been read, to be tested or to
+//!    be run with. Mistakes are looked for. When all modules are content,
+//!    [`supervise::post_config`] brings the process groups into being.
+//! 3. [`lifecycle::child_init`]: a child starts. What is the parent's it forgets, and scripts that
+//!    are to be preloaded are.
 //! 4. [`alias::translate_name`]: a request has come; is its URL one of a `WSGIScriptAlias`?
-//! 5. [`hook::access::check_access`], and the providers of [`hook::user`] and [`hook::group`]: may it
-//!    enter?
-//! 6. [`handler::handler`]: it was mapped to a script, so it is to be answered. It is checked,
-//!    its environ is built ([`environ`], [`trusted_proxy`]), and a script may say where it goes
-//!    ([`hook::dispatch`]): to a worker of a process group ([`remote`]), or to the engine in this very
-//!    process ([`embedded`]). The response goes back through httpd. One that took long is told
+//! 5. [`hook::access::check_access`], and the providers of [`hook::user`] and [`hook::group`]: may
+//!    it enter?
+//! 6. [`handler::handler`]: it was mapped to a script, so it is to be answered. It is checked, its
+//!    environ is built ([`environ`], [`trusted_proxy`]), and a script may say where it goes
+//!    ([`hook::dispatch`]): to a worker of a process group ([`remote`]), or to the engine in this
+//!    very process ([`embedded`]). The response goes back through httpd. One that took long is told
 //!    ([`slow`]).
 //!
-//! Every few seconds [`supervise::monitor`] looks, in the parent, whether there is a supervisor, and
-//! [`scoreboard`] answers workers that want to know what httpd's processes are doing.
+//! Every few seconds [`supervise::monitor`] looks, in the parent, whether there is a supervisor,
+//! and [`scoreboard`] answers workers that want to know what httpd's processes are doing.
 //!
-//! Apart from these, [`status::page`] adds to the page of mod_status what is known of process groups.
+//! Apart from these, [`status::page`] adds to the page of mod_status what is known of process
+//! groups.
 //!
 //! There is no Python here. All of it is in the engine, a library of its own that is loaded only in
 //! children that need it ([`engines`] finds it).

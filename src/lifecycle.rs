@@ -31,8 +31,8 @@ pub(crate) fn post_config(configured: Configured<'_>) -> Status {
     Status::OK
 }
 
-/// `mod_wsgi/6.1.1 Python/3.11`: administrators, and their scripts, look for these. That there is no
-/// engine, if so, the checks have told.
+/// `mod_wsgi/6.1.1 Python/3.11`: administrators, and their scripts, look for these. That there is
+/// no engine, if so, the checks have told.
 fn introduce(pool: Pool<'_>, base: Server<'_>) {
     let [major, minor, patch] = COMPATIBLE_VERSION;
     add_component(pool, &format!("mod_wsgi/{major}.{minor}.{patch}"));

@@ -82,8 +82,8 @@ pub(crate) fn worker_line(request: Request<'_>, line: &wire::LogLine<'_>) {
     });
 }
 
-/// A whole line of the engine's: the script of a request, if one is given, the id, and what the engine
-/// says.
+/// A whole line of the engine's: the script of a request, if one is given, the id, and what the
+/// engine says.
 pub(crate) fn text(id: Id, script: Option<&CStr>, text: &[u8]) -> CString {
     let script = script.map_or_else(Vec::new, |script| {
         [b"[script ", script.to_bytes(), b"] "].concat()
@@ -102,8 +102,8 @@ fn without_nul(mut text: Vec<u8>) -> CString {
     CString::new(text).unwrap_or_default()
 }
 
-/// Lends where a line comes from. One of no known file counts as ours: httpd drops the whole field of
-/// an `ErrorLogFormat` that asks for a file where there is none.
+/// Lends where a line comes from. One of no known file counts as ours: httpd drops the whole field
+/// of an `ErrorLogFormat` that asks for a file where there is none.
 pub(crate) fn with_origin(file: &[u8], line: i32, lend: impl FnOnce(Origin<'_>)) {
     let file = CString::new(file).ok().filter(|file| !file.is_empty());
     let file = file.as_deref().unwrap_or(c"mod_wsgi");

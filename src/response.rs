@@ -87,12 +87,13 @@ fn is_end(error: AprStatus) -> bool {
     error.is_disconnected() || error.is_time_up() || error == AprStatus::FILTER_ERROR
 }
 
-/// What httpd is to do with a response that has [failed](Fate::Failed): answer an error, if the client has nothing
-/// of it yet.
+/// What httpd is to do with a response that has [failed](Fate::Failed): answer an error, if the
+/// client has nothing of it yet.
 pub(crate) fn give_up(request: Request<'_>) -> Status {
     if !request.is_head_sent() {
-        // httpd takes a status that is not 200 for that of an error whose document this is, and answers such a failure
-        // without another document. The one that the application has set is none of these.
+        // httpd takes a status that is not 200 for that of an error whose document this is, and
+        // answers such a failure without another document. The one that the application has set is
+        // none of these.
         request.set_status(request.status_before().0, None);
         return Status::FILTER_ERROR;
     }
@@ -106,8 +107,8 @@ pub(crate) fn give_up(request: Request<'_>) -> Status {
 
 /// Lets the client see that the response is cut short, whatever the protocol. An error bucket keeps
 /// the filters from ending it properly, or is answered in its place if nothing of it was sent; and
-/// where its end would be that of the connection, the connection is broken off instead. A cache would take the end for
-/// that of the whole.
+/// where its end would be that of the connection, the connection is broken off instead. A cache
+/// would take the end for that of the whole.
 pub(crate) fn abort(request: Request<'_>) {
     request.forbid_caching();
     let is_begun = request.is_head_sent();

@@ -1,5 +1,5 @@
-//! httpd's scoreboard, as `mod_wsgi.server_metrics()` tells it: copied in a child, for an application
-//! there or for one in a worker, which has none to copy.
+//! httpd's scoreboard, as `mod_wsgi.server_metrics()` tells it: copied in a child, for an
+//! application there or for one in a worker, which has none to copy.
 
 use control::{ScoreboardProcess, ScoreboardSource, ScoreboardWorker};
 use httpd::scoreboard::{Child, Scoreboard, Worker};
@@ -42,7 +42,8 @@ fn worker(worker: Worker) -> ScoreboardWorker {
     }
 }
 
-/// Answers the workers of a group that ask, on a thread of its own, for as long as this child lives.
+/// Answers the workers of a group that ask, on a thread of its own, for as long as this child
+/// lives.
 pub(crate) fn serve(source: ScoreboardSource) -> std::io::Result<()> {
     // A new thread has the mask of the one that makes it, and signals are for httpd's own threads.
     let mut before = SigSet::empty();

@@ -1,8 +1,9 @@
 //! What the page of mod_status tells of process groups.
 //!
-//! On a thread of httpd, when somebody asks for that page. All that is told lies in memory which httpd's children
-//! share with the supervisor and the workers, so nobody has to answer, and the page is there while applications
-//! hang. A worker could write anything into that memory; but it has only numbers, and the words are ours.
+//! On a thread of httpd, when somebody asks for that page. All that is told lies in memory which
+//! httpd's children share with the supervisor and the workers, so nobody has to answer, and the
+//! page is there while applications hang. A worker could write anything into that memory; but it
+//! has only numbers, and the words are ours.
 
 mod forms;
 mod rows;

@@ -51,7 +51,8 @@ const PROGRAM: &str = "mod_wsgi-daemon";
 static RUNNING: Mutex<Option<Kept>> = Mutex::new(None);
 
 fn running() -> MutexGuard<'static, Option<Kept>> {
-    // A panic while the guard is held may cost the groups of a new configuration their supervisor; the next one starts it.
+    // A panic while the guard is held may cost the groups of a new configuration their supervisor;
+    // the next one starts it.
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -75,8 +76,8 @@ pub(crate) enum SuperviseError {
     Tell(#[from] ChannelError),
 }
 
-/// When httpd has a configuration that it is going to run with, and no other module objects: brings its process
-/// groups into being. In the parent.
+/// When httpd has a configuration that it is going to run with, and no other module objects: brings
+/// its process groups into being. In the parent.
 pub(crate) fn post_config(configured: Configured<'_>) -> Status {
     if process::phase() == Phase::Run {
         start(&configured);
@@ -121,9 +122,9 @@ fn allow_open_files(definitions: &[DaemonDefinition<'_>]) {
     }
 }
 
-/// Forgets what is the parent's, in a child: its copies of the sockets. Of the ways to the scoreboard
-/// it keeps the ends that are a child's. Where there is only one process, it goes on being the parent,
-/// and tells workers nothing of the scoreboard.
+/// Forgets what is the parent's, in a child: its copies of the sockets. Of the ways to the
+/// scoreboard it keeps the ends that are a child's. Where there is only one process, it goes on
+/// being the parent, and tells workers nothing of the scoreboard.
 pub(crate) fn child_init(base: Server<'_>) {
     if process::is_the_only_one() {
         return;
@@ -140,9 +141,9 @@ pub(crate) fn child_init(base: Server<'_>) {
     }
 }
 
-/// The groups of a configuration, and what children need to know of them, with the sockets of the last
-/// configuration where they are the same. One for which what it needs cannot be made is left out: the requests of
-/// others are no worse for it.
+/// The groups of a configuration, and what children need to know of them, with the sockets of the
+/// last configuration where they are the same. One for which what it needs cannot be made is left
+/// out: the requests of others are no worse for it.
 fn groups_of(
     definitions: &[DaemonDefinition<'_>],
     mut old: Vec<KeptGroup>,
@@ -158,7 +159,8 @@ fn groups_of(
     groups
 }
 
-/// A group, and what children need to know of it; `None` if there is no engine for it, as the log says then.
+/// A group, and what children need to know of it; `None` if there is no engine for it, as the log
+/// says then.
 fn group_of(
     definition: &DaemonDefinition<'_>,
     old: &mut Vec<KeptGroup>,
@@ -218,8 +220,8 @@ fn ensure_supervisor(kept: &mut Kept, base: Server<'_>) -> Result<(), SuperviseE
     if let (Some(supervisor), Some(Err(error))) = (kept.supervisor.take(), told)
         && !matches!(error, ChannelError::Closed)
     {
-        // It holds its end of the link, so it lives; it would take the end of the link for that of httpd, and the
-        // sockets with it.
+        // It holds its end of the link, so it lives; it would take the end of the link for that of
+        // httpd, and the sockets with it.
         supervisor.kill();
     }
     let supervisor = spawn()?;
@@ -312,7 +314,8 @@ fn fate(number: u32) -> String {
     }
 }
 
-/// Once in a while: if there should be a supervisor, and none could be started, tries again. In the parent.
+/// Once in a while: if there should be a supervisor, and none could be started, tries again. In the
+/// parent.
 pub(crate) fn monitor(pool: Pool<'_>, base: Server<'_>) {
     let mut running = running();
     let is_missing = |kept: &&mut Kept| kept.supervisor.is_none() && !kept.groups.is_empty();
@@ -321,8 +324,8 @@ pub(crate) fn monitor(pool: Pool<'_>, base: Server<'_>) {
     }
 }
 
-/// Tells the supervisor about the groups; if there is none that listens, and none can be started, it is tried again
-/// later. One site's groups are no reason for httpd not to serve the others.
+/// Tells the supervisor about the groups; if there is none that listens, and none can be started,
+/// it is tried again later. One site's groups are no reason for httpd not to serve the others.
 fn supervise(kept: &mut Kept, pool: Pool<'_>, base: Server<'_>) {
     match ensure_supervisor(kept, base) {
         Ok(()) => watch(pool, kept),

@@ -153,8 +153,9 @@ pub(crate) fn callable_object(
     Ok(())
 }
 
-/// `WSGITrustedProxyHeaders`: adds to what was said in the same place. A name that means nothing has
-/// no effect; without a name there is a list all the same, and it replaces that of the place around.
+/// `WSGITrustedProxyHeaders`: adds to what was said in the same place. A name that means nothing
+/// has no effect; without a name there is a list all the same, and it replaces that of the place
+/// around.
 pub(crate) fn trusted_proxy_headers(
     config: &mut DirConfig,
     parms: &Parms<'_>,
@@ -172,8 +173,8 @@ pub(crate) fn trusted_proxy_headers(
     Ok(())
 }
 
-/// `WSGITrustedProxies`: adds to what was said in the same place. Where that is nothing, as may come of
-/// a variable of the configuration, nobody is trusted.
+/// `WSGITrustedProxies`: adds to what was said in the same place. Where that is nothing, as may
+/// come of a variable of the configuration, nobody is trusted.
 pub(crate) fn trusted_proxies(
     config: &mut DirConfig,
     _: &Parms<'_>,

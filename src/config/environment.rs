@@ -1,7 +1,7 @@
 //! The environment of this process, for names that are made of it for each request.
 //!
-//! As it was when the child started, before any Python: an application in the same process changes it
-//! by `os.environ` at any time, and C's `getenv` may not be called beside `setenv`.
+//! As it was when the child started, before any Python: an application in the same process changes
+//! it by `os.environ` at any time, and C's `getenv` may not be called beside `setenv`.
 
 use std::collections::HashMap;
 use std::env;

@@ -100,8 +100,8 @@ impl Groups {
         }
     }
 
-    /// Notes that the directive being read is about a group, and has nothing run in it. Whether the case of letters counts
-    /// is for that directive to say.
+    /// Notes that the directive being read is about a group, and has nothing run in it. Whether the
+    /// case of letters counts is for that directive to say.
     pub(super) fn choose(parms: &Parms<'_>, name: &CStr, ignore_case: bool) {
         let mut groups = parms.pool().state::<Self>().borrow_mut();
         if !name.is_empty() {
@@ -179,8 +179,8 @@ impl Groups {
         self.defined.get(name).map(|place| &place.source)
     }
 
-    /// The groups that applications are meant to run in and that nothing defines, and where that was
-    /// said first.
+    /// The groups that applications are meant to run in and that nothing defines, and where that
+    /// was said first.
     pub(super) fn used_in_vain(&self) -> impl Iterator<Item = (UnknownWord, &Source)> {
         self.used
             .iter()

@@ -1,9 +1,9 @@
 //! What is said of interpreters: by directives outside of any section, and in
 //! `<WSGIInterpreterOptions>` for some of them.
 //!
-//! A section stands in the main server only, and a directive in it that is not about interpreters is
-//! carried out as if it stood outside. The engine decides what applies to an interpreter; here the
-//! sections that cannot apply in a process are left out.
+//! A section stands in the main server only, and a directive in it that is not about interpreters
+//! is carried out as if it stood outside. The engine decides what applies to an interpreter; here
+//! the sections that cannot apply in a process are left out.
 
 use std::ffi::CStr;
 
@@ -39,8 +39,8 @@ impl Interpreters {
         &self.outside
     }
 
-    /// The sections that may apply in the processes of a group, empty being httpd's own. A later one
-    /// wins over those before it.
+    /// The sections that may apply in the processes of a group, empty being httpd's own. A later
+    /// one wins over those before it.
     pub(crate) fn in_process_group(&self, name: &[u8]) -> Vec<&Section> {
         interpreter_options::in_process_group(&self.sections, name)
     }

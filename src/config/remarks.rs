@@ -1,7 +1,7 @@
 //! What is remarked about directives while they are read.
 //!
-//! A server that starts has no log yet when it reads the configuration that it is going to run with, and no standard
-//! error any more. So remarks are kept until there is a log.
+//! A server that starts has no log yet when it reads the configuration that it is going to run
+//! with, and no standard error any more. So remarks are kept until there is a log.
 
 use std::fmt;
 
@@ -25,8 +25,8 @@ struct Remark {
     text: String,
 }
 
-/// Remarks something about the directive that is being read, and where it stands. A server that starts reads
-/// its configuration twice, and is told once.
+/// Remarks something about the directive that is being read, and where it stands. A server that
+/// starts reads its configuration twice, and is told once.
 pub(super) fn remark(parms: &Parms<'_>, level: Level, id: Id, text: impl fmt::Display) {
     let text = format!("{text} ({})", Source::of(parms));
     match process::phase() {
@@ -46,7 +46,8 @@ pub(super) fn remark(parms: &Parms<'_>, level: Level, id: Id, text: impl fmt::Di
     }
 }
 
-/// Writes down what was remarked about a configuration that has been read, each in the log of its server.
+/// Writes down what was remarked about a configuration that has been read, each in the log of its
+/// server.
 pub(super) fn write_down(pool: Pool<'_>, base: Server<'_>) {
     for remark in &pool.state::<Remarks>().borrow().0 {
         let server = base.iter().find(|server| server.id() == remark.server);

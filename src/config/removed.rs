@@ -1,7 +1,7 @@
 //! Directives of earlier versions that are gone.
 //!
-//! They are errors of the configuration, as every unknown name is, and httpd says no more than that.
-//! So that nobody has to look for what became of one, it is said here, before httpd gives up.
+//! They are errors of the configuration, as every unknown name is, and httpd says no more than
+//! that. So that nobody has to look for what became of one, it is said here, before httpd gives up.
 
 use httpd::{Level, Log, Status, Written};
 

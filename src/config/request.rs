@@ -88,8 +88,8 @@ impl<'r> RequestConfig<'r> {
         }
     }
 
-    /// When the script was last changed, in microseconds since the epoch, if httpd has looked at it: not at
-    /// one that is a handler.
+    /// When the script was last changed, in microseconds since the epoch, if httpd has looked at
+    /// it: not at one that is a handler.
     pub(crate) fn script_mtime(&self, request: Request<'r>) -> Option<i64> {
         request
             .file_mtime()

@@ -8,8 +8,8 @@ use std::ffi::CString;
 use crate::config::c_string;
 
 /// Defines such setters: for each directive the name of the setter, which is that of the field, and
-/// the function that reads the word. The head says where in a configuration the fields are; they may
-/// be optional.
+/// the function that reads the word. The head says where in a configuration the fields are; they
+/// may be optional.
 macro_rules! setters {
     (
         |$config:ident: &mut $Config:ty| $place:expr;

@@ -9,8 +9,8 @@ use super::InFlight;
 use super::body::Awaited;
 use crate::Wsgi;
 
-/// What a line for the log needs of a request, none of which changes while the application works on it,
-/// and what waits for the body.
+/// What a line for the log needs of a request, none of which changes while the application works on
+/// it, and what waits for the body.
 #[derive(Debug)]
 pub(super) struct Beside<'r> {
     server: Logged<'r>,
@@ -69,7 +69,7 @@ pub(super) unsafe fn beside<'a>(handle: RequestHandle) -> Option<&'a Beside<'a>>
     if in_flight.is_null() {
         return None;
     }
-    // SAFETY: handles are made from an `InFlight`, which lives until the request is served. Of it, this
-    // borrows what is for any thread.
+    // SAFETY: handles are made from an `InFlight`, which lives until the request is served. Of it,
+    // this borrows what is for any thread.
     unsafe { Some(&(*in_flight).beside) }
 }

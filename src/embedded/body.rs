@@ -1,8 +1,9 @@
 //! The body of a request, as an application reads it in this child.
 //!
-//! The thread that has the request waits inside httpd for what the client has not sent yet. A thread of
-//! the application's own must not keep that one from sending meanwhile, and filters are for one thread
-//! at a time: so it only looks whether something is here, and waits for the socket outside.
+//! The thread that has the request waits inside httpd for what the client has not sent yet. A
+//! thread of the application's own must not keep that one from sending meanwhile, and filters are
+//! for one thread at a time: so it only looks whether something is here, and waits for the socket
+//! outside.
 
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -13,8 +14,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::InFlight;
 
-/// How long the socket is waited for at a time, in milliseconds: mod_reqtimeout looks at its clock when
-/// the body is read.
+/// How long the socket is waited for at a time, in milliseconds: mod_reqtimeout looks at its clock
+/// when the body is read.
 const GLANCE: u16 = 1000;
 
 /// Where the rest of a body comes from, for whoever waits for it without using the request.
@@ -33,7 +34,8 @@ impl Awaited {
         if socket < 0 {
             return;
         }
-        // SAFETY: the descriptor is that of a connection, which is open as long as its request lives.
+        // SAFETY: the descriptor is that of a connection, which is open as long as its request
+        // lives.
         let socket = unsafe { BorrowedFd::borrow_raw(socket) };
         let sources = std::iter::once(socket).chain(end);
         let mut sources: Vec<_> = sources

@@ -105,8 +105,8 @@ static SERVER_CALLS: ServerCalls = ServerCalls {
 
 unsafe extern "C" fn is_https(handle: RequestHandle) -> bool {
     panic::guard(false, || {
-        // SAFETY: the engine passes the handle of a call that is not over, and uses no more than what
-        // is `Beside` of it meanwhile.
+        // SAFETY: the engine passes the handle of a call that is not over, and uses no more than
+        // what is `Beside` of it meanwhile.
         let in_flight = unsafe { in_flight(handle) };
         in_flight.is_some_and(|in_flight| in_flight.request.connection().is_https())
     })

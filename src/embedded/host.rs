@@ -1,8 +1,8 @@
 //! The host's side of the engine's ABI: what the engine calls while an application runs.
 //!
 //! Called from the thread that has the request, or from one the application made; of one request
-//! never from two at a time, but for [`log_beside`], [`log_level`] and [`await_body`]. No GIL is held, so
-//! anything here may block.
+//! never from two at a time, but for [`log_beside`], [`log_level`] and [`await_body`]. No GIL is
+//! held, so anything here may block.
 
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::os::fd::BorrowedFd;
@@ -41,7 +41,8 @@ pub(super) static HOST: Host = Host {
 /// # Safety
 ///
 /// - `handle` must be null or one that was given to the engine with a request it still serves.
-/// - No other thread uses that request during `'a`, but for what is [`Beside`](super::beside::Beside).
+/// - No other thread uses that request during `'a`, but for what is
+///   [`Beside`](super::beside::Beside).
 pub(super) unsafe fn in_flight<'a>(handle: RequestHandle) -> Option<&'a InFlight<'a>> {
     // SAFETY: handles are made from an `InFlight`, which lives until the request is served.
     unsafe { handle.cast::<InFlight<'a>>().as_ref() }
@@ -82,9 +83,9 @@ fn text(line: &LogLine<'_>, script: Option<&CStr>) -> CString {
     crate::log::text(Id(line.id), named, line.text.or_empty())
 }
 
-/// httpd's functions for lines of a request look into its tables and may take memory from its pool, which
-/// the other thread may be changing. So this is a line of the request's server, made to look like one of
-/// the request.
+/// httpd's functions for lines of a request look into its tables and may take memory from its pool,
+/// which the other thread may be changing. So this is a line of the request's server, made to look
+/// like one of the request.
 unsafe extern "C" fn log_beside(handle: RequestHandle, line: *const LogLine<'_>) {
     panic::guard((), || {
         // SAFETY: the engine passes a line and a handle that are valid until we return.
@@ -139,8 +140,8 @@ unsafe extern "C" fn read_body(handle: RequestHandle, buffer: *mut u8, length: u
 
 unsafe extern "C" fn await_body(handle: RequestHandle, end: c_int) {
     panic::guard((), || {
-        // SAFETY: the engine passes a handle that is valid until we return, and a descriptor that is open as
-        // long, or -1.
+        // SAFETY: the engine passes a handle that is valid until we return, and a descriptor that
+        // is open as long, or -1.
         let end = (end >= 0).then(|| unsafe { BorrowedFd::borrow_raw(end) });
         // SAFETY: as above.
         if let Some(beside) = unsafe { beside(handle) } {

@@ -1,7 +1,7 @@
 //! The numbers of the threads that serve requests in this child: `mod_wsgi.thread_id`.
 //!
-//! They are counted from 1 as they first serve one. The number of a thread that ends is given to the
-//! next one that begins: mod_http2 has a pool of threads that come and go, and by their numbers
+//! They are counted from 1 as they first serve one. The number of a thread that ends is given to
+//! the next one that begins: mod_http2 has a pool of threads that come and go, and by their numbers
 //! applications keep what they know of threads.
 
 use std::collections::BTreeSet;

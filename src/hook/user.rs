@@ -1,5 +1,6 @@
 //! `WSGIAuthUserScript`: its function `check_password` says whether a password is a user's, for
-//! `AuthType Basic`; its function `get_realm_hash` knows what stands for one, for `AuthType Digest`.
+//! `AuthType Basic`; its function `get_realm_hash` knows what stands for one, for
+//! `AuthType Digest`.
 
 use std::ffi::CStr;
 

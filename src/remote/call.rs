@@ -36,8 +36,8 @@ pub(super) struct Call<'c, 'r> {
     content_length: Option<u64>,
     pub(super) upload: Upload<'r>,
     response: Response<'r>,
-    /// Since when it waits for a worker, in microseconds since the epoch: its body is here then, as far as
-    /// it is waited for.
+    /// Since when it waits for a worker, in microseconds since the epoch: its body is here then, as
+    /// far as it is waited for.
     queued: i64,
     /// How often a worker was asked to take the request.
     connects: u32,
@@ -63,7 +63,8 @@ enum Reason {
     NotAccepted,
     /// Its worker is busy for longer than was to be expected.
     Busy,
-    /// Its worker is being replaced; `outdated` is its process id if that is because the script changed.
+    /// Its worker is being replaced; `outdated` is its process id if that is because the script
+    /// changed.
     Replaced {
         outdated: Option<u32>,
     },
@@ -93,7 +94,8 @@ impl<'c, 'r> Call<'c, 'r> {
         }
     }
 
-    /// Reads the body, as far as it is waited for. Returns how the request ended if a filter has answered it.
+    /// Reads the body, as far as it is waited for. Returns how the request ended if a filter has
+    /// answered it.
     pub(super) fn gather(&mut self, group: &Group) -> Option<Status> {
         self.upload
             .gather(self.content_length, group.response_buffer);
@@ -270,8 +272,8 @@ impl<'c, 'r> Call<'c, 'r> {
             Ended::Done(end, reusable) => {
                 let is_clean = reusable && connection.is_clean();
                 let mut unused = is_clean.then_some(connection);
-                // What lies in the window leaves before the worker puts something else there; otherwise
-                // another request need not wait for the client of this one.
+                // What lies in the window leaves before the worker puts something else there;
+                // otherwise another request need not wait for the client of this one.
                 if !self.response.is_in_window() {
                     group.release(unused.take());
                 }

@@ -19,8 +19,8 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike as _};
 use wire::{Decoder, Greeting, PeerError, Place, RequestNumber, ToChild};
 
-/// How many descriptors may wait for their frames: a worker sends one with each file, of which a response
-/// is at most one, and one with its window.
+/// How many descriptors may wait for their frames: a worker sends one with each file, of which a
+/// response is at most one, and one with its window.
 const MAX_DESCRIPTORS: usize = 4;
 
 /// Why a connection is of no more use.
@@ -118,8 +118,8 @@ impl Connection {
         )?;
         connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
         let listener = getsockopt(&socket, sockopt::PeerCredentials)?.uid();
-        // The credentials are those of whoever made the socket listen. Anybody but `owner` has put a
-        // socket of their own in its place.
+        // The credentials are those of whoever made the socket listen. Anybody but `owner` has put
+        // a socket of their own in its place.
         if listener != owner {
             return Err(Errno::EACCES.into());
         }
@@ -161,15 +161,16 @@ impl Connection {
         }
     }
 
-    /// Ends what goes to the worker, which has to do then with what it has. Returns whether that could be done.
+    /// Ends what goes to the worker, which has to do then with what it has. Returns whether that
+    /// could be done.
     pub(super) fn close_sending(&self) -> bool {
         shutdown(self.socket.as_raw_fd(), Shutdown::Write).is_ok()
     }
 
     /// Takes back what was sent, if nobody has accepted the connection. Returns whether nobody had.
     pub(super) fn withdraw(&mut self) -> bool {
-        // From now on a greeting fails, and who cannot greet reads nothing. One that was sent before
-        // is still here.
+        // From now on a greeting fails, and who cannot greet reads nothing. One that was sent
+        // before is still here.
         shutdown(self.socket.as_raw_fd(), Shutdown::Read).is_ok()
             && self.receive(false) == Err(Broken::Closed)
     }
@@ -227,8 +228,8 @@ impl Connection {
         Ok(received.length)
     }
 
-    /// Takes over the window that the worker has made. Where that cannot be done for want of something the
-    /// worker is told nothing, and goes on without it.
+    /// Takes over the window that the worker has made. Where that cannot be done for want of
+    /// something the worker is told nothing, and goes on without it.
     pub(super) fn open_window(&mut self) -> Result<(), Broken> {
         let Some(descriptor) = self.take_descriptor() else {
             return match self.is_short {
@@ -252,8 +253,8 @@ impl Connection {
         self.window.is_some()
     }
 
-    /// Puts a large body into the worker's window, if there is one, and returns its length. The worker must
-    /// have answered the last request.
+    /// Puts a large body into the worker's window, if there is one, and returns its length. The
+    /// worker must have answered the last request.
     pub(super) fn deliver(&self, body: &[u8]) -> Option<u32> {
         let window = self.window.as_ref()?;
         let is_delivered = body.len() >= Window::LARGE && window.deliver(body);
@@ -282,8 +283,9 @@ impl Connection {
         self.descriptors.pop_front()
     }
 
-    /// Waits until the worker sent something, or took something if `sending`, or until `other`
-    /// can be read from: for `pause` at most, if there is one, and else for as long as the worker may be silent.
+    /// Waits until the worker sent something, or took something if `sending`, or until `other` can
+    /// be read from: for `pause` at most, if there is one, and else for as long as the worker may
+    /// be silent.
     pub(super) fn wait(
         &self,
         sending: bool,

@@ -22,7 +22,8 @@ pub(super) const PAUSE: Duration = Duration::from_millis(5);
 /// How often a request that waits in the queue looks whether there is anybody to wait for.
 const GLANCE: Duration = Duration::from_millis(500);
 
-/// How much may be logged for one request, in bytes: a worker that does nothing else must end some time.
+/// How much may be logged for one request, in bytes: a worker that does nothing else must end some
+/// time.
 const MOST_LOGGED: usize = 64 << 20;
 
 /// How an exchange ended.
@@ -165,8 +166,8 @@ impl<'e, 'r> Exchange<'e, 'r> {
         }
     }
 
-    /// What a broken exchange comes to: a time-out before the worker has taken the whole head of the request is
-    /// [`Broken::NotTaken`].
+    /// What a broken exchange comes to: a time-out before the worker has taken the whole head of
+    /// the request is [`Broken::NotTaken`].
     fn broken(&self, broken: Broken) -> Ended {
         Ended::Broken(match broken {
             Broken::TimedOut if self.sent < self.head => Broken::NotTaken,
@@ -189,7 +190,8 @@ impl<'e, 'r> Exchange<'e, 'r> {
         }
     }
 
-    /// The client is gone: tells the worker so, and listens to what it logs until the request ends there, too.
+    /// The client is gone: tells the worker so, and listens to what it logs until the request ends
+    /// there, too.
     fn outlast(mut self) -> Ended {
         // Where a filter has answered, the client waits for that.
         let goes_on = !self.upload.is_answered() && self.connection.close_sending();
@@ -265,8 +267,8 @@ impl<'e, 'r> Exchange<'e, 'r> {
         (self.sent, self.head) = (0, 0);
     }
 
-    /// Receives what is here, or waits for some first. Where something could not be sent, that has told already that
-    /// the connection was reset, so it now looks as if it were closed.
+    /// Receives what is here, or waits for some first. Where something could not be sent, that has
+    /// told already that the connection was reset, so it now looks as if it were closed.
     fn receive(&mut self, wait: bool) -> Result<bool, Broken> {
         match self.connection.receive(wait) {
             Err(Broken::Closed) if self.is_deaf => Err(Broken::Reset),

@@ -139,8 +139,8 @@ impl Group {
     }
 
     /// A connection to the least busy worker that has a free thread, with a place reserved there.
-    /// `None` if all are busy, or no connection to such a worker is idle: then the request belongs in
-    /// the group's queue, where the next thread that is free finds it.
+    /// `None` if all are busy, or no connection to such a worker is idle: then the request belongs
+    /// in the group's queue, where the next thread that is free finds it.
     pub(super) fn reserve(&self) -> Option<Connection> {
         let slots = self.table.slots();
         let first = self.turn.fetch_add(1, Ordering::Relaxed);

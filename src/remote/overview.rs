@@ -1,5 +1,5 @@
-//! How a group is, for those who want to know: read from its table, so it takes no word of its workers, which may
-//! hang.
+//! How a group is, for those who want to know: read from its table, so it takes no word of its
+//! workers, which may hang.
 
 use control::{Ending, Member, Setback, Slot, SlotState, Stage, Waiting, Waits};
 use nix::errno::Errno;
@@ -93,7 +93,8 @@ impl Place {
     }
 }
 
-/// Whether there is such a process: where the supervisor is gone, so may be those that it has told of.
+/// Whether there is such a process: where the supervisor is gone, so may be those that it has told
+/// of.
 fn is_there(pid: u32) -> bool {
     match i32::try_from(pid) {
         Ok(pid) if pid > 0 => kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH),

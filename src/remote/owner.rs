@@ -24,8 +24,8 @@ pub(super) fn check(owner: ScriptOwner, script: &Path) -> Result<(), Refusal> {
     };
     match fs::metadata(script) {
         Ok(file) => check_file(owner, script, &file, of_script)?,
-        // Only the one of a handler may be missing. The worker says so; whether anybody could put one there
-        // meanwhile says the directory.
+        // Only the one of a handler may be missing. The worker says so; whether anybody could put
+        // one there meanwhile says the directory.
         Err(error) if error.kind() == ErrorKind::NotFound && !is_link(script) => {}
         Err(error) => return Err(refused(script, &error.to_string(), no_script)),
     }
@@ -63,8 +63,8 @@ enum Fault {
     AllWrite,
 }
 
-/// What a script is refused for, and its directory, in the order in which it is looked for, each with
-/// the id of its message.
+/// What a script is refused for, and its directory, in the order in which it is looked for, each
+/// with the id of its message.
 type Faults = &'static [(Fault, u16)];
 
 const fn faults(owner: ScriptOwner) -> (Faults, Faults) {

@@ -121,8 +121,8 @@ impl<'r> Response<'r> {
         }
     }
 
-    /// Whether all of it came, as must be: a client would take what follows for the rest. Of a body that
-    /// is not there at all, httpd says so itself.
+    /// Whether all of it came, as must be: a client would take what follows for the rest. Of a body
+    /// that is not there at all, httpd says so itself.
     pub(super) fn check_whole(&self) -> Result<(), Broken> {
         self.check_head()?;
         match self.announced {
@@ -138,7 +138,8 @@ impl<'r> Response<'r> {
         self.is_parted || self.must_flush || self.received != 0
     }
 
-    /// So much more of the body has come. What is beyond its length would be taken for the next response.
+    /// So much more of the body has come. What is beyond its length would be taken for the next
+    /// response.
     fn count(&mut self, length: u64) -> Result<(), Broken> {
         self.check_head()?;
         self.received = self.received.saturating_add(length);
@@ -237,8 +238,9 @@ impl<'r> Response<'r> {
         Ok(())
     }
 
-    /// Marks the end of a complete response, and returns what httpd is to do then. Behind it httpd reads what is left of the request's
-    /// body; a client that is still to send that is not to wait for the response until it has.
+    /// Marks the end of a complete response, and returns what httpd is to do then. Behind it httpd
+    /// reads what is left of the request's body; a client that is still to send that is not to wait
+    /// for the response until it has.
     pub(super) fn end(&mut self, body_may_go_on: bool) -> Status {
         // httpd works out the length of what comes with the end, but a response of parts has none.
         if self.must_flush && !self.is_parted {
@@ -321,7 +323,8 @@ impl<'r> Response<'r> {
             brigade.push_file(file)?;
         }
         if let Some(placed) = &placed {
-            // SAFETY: the bytes can be read as long as `placed` lives, which was there before the brigade.
+            // SAFETY: the bytes can be read as long as `placed` lives, which was there before the
+            // brigade.
             unsafe { brigade.push_shared(placed.bytes()) };
         }
         match tail {

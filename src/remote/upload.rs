@@ -3,8 +3,9 @@
 //! A body of moderate size is read whole before a worker is chosen: a client that sends it slowly
 //! holds no thread of the application. Its memory is bounded, for one body by the group's
 //! `response-buffer-size` and for all bodies of a child together; what is too much for either is
-//! passed on as it comes. A body whose length the client does not tell may depend on what the application
-//! answers meanwhile, or have no end: that is read as long as the client goes on sending, and is slow.
+//! passed on as it comes. A body whose length the client does not tell may depend on what the
+//! application answers meanwhile, or have no end: that is read as long as the client goes on
+//! sending, and is slow.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -29,18 +30,20 @@ static HELD: AtomicUsize = AtomicUsize::new(0);
 /// How much is read at a time, in bytes.
 const PIECE: usize = 16 << 10;
 
-/// How long a client that does not tell the length of its body may send nothing, until it is taken for one
-/// that waits for an answer. Slow ones send at least a byte in a second.
+/// How long a client that does not tell the length of its body may send nothing, until it is taken
+/// for one that waits for an answer. Slow ones send at least a byte in a second.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// How long a client takes at least to send, without a pause, what is taken for a stream that may go on for ever.
+/// How long a client takes at least to send, without a pause, what is taken for a stream that may
+/// go on for ever.
 const STREAM: Duration = Duration::from_secs(20);
 
-/// How many bytes a second a stream has at least, on average: whoever sends less is slow. Both are what
-/// `RequestReadTimeout` asks of a body if nobody says otherwise.
+/// How many bytes a second a stream has at least, on average: whoever sends less is slow. Both are
+/// what `RequestReadTimeout` asks of a body if nobody says otherwise.
 const STREAM_RATE: u128 = 500;
 
-/// How long to wait at most before asking a silent client again, where nothing tells that it has sent something.
+/// How long to wait at most before asking a silent client again, where nothing tells that it has
+/// sent something.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// A body.
@@ -78,14 +81,15 @@ impl<'r> Upload<'r> {
         }
     }
 
-    /// Reads a body of up to `most` bytes, unless its client asks first. One without a length is waited for
-    /// only while it comes.
+    /// Reads a body of up to `most` bytes, unless its client asks first. One without a length is
+    /// waited for only while it comes.
     pub(super) fn gather(&mut self, length: Option<u64>, most: usize) {
         let length = length.map(|length| usize::try_from(length).unwrap_or(usize::MAX));
         if self.end.is_some() || length.is_some_and(|length| length > most) {
             return;
         }
-        // If this is the second call, every worker has refused a body that its client asks for: it is read here now.
+        // If this is the second call, every worker has refused a body that its client asks for: it
+        // is read here now.
         self.asks_first = self.request.expects_continue() && !self.asks_first;
         match length {
             _ if self.asks_first => {}
@@ -94,7 +98,8 @@ impl<'r> Upload<'r> {
         }
     }
 
-    /// Whether its client asks first: then it can be gathered once more, which tells the client to send it.
+    /// Whether its client asks first: then it can be gathered once more, which tells the client to
+    /// send it.
     pub(super) fn asks_first(&self) -> bool {
         self.asks_first
     }
@@ -152,14 +157,15 @@ impl<'r> Upload<'r> {
         }
     }
 
-    /// Whether what came in this time is the beginning of a stream, rather than what a slow client sends.
+    /// Whether what came in this time is the beginning of a stream, rather than what a slow client
+    /// sends.
     fn is_stream(&self, taken: Duration) -> bool {
         let sent = u128::try_from(self.held.len()).unwrap_or(u128::MAX);
         taken >= STREAM && sent.saturating_mul(1000) >= STREAM_RATE * taken.as_millis()
     }
 
-    /// Waits until a client that is silent for so long sends something, but not longer than it may be. Returns
-    /// whether it has: that need not be a byte of the body, which comes in chunks.
+    /// Waits until a client that is silent for so long sends something, but not longer than it may
+    /// be. Returns whether it has: that need not be a byte of the body, which comes in chunks.
     fn hears_client(&self, silent: Duration) -> bool {
         let patience = SILENCE.saturating_sub(silent);
         let Some(client) = self.request.connection().own_socket() else {
@@ -195,8 +201,9 @@ impl<'r> Upload<'r> {
         self.wanted = false;
     }
 
-    /// Whether it is kept back until the application asks for it. Until then the request can be sent
-    /// to another worker, and if nothing was read yet, a client that waits for that is not told to send it.
+    /// Whether it is kept back until the application asks for it. Until then the request can be
+    /// sent to another worker, and if nothing was read yet, a client that waits for that is not
+    /// told to send it.
     pub(super) fn is_withheld(&self) -> bool {
         self.whole().is_none()
     }

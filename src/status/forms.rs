@@ -7,8 +7,8 @@ use super::rows::{Field, Group, Row};
 /// What the section is called.
 const TITLE: &str = "WSGI process groups";
 
-/// Lines as mod_proxy has them: `WSGIGroup[0]Name: app`. A name is nowhere in a key, where programs would stumble
-/// over what is in it.
+/// Lines as mod_proxy has them: `WSGIGroup[0]Name: app`. A name is nowhere in a key, where programs
+/// would stumble over what is in it.
 pub(super) fn lines(groups: &[Group]) -> String {
     let mut out = format!("WSGIGroups: {}\n", groups.len());
     for (number, group) in groups.iter().enumerate() {

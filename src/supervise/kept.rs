@@ -1,7 +1,7 @@
 //! What the parent keeps from one configuration to the next.
 //!
-//! It is in memory: a module that is loaded from the same path again has its values still, as build.rs
-//! says. One that is loaded from another path begins anew, with a supervisor of its own.
+//! It is in memory: a module that is loaded from the same path again has its values still, as
+//! build.rs says. One that is loaded from another path begins anew, with a supervisor of its own.
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -28,8 +28,8 @@ pub(crate) struct Kept {
     pub(super) last_number: u32,
 }
 
-/// Both ends of the way from the workers of a group to httpd's scoreboard. Each group has its own, for
-/// a worker can close it for all who share it.
+/// Both ends of the way from the workers of a group to httpd's scoreboard. Each group has its own,
+/// for a worker can close it for all who share it.
 #[derive(Debug)]
 pub(super) struct ScoreboardLink {
     reader: ScoreboardReader,
@@ -138,8 +138,8 @@ impl KeptGroup {
         is_adapted
     }
 
-    /// What the supervisor needs: the log, the table, the socket, and the way to the scoreboard if the
-    /// group may use it.
+    /// What the supervisor needs: the log, the table, the socket, and the way to the scoreboard if
+    /// the group may use it.
     pub(super) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         let scoreboard = self.scoreboard.as_ref();
         let scoreboard = scoreboard.filter(|_| self.has_server_metrics());

@@ -1,7 +1,7 @@
 //! The listening sockets of process groups.
 //!
-//! Only one user may connect, the one that httpd's children run as or `socket-user`: a socket belongs to
-//! that user, and its mode is 0600. Who may replace it is a matter of its directory.
+//! Only one user may connect, the one that httpd's children run as or `socket-user`: a socket
+//! belongs to that user, and its mode is 0600. Who may replace it is a matter of its directory.
 
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
@@ -58,8 +58,8 @@ impl SocketError {
     }
 }
 
-/// For how many processes there is room in a table at least: so a group can get more of them and keep
-/// it. Memory is taken only for those that there are.
+/// For how many processes there is room in a table at least: so a group can get more of them and
+/// keep it. Memory is taken only for those that there are.
 const ROOM: u32 = 1024;
 
 /// What makes the socket and the table of a group what they are.
@@ -99,8 +99,8 @@ impl Shape {
         usize::try_from(self.room).unwrap_or(usize::MAX)
     }
 
-    /// What becomes of a socket and a table of this shape if they are to have another; `None` if they
-    /// cannot.
+    /// What becomes of a socket and a table of this shape if they are to have another; `None` if
+    /// they cannot.
     pub(super) fn changed(&self, to: &Self) -> Option<Self> {
         let fits = self.prefix == to.prefix && to.processes <= self.room;
         fits.then(|| Self {
@@ -117,8 +117,8 @@ impl Shape {
     }
 }
 
-/// The first number after the `last` one at whose path nobody listens. Somebody may: the groups of a
-/// mod_wsgi that this process had loaded from another path.
+/// The first number after the `last` one at whose path nobody listens. Somebody may: the groups of
+/// a mod_wsgi that this process had loaded from another path.
 pub(super) fn next_number(shape: &Shape, last: u32) -> u32 {
     let mut numbers = last.saturating_add(1)..;
     numbers
@@ -179,8 +179,8 @@ pub(super) fn listen(
     Ok(socket)
 }
 
-/// Gives a socket its owner and its sizes, be it one that listens already: who is in its queue stays
-/// there.
+/// Gives a socket its owner and its sizes, be it one that listens already: who is in its queue
+/// stays there.
 pub(super) fn adapt(
     socket: &OwnedFd,
     path: &Path,
@@ -222,7 +222,8 @@ fn failed(path: &Path, id: u16, step: &'static str) -> impl FnOnce(Errno) -> Soc
     }
 }
 
-/// Whether nobody can connect to this socket any more: whoever has it, as workers do, can shut it down for all, and for good.
+/// Whether nobody can connect to this socket any more: whoever has it, as workers do, can shut it
+/// down for all, and for good.
 pub(super) fn is_shut_down(socket: &OwnedFd) -> bool {
     // One that nix does not name.
     let end = PollFlags::from_bits_retain(libc::POLLRDHUP);

@@ -1,12 +1,12 @@
 //! The end of httpd, and the end of a configuration.
 //!
-//! A configuration that does without this module tells it nothing, so the end of the last one is when to
-//! tell the supervisor what may come.
+//! A configuration that does without this module tells it nothing, so the end of the last one is
+//! when to tell the supervisor what may come.
 //!
-//! Before httpd ends, its process groups go.
-//! Whoever stops httpd expects nothing of it to be there when its parent is gone, and a service
-//! manager may kill whatever is. So the parent has the supervisor end the workers, which may
-//! take their `shutdown-timeout` for it, and waits. Meanwhile it listens no more: another httpd can start.
+//! Before httpd ends, its process groups go. Whoever stops httpd expects nothing of it to be there
+//! when its parent is gone, and a service manager may kill whatever is. So the parent has the
+//! supervisor end the workers, which may take their `shutdown-timeout` for it, and waits. Meanwhile
+//! it listens no more: another httpd can start.
 //!
 //! Runs in the parent, when httpd clears or destroys the pool of a configuration.
 

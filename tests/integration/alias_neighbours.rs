@@ -1,5 +1,5 @@
-//! Aliases beside what else httpd makes of a URL: rewriting, error documents, indexes, handlers. And
-//! words that only look like something else.
+//! Aliases beside what else httpd makes of a URL: rewriting, error documents, indexes, handlers.
+//! And words that only look like something else.
 
 use testkit::{Request, SharedHttpd, Site};
 

@@ -1,5 +1,5 @@
-//! `WSGIAuthUserScript` beside mod_authn_socache: `AuthnCacheProvideFor wsgi` has it remember what the
-//! script said.
+//! `WSGIAuthUserScript` beside mod_authn_socache: `AuthnCacheProvideFor wsgi` has it remember what
+//! the script said.
 
 use testkit::{Curl, Httpd, Mark, Site, ours};
 

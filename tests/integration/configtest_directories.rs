@@ -1,4 +1,5 @@
-//! `apachectl configtest` about process groups: directories that are out of reach, limits that are too small.
+//! `apachectl configtest` about process groups: directories that are out of reach, limits that are
+//! too small.
 
 use testkit::ours;
 

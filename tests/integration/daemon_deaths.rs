@@ -181,7 +181,8 @@ fn one_that_holds_the_gil_for_ever_is_replaced() {
     });
 }
 
-/// One that a signal has asked to leave waits for its successor, and may come to stand still meanwhile.
+/// One that a signal has asked to leave waits for its successor, and may come to stand still
+/// meanwhile.
 #[test]
 fn one_that_holds_the_gil_ends_for_that_whatever_it_was_asked_before() {
     if !ours("D61") {

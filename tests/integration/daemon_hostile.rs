@@ -38,8 +38,8 @@ fn socket(server: &Httpd) -> PathBuf {
     server.site().path(&name)
 }
 
-/// Takes the place of the group's workers. Only the user of httpd's parent can do that. Returns how many
-/// connections there were so far.
+/// Takes the place of the group's workers. Only the user of httpd's parent can do that. Returns how
+/// many connections there were so far.
 fn usurp(server: &Httpd, conduct: Conduct) -> Arc<AtomicUsize> {
     let path = socket(server);
     let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(&path).expect("a socket"));

@@ -382,8 +382,8 @@ fn supplementary_groups_are_no_more_than_the_system_allows() {
     }
 }
 
-/// As the kernel has it: 0 where the process leaves no core and is closed to its own user, as one is that has
-/// changed its user.
+/// As the kernel has it: 0 where the process leaves no core and is closed to its own user, as one
+/// is that has changed its user.
 #[test]
 fn who_leaves_a_core_is_as_with_httpd() {
     const DUMPABLE: &str = "

@@ -8,8 +8,9 @@ use nix::unistd::Pid;
 use rstest::rstest;
 use testkit::{Connection, Httpd, Mark, Site, is_reference, ours, wait_until};
 
-/// Leaves the reason of its end in `data/`. Answers with its process; with `?told` when the application was told of the end, and how long after the
-/// request began; with `?seconds=N` after that time. With `?gate` it waits for `data/gate` when it is told.
+/// Leaves the reason of its end in `data/`. Answers with its process; with `?told` when the
+/// application was told of the end, and how long after the request began; with `?seconds=N` after
+/// that time. With `?gate` it waits for `data/gate` when it is told.
 const LEAVING: &str = r#"
 import mod_wsgi, os, threading, time
 from pathlib import Path

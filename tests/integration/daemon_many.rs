@@ -1,4 +1,5 @@
-//! Hundreds of process groups, and a group of hundreds of sites, as those have who host many of them on one machine.
+//! Hundreds of process groups, and a group of hundreds of sites, as those have who host many of
+//! them on one machine.
 
 use std::thread;
 use std::time::{Duration, Instant};

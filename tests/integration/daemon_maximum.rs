@@ -1,4 +1,5 @@
-//! `maximum-requests`: how many requests a process serves, and that no request suffers from the change.
+//! `maximum-requests`: how many requests a process serves, and that no request suffers from the
+//! change.
 
 use std::collections::HashMap;
 use std::sync::Mutex;

@@ -8,8 +8,8 @@ use testkit::{Connection, Httpd, Mark, Mpm, Process, Request, Site, ours, wait_u
 
 use crate::daemon_places;
 
-/// Writes down that it runs, then dies without a look at the request's body, hangs, or answers it; says
-/// in which process.
+/// Writes down that it runs, then dies without a look at the request's body, hangs, or answers it;
+/// says in which process.
 const NOTING: &str = r#"
 import os, signal, time
 
@@ -73,8 +73,8 @@ fn ask(server: &Httpd, target: &str) -> Connection {
     client
 }
 
-/// Has a client answered, and returns the process that did. Nothing of the request goes on then: httpd
-/// hangs up when it has put the connection to the worker back.
+/// Has a client answered, and returns the process that did. Nothing of the request goes on then:
+/// httpd hangs up when it has put the connection to the worker back.
 fn answered(mut client: Connection) -> Process {
     let response = client.read_response();
     assert_eq!(response.status, 200);
@@ -91,7 +91,8 @@ fn send(process: Process, signal: Signal) {
     kill(Pid::from_raw(process.pid), signal).expect("a process that runs");
 }
 
-/// A group of one thread that has served, and of which no request was noted yet; and its worker, which will be killed.
+/// A group of one thread that has served, and of which no request was noted yet; and its worker,
+/// which will be killed.
 fn having_served() -> (Httpd, Process) {
     let server = noting("processes=1 threads=1");
     server.log().expect_alarm("died of signal 9 (SIGKILL)");

@@ -125,7 +125,8 @@ fn rotation_and_mutex_may_be_set() {
             ))
             .start();
         if is_reference() {
-            // Its processes wait for the mutex until they are told to end, and some mutexes are gone by then.
+            // Its processes wait for the mutex until they are told to end, and some mutexes are
+            // gone by then.
             server.log().expect_alarm("WSGI0017");
         }
         let seen = environ(&server.get("/"));

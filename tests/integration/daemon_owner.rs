@@ -147,7 +147,8 @@ fn of_a_handler_the_script_is_judged_not_the_resource() {
     }
 }
 
-/// A server on which what a handler implements is in `own/`, and whose group accepts scripts of this owner.
+/// A server on which what a handler implements is in `own/`, and whose group accepts scripts of
+/// this owner.
 fn handling(option: &str, user: u32, mode: u32) -> Httpd {
     let source = answering("ran").replace("application", "handle_request");
     let site = Site::new().file("own/h.py", source);

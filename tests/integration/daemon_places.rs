@@ -1,5 +1,5 @@
-//! Children of httpd that die after they have reserved a place in a process of a group: it is free again,
-//! though requests never cease.
+//! Children of httpd that die after they have reserved a place in a process of a group: it is free
+//! again, though requests never cease.
 
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;

@@ -1,5 +1,5 @@
-//! Which program a process of a group is: Python's own, where that has all of Python in it, or else ours, with
-//! Python as a library.
+//! Which program a process of a group is: Python's own, where that has all of Python in it, or else
+//! ours, with Python as a library.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -65,7 +65,8 @@ fn beside(module: &Path, name: &str) -> PathBuf {
     module.with_file_name("mod_wsgi").join(name)
 }
 
-/// Python's own program, which processes of a group are to be; `None` where Python is built as a library only.
+/// Python's own program, which processes of a group are to be; `None` where Python is built as a
+/// library only.
 pub(crate) fn program(module: &Path) -> Option<PathBuf> {
     let program = beside(module, &format!("python-{}", tag(module)));
     let program = program.canonicalize().ok();
@@ -207,7 +208,8 @@ fn a_program_that_gives_rights_is_left_alone() {
     assert!(line.contains("gives rights"), "{line}");
 }
 
-/// As Python is built unless somebody asks for more, and as many programs that install Pythons have it.
+/// As Python is built unless somebody asks for more, and as many programs that install Pythons have
+/// it.
 #[test]
 fn a_python_without_a_shared_library_serves_in_process_groups() {
     if !ours("D212") {

@@ -56,7 +56,8 @@ fn home_comes_before_the_python_path() {
 }
 
 /// It is as it was written: the release that a link leads to is for each import to find. And it
-/// comes first whatever sections add; what `.pth` files in it say is for those who name it in a path.
+/// comes first whatever sections add; what `.pth` files in it say is for those who name it in a
+/// path.
 #[test]
 fn home_is_at_the_front_of_the_path_as_it_is_written() {
     let script = "import sys\n\ndef application(environ, start_response):\n    \

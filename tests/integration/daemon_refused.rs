@@ -1,5 +1,5 @@
-//! What the system refuses to a process group: who its processes are to be, the socket that it listens on, the
-//! connection to it. Each has an id of its own, which is mod_wsgi's.
+//! What the system refuses to a process group: who its processes are to be, the socket that it
+//! listens on, the connection to it. Each has an id of its own, which is mod_wsgi's.
 
 use std::os::unix::fs::chown;
 

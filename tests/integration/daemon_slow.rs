@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use rstest::rstest;
 use testkit::{Connection, Httpd, Request, Site, ours, wait_until};
 
-/// Answers with as many bytes as it is asked for, in one of the ways to do so, or with the digest or the
-/// beginning of the body.
+/// Answers with as many bytes as it is asked for, in one of the ways to do so, or with the digest
+/// or the beginning of the body.
 const SIZED: &str = r#"
 import hashlib
 
@@ -213,8 +213,8 @@ def application(environ, start_response):
         yield b'end'
 ";
 
-/// A server with `GOES_ON`, and a client that has read no more than the head of its response when the
-/// application goes on: this is awaited where it does not depend on the client.
+/// A server with `GOES_ON`, and a client that has read no more than the head of its response when
+/// the application goes on: this is awaited where it does not depend on the client.
 fn going_on(request: &str) -> (Httpd, Connection) {
     let site = Site::new().script("a.wsgi", GOES_ON);
     let (went_on, gate) = (site.text_path("data/went-on"), site.text_path("data/gate"));

@@ -1,4 +1,5 @@
-//! Clients that send a byte a second: they hold no thread of an application, however they announce their body.
+//! Clients that send a byte a second: they hold no thread of an application, however they announce
+//! their body.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -79,7 +80,8 @@ fn chunks_that_come_slowly_hold_no_thread_for_as_long_as_they_come() {
         return;
     }
     let server = site(2).start();
-    // Some send a chunk in a second. Of others it is a byte that arrives, and most are none of the body.
+    // Some send a chunk in a second. Of others it is a byte that arrives, and most are none of the
+    // body.
     let (chunk, bytes) = ("1\r\n.\r\n", "1\r\n.\r\n".repeat(5));
     let mut slow: Vec<_> = (0..4).map(|_| announce(&server, "/", CHUNKED)).collect();
     // For longer than is waited for a stream.

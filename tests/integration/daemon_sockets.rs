@@ -283,8 +283,8 @@ fn as_nobody(program: &str, argument: &Path) -> Command {
     command
 }
 
-/// A server whose sockets are in a directory that only root may write to, and the socket of a group with
-/// these options.
+/// A server whose sockets are in a directory that only root may write to, and the socket of a group
+/// with these options.
 fn private(options: &str) -> (Httpd, PathBuf) {
     let server = Site::new()
         .script("a.wsgi", &answering("ran"))

@@ -218,8 +218,8 @@ fn upload(address: SocketAddr, path: &str) {
     }
 }
 
-/// httpd closes the sockets of a child that is to end at once under its threads. What is opened then may get the
-/// number of one that another thread waits for.
+/// httpd closes the sockets of a child that is to end at once under its threads. What is opened
+/// then may get the number of one that another thread waits for.
 #[test]
 fn uploads_do_not_hold_up_a_restart() {
     let server = Site::new()

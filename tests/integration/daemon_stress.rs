@@ -117,8 +117,8 @@ impl Drop for Done<'_> {
     }
 }
 
-/// Asserts that after most of these deaths the service was whole again within a second. A machine that is
-/// busy otherwise may spoil some; what waits by design spoils all.
+/// Asserts that after most of these deaths the service was whole again within a second. A machine
+/// that is busy otherwise may spoil some; what waits by design spoils all.
 fn check_pauses(mut pauses: Vec<Duration>) {
     pauses.sort();
     let median = pauses.get(pauses.len() / 2);

@@ -441,7 +441,8 @@ fn a_worker_without_a_supervisor_that_waits_for_a_request_ends_with_httpd() {
         (server.get("/").text() != worker).then_some(())
     });
     let time = server.stop();
-    // httpd gives its child ten seconds, and then the worker has those of its own: by no means sixty.
+    // httpd gives its child ten seconds, and then the worker has those of its own: by no means
+    // sixty.
     assert!(time.as_secs() < 30, "{time:?}");
     let worker = Pid::from_raw(worker.parse().expect("a process id"));
     wait_until("its end", || kill(worker, None).is_err().then_some(()));

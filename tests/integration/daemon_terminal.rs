@@ -1,5 +1,5 @@
-//! httpd in the foreground of a terminal (`httpd -X`, a container with `--tty`): that is httpd's, and what a
-//! worker does with it stops no worker.
+//! httpd in the foreground of a terminal (`httpd -X`, a container with `--tty`): that is httpd's,
+//! and what a worker does with it stops no worker.
 
 use rstest::rstest;
 use testkit::{Site, Terminal};

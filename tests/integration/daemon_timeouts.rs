@@ -51,7 +51,8 @@ def application(environ, start_response):
     return [b'loaded']
 ";
 
-/// Has the server call its functions, of which one is busy as long as a file is there that names it.
+/// Has the server call its functions, of which one is busy as long as a file is there that names
+/// it.
 const CALLED_BACK: &str = r"
 import mod_wsgi, os, time
 

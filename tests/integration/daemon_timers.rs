@@ -8,8 +8,9 @@ use nix::unistd::Pid;
 use rstest::rstest;
 use testkit::{Connection, Httpd, Process, Site, ours, wait_until};
 
-/// Leaves in `data/` which processes loaded it, and answers with its process: with `?busy` only when it is
-/// interrupted, and then with how long that took, with `?sleep` and `?hold` never: the latter holds the GIL.
+/// Leaves in `data/` which processes loaded it, and answers with its process: with `?busy` only
+/// when it is interrupted, and then with how long that took, with `?sleep` and `?hold` never: the
+/// latter holds the GIL.
 const TIMED: &str = r#"
 import ctypes, mod_wsgi, os, time
 from pathlib import Path
@@ -137,7 +138,8 @@ fn nobody_is_inactive_who_was_not_asked_yet() {
     assert_took(lifetime(old), 0.9);
 }
 
-/// The time grows with the threads: it is multiplied by 1 + ln(threads). It begins a moment before the application does.
+/// The time grows with the threads: it is multiplied by 1 + ln(threads). It begins a moment before
+/// the application does.
 #[rstest]
 #[case(1, 1.9)]
 #[case(3, 4.1)]

@@ -1,6 +1,7 @@
 //! Processes that are killed: within a second the service is whole again.
 //!
-//! On a busy machine any one of these moments may be longer, so each of these tests may try several times.
+//! On a busy machine any one of these moments may be longer, so each of these tests may try several
+//! times.
 
 use std::time::{Duration, Instant};
 

@@ -8,8 +8,9 @@ use testkit::{Connection, Httpd, Request, Site, ours, wait_until};
 
 use crate::apps::shared_library;
 
-/// Answers with as many bytes as it is asked for, which tell the request that they are for: in one piece, in
-/// pieces that are sent at once, or in a list. Or with the body of the request, read in as many ways.
+/// Answers with as many bytes as it is asked for, which tell the request that they are for: in one
+/// piece, in pieces that are sent at once, or in a list. Or with the body of the request, read in
+/// as many ways.
 const SIZED: &str = r#"
 def application(environ, start_response):
     if environ['REQUEST_METHOD'] == 'POST':
@@ -174,8 +175,8 @@ fn a_response_is_there_until_a_slow_client_has_it() {
     assert!(client.read_to_end() == expected(size, 1));
 }
 
-/// Forks, and answers with how the new process ended: it has read the right body or none, or answered like
-/// the old one.
+/// Forks, and answers with how the new process ended: it has read the right body or none, or
+/// answered like the old one.
 const FORKING: &str = "
 import os
 
@@ -244,8 +245,8 @@ fn the_memory_that_large_responses_needed_is_given_back() {
     server.get("/whole?1-1");
     let before = shared();
     let size = 1 << 20;
-    // A connection has a window from its second large response on, and until there is nothing more to do, which
-    // may be before a busy machine has looked.
+    // A connection has a window from its second large response on, and until there is nothing more
+    // to do, which may be before a busy machine has looked.
     wait_until("a window", || {
         thread::scope(|scope| {
             for seed in 0..4 {
@@ -260,7 +261,8 @@ fn the_memory_that_large_responses_needed_is_given_back() {
     assert!(response.body == expected(size, 7));
 }
 
-/// A library that is loaded before all others, with which the system has no memory to share but for small things.
+/// A library that is loaded before all others, with which the system has no memory to share but for
+/// small things.
 const NO_MEMORY: &str = r"
 #include <errno.h>
 

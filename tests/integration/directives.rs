@@ -1,5 +1,5 @@
-//! The directives: where they may stand. How they merge is told in `merges.rs`, and what each of them
-//! does where that belongs: groups, handler, environ, Python's settings.
+//! The directives: where they may stand. How they merge is told in `merges.rs`, and what each of
+//! them does where that belongs: groups, handler, environ, Python's settings.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! The drop-in promise: mod_wsgi's own command-line tool and Django command, as PyPI has them, start
-//! and serve with the module under test in the place of theirs.
+//! The drop-in promise: mod_wsgi's own command-line tool and Django command, as PyPI has them,
+//! start and serve with the module under test in the place of theirs.
 
 use std::process::Command;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! What options of mod_wsgi's own command-line tool mean for clients: under which names a site is there,
-//! to whom, for how long, and what else is behind it.
+//! What options of mod_wsgi's own command-line tool mean for clients: under which names a site is
+//! there, to whom, for how long, and what else is behind it.
 
 use std::net::TcpStream;
 

@@ -1,5 +1,5 @@
-//! What the options of mod_wsgi's own command-line tool for debugging do: the server is one process then, which belongs
-//! to a terminal, and may be watched.
+//! What the options of mod_wsgi's own command-line tool for debugging do: the server is one process
+//! then, which belongs to a terminal, and may be watched.
 
 use std::fs;
 use std::sync::Arc;
@@ -70,8 +70,9 @@ fn the_debugger_may_be_there_before_the_application() {
     assert_eq!(server.get("/").body, "eggs");
 }
 
-/// A server that was asked for `/` and has ended, with options that have it write to `data/`. The thread that loads
-/// the application is the one that is watched, so it has to be the one that serves.
+/// A server that was asked for `/` and has ended, with options that have it write to `data/`. The
+/// thread that loads the application is the one that is watched, so it has to be the one that
+/// serves.
 fn ended(package: &Arc<Package>, options: &str) -> Express {
     let site = watched();
     let [data, script] = ["data", "watched.py"].map(|path| site.text_path(path));

@@ -1,5 +1,5 @@
-//! What options of mod_wsgi's own command-line tool do, seen from outside: what is served, by which processes,
-//! and where files are.
+//! What options of mod_wsgi's own command-line tool do, seen from outside: what is served, by which
+//! processes, and where files are.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -227,7 +227,8 @@ fn a_server_may_be_set_up_and_not_started() {
     server.wait_until_it_is_gone();
 }
 
-/// What needs another package, another Python or another option is told, before anything is started.
+/// What needs another package, another Python or another option is told, before anything is
+/// started.
 #[test]
 fn an_option_without_what_it_needs_is_an_error() {
     let Some(package) = Package::find() else {

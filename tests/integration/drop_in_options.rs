@@ -58,8 +58,8 @@ const KINDS: [&str; 6] = [
     "--enable-gdb --gdb-executable gdb --application-type module --entry-point app",
 ];
 
-/// What is tried in `drop_in_effects.rs` only, since it needs more than mod_wsgi and httpd, or is no part of the
-/// configuration; and what is said of every server that a test sets up.
+/// What is tried in `drop_in_effects.rs` only, since it needs more than mod_wsgi and httpd, or is
+/// no part of the configuration; and what is said of every server that a test sets up.
 const OTHERS: &str = "
     --enable-telemetry --telemetry-ui-port --free-threading --with-php5
     --ssl-port --httpd-executable --rotatelogs-executable --setup-only

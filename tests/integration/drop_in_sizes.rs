@@ -1,4 +1,5 @@
-//! What the options of mod_wsgi's own command-line tool for sizes do: of buffers, of queues, of the set of processes.
+//! What the options of mod_wsgi's own command-line tool for sizes do: of buffers, of queues, of the
+//! set of processes.
 
 use std::fs;
 use std::io::Write as _;
@@ -91,7 +92,8 @@ fn signal(processes: &[Process], signal: Signal) {
     }
 }
 
-/// How many connections wait to be accepted at a port: `rx_queue` of a socket that listens, see proc_pid_net(5).
+/// How many connections wait to be accepted at a port: `rx_queue` of a socket that listens, see
+/// proc_pid_net(5).
 fn waiting_at(port: u16) -> usize {
     const LISTENS: &str = "0A";
     let tables = ["tcp", "tcp6"].map(|table| fs::read_to_string(format!("/proc/net/{table}")));

@@ -5,8 +5,9 @@ use testkit::{Httpd, Request, wait_until};
 
 use crate::wsgi_site::{Mode, app, quoted};
 
-/// Runs the code in the query string, which may set `result`, as the application, and keeps what was
-/// told of it. `?told` answers that, a line for each event: its name, and the values of `shown`.
+/// Runs the code in the query string, which may set `result`, as the application, and keeps what
+/// was told of it. `?told` answers that, a line for each event: its name, and the values of
+/// `shown`.
 const TELLING: &str = r#"
 import io, mod_wsgi, os, sys
 from urllib.parse import unquote
@@ -128,7 +129,8 @@ fn of_a_response_its_start_is_told(#[values(Mode::Embedded, Mode::Daemon)] mode:
                 ],
                 "201 1 4 0",
             ),
-            // What is refused was told before it was looked at, but for the wrong kind of arguments.
+            // What is refused was told before it was looked at, but for the wrong kind of
+            // arguments.
             (
                 "try: start('bad')\nexcept ValueError: start()",
                 &["response_started bad None", "response_started 200 OK None"],
@@ -323,8 +325,8 @@ mod_wsgi.subscribe_events(note)
     }
 }
 
-/// The end of a short body is known with its last byte in httpd; in a process group it has to be looked for. Of
-/// longer ones the figures are those of the ways they take.
+/// The end of a short body is known with its last byte in httpd; in a process group it has to be
+/// looked for. Of longer ones the figures are those of the ways they take.
 #[rstest]
 #[case(Mode::Embedded, 1, 3)]
 #[case(Mode::Daemon, 2, 4)]

@@ -25,7 +25,8 @@ fn logged(server: &Httpd, mark: Mark, id: &str, name: &str, last: &str) -> Vec<S
         let first = lines
             .iter()
             .position(|line| line.contains(id) && line.contains(&script))?;
-        // The address and port of the client tell the requests of tests that run at the same time apart.
+        // The address and port of the client tell the requests of tests that run at the same time
+        // apart.
         let client = bracketed(&lines[first], client_tag());
         let own = lines[first..]
             .iter()

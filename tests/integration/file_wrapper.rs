@@ -331,7 +331,8 @@ fn httpd_serves_ranges_of_a_file() {
     assert_eq!(response.header("Content-Length"), Some("3"));
 }
 
-/// In a process group it is the end of the request that httpd waits for, to know that the file is all there is.
+/// In a process group it is the end of the request that httpd waits for, to know that the file is
+/// all there is.
 #[test]
 fn a_file_is_there_when_it_is_closed() {
     let server = SERVER.borrow();

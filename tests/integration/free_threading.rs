@@ -1,5 +1,5 @@
-//! `WSGIFreeThreading`: requests of a process that run at the same time, in a Python that can do without
-//! a GIL. The reference needs a build for that Python.
+//! `WSGIFreeThreading`: requests of a process that run at the same time, in a Python that can do
+//! without a GIL. The reference needs a build for that Python.
 
 use std::fs;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! Every form of a group's name, in every directive that takes one: in which process group and in which
-//! application group the script runs, and whether it was loaded before the first request.
+//! Every form of a group's name, in every directive that takes one: in which process group and in
+//! which application group the script runs, and whether it was loaded before the first request.
 
 use std::fs;
 
@@ -9,8 +9,8 @@ use testkit::{Httpd, Request, SharedHttpd, Site, wait_until};
 use crate::apps::environ;
 use crate::hook_site::hook_site;
 
-/// The forms: a word for it in URLs, the value of the option, and what that is for a process group and
-/// for an application group. `RESOURCE` stands for the server and the script's URL.
+/// The forms: a word for it in URLs, the value of the option, and what that is for a process group
+/// and for an application group. `RESOURCE` stands for the server and the script's URL.
 const FORMS: [(&str, &str, &str, &str); 7] = [
     ("absent", "", "", "RESOURCE"),
     ("global", "%{GLOBAL}", "", ""),
@@ -21,8 +21,8 @@ const FORMS: [(&str, &str, &str, &str); 7] = [
     ("plain", "plain", "plain", "plain"),
 ];
 
-/// Tells in which groups it runs, by the environ and by the module, and what had it loaded: only while
-/// a request is served there are data of one.
+/// Tells in which groups it runs, by the environ and by the module, and what had it loaded: only
+/// while a request is served there are data of one.
 const TELLING: &str = "
 import json, mod_wsgi
 
@@ -63,11 +63,13 @@ fn options(process: &str, application: &str) -> String {
     option("process-group", process) + &option("application-group", application)
 }
 
-/// What is asked of `other.test` at `/KIND-PROCESS-APPLICATION` goes to a script of its own, which a
-/// directive of that kind names with these forms. Each process group that a form comes to is there.
+/// What is asked of `other.test` at `/KIND-PROCESS-APPLICATION` goes to a script of its own, which
+/// a directive of that kind names with these forms. Each process group that a form comes to is
+/// there.
 static FORMED: SharedHttpd = SharedHttpd::new(|| formed(|application| application != "global"));
 
-/// The same, for the main interpreter only: in mod_wsgi, no thread may have served another one before.
+/// The same, for the main interpreter only: in mod_wsgi, no thread may have served another one
+/// before.
 static FORMED_GLOBAL: SharedHttpd =
     SharedHttpd::new(|| formed(|application| application == "global"));
 
@@ -195,7 +197,8 @@ fn an_option_that_a_handler_script_does_not_have_is_that_of_the_place() {
     }
 }
 
-/// Tells in the file of `data/` that the query names where it was asked, and lets everybody do anything.
+/// Tells in the file of `data/` that the query names where it was asked, and lets everybody do
+/// anything.
 const HOOKS: &str = "
 import mod_wsgi, os
 DATA = os.path.join(os.path.dirname(os.path.dirname(__file__)), 'data')

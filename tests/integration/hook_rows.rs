@@ -6,7 +6,8 @@ use testkit::{Httpd, Request, Site};
 
 use crate::hook_site::hook_site;
 
-/// Notes what each function is asked with, as a line of JSON in `data/asked`, and lets everybody in.
+/// Notes what each function is asked with, as a line of JSON in `data/asked`, and lets everybody
+/// in.
 const ASKED: &str = r#"
 import json, mod_wsgi, os, sys
 

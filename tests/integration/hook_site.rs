@@ -45,8 +45,8 @@ pub(crate) fn hook_site() -> Site {
     .config("WSGIApplicationGroup %{GLOBAL}\nWSGIScriptAlias /app ${WSGI}/app.wsgi")
 }
 
-/// Places below `/app` for which a directive names scripts that cannot be asked: one that is not there,
-/// one that cannot be loaded, one without functions.
+/// Places below `/app` for which a directive names scripts that cannot be asked: one that is not
+/// there, one that cannot be loaded, one without functions.
 pub(crate) fn unaskable(directive: &str) -> String {
     let place = |name: &str, script: &str| {
         format!("<Location /app/{name}>\n{directive} ${{WSGI}}/{script}.py\n</Location>\n")
@@ -59,9 +59,9 @@ pub(crate) fn unaskable(directive: &str) -> String {
     .concat()
 }
 
-/// The same site with users who are let in as `users` says: to `/app` by the script `users.py`, which
-/// is `source`, to places below it by [scripts that cannot be asked](unaskable), and to the same
-/// application at `/unset` by none.
+/// The same site with users who are let in as `users` says: to `/app` by the script `users.py`,
+/// which is `source`, to places below it by [scripts that cannot be asked](unaskable), and to the
+/// same application at `/unset` by none.
 pub(crate) fn guarded_site(users: &str, source: &str) -> Site {
     hook_site()
         .script("users.py", source)

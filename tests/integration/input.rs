@@ -317,8 +317,8 @@ def application(environ, start_response):
     );
 }
 
-/// Calls a method of its input with so many MiB of memory to spare, and again without that limit, and answers
-/// how long the results are.
+/// Calls a method of its input with so many MiB of memory to spare, and again without that limit,
+/// and answers how long the results are.
 const SHORT_OF_MEMORY: &str = r#"
 import resource
 

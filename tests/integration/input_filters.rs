@@ -1,4 +1,5 @@
-//! `wsgi.input` behind a filter that takes more than it gives, and at times gives nothing for what it has taken.
+//! `wsgi.input` behind a filter that takes more than it gives, and at times gives nothing for what
+//! it has taken.
 
 use rstest::rstest;
 use testkit::{Httpd, Request, SharedHttpd, Site, ours};

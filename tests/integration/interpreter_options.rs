@@ -1,5 +1,5 @@
-//! `<WSGIInterpreterOptions>` and what may be said in it: which interpreters it is for, and which of
-//! several sections wins.
+//! `<WSGIInterpreterOptions>` and what may be said in it: which interpreters it is for, and which
+//! of several sections wins.
 
 use testkit::{Httpd, Site, ours};
 

@@ -115,8 +115,8 @@ fn they_may_so_on_threads_that_served_other_groups(#[values(Mpm::Event, Mpm::Wor
     }
 }
 
-/// Calls back into Python through C as its interpreter ends, and notes which one that ran in. Requests wait for
-/// each other, so that each has a thread of its own.
+/// Calls back into Python through C as its interpreter ends, and notes which one that ran in.
+/// Requests wait for each other, so that each has a thread of its own.
 const CALLBACKS_AT_THE_END: &str = r#"
 import ctypes, os, threading
 
@@ -313,7 +313,8 @@ def application(environ, start_response):
     }
 }
 
-/// Forks, and ends the new process by C's `exit`, as CPython does when it cannot go on after a fork.
+/// Forks, and ends the new process by C's `exit`, as CPython does when it cannot go on after a
+/// fork.
 const EXIT_AFTER_FORK: &str = r#"
 import ctypes, os, time
 

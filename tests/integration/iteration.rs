@@ -252,8 +252,8 @@ def application(environ, start_response):
     assert_eq!(connection.read_exactly(3), b"def");
 }
 
-/// An application that has a response without end below `/endless`, and tells elsewhere how many pieces it
-/// has made of all such responses.
+/// An application that has a response without end below `/endless`, and tells elsewhere how many
+/// pieces it has made of all such responses.
 const ENDLESS: &str = r#"
 made = 0
 

@@ -1,5 +1,5 @@
-//! Which modules of Python's library an application cannot take the place of: those that mod_wsgi has
-//! imported before the directories of applications are on the path, and no others.
+//! Which modules of Python's library an application cannot take the place of: those that mod_wsgi
+//! has imported before the directories of applications are on the path, and no others.
 
 use std::process::Command;
 
@@ -49,7 +49,8 @@ def application(environ, start_response):
     return [program.encode()]
 ";
 
-/// Imports what the directory has names of, and answers with those that are not the application's own.
+/// Imports what the directory has names of, and answers with those that are not the application's
+/// own.
 const OWN: &str = "
 import mod_wsgi, os, sys
 

@@ -1,5 +1,5 @@
-//! The lines of the error log that people and their scripts look for: their level, their id, and the
-//! words in them. All of them are mod_wsgi's, so that a search written for it finds them.
+//! The lines of the error log that people and their scripts look for: their level, their id, and
+//! the words in them. All of them are mod_wsgi's, so that a search written for it finds them.
 
 use rstest::rstest;
 use testkit::{Httpd, Mark, SharedHttpd, Site, wait_until};

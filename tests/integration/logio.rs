@@ -1,4 +1,5 @@
-//! What mod_logio counts of a request: all that came from the client and went to it, whoever made it.
+//! What mod_logio counts of a request: all that came from the client and went to it, whoever made
+//! it.
 
 use std::str::FromStr;
 
@@ -39,7 +40,8 @@ fn server(mode: Mode) -> Httpd {
         .start()
 }
 
-/// The last line that was logged, once there are so many: what came, what went, both, and the body alone.
+/// The last line that was logged, once there are so many: what came, what went, both, and the body
+/// alone.
 fn counted(site: &Site, lines: usize) -> [usize; 4] {
     let line = wait_until("the request to be logged", || {
         let log = site.path("logs/counted");
@@ -89,7 +91,8 @@ fn what_came_and_what_went(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) {
     }
 }
 
-/// So they are where the application never asks for the body, and of requests that share a connection.
+/// So they are where the application never asks for the body, and of requests that share a
+/// connection.
 #[rstest]
 fn each_request_of_a_connection_has_its_own(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode) {
     let server = server(mode);

@@ -188,8 +188,8 @@ def application(environ, start_response):
     return [b'served']
 ";
 
-/// In a sub-interpreter, where mod_wsgi joins no threads. In httpd's processes it takes their interpreter away from
-/// them, which may end such a process with SIGSEGV.
+/// In a sub-interpreter, where mod_wsgi joins no threads. In httpd's processes it takes their
+/// interpreter away from them, which may end such a process with SIGSEGV.
 #[rstest::rstest]
 fn a_thread_without_an_end_keeps_no_application_from_its_own(
     #[values(Mode::Embedded, Mode::Daemon)] mode: Mode,

@@ -1,4 +1,5 @@
-//! `mod_wsgi.request_metrics()` and `mod_wsgi.process_metrics()`: what requests come to, in numbers.
+//! `mod_wsgi.request_metrics()` and `mod_wsgi.process_metrics()`: what requests come to, in
+//! numbers.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,7 +11,8 @@ use crate::apps::at_once;
 use crate::wsgi_site::{Mode, threaded};
 
 /// Answers what the function of `mod_wsgi` that the query names returns, as JSON; for a query of
-/// digits, with that status, after reading its body; for `hold`, once it has kept the GIL for 50 ms.
+/// digits, with that status, after reading its body; for `hold`, once it has kept the GIL for 50
+/// ms.
 const MEASURED: &str = r#"
 import ctypes, json, mod_wsgi, time
 
@@ -43,8 +45,8 @@ fn told(server: &Httpd, function: &str) -> Value {
     serde_json::from_slice(&response.body).expect("JSON")
 }
 
-/// Waits until no request is being served but the one that asks: a client may have its answer before
-/// the request has ended.
+/// Waits until no request is being served but the one that asks: a client may have its answer
+/// before the request has ended.
 fn settle(server: &Httpd) {
     wait_until("all requests to end", || {
         let metrics = told(server, "process_metrics");
@@ -337,7 +339,8 @@ fn process_metrics_are_since_the_start(#[values(Mode::Embedded, Mode::Daemon)] m
             ("threads", "list"),
         ]
     );
-    // That of the process, which may have started Python for the first request. The system counts in hundredths.
+    // That of the process, which may have started Python for the first request. The system counts
+    // in hundredths.
     assert!(
         number(&metrics, "restart_time") <= begin + 0.02,
         "{metrics:#}, {begin}"

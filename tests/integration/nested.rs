@@ -1,5 +1,5 @@
-//! Requests inside requests: a page that an application makes includes what others make, on the same
-//! thread, while it is being sent.
+//! Requests inside requests: a page that an application makes includes what others make, on the
+//! same thread, while it is being sent.
 
 use rstest::rstest;
 use testkit::{Ending, Httpd, Mpm, Request, SharedHttpd, ours};

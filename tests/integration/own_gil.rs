@@ -1,5 +1,5 @@
-//! `WSGIPerInterpreterGIL`: interpreters that run at the same time. They need Python 3.12, which the
-//! default Python of a test is not, so these tests use the second one.
+//! `WSGIPerInterpreterGIL`: interpreters that run at the same time. They need Python 3.12, which
+//! the default Python of a test is not, so these tests use the second one.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -107,7 +107,8 @@ def application(environ, start_response):
     return globals()[environ['QUERY_STRING']](environ)
 "#;
 
-/// An interpreter that hears of the end waits for the other one to hear of it, too, and then takes its time.
+/// An interpreter that hears of the end waits for the other one to hear of it, too, and then takes
+/// its time.
 const MEETING: &str = r#"
 import atexit, mod_wsgi, os, time
 one, other = 'one', 'two'
@@ -135,8 +136,8 @@ def application(environ, start_response):
     return [b'here']
 "#;
 
-/// Has two interpreters of a group told of its end, each of which waits for the other one; this is how long that
-/// takes them.
+/// Has two interpreters of a group told of its end, each of which waits for the other one; this is
+/// how long that takes them.
 pub(crate) fn meet_at_the_end(site: Site, takes: f32) {
     let facts = format!("DATA = {:?}\nTAKES = {takes}", site.text_path("data/"));
     let mut server = site

@@ -195,7 +195,8 @@ fn every_id_of_the_reference_is_explained() {
     assert!(missing.is_empty(), "not in docs/errors.md: {missing:?}");
 }
 
-/// What is logged by tests is looked up when it is logged; this finds the ids that no test provokes.
+/// What is logged by tests is looked up when it is logged; this finds the ids that no test
+/// provokes.
 #[test]
 fn every_id_in_the_source_is_explained() {
     let page = read(&root().join("docs/errors.md"));

@@ -205,8 +205,8 @@ fn objects_name_their_classes(#[values(Mode::Embedded, Mode::Daemon)] mode: Mode
     );
 }
 
-/// The package that is on PyPI can be imported where the built-in module is: its submodules are there,
-/// what it defines itself is not.
+/// The package that is on PyPI can be imported where the built-in module is: its submodules are
+/// there, what it defines itself is not.
 #[rstest]
 fn a_package_of_the_same_name_lends_its_submodules(
     #[values(Mode::Embedded, Mode::Daemon)] mode: Mode,

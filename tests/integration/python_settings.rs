@@ -210,8 +210,8 @@ fn what_path_files_say_is_in_the_log() {
     assert!(lines.iter().all(|line| line.starts_with('[')), "{lines:#?}");
 }
 
-/// What is said of Python is said of that of process groups, too, but for what their own options are
-/// about.
+/// What is said of Python is said of that of process groups, too, but for what their own options
+/// are about.
 #[test]
 fn the_python_of_a_process_group_has_the_same_settings_but_for_its_path() {
     let group = "WSGISocketPrefix ${ROOT}/logs/wsgi\nWSGIDaemonProcess own\nWSGIProcessGroup own\n";

@@ -219,8 +219,9 @@ fn a_script_that_is_loaded_at_start_names_a_group_that_is_defined_and_in_reach()
     }
 }
 
-/// What loads a script at the start of a process must know the process: its group has to stand before, and
-/// where it is that of a virtual host, the names of both hosts, which are compared as they are written.
+/// What loads a script at the start of a process must know the process: its group has to stand
+/// before, and where it is that of a virtual host, the names of both hosts, which are compared as
+/// they are written.
 #[rstest]
 #[case::in_its_host("ServerName a.test\nGROUP\nUSE", "", "")]
 #[case::named_too_late("GROUP\nUSE\nServerName a.test", "", "")]

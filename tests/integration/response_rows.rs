@@ -5,8 +5,8 @@ use testkit::{Connection, Request, Response};
 
 use crate::wsgi_site::{Mode, app, quoted};
 
-/// Answers with the status and headers that the query string gives as a Python tuple; piece by piece,
-/// so that nothing is known of the length.
+/// Answers with the status and headers that the query string gives as a Python tuple; piece by
+/// piece, so that nothing is known of the length.
 const ANSWERING: &str = r#"
 from urllib.parse import unquote
 

@@ -6,7 +6,8 @@ use testkit::{Httpd, Site};
 
 use crate::wsgi_site::Mode;
 
-/// Answers where it is, as it sees it: script name, path info, query, file; and for whom it stands in.
+/// Answers where it is, as it sees it: script name, path info, query, file; and for whom it stands
+/// in.
 const PLACE: &str = r#"
 import os.path
 

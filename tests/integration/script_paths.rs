@@ -1,4 +1,5 @@
-//! What httpd finds on the way to a script: the same, whether the URL ends with the script or goes on.
+//! What httpd finds on the way to a script: the same, whether the URL ends with the script or goes
+//! on.
 
 use std::os::unix::fs::symlink;
 

@@ -1,8 +1,9 @@
 //! A second Python for the tests that need one, and a module with an engine for it.
 //!
 //! `apxs/test` provides both. Where they are not, as with a bare `cargo test`, they are made here:
-//! `apxs/second-python` finds or makes a Python, and the engine is built beside a copy of the module.
-//! The reference serves one Python only, so another build of it stands in for the module under test.
+//! `apxs/second-python` finds or makes a Python, and the engine is built beside a copy of the
+//! module. The reference serves one Python only, so another build of it stands in for the module
+//! under test.
 
 use std::fs;
 use std::os::unix::fs::symlink;

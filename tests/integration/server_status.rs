@@ -1,4 +1,5 @@
-//! The page of mod_status: what it tells of process groups, and httpd's own lines about their requests.
+//! The page of mod_status: what it tells of process groups, and httpd's own lines about their
+//! requests.
 
 use std::collections::BTreeMap;
 
@@ -60,8 +61,8 @@ fn group(options: &str) -> Httpd {
 struct Told(BTreeMap<String, String>);
 
 impl Told {
-    /// Each line is a key and a value, and no key is there twice. Of httpd's own, a line has the name of the
-    /// server alone.
+    /// Each line is a key and a value, and no key is there twice. Of httpd's own, a line has the
+    /// name of the server alone.
     fn by(server: &Httpd) -> Self {
         let page = server.get("/server-status?auto");
         assert_eq!(page.status, 200);
@@ -567,7 +568,8 @@ fn a_request_that_runs_is_told_by_httpd_as_any_other(
     assert!(row.contains("<td>127.0.0.1</td><td>http/1.1</td>"), "{row}");
     server.site().write("data/gate", "");
     assert_eq!(client.read_response().status, 200);
-    // Its thread may be the one that makes the page next, so the line may be gone, but not as it was.
+    // Its thread may be the one that makes the page next, so the line may be gone, but not as it
+    // was.
     wait_until("it to have run", || {
         line("<b>W</b>").is_none().then_some(())
     });

@@ -137,8 +137,8 @@ fn the_https_variable_makes_the_scheme_and_disappears() {
     }
 }
 
-/// Answers with what it gets of a variable that was set without a value, of one that is empty, and of ones that
-/// are not there; and with what there is of them in the environment of the process.
+/// Answers with what it gets of a variable that was set without a value, of one that is empty, and
+/// of ones that are not there; and with what there is of them in the environment of the process.
 const VALUELESS: &str = "
 import os
 
@@ -170,8 +170,8 @@ fn a_variable_that_is_set_without_a_value_is_empty_and_what_is_passed_without_on
     );
 }
 
-/// Answers with the variables that mod_authn_dbd has set, and puts a `None` of its own beside them, which has
-/// nobody else's ways changed.
+/// Answers with the variables that mod_authn_dbd has set, and puts a `None` of its own beside them,
+/// which has nobody else's ways changed.
 const COLUMNS: &str = "
 def application(environ, start_response):
     environ['wsgi.own'] = None

@@ -1,5 +1,5 @@
-//! Several Pythons in one httpd: process groups whose `python-home` are of different versions, beside
-//! each other and beside embedded mode.
+//! Several Pythons in one httpd: process groups whose `python-home` are of different versions,
+//! beside each other and beside embedded mode.
 
 use std::os::unix::fs::symlink;
 

@@ -30,8 +30,8 @@ def application(environ, start_response):
     return [str(os.getpid()).encode()]
 "#;
 
-/// The lines of a note. On the reference a thread that was in one interpreter may be there again when
-/// it should be in the main one (D06), and so note the same twice.
+/// The lines of a note. On the reference a thread that was in one interpreter may be there again
+/// when it should be in the main one (D06), and so note the same twice.
 pub(crate) fn noted(server: &Httpd, name: &str) -> Vec<String> {
     let path = server.site().path(&format!("data/{name}"));
     let text = std::fs::read_to_string(path).unwrap_or_default();

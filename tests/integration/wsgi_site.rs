@@ -97,7 +97,8 @@ def appeared(gate):
 "#;
 
 /// Answers what the Python code in the query string leaves in `r`, as `ascii()` shows it, or the
-/// exception it raises, as `TYPE: text`. The code sees `environ`, `start_response` and `FileWrapper`.
+/// exception it raises, as `TYPE: text`. The code sees `environ`, `start_response` and
+/// `FileWrapper`.
 pub(crate) const CALCULATOR: &str = r#"
 import io
 from urllib.parse import unquote

@@ -1,6 +1,8 @@
-//! How much memory daemon mode takes: groups of one process and of two that have answered some hundred requests.
+//! How much memory daemon mode takes: groups of one process and of two that have answered some
+//! hundred requests.
 //!
-//! Only one server runs at a time. What two of them map counts half for each, and so would flatter both.
+//! Only one server runs at a time. What two of them map counts half for each, and so would flatter
+//! both.
 
 use anyhow::{Context, ensure};
 use comfy_table::presets::ASCII_MARKDOWN;
@@ -21,8 +23,8 @@ const REQUESTS: usize = 300;
 const APPLICATION_GROUPS: [(&str, &str); 2] =
     [("main", "%{GLOBAL}"), ("a sub-interpreter", "hello")];
 
-/// How many processes a group has, and how many threads each of them: what there is without these options, the least, and
-/// what speed is measured with.
+/// How many processes a group has, and how many threads each of them: what there is without these
+/// options, the least, and what speed is measured with.
 const SHAPES: [(usize, usize); 3] = [(1, 15), (1, 1), (2, 8)];
 
 const COLUMNS: [&str; 6] = [

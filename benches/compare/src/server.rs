@@ -11,8 +11,8 @@ use crate::cases::{CASES, Case};
 use crate::peer::{self, Kind, Peer};
 use crate::target::Target;
 
-/// As in every `httpd.conf` that comes with httpd. Without it httpd looks for a `.htaccess` in each directory
-/// on the way to a script, but not for what it passes on to a proxy.
+/// As in every `httpd.conf` that comes with httpd. Without it httpd looks for a `.htaccess` in each
+/// directory on the way to a script, but not for what it passes on to a proxy.
 const NO_HTACCESS: &str = "<Directory />\nAllowOverride None\n</Directory>";
 
 /// A target that answers. Dropping it stops its processes.

@@ -67,8 +67,8 @@ impl Target {
         Self::Granian,
     ];
 
-    /// The mod_wsgi that it is compared with: the one in the same mode, and in daemon mode for servers
-    /// behind mod_proxy.
+    /// The mod_wsgi that it is compared with: the one in the same mode, and in daemon mode for
+    /// servers behind mod_proxy.
     pub(crate) fn reference(self) -> Self {
         match self {
             Self::Null | Self::Reference | Self::Ours => Self::Reference,

@@ -1,7 +1,7 @@
 //! A link between two processes that carries messages and descriptors.
 //!
-//! A message is one packet of a `SOCK_SEQPACKET` socket: it arrives whole or not at all, so
-//! neither side has to find its end. One that is too long for a packet lies in a file in memory, and the
+//! A message is one packet of a `SOCK_SEQPACKET` socket: it arrives whole or not at all, so neither
+//! side has to find its end. One that is too long for a packet lies in a file in memory, and the
 //! packet, which is empty then, brings its descriptor behind all others.
 
 use std::fs::File;
@@ -20,8 +20,8 @@ use serde::de::DeserializeOwned;
 
 use crate::rights::receive_with_descriptors;
 
-/// The longest message that is one packet, in bytes. It must fit the socket's buffer, of which Linux grants
-/// more than this by default.
+/// The longest message that is one packet, in bytes. It must fit the socket's buffer, of which
+/// Linux grants more than this by default.
 pub const MAX_PACKET: usize = 128 << 10;
 
 /// The longest message of all, in bytes.
@@ -140,8 +140,8 @@ impl Channel {
         Ok(())
     }
 
-    /// Sends a message of any length, for [`Channel::receive_any`], and waits while the other end is busy, up to a
-    /// few seconds: it is one that reads as soon as it can.
+    /// Sends a message of any length, for [`Channel::receive_any`], and waits while the other end
+    /// is busy, up to a few seconds: it is one that reads as soon as it can.
     ///
     /// # Errors
     ///
@@ -189,11 +189,11 @@ impl Channel {
         Ok((postcard::from_bytes(&packet.message)?, packet.descriptors?))
     }
 
-    /// Waits for a message of any length and takes it. The other end must be trusted: it could have this
-    /// process read a file that does not end, or whose reading does not.
+    /// Waits for a message of any length and takes it. The other end must be trusted: it could have
+    /// this process read a file that does not end, or whose reading does not.
     ///
-    /// What a message says is known although some of its descriptors did not arrive, unless it is one of those that are
-    /// too long for a packet.
+    /// What a message says is known although some of its descriptors did not arrive, unless it is
+    /// one of those that are too long for a packet.
     ///
     /// # Errors
     ///
@@ -213,9 +213,10 @@ impl Channel {
         })
     }
 
-    /// Takes a message that has come alone, if one is there. One that descriptors came with stays where it is, for this
-    /// end is with somebody who must not wait for the other one: closing a descriptor takes as long as whoever made it
-    /// likes, be it a socket that lingers. They are closed with the link.
+    /// Takes a message that has come alone, if one is there. One that descriptors came with stays
+    /// where it is, for this end is with somebody who must not wait for the other one: closing a
+    /// descriptor takes as long as whoever made it likes, be it a socket that lingers. They are
+    /// closed with the link.
     ///
     /// # Errors
     ///
@@ -235,7 +236,8 @@ impl Channel {
     }
 
     fn receive_packet(&self, flags: MsgFlags) -> Result<Arrival<Vec<u8>>, ChannelError> {
-        // Memory is allocated when the message is there: whoever waits, waits long, and most messages are short.
+        // Memory is allocated when the message is there: whoever waits, waits long, and most
+        // messages are short.
         let Next { length, .. } = self.next(flags)?;
         let mut bytes = vec![0; length.min(MAX_PACKET)];
         let received = receive_with_descriptors(self.as_fd(), &mut bytes, flags);
@@ -269,7 +271,8 @@ impl Channel {
         next.map_err(broken)
     }
 
-    /// Whether nothing can come from the other end any more. An empty packet and the end both read as no bytes.
+    /// Whether nothing can come from the other end any more. An empty packet and the end both read
+    /// as no bytes.
     fn has_ended(&self) -> Result<bool, ChannelError> {
         // One that nix does not name.
         let end = PollFlags::from_bits_retain(nix::libc::POLLRDHUP);

@@ -7,8 +7,9 @@ use crate::spec::{GroupSpec, LogForm};
 /// From the httpd parent to the supervisor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToSupervisor {
-    /// httpd forgets its configuration and begins to read another. If no new set of groups follows within a time, that one
-    /// does not load this module, so nobody could say that the groups are to end.
+    /// httpd forgets its configuration and begins to read another. If no new set of groups follows
+    /// within a time, that one does not load this module, so nobody could say that the groups are
+    /// to end.
     Reconfiguring,
     /// A new set of groups begins. With it comes the main error log, if it can be had.
     Begin {
@@ -39,7 +40,8 @@ pub enum ToWorker {
     },
     /// Take over the slot: accept connections.
     Serve {
-        /// The number of the worker among those of the slot. The table has it, too, but that of a successor once there is one.
+        /// The number of the worker among those of the slot. The table has it, too, but that of a
+        /// successor once there is one.
         incarnation: u32,
     },
     /// Take no more requests, finish those in flight, end.

@@ -1,9 +1,10 @@
 //! Who waits for a thread of a group, in memory that all of httpd's children map.
 //!
-//! For statistics alone: the queue itself is the kernel's, which tells nobody how long it is. So whoever waits in it notes
-//! here since when. A note is one number, of the time and the process, so that it is made and removed in one step. That of a
-//! process that was killed while it waited is removed by its parent ([`Queue::forget`]), or else by the next reader. A
-//! worker could write anything here; to readers it is just a number.
+//! For statistics alone: the queue itself is the kernel's, which tells nobody how long it is. So
+//! whoever waits in it notes here since when. A note is one number, of the time and the process, so
+//! that it is made and removed in one step. That of a process that was killed while it waited is
+//! removed by its parent ([`Queue::forget`]), or else by the next reader. A worker could write
+//! anything here; to readers it is just a number.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -52,7 +53,8 @@ impl Queue {
         }
     }
 
-    /// The process `pid` has ended, whatever it was waiting for. To be called before another process gets that number.
+    /// The process `pid` has ended, whatever it was waiting for. To be called before another
+    /// process gets that number.
     pub fn forget(&self, pid: u32) {
         for place in &self.0 {
             let note = place.load(Ordering::Relaxed);
@@ -62,8 +64,8 @@ impl Queue {
         }
     }
 
-    /// How long it is at the time `now`, in microseconds since the epoch. `is_there` tells whether a process
-    /// is.
+    /// How long it is at the time `now`, in microseconds since the epoch. `is_there` tells whether
+    /// a process is.
     pub fn look(&self, now: i64, is_there: impl Fn(u32) -> bool) -> Waits {
         let mut waits = Waits::default();
         for place in &self.0 {

@@ -1,8 +1,8 @@
 //! Receiving bytes together with descriptors, of which none is lost.
 //!
-//! Where the kernel could not make all the descriptors that were sent, it says so (`MSG_CTRUNC`), but
-//! those that it made are there, and stay open until somebody closes them. nix then tells none of
-//! their numbers, so this asks the system itself.
+//! Where the kernel could not make all the descriptors that were sent, it says so (`MSG_CTRUNC`),
+//! but those that it made are there, and stay open until somebody closes them. nix then tells none
+//! of their numbers, so this asks the system itself.
 
 use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
@@ -77,9 +77,9 @@ pub fn receive_with_descriptors(
 /// The message must be one that the kernel has filled in, and this the first call for it.
 unsafe fn descriptors_of(message: &libc::msghdr) -> Vec<OwnedFd> {
     let mut descriptors = Vec::new();
-    // SAFETY: the kernel leaves well-formed parts in as much of the room as it says, and these macros
-    // walk just them. A part of this type has as many numbers as its length says, each of a descriptor
-    // that was made for this process and that nobody else knows.
+    // SAFETY: the kernel leaves well-formed parts in as much of the room as it says, and these
+    // macros walk just them. A part of this type has as many numbers as its length says, each of a
+    // descriptor that was made for this process and that nobody else knows.
     unsafe {
         let mut part = libc::CMSG_FIRSTHDR(message);
         while let Some(header) = part.as_ref() {

@@ -1,15 +1,16 @@
 //! Who is in a slot, as its supervisor tells it to those who want to know how a group is.
 //!
-//! It is written when something happens, and read when somebody asks for the page of mod_status; no request
-//! goes by it. What is told is numbers, each for itself: a reader may find some from before a change and some from
-//! after it. And a worker could write anything here, so readers take each for what it can be.
+//! It is written when something happens, and read when somebody asks for the page of mod_status; no
+//! request goes by it. What is told is numbers, each for itself: a reader may find some from before
+//! a change and some from after it. And a worker could write anything here, so readers take each
+//! for what it can be.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::messages::Replacement;
 
-/// How many workers of a slot are told. There is one that serves, perhaps its successor, and hardly ever
-/// more than two that leave.
+/// How many workers of a slot are told. There is one that serves, perhaps its successor, and hardly
+/// ever more than two that leave.
 const ROOM: usize = 4;
 
 /// A worker of a slot.
@@ -71,7 +72,8 @@ pub(crate) struct Roster {
     retry: AtomicU64,
 }
 
-/// A place for a worker: its process and its stage in one number, 0 being nobody; and since when it is there.
+/// A place for a worker: its process and its stage in one number, 0 being nobody; and since when it
+/// is there.
 #[repr(C)]
 #[derive(Debug)]
 struct Entry {

@@ -6,12 +6,12 @@ use nix::libc;
 /// Has the calling thread, from now on, not take the CPU from a thread that runs when it wakes: it
 /// waits for a free CPU, or until that thread has had its share (`SCHED_BATCH`, sched(7)).
 ///
-/// A request wakes a thread of a worker, and its response one of httpd's. Where all CPUs are busy with
-/// such threads, each would interrupt another just to be interrupted itself; this way each of them does
-/// what there is to do, and goes to sleep when nothing is left.
+/// A request wakes a thread of a worker, and its response one of httpd's. Where all CPUs are busy
+/// with such threads, each would interrupt another just to be interrupted itself; this way each of
+/// them does what there is to do, and goes to sleep when nothing is left.
 ///
-/// Threads and processes that it starts are like it. A thread that somebody has given another policy than
-/// the usual one keeps it.
+/// Threads and processes that it starts are like it. A thread that somebody has given another
+/// policy than the usual one keeps it.
 ///
 /// # Errors
 ///

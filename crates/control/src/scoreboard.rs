@@ -1,13 +1,13 @@
 //! How a worker learns what httpd's processes are doing.
 //!
-//! httpd's scoreboard is memory that only httpd's own processes map. So there is a link: the workers
-//! of groups with `server-metrics=On` have one end of it, httpd's children the other. A worker that
-//! wants to know sends one end of a new pair of sockets; whichever child takes the message writes a
-//! copy of the scoreboard there and closes it. A child that ends before it has done so closes it,
-//! too: then the worker knows nothing, and that soon.
+//! httpd's scoreboard is memory that only httpd's own processes map. So there is a link: the
+//! workers of groups with `server-metrics=On` have one end of it, httpd's children the other. A
+//! worker that wants to know sends one end of a new pair of sockets; whichever child takes the
+//! message writes a copy of the scoreboard there and closes it. A child that ends before it has
+//! done so closes it, too: then the worker knows nothing, and that soon.
 //!
-//! A worker is not trusted with more than that: a child sends to a socket, never waits for long, and
-//! gives up at the first error.
+//! A worker is not trusted with more than that: a child sends to a socket, never waits for long,
+//! and gives up at the first error.
 
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};

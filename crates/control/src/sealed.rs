@@ -1,7 +1,8 @@
 //! Memory that processes share, of a size that is sealed.
 //!
-//! Were one of them able to shrink it, the next to touch what is gone would die of SIGBUS. So would whoever is the
-//! first to touch a page for which the system has no memory: a part is to be [secured](Sealed::secure) before.
+//! Were one of them able to shrink it, the next to touch what is gone would die of SIGBUS. So would
+//! whoever is the first to touch a page for which the system has no memory: a part is to be
+//! [secured](Sealed::secure) before.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -30,8 +31,8 @@ pub(crate) struct Sealed {
     length: NonZeroUsize,
 }
 
-// SAFETY: the mapping belongs to this value and stays where it is until the drop. What is done with the
-// bytes is for those to answer who do it.
+// SAFETY: the mapping belongs to this value and stays where it is until the drop. What is done with
+// the bytes is for those to answer who do it.
 unsafe impl Send for Sealed {}
 // SAFETY: as above.
 unsafe impl Sync for Sealed {}
@@ -55,7 +56,8 @@ impl Sealed {
     pub(crate) fn map(memory: BorrowedFd<'_>, length: usize) -> io::Result<Self> {
         let length = NonZeroUsize::new(length)
             .ok_or_else(|| io::Error::other("there is no memory of no size"))?;
-        // First, for it waits for nobody: what else a file is asked may be answered by another machine or a process.
+        // First, for it waits for nobody: what else a file is asked may be answered by another
+        // machine or a process.
         let seals = match fcntl(memory, FcntlArg::F_GET_SEALS) {
             // What is no memory has no seals.
             Err(Errno::EINVAL) => 0,
@@ -94,17 +96,17 @@ impl Sealed {
         self.length.get()
     }
 
-    /// Has the system find the memory of a part, of which what comes before it was secured: `Err` if it has
-    /// none (`vm.overcommit_memory=2`), which whoever touches the part would die of. Linux before 5.14 finds
-    /// it only then.
+    /// Has the system find the memory of a part, of which what comes before it was secured: `Err`
+    /// if it has none (`vm.overcommit_memory=2`), which whoever touches the part would die of.
+    /// Linux before 5.14 finds it only then.
     pub(crate) fn secure(&self, part: Range<usize>) -> nix::Result<()> {
         let start = part.start / PAGES * PAGES;
         let length = part.end.min(self.length()).saturating_sub(start);
         if length == 0 {
             return Ok(());
         }
-        // SAFETY: the part begins inside the mapping, with a page, and ends there. What is in its pages
-        // stays as it is.
+        // SAFETY: the part begins inside the mapping, with a page, and ends there. What is in its
+        // pages stays as it is.
         let secured = unsafe {
             let start = self.start.byte_add(start).cast();
             madvise(start, length, MmapAdvise::MADV_POPULATE_WRITE)
@@ -115,8 +117,8 @@ impl Sealed {
         }
     }
 
-    /// Gives the memory of its first `length` bytes back, a whole number of pages. There are zeros then,
-    /// for everybody.
+    /// Gives the memory of its first `length` bytes back, a whole number of pages. There are zeros
+    /// then, for everybody.
     pub(crate) fn clear(&self, length: usize) -> nix::Result<()> {
         let length = length.min(self.length());
         // SAFETY: a part of the mapping, of which nobody has a reference.

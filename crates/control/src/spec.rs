@@ -210,8 +210,8 @@ impl Life {
         }
     }
 
-    /// How long a worker may take all in all to leave for this reason; `None` is for ever. Where it is
-    /// urgent that is `shutdown-timeout` and no more, be there requests in flight or not.
+    /// How long a worker may take all in all to leave for this reason; `None` is for ever. Where it
+    /// is urgent that is `shutdown-timeout` and no more, be there requests in flight or not.
     pub fn longest_end(&self, reason: Replacement) -> Option<Duration> {
         match reason.is_urgent() {
             true => Some(self.stop_limit()),
@@ -242,8 +242,8 @@ pub struct PythonSpec {
     pub home: Option<OsString>,
     /// `python-path`: directories joined by colons.
     pub path: Option<OsString>,
-    /// What `<WSGIInterpreterOptions>` sections say of its interpreters. A later one wins over those
-    /// before it.
+    /// What `<WSGIInterpreterOptions>` sections say of its interpreters. A later one wins over
+    /// those before it.
     pub sections: Vec<InterpreterSection>,
     /// `python-eggs`.
     pub eggs: Option<OsString>,
@@ -271,7 +271,8 @@ pub struct PythonSpec {
     pub per_interpreter_gil: bool,
     /// `WSGIFreeThreading`, if the engine's Python can do without a GIL.
     pub free_threading: bool,
-    /// Whether there may be interpreters with a GIL of their own, if the engine's Python can have such.
+    /// Whether there may be interpreters with a GIL of their own, if the engine's Python can have
+    /// such.
     pub own_gils: bool,
     /// `WSGISwitchInterval`, in seconds.
     pub default_switch_interval: Option<f64>,

@@ -8,20 +8,22 @@
 //! some of them is nothing, it has *spare* places for those that wait.
 //!
 //! The supervisor writes a slot's state. A child reserves a place before it sends a request to the
-//! slot's worker; requests from the group's queue take one when they are accepted; the worker gives it
-//! back. Each change names the worker it is for, whose number shares one atomic word with the count: what was meant for a
-//! predecessor has no effect. A worker could write anything, so to readers every number is a hint, which at worst
-//! makes them choose badly among the workers of that same group, or wait in its queue. All fields are atomic, and none
-//! guards another, so relaxed ordering is enough.
+//! slot's worker; requests from the group's queue take one when they are accepted; the worker gives
+//! it back. Each change names the worker it is for, whose number shares one atomic word with the
+//! count: what was meant for a predecessor has no effect. A worker could write anything, so to
+//! readers every number is a hint, which at worst makes them choose badly among the workers of that
+//! same group, or wait in its queue. All fields are atomic, and none guards another, so relaxed
+//! ordering is enough.
 //!
 //! A child may die before it has sent what it reserved a place for. So each connection has a *ticket*,
-//! a number that the child stamps into the slot with its reservation. Whoever takes the stamp away has
-//! the place: the worker that reads the request, the child that gives up sending it, or the worker when
-//! the connection ends though neither has done so. Where there is no room for a stamp nothing is reserved. A child that
-//! is killed between counting and stamping leaves a place taken, which the worker corrects when it is idle.
+//! a number that the child stamps into the slot with its reservation. Whoever takes the stamp away
+//! has the place: the worker that reads the request, the child that gives up sending it, or the
+//! worker when the connection ends though neither has done so. Where there is no room for a stamp
+//! nothing is reserved. A child that is killed between counting and stamping leaves a place taken,
+//! which the worker corrects when it is idle.
 //!
-//! What else is in a slot is for those who want to know how the group is: who works there, and how the last one
-//! ended.
+//! What else is in a slot is for those who want to know how the group is: who works there, and how
+//! the last one ended.
 
 use std::fmt;
 use std::io;
@@ -35,7 +37,8 @@ use crate::sealed::{self, Sealed};
 /// The most places of a slot beside those of its threads, whatever its worker says.
 pub const MOST_SPARE: u32 = 128;
 
-/// How many stamps there is room for in a slot: hardly ever are as many requests on their way to a worker.
+/// How many stamps there is room for in a slot: hardly ever are as many requests on their way to a
+/// worker.
 const STAMPS: usize = 256;
 
 /// A group's table, mapped into this process until it is dropped.
@@ -70,8 +73,8 @@ struct Taken {
     active: u32,
 }
 
-/// The tickets of the connections that places are reserved for. One is at the index that is its remainder, or at the next
-/// free one behind that; 0 is free.
+/// The tickets of the connections that places are reserved for. One is at the index that is its
+/// remainder, or at the next free one behind that; 0 is free.
 #[repr(C, align(64))]
 #[derive(Debug)]
 struct Stamps([AtomicU32; STAMPS]);
@@ -123,17 +126,17 @@ impl Table {
 
     /// Who waits for a thread.
     pub fn queue(&self) -> &Queue {
-        // SAFETY: the mapping is page-aligned, begins with room for a queue, lives as long as `self`, and a
-        // `Queue` is made of atomics, for which any bytes are a value and which other processes may
-        // change meanwhile.
+        // SAFETY: the mapping is page-aligned, begins with room for a queue, lives as long as
+        // `self`, and a `Queue` is made of atomics, for which any bytes are a value and which other
+        // processes may change meanwhile.
         unsafe { self.memory.start().cast().as_ref() }
     }
 
     /// The slots.
     pub fn slots(&self) -> &[Slot] {
         const { assert!(size_of::<Queue>().is_multiple_of(align_of::<Slot>())) };
-        // SAFETY: behind the queue, whose size keeps what follows aligned, the mapping has room for `count`
-        // slots; for the rest see above.
+        // SAFETY: behind the queue, whose size keeps what follows aligned, the mapping has room for
+        // `count` slots; for the rest see above.
         unsafe {
             let first = self.memory.start().cast::<Queue>().add(1).cast();
             std::slice::from_raw_parts(first.as_ptr(), self.count)
@@ -214,7 +217,8 @@ impl Slot {
         threads.saturating_add(self.spare.load(Ordering::Relaxed).min(MOST_SPARE))
     }
 
-    /// Sets how many requests may be on their way beyond those that the threads run. For the worker.
+    /// Sets how many requests may be on their way beyond those that the threads run. For the
+    /// worker.
     pub fn set_spare(&self, spare: u32) {
         if self.spare.load(Ordering::Relaxed) != spare {
             self.spare.store(spare, Ordering::Relaxed);
@@ -226,8 +230,8 @@ impl Slot {
         self.active() < places
     }
 
-    /// Reserves a place for the next request on the connection with this ticket, if one of so many is free
-    /// and this is the number of the worker. Returns whether one was. For the child.
+    /// Reserves a place for the next request on the connection with this ticket, if one of so many
+    /// is free and this is the number of the worker. Returns whether one was. For the child.
     pub fn reserve(&self, incarnation: u32, places: u32, ticket: u32) -> bool {
         let one_more = |active: u32| active.checked_add(1).filter(|active| *active <= places);
         if !self.count(incarnation, one_more) {
@@ -240,8 +244,8 @@ impl Slot {
         is_stamped
     }
 
-    /// Takes the note away that a place is reserved on the connection with this ticket. Returns whether
-    /// it was there: of all who do, one finds it, and has the place.
+    /// Takes the note away that a place is reserved on the connection with this ticket. Returns
+    /// whether it was there: of all who do, one finds it, and has the place.
     pub fn take_stamp(&self, ticket: u32) -> bool {
         self.stamps.take(ticket)
     }
@@ -256,8 +260,8 @@ impl Slot {
         self.count(incarnation, |active| active.checked_sub(1));
     }
 
-    /// Counts anew how many places are taken, if this is the number of the worker. Returns whether that
-    /// was done.
+    /// Counts anew how many places are taken, if this is the number of the worker. Returns whether
+    /// that was done.
     fn count(&self, incarnation: u32, count: impl Fn(u32) -> Option<u32>) -> bool {
         self.change(|taken| {
             let active = (taken.incarnation == incarnation).then(|| count(taken.active));
@@ -287,8 +291,8 @@ impl Slot {
         answered != 0 && answered == self.incarnation()
     }
 
-    /// A request was answered by the worker of this number, which it is written down with: one that is not there any
-    /// more says nothing of its successor. For the worker.
+    /// A request was answered by the worker of this number, which it is written down with: one that
+    /// is not there any more says nothing of its successor. For the worker.
     pub fn note_answer(&self, incarnation: u32) {
         if self.answered.load(Ordering::Relaxed) != incarnation && self.incarnation() == incarnation
         {

@@ -1,9 +1,9 @@
 //! A window: memory that a worker shares with one child, for large data.
 //!
-//! Data that goes through a socket is copied twice, into pages that the kernel finds for it and gives back
-//! each time. What lies in a window is copied once, into pages that stay. The worker has the larger part of
-//! it for responses, the child what is behind that for a request's body. See `docs/protocol.md` for how the
-//! two tell each other of it.
+//! Data that goes through a socket is copied twice, into pages that the kernel finds for it and
+//! gives back each time. What lies in a window is copied once, into pages that stay. The worker has
+//! the larger part of it for responses, the child what is behind that for a request's body. See
+//! `docs/protocol.md` for how the two tell each other of it.
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -32,7 +32,8 @@ impl Window {
     /// How many bytes of responses fit into one.
     pub const SIZE: usize = 1 << 20;
 
-    /// From which length on data goes into a window, in bytes: less is sent sooner than it is told of.
+    /// From which length on data goes into a window, in bytes: less is sent sooner than it is told
+    /// of.
     pub const LARGE: usize = 8 << 10;
 
     /// Where data begins: at a multiple of this, a line of the CPU's cache.
@@ -61,8 +62,8 @@ impl Window {
         Self::SIZE - self.used
     }
 
-    /// Puts in what fits of the data, and returns where that begins and how much it is: nothing, where the
-    /// system has no memory for it.
+    /// Puts in what fits of the data, and returns where that begins and how much it is: nothing,
+    /// where the system has no memory for it.
     pub fn place(&mut self, data: &[u8]) -> (usize, usize) {
         let offset = self.used;
         let length = data.len().min(self.room());
@@ -85,9 +86,9 @@ impl Window {
         released(&self.memory).load(Ordering::Acquire)
     }
 
-    /// The same as [`Window::reuse`], and gives the memory for responses back to the system. Only when all
-    /// that was placed has left: a response lies here until its client has taken it, long after the
-    /// worker is done with it.
+    /// The same as [`Window::reuse`], and gives the memory for responses back to the system. Only
+    /// when all that was placed has left: a response lies here until its client has taken it, long
+    /// after the worker is done with it.
     pub fn clear(&mut self) {
         self.reuse();
         // Where that cannot be done the memory stays. The other part may be in use already.
@@ -110,14 +111,15 @@ impl Inbox {
     /// The longest body that fits.
     pub const SIZE: usize = 64 << 10;
 
-    /// Copies what lies there from `offset` on, as far as it and the buffer go. Returns how much that is.
+    /// Copies what lies there from `offset` on, as far as it and the buffer go. Returns how much
+    /// that is.
     pub fn read(&self, offset: usize, buffer: &mut [u8]) -> usize {
         let length = buffer.len().min(Self::SIZE.saturating_sub(offset));
         if length == 0 {
             return 0;
         }
-        // SAFETY: these bytes are inside the mapping. Whatever the other side writes meanwhile, any bytes
-        // are a body.
+        // SAFETY: these bytes are inside the mapping. Whatever the other side writes meanwhile, any
+        // bytes are a body.
         unsafe {
             let start = self.0.start().add(Window::SIZE + offset);
             start.copy_to_nonoverlapping(NonNull::from(buffer).cast(), length);
@@ -146,8 +148,8 @@ impl View {
         Ok(Self { memory, secured })
     }
 
-    /// Puts a body in, if it fits and the system has memory for it. Returns whether it did. The worker must
-    /// be done with the last one.
+    /// Puts a body in, if it fits and the system has memory for it. Returns whether it did. The
+    /// worker must be done with the last one.
     pub fn deliver(&self, body: &[u8]) -> bool {
         let reach = || self.secured.reach(&self.memory, Window::SIZE, body.len());
         let fits = body.len() <= Inbox::SIZE && reach();
@@ -175,13 +177,14 @@ impl View {
 
 fn released(memory: &Sealed) -> &AtomicU32 {
     const { assert!(RELEASED.is_multiple_of(align_of::<AtomicU32>())) };
-    // SAFETY: the mapping begins with a page, has the number at this multiple of its alignment and lives as
-    // long as the reference; both sides use it as an atomic number only, for which any bytes are a value.
+    // SAFETY: the mapping begins with a page, has the number at this multiple of its alignment and
+    // lives as long as the reference; both sides use it as an atomic number only, for which any
+    // bytes are a value.
     unsafe { memory.start().add(RELEASED).cast().as_ref() }
 }
 
-/// How much of a part of a window has memory, from its beginning on. It grows as the part is used, as most are
-/// never full.
+/// How much of a part of a window has memory, from its beginning on. It grows as the part is used,
+/// as most are never full.
 #[derive(Debug, Default)]
 struct Secured(AtomicUsize);
 
@@ -207,9 +210,10 @@ fn write(memory: &Sealed, start: usize, data: &[u8]) {
         .is_some_and(|end| end <= memory.length());
     debug_assert!(fits, "no part is longer than the memory");
     if fits {
-        // SAFETY: these bytes are inside the mapping and inside `data`, which is other memory: nobody gets
-        // a reference into a window. The other side reads none of these bytes before it is told of them; one that does
-        // all the same gets bytes without a meaning, which harms only itself.
+        // SAFETY: these bytes are inside the mapping and inside `data`, which is other memory:
+        // nobody gets a reference into a window. The other side reads none of these bytes before it
+        // is told of them; one that does all the same gets bytes without a meaning, which harms
+        // only itself.
         unsafe {
             let place = memory.start().add(start);
             place.copy_from_nonoverlapping(NonNull::from(data).cast(), data.len());
@@ -217,8 +221,8 @@ fn write(memory: &Sealed, start: usize, data: &[u8]) {
     }
 }
 
-/// Data of a response in a window. They are there until this side has released the request, or sends the
-/// next one; a hostile worker changes them when it likes.
+/// Data of a response in a window. They are there until this side has released the request, or
+/// sends the next one; a hostile worker changes them when it likes.
 #[derive(Clone, Debug)]
 pub struct Placed {
     view: Arc<View>,
@@ -227,8 +231,8 @@ pub struct Placed {
 }
 
 impl Placed {
-    /// The bytes: readable as long as this lives, although there must be no reference to them, as another
-    /// process may write there.
+    /// The bytes: readable as long as this lives, although there must be no reference to them, as
+    /// another process may write there.
     pub fn bytes(&self) -> NonNull<[u8]> {
         // SAFETY: `at` has found the offset inside the mapping.
         let start = unsafe { self.view.memory.start().add(self.offset) };

@@ -5,8 +5,8 @@ use std::panic::set_hook;
 
 use crate::log::Level;
 
-/// Has the panics of this process told by `say`, as those of what is named. Those of the engine are told by
-/// the engine: as a library it has a hook of its own.
+/// Has the panics of this process told by `say`, as those of what is named. Those of the engine are
+/// told by the engine: as a library it has a hook of its own.
 pub(crate) fn tell(
     whose: String,
     say: impl Fn(Level, u16, fmt::Arguments<'_>) + Send + Sync + 'static,

@@ -1,4 +1,5 @@
-//! A process that is no child of this one, held on to: its number may be another's once it has ended.
+//! A process that is no child of this one, held on to: its number may be another's once it has
+//! ended.
 
 use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
 

@@ -7,8 +7,8 @@
 //! Nobody starts it by hand: the module starts the supervisor, the supervisor the workers, and
 //! both leave the new process a link to themselves at descriptor 3.
 //!
-//! A worker is this same program, `mod_wsgi-daemon`, or else Python's own, into which the crate `preload` puts
-//! what is here: see [`Program`].
+//! A worker is this same program, `mod_wsgi-daemon`, or else Python's own, into which the crate
+//! `preload` puts what is here: see [`Program`].
 
 mod fault;
 mod held;
@@ -40,8 +40,8 @@ const LIBRARY_FD: RawFd = CONTROL + 1;
 /// What the dynamic linker is told to load there.
 pub const LIBRARY: &str = "/proc/self/fd/4";
 
-/// The only argument of Python's program. If it is not made a worker by what is loaded into it, it prints its version and
-/// ends, instead of running as root whatever Python finds to run.
+/// The only argument of Python's program. If it is not made a worker by what is loaded into it, it
+/// prints its version and ends, instead of running as root whatever Python finds to run.
 pub const PRINT_VERSION: &str = "-V";
 
 /// Which program this is part of.
@@ -49,14 +49,14 @@ pub const PRINT_VERSION: &str = "-V";
 pub enum Program {
     /// The daemon's own. Python comes into a worker as a library.
     Daemon,
-    /// That of a Python which has all of Python in it, as distributions build it. What is compiled into a program
-    /// need not work at any address, and calls its own functions directly; so this Python is faster than the library
-    /// that is built of the same sources.
+    /// That of a Python which has all of Python in it, as distributions build it. What is compiled
+    /// into a program need not work at any address, and calls its own functions directly; so this
+    /// Python is faster than the library that is built of the same sources.
     Python,
 }
 
-/// Runs the role that whoever started this process has in mind, and returns the exit status of the process. To be
-/// called once, on the main thread, before anything else.
+/// Runs the role that whoever started this process has in mind, and returns the exit status of the
+/// process. To be called once, on the main thread, before anything else.
 pub fn run(program: Program) -> u8 {
     close_inherited();
     take_name();
@@ -87,8 +87,8 @@ fn is_started_by_us() -> bool {
 /// Closes what httpd left open for itself and did not mean for others.
 fn close_inherited() {
     let first = libc::c_uint::try_from(CONTROL + 1).unwrap_or(libc::c_uint::MAX);
-    // SAFETY: nothing of ours has opened a descriptor yet, so none of these is in use. What an administrator may
-    // have loaded into this process was not told of any of them.
+    // SAFETY: nothing of ours has opened a descriptor yet, so none of these is in use. What an
+    // administrator may have loaded into this process was not told of any of them.
     if unsafe { libc::close_range(first, libc::c_uint::MAX, 0) } == 0 {
         return;
     }
@@ -112,9 +112,10 @@ fn take_name() {
     }
 }
 
-/// The most open files that a process is allowed if nobody allows it more. That is room for the connections of many children
-/// of httpd, and for more than ten thousand groups in a supervisor. What applications start goes by the same limit; there are programs
-/// that close every descriptor up to it one by one, and some containers have a limit of a billion.
+/// The most open files that a process is allowed if nobody allows it more. That is room for the
+/// connections of many children of httpd, and for more than ten thousand groups in a supervisor.
+/// What applications start goes by the same limit; there are programs that close every descriptor
+/// up to it one by one, and some containers have a limit of a billion.
 const OPEN_FILES: u32 = 1 << 16;
 
 /// Allows this process as many open files as it may allow itself and can use.

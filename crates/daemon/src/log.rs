@@ -1,9 +1,9 @@
 //! Lines for the error log that belong to no request.
 //!
 //! httpd opened the file; this process appends to its descriptor in the format that httpd uses
-//! where `ErrorLogFormat` is not set, and escapes what httpd does. Each line is one `write`, so that
-//! lines of several processes do not mix in a file; in a pipe to a program those of more than 4 KiB may.
-//! Where httpd writes to syslog, each is a message for that.
+//! where `ErrorLogFormat` is not set, and escapes what httpd does. Each line is one `write`, so
+//! that lines of several processes do not mix in a file; in a pipe to a program those of more than
+//! 4 KiB may. Where httpd writes to syslog, each is a message for that.
 
 use std::fmt::{self, Write as _};
 use std::fs::File;
@@ -22,8 +22,8 @@ pub(crate) use engine_abi::Level;
 /// Where syslog's daemon listens (`_PATH_LOG`).
 const SYSLOG: &str = "/dev/log";
 
-/// An error log. Writing to it takes no lock: an application may fork at any time, and nobody would give the lock
-/// back in the new process.
+/// An error log. Writing to it takes no lock: an application may fork at any time, and nobody would
+/// give the lock back in the new process.
 #[derive(Debug)]
 pub(crate) struct Log {
     output: Output,
@@ -55,8 +55,8 @@ impl Output {
     }
 }
 
-/// A socket of this process's own, for a daemon that need not be there yet. Whoever finds that it does not keep up
-/// loses lines, and does not wait.
+/// A socket of this process's own, for a daemon that need not be there yet. Whoever finds that it
+/// does not keep up loses lines, and does not wait.
 fn syslog() -> io::Result<UnixDatagram> {
     let socket = UnixDatagram::unbound()?;
     socket.set_nonblocking(true)?;
@@ -112,7 +112,8 @@ impl Log {
     }
 }
 
-/// The main error log, for a process that lives longer than one: httpd may have another after a restart.
+/// The main error log, for a process that lives longer than one: httpd may have another after a
+/// restart.
 #[derive(Debug)]
 pub(crate) struct MainLog {
     now: Mutex<Arc<Log>>,
@@ -208,8 +209,8 @@ impl fmt::Display for Id {
     }
 }
 
-/// A text as httpd writes it into an error log: only what ASCII can show, so that nothing in it is a
-/// line of its own or a command to the terminal that shows the log.
+/// A text as httpd writes it into an error log: only what ASCII can show, so that nothing in it is
+/// a line of its own or a command to the terminal that shows the log.
 struct Escaped<'a>(&'a str);
 
 impl fmt::Display for Escaped<'_> {

@@ -2,8 +2,8 @@
 //!
 //! One thread, one loop. What can wake it: the httpd parent (a new set of groups, or the end), a
 //! worker's word, a worker's death, a moment that was waited for. What then happens to a slot is
-//! decided by the state machine in [`slot`]; this loop and [`group`] carry it out. Nothing that a worker does keeps
-//! it waiting: the link to one is closed on another thread.
+//! decided by the state machine in [`slot`]; this loop and [`group`] carry it out. Nothing that a
+//! worker does keeps it waiting: the link to one is closed on another thread.
 
 mod cpu_time;
 mod equipment;
@@ -37,8 +37,8 @@ use crate::log::{Level, MainLog};
 use group::Group;
 use program::Programs;
 
-/// How long httpd may take to read its configuration. Where it takes longer, workers end too early; others
-/// are started.
+/// How long httpd may take to read its configuration. Where it takes longer, workers end too early;
+/// others are started.
 const RECONFIGURATION: Duration = Duration::from_secs(20);
 
 /// How long the supervisor rests when the system refuses what it cannot do without.
@@ -180,8 +180,8 @@ impl Supervisor {
     }
 
     /// Starts the workers that are wanted, but only so many at a time: hundreds at once would take
-    /// the machine from those that serve, and be ready later. Groups take turns, so that none waits for one
-    /// that has many to start, or whose workers die over and over.
+    /// the machine from those that serve, and be ready later. Groups take turns, so that none waits
+    /// for one that has many to start, or whose workers die over and over.
     fn start_workers(&mut self) {
         let now = Instant::now();
         let starting: usize = self.groups.iter().map(|group| group.starting(now)).sum();
@@ -307,9 +307,10 @@ impl Supervisor {
         }
     }
 
-    /// Something that httpd said is lost, and nobody knows what: the system had no memory for it, or no descriptor for
-    /// where a long message lies. It may have been a group of the new set, so none that is missing there is to end.
-    /// Nor are all to end as if httpd had said nothing since it forgot its configuration.
+    /// Something that httpd said is lost, and nobody knows what: the system had no memory for it,
+    /// or no descriptor for where a long message lies. It may have been a group of the new set, so
+    /// none that is missing there is to end. Nor are all to end as if httpd had said nothing since
+    /// it forgot its configuration.
     fn miss(&mut self, error: &ChannelError, log: &MainLog) {
         log.line(
             Level::Crit,
@@ -328,8 +329,8 @@ impl Supervisor {
         }
     }
 
-    /// Puts the set that arrived in force. A group that lacks something is not started, or goes on as it is: the others
-    /// are no worse for it.
+    /// Puts the set that arrived in force. A group that lacks something is not started, or goes on
+    /// as it is: the others are no worse for it.
     fn commit(&mut self, log: &MainLog) {
         let arriving = std::mem::take(&mut self.arriving);
         let is_incomplete = std::mem::take(&mut self.is_incomplete);
@@ -365,8 +366,8 @@ impl Supervisor {
         }
     }
 
-    /// Gives all groups up where httpd's new configuration seems to do without this module. If that only takes
-    /// long to read, they come back.
+    /// Gives all groups up where httpd's new configuration seems to do without this module. If that
+    /// only takes long to read, they come back.
     fn check_renewal(&mut self, log: &MainLog) {
         let now = Instant::now();
         if self.renewal.is_some_and(|renewal| renewal <= now) {

@@ -186,8 +186,8 @@ fn start(control: &Channel, program: Program) -> Result<Role, StartError> {
     Ok(role)
 }
 
-/// Has the kernel kill this process when the supervisor ends, for while scripts are loaded nobody here listens
-/// for that.
+/// Has the kernel kill this process when the supervisor ends, for while scripts are loaded nobody
+/// here listens for that.
 fn end_with(supervisor: u32) -> Result<(), StartError> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(std::io::Error::from)?;
     // It tells of an end that is still to come.

@@ -1,8 +1,8 @@
 //! Which Python a home is for, as far as its files tell; no Python runs.
 //!
-//! A virtual environment is for one Python, and `pyvenv.cfg` has its version, but not whether that is
-//! a free-threaded build: the directory of its packages does, or whoever made it. An installation
-//! has one library for each Python that was installed there.
+//! A virtual environment is for one Python, and `pyvenv.cfg` has its version, but not whether that
+//! is a free-threaded build: the directory of its packages does, or whoever made it. An
+//! installation has one library for each Python that was installed there.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -12,7 +12,8 @@ use std::path::Path;
 
 use crate::PythonVersion;
 
-/// Where packages and Python's own library are, below a home. Which of the two depends on the system.
+/// Where packages and Python's own library are, below a home. Which of the two depends on the
+/// system.
 const LIBRARIES: [&str; 2] = ["lib", "lib64"];
 
 /// More than any `pyvenv.cfg` has, in bytes.
@@ -44,7 +45,8 @@ impl Pythons {
         let mut versions: Vec<_> = LIBRARIES.into_iter().flat_map(in_library).collect();
         versions.sort_unstable();
         versions.dedup();
-        // Debian's /usr/local has packages for the Python in /usr beside one that is installed there.
+        // Debian's /usr/local has packages for the Python in /usr beside one that is installed
+        // there.
         if versions.iter().any(|version| has(home, *version, "os.py")) {
             versions.retain(|version| has(home, *version, "os.py"));
         }
@@ -53,8 +55,8 @@ impl Pythons {
     }
 }
 
-/// What `pyvenv.cfg` says. A home may belong to somebody whom root, who looks here, does not trust: so
-/// nothing is opened but a regular file, and not read to its end if it has none. A FIFO would be
+/// What `pyvenv.cfg` says. A home may belong to somebody whom root, who looks here, does not trust:
+/// so nothing is opened but a regular file, and not read to its end if it has none. A FIFO would be
 /// waited for, and so would be whoever has a lease on a file; a device may do anything.
 fn config_of_venv(home: &Path) -> Option<String> {
     let mut options = File::options();

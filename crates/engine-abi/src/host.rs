@@ -21,17 +21,17 @@ pub struct Host {
     pub log_level: unsafe extern "C" fn(request: RequestHandle) -> c_int,
     /// Reads some of the request's body into `buffer`: blocks until at least one byte is there.
     /// Returns the number of bytes, 0 at the end of the body, or a negative [`ReadError`]. With a
-    /// zero `len` nothing is read, but a waiting client is told to continue. Rather than to block, it
-    /// may return [`Host::NOT_YET`].
+    /// zero `len` nothing is read, but a waiting client is told to continue. Rather than to block,
+    /// it may return [`Host::NOT_YET`].
     pub read_body:
         unsafe extern "C" fn(request: RequestHandle, buffer: *mut u8, len: usize) -> isize,
-    /// After [`Host::NOT_YET`]: blocks until there may be more of the body, or `end` can be read from, or
-    /// for a while. `end` is a descriptor, or -1.
+    /// After [`Host::NOT_YET`]: blocks until there may be more of the body, or `end` can be read
+    /// from, or for a while. `end` is a descriptor, or -1.
     pub await_body: unsafe extern "C" fn(request: RequestHandle, end: c_int),
     /// Sends a part of the response; see [`Part`].
     pub send: unsafe extern "C" fn(request: RequestHandle, part: *const Part<'_>) -> Sent,
-    /// Sends a part as far as that needs no waiting: for a thread that has a GIL and would rather keep
-    /// it. Where sending may always wait, there is no such function.
+    /// Sends a part as far as that needs no waiting: for a thread that has a GIL and would rather
+    /// keep it. Where sending may always wait, there is no such function.
     pub try_send:
         Option<unsafe extern "C" fn(request: RequestHandle, part: *const Part<'_>) -> Sent>,
     /// Lends httpd's scoreboard: calls `take` with it and with `taker`, once, before it returns; or

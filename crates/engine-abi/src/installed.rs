@@ -2,8 +2,8 @@
 //!
 //! Engines lie in a directory `mod_wsgi` beside the module's own file, so that the tree can be
 //! copied anywhere; failing that, in the directory that httpd's modules were installed to when the
-//! module was built. An engine's file name tells its Python: `wsgi-engine-cp311.so` is for 3.11, and
-//! `wsgi-engine-cp313t.so` for the free-threaded build of 3.13, which is another Python than 3.13.
+//! module was built. An engine's file name tells its Python: `wsgi-engine-cp311.so` is for 3.11,
+//! and `wsgi-engine-cp313t.so` for the free-threaded build of 3.13, which is another Python than 3.13.
 //! The link `wsgi-engine.so` names the default.
 //!
 //! Used in the httpd parent (for the version banner and the checks of a configuration test) and
@@ -49,8 +49,8 @@ pub enum EnginesError {
     },
 }
 
-/// What decides whether an engine fits a Python home: `major.minor`, and whether it is a free-threaded
-/// build, whose objects have another layout. CPython calls that one `3.13t`.
+/// What decides whether an engine fits a Python home: `major.minor`, and whether it is a
+/// free-threaded build, whose objects have another layout. CPython calls that one `3.13t`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PythonVersion {
     major: u32,
@@ -68,8 +68,8 @@ impl PythonVersion {
         }
     }
 
-    /// Whether a directory is a home of such a Python: a virtual environment, which says so, or where its library is. `None`
-    /// if it cannot be looked at.
+    /// Whether a directory is a home of such a Python: a virtual environment, which says so, or
+    /// where its library is. `None` if it cannot be looked at.
     pub fn is_at_home_in(self, home: &Path) -> Option<bool> {
         let library = format!("python{self}/os.py");
         let marks = [
@@ -182,8 +182,8 @@ impl EngineFile {
         link.canonicalize().map_err(|_| link)
     }
 
-    /// The program that has all of its Python in it, if there is to be one: what the link `python-cp311` beside the
-    /// engine names. One that leads nowhere is given as it is.
+    /// The program that has all of its Python in it, if there is to be one: what the link
+    /// `python-cp311` beside the engine names. One that leads nowhere is given as it is.
     pub fn program(&self) -> Option<PathBuf> {
         let link = self.beside("python-", "");
         let is_there = link.symlink_metadata().is_ok();
@@ -203,8 +203,8 @@ impl EngineFile {
 pub struct Choice<'e> {
     /// The engine.
     pub engine: &'e EngineFile,
-    /// The Pythons of the home, for messages, if which of them is meant can only be guessed: there is an
-    /// engine for more than one, and `bin/python3` is none of these.
+    /// The Pythons of the home, for messages, if which of them is meant can only be guessed: there
+    /// is an engine for more than one, and `bin/python3` is none of these.
     pub guessed_of: Option<String>,
 }
 
@@ -244,8 +244,8 @@ impl Engines {
     }
 
     /// The engine that serves a Python home: the one of its version. Without a home, or with one
-    /// that does not tell its version, the default engine. Of several Pythons in a home it is the one
-    /// that `bin/python3` is, or else one that there is an engine for, rather the default one.
+    /// that does not tell its version, the default engine. Of several Pythons in a home it is the
+    /// one that `bin/python3` is, or else one that there is an engine for, rather the default one.
     ///
     /// # Errors
     ///

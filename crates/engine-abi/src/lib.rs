@@ -18,15 +18,16 @@
 //!
 //! - Nothing unwinds across the boundary. A panic is caught on the side where it happens.
 //! - Borrowed data ([`Bytes`], [`Slice`]) is valid until the function that received it returns.
-//! - The engine never calls into the host while it holds a GIL, but for [`Host::try_send`]. So every
-//!   other host function may block, and that one must not.
-//! - For one request the engine makes at most one call into the host at a time, although not
-//!   always from the thread that called [`Engine::handle`]: an application may read its input on
-//!   a thread of its own. The engine serialises such calls. Exceptions are [`Host::log_beside`],
-//!   [`Host::log_level`] and [`Host::await_body`], which come at any time, and [`Host::read_body`] of a
-//!   host that [is duplex](Host::is_duplex), which may come beside the others.
-//! - A host that has another request handled while it sends a part of a response, on the same thread,
-//!   may be called for the outer request meanwhile: by [`Host::log`], but not to read or to send.
+//! - The engine never calls into the host while it holds a GIL, but for [`Host::try_send`]. So
+//!   every other host function may block, and that one must not.
+//! - For one request the engine makes at most one call into the host at a time, although not always
+//!   from the thread that called [`Engine::handle`]: an application may read its input on a thread
+//!   of its own. The engine serialises such calls. Exceptions are [`Host::log_beside`],
+//!   [`Host::log_level`] and [`Host::await_body`], which come at any time, and [`Host::read_body`]
+//!   of a host that [is duplex](Host::is_duplex), which may come beside the others.
+//! - A host that has another request handled while it sends a part of a response, on the same
+//!   thread, may be called for the outer request meanwhile: by [`Host::log`], but not to read or to
+//!   send.
 
 use std::ffi::{CStr, c_void};
 
@@ -55,7 +56,8 @@ pub use request::{Outcome, Request, Script, modification_time};
 pub use response::{FileRegion, Head, Part, Sent};
 pub use scoreboard::{Scoreboard, ScoreboardProcess, ScoreboardWorker, TakeScoreboard};
 
-/// The version of mod_wsgi that this one is compatible with: in httpd's banner, and what Python is told.
+/// The version of mod_wsgi that this one is compatible with: in httpd's banner, and what Python is
+/// told.
 pub const COMPATIBLE_VERSION: [u32; 3] = [6, 1, 1];
 
 /// The version of this ABI. It changes whenever a table, a struct or a rule of this crate does.

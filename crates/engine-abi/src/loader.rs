@@ -48,8 +48,9 @@ pub struct LoadedEngine {
 }
 
 impl LoadedEngine {
-    /// Loads the engine from `path`, and before it the [libpython](EngineFile::library) of its Python. Their symbols
-    /// become global, so that the engine and extension modules, which are not linked to libpython, find them.
+    /// Loads the engine from `path`, and before it the [libpython](EngineFile::library) of its
+    /// Python. Their symbols become global, so that the engine and extension modules, which are not
+    /// linked to libpython, find them.
     ///
     /// # Errors
     ///

@@ -40,8 +40,8 @@ pub struct ProcessConfig<'a> {
     pub switch_interval: f64,
     /// `WSGIPerInterpreterGIL`: whether sub-interpreters have a GIL of their own, if Python can.
     pub per_interpreter_gil: bool,
-    /// `WSGIFreeThreading`: whether Python runs without a GIL, if it can. A Python that can otherwise
-    /// runs with one.
+    /// `WSGIFreeThreading`: whether Python runs without a GIL, if it can. A Python that can
+    /// otherwise runs with one.
     pub free_threading: bool,
     /// What is said of some interpreters only. A later section wins over those before it.
     pub sections: Slice<'a, InterpreterSection<'a>>,

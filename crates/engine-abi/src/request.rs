@@ -15,8 +15,9 @@ pub struct Script<'a> {
     pub path: Bytes<'a>,
     /// The application group: empty is the main interpreter.
     pub application_group: Bytes<'a>,
-    /// The file's [`modification_time`], or [`UNKNOWN_MTIME`](Self::UNKNOWN_MTIME) if the host does not
-    /// know it and the engine shall ask the file system. So it does for any time before the epoch.
+    /// The file's [`modification_time`], or [`UNKNOWN_MTIME`](Self::UNKNOWN_MTIME) if the host does
+    /// not know it and the engine shall ask the file system. So it does for any time before the
+    /// epoch.
     pub mtime: i64,
     /// `WSGIScriptReloading`: whether a changed script is loaded anew. In embedded mode that is
     /// done at once; in daemon mode it is for another process to do, see [`Outcome::STALE`].
@@ -28,8 +29,8 @@ impl Script<'_> {
     pub const UNKNOWN_MTIME: i64 = -1;
 }
 
-/// The modification time of a file in microseconds since the epoch, as host and engine count it; `None` if there is no
-/// such file.
+/// The modification time of a file in microseconds since the epoch, as host and engine count it;
+/// `None` if there is no such file.
 pub fn modification_time(path: &[u8]) -> Option<i64> {
     let metadata = fs::metadata(OsStr::from_bytes(path)).ok()?;
     // A file system may say anything.
@@ -56,7 +57,8 @@ pub struct Request<'a> {
     /// input filters may change the length.
     pub content_length: i64,
     /// `mod_wsgi.thread_id`. No two threads have the same at a time; one that begins gets that of
-    /// one that has ended, if it can, so that there are not more numbers than there are threads at once.
+    /// one that has ended, if it can, so that there are not more numbers than there are threads at
+    /// once.
     pub thread_id: u32,
     /// `mod_wsgi.request_start`, in microseconds since the epoch.
     pub request_start: i64,
@@ -103,8 +105,8 @@ impl Outcome {
     /// In daemon mode: nothing was run, because the script must be loaded anew. The host has a
     /// fresh process serve the request.
     pub const STALE: u32 = 3;
-    /// Nothing was run, because Python is ending. In daemon mode another process serves the request;
-    /// otherwise the host answers with `status`.
+    /// Nothing was run, because Python is ending. In daemon mode another process serves the
+    /// request; otherwise the host answers with `status`.
     pub const ENDING: u32 = 4;
 
     /// The response is complete.

@@ -16,8 +16,9 @@ impl Sent {
     pub const OK: Self = Self(0);
     /// The client is gone or the connection failed; nothing more can be sent.
     pub const GONE: Self = Self(1);
-    /// Only of [`Host::try_send`](crate::Host::try_send): the part was taken, but is not on its way.
-    /// [`Host::send`](crate::Host::send) must be called with a part without data, to wait for it.
+    /// Only of [`Host::try_send`](crate::Host::try_send): the part was taken, but is not on its
+    /// way. [`Host::send`](crate::Host::send) must be called with a part without data, to wait for
+    /// it.
     pub const PENDING: Self = Self(2);
     /// Only of [`Host::try_send`](crate::Host::try_send): nothing was taken.
     pub const REFUSED: Self = Self(3);
@@ -48,9 +49,9 @@ pub struct FileRegion {
 }
 
 impl FileRegion {
-    /// The same file with a position of its own: whoever reads from it later must not move that of the
-    /// application. `None` if it cannot be opened again. To be called before the call that the region came
-    /// with returns.
+    /// The same file with a position of its own: whoever reads from it later must not move that of
+    /// the application. `None` if it cannot be opened again. To be called before the call that the
+    /// region came with returns.
     pub fn reopened(&self) -> Option<OwnedFd> {
         let file = File::open(format!("/proc/self/fd/{}", self.fd));
         file.ok().map(OwnedFd::from)

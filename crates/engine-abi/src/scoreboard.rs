@@ -4,7 +4,8 @@ use std::ffi::c_void;
 
 use crate::{Bytes, Slice};
 
-/// Takes the scoreboard that [`Host::scoreboard`](crate::Host::scoreboard) lends until this returns.
+/// Takes the scoreboard that [`Host::scoreboard`](crate::Host::scoreboard) lends until this
+/// returns.
 pub type TakeScoreboard =
     unsafe extern "C" fn(taker: *mut c_void, scoreboard: *const Scoreboard<'_>);
 

@@ -1,8 +1,8 @@
 //! A bell, for threads that wait in the host for a descriptor, and cannot be told otherwise to go.
 //!
-//! It rings by closing one end of a pipe, of which it has none until somebody listens. A process that
-//! the application forks has both ends as well: until it ends there is no ring, and those who wait look up by
-//! themselves now and then.
+//! It rings by closing one end of a pipe, of which it has none until somebody listens. A process
+//! that the application forks has both ends as well: until it ends there is no ring, and those who
+//! wait look up by themselves now and then.
 
 use std::ffi::c_int;
 use std::io::{PipeReader, PipeWriter, pipe};
@@ -28,8 +28,8 @@ impl Bell {
         Self(OnceLock::new())
     }
 
-    /// What can be read from once the bell has rung, as long as the bell is there; -1 where the system has no
-    /// more descriptors.
+    /// What can be read from once the bell has rung, as long as the bell is there; -1 where the
+    /// system has no more descriptors.
     pub(crate) fn listen(&self) -> c_int {
         let ends = self.0.get_or_init(|| {
             let (near, far) = pipe().ok()?;

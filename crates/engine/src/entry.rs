@@ -83,13 +83,14 @@ unsafe extern "C" fn preload(script: *const Script<'_>) -> c_int {
         let interpreter = interpreter_of(detached, script, None).ok_or(())?;
         let process = process::config();
         let loaded = if process.is_embedded() && !process.multithread {
-            // This thread is the one that serves requests, and what a script sets up for its thread, such as a
-            // profiler, is for those.
+            // This thread is the one that serves requests, and what a script sets up for its
+            // thread, such as a profiler, is for those.
             runtime::ending_forks(|| {
                 interpreter.attach(detached, |py| script::preload(py, interpreter, script))
             })
         } else {
-            // What the script starts, threads and programs, is to get the signals that it would get from the host.
+            // What the script starts, threads and programs, is to get the signals that it would get
+            // from the host.
             let mask = SignalMask::of_this_thread();
             load_on_main_thread(detached, interpreter, script, mask)?
         };
@@ -111,9 +112,9 @@ unsafe extern "C" fn run_script(script: *const Script<'_>) -> c_int {
     })
 }
 
-/// Loads a script on the thread that is Python's main thread, where it may handle signals. It blocks those of the
-/// mask meanwhile. What becomes of the script, unless it could not be begun; what went wrong is in the
-/// log.
+/// Loads a script on the thread that is Python's main thread, where it may handle signals. It
+/// blocks those of the mask meanwhile. What becomes of the script, unless it could not be begun;
+/// what went wrong is in the log.
 fn load_on_main_thread(
     detached: &Detached,
     interpreter: &'static Interpreter,
@@ -297,7 +298,8 @@ fn run_hook(
     })
 }
 
-/// The interpreter that a script runs in, for a request or before there are any. If there is none, the log says why.
+/// The interpreter that a script runs in, for a request or before there are any. If there is none,
+/// the log says why.
 fn interpreter_of(
     detached: &Detached,
     script: &Script<'_>,

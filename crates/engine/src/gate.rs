@@ -56,8 +56,8 @@ impl Gate {
         self.count.fetch_or(CLOSED, Ordering::AcqRel) & CLOSED == 0
     }
 
-    /// Waits until all have left that were inside when it was closed; false if some still are at the
-    /// deadline.
+    /// Waits until all have left that were inside when it was closed; false if some still are at
+    /// the deadline.
     pub(crate) fn wait_until_left(&self, deadline: Option<Instant>) -> bool {
         if self.is_left() {
             return true;

@@ -1,21 +1,22 @@
 //! Handing a GIL over to those who want it.
 //!
-//! CPython gives a released GIL to the first thread that asks for it. That is usually the one that has just released it,
-//! since any other has to wake up first. So a thread that has kept the GIL for long, and means to share it, must not ask
-//! for it again before another has taken it.
+//! CPython gives a released GIL to the first thread that asks for it. That is usually the one that
+//! has just released it, since any other has to wake up first. So a thread that has kept the GIL
+//! for long, and means to share it, must not ask for it again before another has taken it.
 //!
-//! The engine knows which threads ask for a GIL through it: for one of these a thread waits up to [`FOR_A_WAITER`]. Others
-//! wait inside Python, after a `sleep` or a query of a database, and cannot be told from those that still sleep. For these
-//! it waits a moment, in case there are any.
+//! The engine knows which threads ask for a GIL through it: for one of these a thread waits up to
+//! [`FOR_A_WAITER`]. Others wait inside Python, after a `sleep` or a query of a database, and
+//! cannot be told from those that still sleep. For these it waits a moment, in case there are any.
 //!
-//! All GILs are counted as one: beside interpreters with GILs of their own, a thread may wait for nobody, or too short.
+//! All GILs are counted as one: beside interpreters with GILs of their own, a thread may wait for
+//! nobody, or too short.
 
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// How long a thread stays away at most for another one that waits. To this and the next the system adds what it
-/// takes to wake up, some 100 us.
+/// How long a thread stays away at most for another one that waits. To this and the next the system
+/// adds what it takes to wake up, some 100 us.
 const FOR_A_WAITER: Duration = Duration::from_micros(300);
 
 /// How long for one of which it is not known whether it waits: what it takes to wake up.
@@ -38,8 +39,8 @@ pub(crate) fn count() -> Count {
     GILS.count()
 }
 
-/// Stays away until a thread that waits has taken a GIL since it was counted, or could have. To be called
-/// by one that has none.
+/// Stays away until a thread that waits has taken a GIL since it was counted, or could have. To be
+/// called by one that has none.
 pub(crate) fn stay_away(count: Count) {
     let patience = match GILS.waiters.load(Ordering::Relaxed) {
         0 => FOR_A_SUSPECT,
@@ -52,8 +53,9 @@ pub(crate) fn stay_away(count: Count) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Count(u32);
 
-/// Those who wait for something to be taken, and those who stay away from it for them. There is no lock:
-/// one that another thread has when the process is forked would be locked in the new process for ever.
+/// Those who wait for something to be taken, and those who stay away from it for them. There is no
+/// lock: one that another thread has when the process is forked would be locked in the new process
+/// for ever.
 #[derive(Debug)]
 struct Handoff {
     waiters: AtomicU32,
@@ -108,8 +110,8 @@ impl Handoff {
 
     /// Waits until it was taken once more, but no longer than `patience`.
     fn await_next(&self, Count(seen): Count, patience: Duration) {
-        // In one order with the takes: whoever takes it after this sees the giver, and for what was taken
-        // before, the system compares the number once more before the giver sleeps.
+        // In one order with the takes: whoever takes it after this sees the giver, and for what was
+        // taken before, the system compares the number once more before the giver sleeps.
         let _giver = Counted::one_more(&self.givers);
         wait_while(&self.taken, seen, patience);
     }
@@ -122,7 +124,8 @@ fn wait_while(number: &AtomicU32, seen: u32, patience: Duration) {
         // Of less than a second.
         tv_nsec: libc::c_long::from(patience.subsec_nanos().cast_signed()),
     };
-    // SAFETY: the number and the time live until the call returns. However it ends, the caller goes on.
+    // SAFETY: the number and the time live until the call returns. However it ends, the caller goes
+    // on.
     unsafe {
         let (operation, place) = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG, number.as_ptr());
         libc::syscall(libc::SYS_futex, place, operation, seen, &raw const patience);

@@ -1,8 +1,8 @@
 //! The host, as the engine calls it.
 //!
-//! Every call takes a [`Detached`]: the host may block, so it is never called by a thread that holds
-//! a GIL; but for one call that does not wait. What the engine's two tables and their rules are is
-//! written in the `engine-abi` crate.
+//! Every call takes a [`Detached`]: the host may block, so it is never called by a thread that
+//! holds a GIL; but for one call that does not wait. What the engine's two tables and their rules
+//! are is written in the `engine-abi` crate.
 
 use std::ffi::{c_int, c_void};
 use std::sync::OnceLock;
@@ -50,7 +50,8 @@ pub(crate) fn scoreboard<R>(_: &Detached, read: impl FnOnce(&Scoreboard<'_>) -> 
     };
     if let Some(host) = HOST.get() {
         let take = take_for(&reader);
-        // SAFETY: the host calls `take`, which is made for this reader, before it returns, or never.
+        // SAFETY: the host calls `take`, which is made for this reader, before it returns, or
+        // never.
         unsafe { (host.scoreboard)(take, (&raw mut reader).cast()) };
     }
     reader.result
@@ -83,8 +84,8 @@ fn take_for<F: FnOnce(&Scoreboard<'_>) -> R, R>(_: &Reader<F, R>) -> TakeScorebo
 ///
 /// The host's handle is valid until the host's call of [`engine_abi::Engine::handle`] returns, but
 /// applications keep objects of a request for longer, and use them on other threads. So whatever
-/// needs the host shares the exchange, which lets the calls take turns, as far as the host wants them
-/// to, and ends them in time.
+/// needs the host shares the exchange, which lets the calls take turns, as far as the host wants
+/// them to, and ends them in time.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     handle: Handle,
@@ -189,7 +190,8 @@ impl Exchange {
         self.sending.is_own() || self.reading.is_own()
     }
 
-    /// Whether the head of the response was handed over, so that the response can only be cut short.
+    /// Whether the head of the response was handed over, so that the response can only be cut
+    /// short.
     pub(crate) fn is_begun(&self) -> bool {
         self.begun.load(Ordering::Acquire)
     }
@@ -210,7 +212,8 @@ impl Exchange {
         unsafe { write(self.handle.0, line) };
     }
 
-    /// The most verbose level that the request's log takes, or the server's when the request is over.
+    /// The most verbose level that the request's log takes, or the server's when the request is
+    /// over.
     pub(crate) fn log_level(&self, detached: &Detached) -> c_int {
         match self.calls.enter() {
             Some(_call) => ask_level(self.handle.0),
@@ -233,8 +236,8 @@ impl Exchange {
             loop {
                 let turn = turn.take().ok_or(ReadFailure::Inside)?;
                 let (request, place) = (self.handle.0, buffer.as_mut_ptr());
-                // SAFETY: the handle is valid while the call is counted, and the buffer is as long as
-                // said.
+                // SAFETY: the handle is valid while the call is counted, and the buffer is as long
+                // as said.
                 let result = unsafe { (host.read_body)(request, place, buffer.len()) };
                 drop(turn);
                 if result != Host::NOT_YET {
@@ -243,8 +246,8 @@ impl Exchange {
                 self.await_body(host)?;
             }
         })?;
-        // Of the bytes those count that the application takes. httpd says with the last of a body that it is the
-        // last, so a look for more is no read where the host is httpd itself.
+        // Of the bytes those count that the application takes. httpd says with the last of a body
+        // that it is the last, so a look for more is no read where the host is httpd itself.
         if result != 0 || host.is_duplex || self.traffic.input.moved().count == 0 {
             self.traffic.input.count(1, 0);
         }
@@ -260,8 +263,8 @@ impl Exchange {
         // Whoever closes the exchange finds that somebody listens, or this that it is closed.
         fence(Ordering::SeqCst);
         if !self.is_closed() {
-            // SAFETY: the handle is valid while the call is counted, and the descriptor as long as the
-            // exchange; this may come beside other calls.
+            // SAFETY: the handle is valid while the call is counted, and the descriptor as long as
+            // the exchange; this may come beside other calls.
             unsafe { (host.await_body)(self.handle.0, end) };
         }
         match self.is_closed() {

@@ -147,8 +147,8 @@ impl Thread {
     }
 }
 
-/// Runs what does without whatever fails in it. That the request of the calling thread is interrupted
-/// meanwhile is no such failure: then this raises.
+/// Runs what does without whatever fails in it. That the request of the calling thread is
+/// interrupted meanwhile is no such failure: then this raises.
 pub(crate) fn heed<'py, R>(py: Attached<'py>, f: impl FnOnce() -> R) -> Result<'py, R> {
     let own = own_if_interruptible();
     let is_interrupted = || own.as_ref().is_some_and(|own| own.is_interrupted(py));
@@ -210,8 +210,8 @@ pub(crate) fn interrupt(detached: &mut Detached, name: Name) -> bool {
     true
 }
 
-/// Logs where all threads are of the interpreter that runs a request; false if none does, or nobody can
-/// know: without a GIL a thread goes on while it is looked at.
+/// Logs where all threads are of the interpreter that runs a request; false if none does, or nobody
+/// can know: without a GIL a thread goes on while it is looked at.
 pub(crate) fn log_stacks(detached: &mut Detached, name: Name) -> bool {
     let Some((_, Running { interpreter, .. })) = find(name) else {
         return false;

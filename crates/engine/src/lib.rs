@@ -9,7 +9,8 @@
 //! - `host`: the functions of the host, as the engine calls them; a request as `host::Exchange`
 //! - `process`: how Python is to be run in this process
 //! - `runtime`: starting and ending Python, on a thread of its own
-//! - `gate`, `turn`, `bell`: letting threads in until the end, one at a time, and waking those who wait
+//! - `gate`, `turn`, `bell`: letting threads in until the end, one at a time, and waking those who
+//!   wait
 //! - `handoff`: who waits for a GIL, and seeing to it that they get it
 //! - `activity`: who is inside Python at the moment
 //! - `interpreter`: the interpreters, and how a thread attaches to one

@@ -1,7 +1,7 @@
 //! What a thread uses up for a request: CPU time, and time waiting for the GIL.
 //!
-//! A request is measured only if somebody will ask, for an event or for the metrics: reading the CPU
-//! clock of a thread is a system call. A [`Meter`] is read on the thread that has started it.
+//! A request is measured only if somebody will ask, for an event or for the metrics: reading the
+//! CPU clock of a thread is a system call. A [`Meter`] is read on the thread that has started it.
 
 use std::cell::Cell;
 use std::mem::MaybeUninit;
@@ -18,7 +18,8 @@ thread_local! {
     static GIL: Cell<(u64, Duration)> = const { Cell::new((0, Duration::ZERO)) };
 }
 
-/// Has the waiting for the GIL measured from now on: a request waits for it before a meter can be started.
+/// Has the waiting for the GIL measured from now on: a request waits for it before a meter can be
+/// started.
 pub(crate) fn measure_gil() {
     GIL_MEASURED.store(true, Ordering::Relaxed);
 }

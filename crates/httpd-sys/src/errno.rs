@@ -11,8 +11,8 @@ pub fn apr_status_is_timeup(status: apr_status_t) -> bool {
     matches!(status, APR_TIMEUP | APR_ETIMEDOUT)
 }
 
-/// `APR_STATUS_IS_EOF`, `_INCOMPLETE`, `_ECONNRESET`, `_ECONNABORTED` or `_EPIPE`: the peer is gone,
-/// perhaps in the middle of what it was sending.
+/// `APR_STATUS_IS_EOF`, `_INCOMPLETE`, `_ECONNRESET`, `_ECONNABORTED` or `_EPIPE`: the peer is
+/// gone, perhaps in the middle of what it was sending.
 pub fn apr_status_is_disconnected(status: apr_status_t) -> bool {
     matches!(
         status,

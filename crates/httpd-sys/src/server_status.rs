@@ -1,4 +1,5 @@
-//! The optional hook of `mod_status.h`. Such hooks are declared by macros that bindgen does not see.
+//! The optional hook of `mod_status.h`. Such hooks are declared by macros that bindgen does not
+//! see.
 
 use std::ffi::{CStr, c_int};
 

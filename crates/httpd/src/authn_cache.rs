@@ -1,7 +1,8 @@
-//! The cache of mod_authn_socache, in which providers may have it remember what they found out about
-//! users: those that `AuthnCacheProvideFor` names.
+//! The cache of mod_authn_socache, in which providers may have it remember what they found out
+//! about users: those that `AuthnCacheProvideFor` names.
 //!
-//! Runs in children, on the thread that processes the request, but for what is asked of a configuration.
+//! Runs in children, on the thread that processes the request, but for what is asked of a
+//! configuration.
 
 use std::collections::HashSet;
 use std::ffi::{CStr, c_char};
@@ -14,8 +15,8 @@ use crate::request::Request;
 use crate::server::Server;
 use crate::written::Written;
 
-/// What mod_authn_socache registers, if it is loaded: stores a value for a request, a provider, a user
-/// and, unless it is null, a realm.
+/// What mod_authn_socache registers, if it is loaded: stores a value for a request, a provider, a
+/// user and, unless it is null, a realm.
 type Store = unsafe extern "C" fn(
     *mut sys::request_rec,
     *const c_char,
@@ -40,7 +41,8 @@ impl AuthnCache {
         }
     }
 
-    /// Has it remembered, if that is wanted, that this is the user's password. It is kept as a hash.
+    /// Has it remembered, if that is wanted, that this is the user's password. It is kept as a
+    /// hash.
     pub fn store_password(&self, request: Request<'_>, user: &CStr, password: &CStr) {
         if let Some(store) = self.wanted()
             && let Some(hash) = hashed(password)
@@ -76,9 +78,10 @@ impl AuthnCache {
         }
     }
 
-    /// The function that stores, if the configuration has something stored for this provider. Looked
-    /// up once in a child, in which neither modules nor the configuration change. A `.htaccess` file is
-    /// not part of that: hashing passwords for a cache that may not want them would cost every request.
+    /// The function that stores, if the configuration has something stored for this provider.
+    /// Looked up once in a child, in which neither modules nor the configuration change. A
+    /// `.htaccess` file is not part of that: hashing passwords for a cache that may not want them
+    /// would cost every request.
     fn wanted(&self) -> Option<Store> {
         *self.store.get_or_init(|| {
             // SAFETY: the name is NUL-terminated.
@@ -97,8 +100,8 @@ impl AuthnCache {
 /// Under how many names of its own (`AuthnCacheContext`) the configuration of `base` has something
 /// remembered; `None` if nothing of `provider` is.
 pub fn own_contexts(base: Server<'_>, provider: &CStr) -> Option<usize> {
-    // SAFETY: what a server was made from is left alone once its configuration is complete, and lives
-    // as long as it does.
+    // SAFETY: what a server was made from is left alone once its configuration is complete, and
+    // lives as long as it does.
     let directives = |_: Server<'_>| unsafe { Written::all() };
     if !directives(base).any(|directive| provides_for(directive, provider.to_bytes())) {
         return None;
@@ -120,8 +123,8 @@ fn provides_for(directive: Written<'_>, provider: &[u8]) -> bool {
     is_called(directive, b"AuthnCacheProvideFor") && directive.words().any(|it| it == provider)
 }
 
-/// A salted hash of a password, as mod_authn_socache can check it. That of `htpasswd -m`: it looks at
-/// the whole password, and takes no longer to check than a script that has to ask somebody else.
+/// A salted hash of a password, as mod_authn_socache can check it. That of `htpasswd -m`: it looks
+/// at the whole password, and takes no longer to check than a script that has to ask somebody else.
 fn hashed(password: &CStr) -> Option<[c_char; 120]> {
     const DIGITS: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let mut salt = [0; 9];

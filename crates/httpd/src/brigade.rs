@@ -66,8 +66,8 @@ pub struct FilePart {
     pub length: i64,
     /// Whether the kernel may send it without copying, if httpd was built for that.
     pub sendfile: bool,
-    /// Whether httpd may map it to read it. Reading a mapped file that somebody else cuts short ends
-    /// the process.
+    /// Whether httpd may map it to read it. Reading a mapped file that somebody else cuts short
+    /// ends the process.
     pub mmap: bool,
 }
 
@@ -93,8 +93,8 @@ impl<'r, 'd> Brigade<'r, 'd> {
         });
     }
 
-    /// Adds data to which there must be no reference, as another process may write there. Filters that
-    /// keep it copy it.
+    /// Adds data to which there must be no reference, as another process may write there. Filters
+    /// that keep it copy it.
     ///
     /// # Safety
     ///
@@ -176,9 +176,9 @@ fn bucket_alloc(request: Request<'_>) -> *mut sys::apr_bucket_alloc_t {
 
 /// Has APR own a file, and close it with the pool that it is in at last.
 ///
-/// For a client that is slow, filters move a file to a pool that lives longer. APR has that pool close what it
-/// opened itself, and leaves open what was put into a file of its (`apr_os_file_put`). So it opens a file, and ours
-/// takes the descriptor's place.
+/// For a client that is slow, filters move a file to a pool that lives longer. APR has that pool
+/// close what it opened itself, and leaves open what was put into a file of its
+/// (`apr_os_file_put`). So it opens a file, and ours takes the descriptor's place.
 fn take_over(
     file: OwnedFd,
     flags: i32,

@@ -9,8 +9,8 @@ use crate::pool::Pool;
 use crate::process;
 use crate::server::Server;
 
-/// What is called when a process died: the pool it was watched with, the base server, and the number of the
-/// signal that killed it, or else its exit status. httpd does not tell which.
+/// What is called when a process died: the pool it was watched with, the base server, and the
+/// number of the signal that killed it, or else its exit status. httpd does not tell which.
 pub type OnDeath = fn(Pool<'_>, Server<'_>, u32);
 
 /// A process that is watched.

@@ -115,11 +115,11 @@ impl<'c> Connection<'c> {
         }
     }
 
-    /// Whether httpd has closed the client's socket under the thread that serves it, as it does in a child
-    /// that is to end at once.
+    /// Whether httpd has closed the client's socket under the thread that serves it, as it does in
+    /// a child that is to end at once.
     ///
-    /// Descriptors that are opened then get the numbers of such sockets, and a thread that waits in `poll`
-    /// for one of these waits on.
+    /// Descriptors that are opened then get the numbers of such sockets, and a thread that waits in
+    /// `poll` for one of these waits on.
     pub fn is_closed(self) -> bool {
         !self.is_stream() && self.descriptor().is_some_and(|descriptor| descriptor < 0)
     }
@@ -132,10 +132,11 @@ impl<'c> Connection<'c> {
 
     fn socket(self) -> Option<BorrowedFd<'c>> {
         let descriptor = self.descriptor().filter(|&descriptor| descriptor >= 0)?;
-        // SAFETY: the connection lives for 'c, and its socket is open as long as it does: httpd closes it under
-        // this thread only in a child that ends at once (see `is_closed`). There the number may become that of
-        // another socket. The callers only wait for what it names, or have a connection reset, which harms nobody
-        // in a process whose connections all end; they read and write through httpd, which knows that it is closed.
+        // SAFETY: the connection lives for 'c, and its socket is open as long as it does: httpd
+        // closes it under this thread only in a child that ends at once (see `is_closed`). There
+        // the number may become that of another socket. The callers only wait for what it names, or
+        // have a connection reset, which harms nobody in a process whose connections all end; they
+        // read and write through httpd, which knows that it is closed.
         Some(unsafe { BorrowedFd::borrow_raw(descriptor) })
     }
 
@@ -148,7 +149,8 @@ impl<'c> Connection<'c> {
         (status == sys::APR_SUCCESS).then_some(descriptor)
     }
 
-    /// What httpd knows of the socket, if it keeps one: it need not for a connection that some other module makes.
+    /// What httpd knows of the socket, if it keeps one: it need not for a connection that some
+    /// other module makes.
     fn apr_socket(self) -> Option<NonNull<sys::apr_socket_t>> {
         // SAFETY: the connection lives for 'c.
         NonNull::new(unsafe { sys::ap_get_conn_socket(self.as_ptr()) })

@@ -89,9 +89,10 @@ impl<M: Module> Directive<M> {
         Self::row(name, args, set_global::<M>, data, sys::RSRC_CONF, help)
     }
 
-    /// A section that is allowed in the base server only; its name begins with `<`. `open` gets what
-    /// follows the name, with the `>` that ends it; then the directives inside are carried out as if
-    /// they stood in place of the section; then `close` is called, also when one of them was refused.
+    /// A section that is allowed in the base server only; its name begins with `<`. `open` gets
+    /// what follows the name, with the `>` that ends it; then the directives inside are carried out
+    /// as if they stood in place of the section; then `close` is called, also when one of them was
+    /// refused.
     pub const fn section(
         name: &'static CStr,
         section: &'static Section<M::ServerConfig>,
@@ -268,12 +269,14 @@ impl<'p> Parms<'p> {
         self.hostname_of(self.server_id())
     }
 
-    /// The `ServerName` that this server or a virtual host before it has been given so far. While virtual hosts are read
-    /// each is put in front of those before it (`virtualhost_section` of httpd's core).
+    /// The `ServerName` that this server or a virtual host before it has been given so far. While
+    /// virtual hosts are read each is put in front of those before it (`virtualhost_section` of
+    /// httpd's core).
     pub fn hostname_of(&self, id: ServerId) -> Option<&'p CStr> {
         let mut server: *const sys::server_rec = self.raw.server;
         while !server.is_null() {
-            // SAFETY: as in `is_virtual`, for each server of the list; the string outlives the reading of the configuration.
+            // SAFETY: as in `is_virtual`, for each server of the list; the string outlives the
+            // reading of the configuration.
             unsafe {
                 if ServerId::of(server) == id {
                     return text::borrow((*server).server_hostname);
@@ -340,8 +343,8 @@ unsafe extern "C" fn set_section<M: Module>(
     _dir: *mut c_void,
     words: *const c_char,
 ) -> *const c_char {
-    // SAFETY: httpd calls this as the function of a row of `Directive::section`, so the row's data is
-    // a section of the server's configuration, and `RSRC_CONF` lets it happen only while httpd,
+    // SAFETY: httpd calls this as the function of a row of `Directive::section`, so the row's data
+    // is a section of the server's configuration, and `RSRC_CONF` lets it happen only while httpd,
     // alone, reads its configuration. Ours is borrowed before and after the directives inside are
     // carried out, which borrow it themselves, not meanwhile.
     unsafe {

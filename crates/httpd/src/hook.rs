@@ -121,7 +121,8 @@ impl<'p, M: Module> Hooks<'p, M> {
         unsafe { sys::ap_hook_child_init(Some(server::<F>), after, before, order.position) }
     }
 
-    /// Called in the parent when a child has ended, with its process id, which no other child of httpd has had since.
+    /// Called in the parent when a child has ended, with its process id, which no other child of
+    /// httpd has had since.
     pub fn child_ended<F>(&self, _hook: F, order: Order)
     where
         F: Fn(u32) + Copy + 'static,
@@ -133,8 +134,8 @@ impl<'p, M: Module> Hooks<'p, M> {
         }
     }
 
-    /// Called every few seconds in the parent while children serve, with a pool that lives as long as
-    /// the configuration.
+    /// Called every few seconds in the parent while children serve, with a pool that lives as long
+    /// as the configuration.
     pub fn monitor<F>(&self, _hook: F, order: Order)
     where
         F: Fn(Pool<'_>, Server<'_>) + Copy + 'static,

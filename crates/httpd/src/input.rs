@@ -42,8 +42,8 @@ impl InputError {
     }
 }
 
-/// How often in a row filters may be asked, and bring nothing. One that decompresses takes what is there each time, be it
-/// a byte, and has nothing to give before some thousands of these.
+/// How often in a row filters may be asked, and bring nothing. One that decompresses takes what is
+/// there each time, be it a byte, and has nothing to give before some thousands of these.
 const MOST_VAIN: u32 = 100_000;
 
 /// Whether to wait for data.
@@ -174,16 +174,16 @@ impl<'r> RequestBody<'r> {
         }
     }
 
-    /// Whether httpd has already read from the client what the filters have not taken: the socket does not tell of that
-    /// any more. Of a stream nothing is known.
+    /// Whether httpd has already read from the client what the filters have not taken: the socket
+    /// does not tell of that any more. Of a stream nothing is known.
     fn is_pending(&self) -> bool {
         let connection = self.request.connection();
         if connection.own_socket().is_none() {
             return false;
         }
         let looked = Buckets::new(self.request);
-        // SAFETY: the filters are those of the connection, whose thread this is; the brigade is ours. httpd looks for the next
-        // request in the same way.
+        // SAFETY: the filters are those of the connection, whose thread this is; the brigade is
+        // ours. httpd looks for the next request in the same way.
         let status = unsafe {
             sys::ap_get_brigade(
                 (*connection.as_ptr()).input_filters,

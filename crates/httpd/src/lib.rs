@@ -10,8 +10,8 @@
 //! - [`request`], [`server`], [`connection`]: the three records a hook gets or reaches.
 //!   [`variables`]: what they tell CGI programs and the like.
 //! - [`brigade`], [`input`]: the response going out, the body coming in.
-//! - [`log`], [`mod@panic`], [`status`], [`regex`], [`process`], [`child_user`], [`scoreboard`]: what the others
-//!   need. [`server_status`]: the page of mod_status.
+//! - [`log`], [`mod@panic`], [`status`], [`regex`], [`process`], [`child_user`], [`scoreboard`]:
+//!   what the others need. [`server_status`]: the page of mod_status.
 //!
 //! # How it is safe
 //!

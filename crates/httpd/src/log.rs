@@ -176,11 +176,11 @@ impl<'a> Log<'a> {
     }
 }
 
-/// Does something while the request's connection has no place in the scoreboard, by which httpd tells
-/// a client's connection from others.
+/// Does something while the request's connection has no place in the scoreboard, by which httpd
+/// tells a client's connection from others.
 fn without_scoreboard(request: *mut sys::request_rec, act: impl FnOnce()) {
-    // SAFETY: the request is valid, and so is its connection; nobody but the thread that processes the
-    // request uses them. Nothing here unwinds.
+    // SAFETY: the request is valid, and so is its connection; nobody but the thread that processes
+    // the request uses them. Nothing here unwinds.
     unsafe {
         let place = &raw mut (*(*request).connection).sbh;
         let kept = place.replace(ptr::null_mut());

@@ -18,9 +18,10 @@ impl<'r> Request<'r> {
         }
     }
 
-    /// Whether a file of the response may be mapped: httpd's `EnableMMAP` does not forbid it, and nobody
-    /// reads it but the kernel, when it sends it. Of a file that somebody cuts short meanwhile the kernel
-    /// sends no more, where a filter that reads it would end the process with SIGBUS.
+    /// Whether a file of the response may be mapped: httpd's `EnableMMAP` does not forbid it, and
+    /// nobody reads it but the kernel, when it sends it. Of a file that somebody cuts short
+    /// meanwhile the kernel sends no more, where a filter that reads it would end the process with
+    /// SIGBUS.
     pub fn may_map_files(self) -> bool {
         self.is_mapping_enabled() && self.output_filters().all(is_blind)
     }
@@ -36,8 +37,8 @@ impl<'r> Request<'r> {
     fn output_filters(self) -> impl Iterator<Item = &'r CStr> {
         let mut next = self.record().output_filters;
         iter::from_fn(move || {
-            // SAFETY: null, or a filter of this request or its connection, whose record with its name
-            // is static.
+            // SAFETY: null, or a filter of this request or its connection, whose record with its
+            // name is static.
             unsafe {
                 let filter = next.as_ref()?;
                 next = filter.next;
@@ -47,8 +48,8 @@ impl<'r> Request<'r> {
     }
 }
 
-/// Whether an output filter of this name passes files on without reading them: those that httpd itself
-/// uses for HTTP/1, and the one that counts bytes.
+/// Whether an output filter of this name passes files on without reading them: those that httpd
+/// itself uses for HTTP/1, and the one that counts bytes.
 fn is_blind(filter: &CStr) -> bool {
     const NAMES: [&CStr; 8] = [
         c"byterange",

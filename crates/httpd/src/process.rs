@@ -62,7 +62,8 @@ pub fn is_ending() -> bool {
 /// Closes the sockets that httpd listens on, so that another httpd can. In the parent, when it is
 /// ending and its children are gone.
 pub fn close_listeners() {
-    // SAFETY: the sockets are those of the process's pool, which is still there, and nobody uses them.
+    // SAFETY: the sockets are those of the process's pool, which is still there, and nobody uses
+    // them.
     unsafe { sys::ap_close_listeners() }
 }
 

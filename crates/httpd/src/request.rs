@@ -129,11 +129,13 @@ impl<'r> Request<'r> {
         self.text(self.record().method).unwrap_or_default()
     }
 
-    /// Has no cache keep the response, nor that which it goes into: mod_cache looks at this at the end of one.
+    /// Has no cache keep the response, nor that which it goes into: mod_cache looks at this at the
+    /// end of one.
     pub fn forbid_caching(self) {
         let mut next = Some(self.raw);
         while let Some(raw) = next {
-            // SAFETY: the request is valid, and so are those for whose responses it is made; this thread uses them.
+            // SAFETY: the request is valid, and so are those for whose responses it is made; this
+            // thread uses them.
             next = unsafe {
                 (*raw.as_ptr()).no_cache = 1;
                 NonNull::new((*raw.as_ptr()).main)
@@ -223,17 +225,19 @@ impl<'r> Request<'r> {
     /// Maps it to a file, whose name these pieces make together.
     pub fn set_filename(self, name: &[&[u8]]) {
         let name = self.pool().join(name);
-        // SAFETY: the request is valid, and the name lives as long. httpd changes it in place, but only between hooks; what
-        // a hook has borrowed of its request ends with it.
+        // SAFETY: the request is valid, and the name lives as long. httpd changes it in place, but
+        // only between hooks; what a hook has borrowed of its request ends with it.
         unsafe { (*self.as_ptr()).filename = name.as_ptr().cast_mut() }
     }
 
-    /// Maps it to a regular file, and sets what the URL's path has behind that, so that `ap_directory_walk` need not look for
-    /// the file segment by segment: it takes a record of the file and a path behind it as given. That path is to be without
-    /// empty segments and dots, as httpd would leave it. For the `translate_name` phase.
+    /// Maps it to a regular file, and sets what the URL's path has behind that, so that
+    /// `ap_directory_walk` need not look for the file segment by segment: it takes a record of the
+    /// file and a path behind it as given. That path is to be without empty segments and dots, as
+    /// httpd would leave it. For the `translate_name` phase.
     ///
-    /// Returns `false`, with nothing changed, if there is no such regular file, if httpd would find the whole too long, or if
-    /// a `<Directory>` section could be for the file itself: httpd applies that only where nothing follows behind the file.
+    /// Returns `false`, with nothing changed, if there is no such regular file, if httpd would find
+    /// the whole too long, or if a `<Directory>` section could be for the file itself: httpd
+    /// applies that only where nothing follows behind the file.
     pub fn set_file(self, name: &[u8], path_info: &[u8]) -> bool {
         /// What apr adds to the length of a path (`apr_filepath_merge`).
         const MARGIN: usize = 4;
@@ -248,7 +252,8 @@ impl<'r> Request<'r> {
         if finfo.filetype != sys::apr_filetype_e_APR_REG {
             return false;
         }
-        // SAFETY: the request is valid, and both paths live as long; for their being changed see `set_filename`.
+        // SAFETY: the request is valid, and both paths live as long; for their being changed see
+        // `set_filename`.
         unsafe {
             (*self.as_ptr()).filename = name.as_ptr().cast_mut();
             (*self.as_ptr()).finfo = finfo;
@@ -257,14 +262,15 @@ impl<'r> Request<'r> {
         true
     }
 
-    /// Whether a `<Directory>` section may be for this path, were it that of a directory: one that names it, or any pattern
-    /// of that depth. Sections with regular expressions are for files as well.
+    /// Whether a `<Directory>` section may be for this path, were it that of a directory: one that
+    /// names it, or any pattern of that depth. Sections with regular expressions are for files as
+    /// well.
     fn has_directory_section(self, path: &CStr) -> bool {
         let path = path.to_bytes();
         // What sections name ends in a slash.
         let depth = path.iter().filter(|byte| **byte == b'/').count() + 1;
-        // SAFETY: core's configuration of a server is of this type, its sections are of the other, as `ap_directory_walk`
-        // knows them, and all of them live as long as the server.
+        // SAFETY: core's configuration of a server is of this type, its sections are of the other,
+        // as `ap_directory_walk` knows them, and all of them live as long as the server.
         let mut sections = unsafe {
             let core = sys::ap_get_core_module_config((*self.record().server).module_config);
             let sections = (*core.cast::<sys::core_server_config>()).sec_dir;
@@ -290,8 +296,8 @@ impl<'r> Request<'r> {
     fn look_up(self, name: &'r CStr) -> Option<sys::apr_finfo_t> {
         let mut finfo = MaybeUninit::zeroed();
         let wanted = sys::APR_FINFO_MIN as sys::apr_int32_t;
-        // SAFETY: the name is NUL-terminated, and it and the pool live as long as the request, as long as the
-        // record may be used. apr only fills that.
+        // SAFETY: the name is NUL-terminated, and it and the pool live as long as the request, as
+        // long as the record may be used. apr only fills that.
         let status = unsafe {
             sys::apr_stat(
                 finfo.as_mut_ptr(),
@@ -475,7 +481,8 @@ impl<'r> Request<'r> {
         self.outermost().record().sent_bodyct != 0
     }
 
-    /// Has the rest of the response go past the filters that change its content, as httpd does for an error document.
+    /// Has the rest of the response go past the filters that change its content, as httpd does for
+    /// an error document.
     pub fn leave_content_filters(self) {
         // SAFETY: the request is this thread's, and its protocol's filters live as long as it does.
         unsafe { (*self.as_ptr()).output_filters = (*self.as_ptr()).proto_output_filters };
@@ -488,10 +495,10 @@ impl<'r> Request<'r> {
     }
 
     /// Has a response of unknown length sent in chunks, so that its end tells whether it is whole.
-    /// httpd decides so by itself, but not where it will close the connection after it: for a client
-    /// that has announced a body and not sent it, or whose body could not be read. Elsewhere it is left to
-    /// httpd, for a filter may yet state a length. To be called before the head is sent. A response that
-    /// goes into a page is not framed by itself.
+    /// httpd decides so by itself, but not where it will close the connection after it: for a
+    /// client that has announced a body and not sent it, or whose body could not be read. Elsewhere
+    /// it is left to httpd, for a filter may yet state a length. To be called before the head is
+    /// sent. A response that goes into a page is not framed by itself.
     pub fn send_in_chunks(self) {
         if (self.expects_continue() || self.connection().is_closed_after_request())
             && self.record().proto_num == HTTP_1_1
@@ -516,8 +523,8 @@ impl<'r> Request<'r> {
         is_announced && !self.has_refused_body()
     }
 
-    /// Has nobody read the body any more: not the document for the error that comes of it either, to which httpd redirects
-    /// the request.
+    /// Has nobody read the body any more: not the document for the error that comes of it either,
+    /// to which httpd redirects the request.
     pub fn refuse_body(self) {
         self.notes().set(REFUSED_BODY, c"1");
     }
@@ -528,7 +535,8 @@ impl<'r> Request<'r> {
             .any(|request| request.notes().contains(REFUSED_BODY))
     }
 
-    /// The status that the request had before anybody answered it: 200, or that of the error whose document it is for.
+    /// The status that the request had before anybody answered it: 200, or that of the error whose
+    /// document it is for.
     pub fn status_before(self) -> Status {
         self.previous().map_or(Status::HTTP_OK, Self::status)
     }
@@ -546,9 +554,10 @@ impl<'r> Request<'r> {
         self.record().expecting_100 != 0
     }
 
-    /// Whether nothing of the body is to be read: it was refused, or the client waits to be told to send it, and will
-    /// not be, as the request has failed already and this is the document for the error. httpd's own input filter tells
-    /// nobody then either. To be asked before the response has a status.
+    /// Whether nothing of the body is to be read: it was refused, or the client waits to be told to
+    /// send it, and will not be, as the request has failed already and this is the document for the
+    /// error. httpd's own input filter tells nobody then either. To be asked before the response
+    /// has a status.
     pub fn is_body_withheld(self) -> bool {
         let has_failed = !(200..300).contains(&self.status().0);
         self.has_refused_body() || self.expects_continue() && has_failed

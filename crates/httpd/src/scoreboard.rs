@@ -126,11 +126,11 @@ impl Child {
 
 impl Worker {
     fn read(child: c_int, thread: c_int) -> Self {
-        // httpd copies as much as its own record has. Later versions of it may have added to the end
-        // of the one that this was compiled with, so there is room for twice as much.
+        // httpd copies as much as its own record has. Later versions of it may have added to the
+        // end of the one that this was compiled with, so there is room for twice as much.
         let mut room = MaybeUninit::<[sys::worker_score; 2]>::zeroed();
-        // SAFETY: there is a scoreboard, and it has such a thread; the target has room. The record is
-        // made of numbers and arrays of them, of which all bytes, zeros included, are values.
+        // SAFETY: there is a scoreboard, and it has such a thread; the target has room. The record
+        // is made of numbers and arrays of them, of which all bytes, zeros included, are values.
         let score = unsafe {
             sys::ap_copy_scoreboard_worker(room.as_mut_ptr().cast(), child, thread);
             let [score, _] = room.assume_init();

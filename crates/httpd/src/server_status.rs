@@ -1,5 +1,5 @@
-//! The page of mod_status, to which other modules may add. Where that module is not loaded nobody calls the
-//! hook.
+//! The page of mod_status, to which other modules may add. Where that module is not loaded nobody
+//! calls the hook.
 
 use std::ffi::c_int;
 
@@ -43,8 +43,8 @@ impl<M: Module> Hooks<'_, M> {
         type Any = unsafe extern "C" fn();
         let (after, before) = self.neighbours(order);
         let hook: StatusHook = server_status::<F>;
-        // SAFETY: mod_status calls what was registered under this name as a function of the type that the
-        // adapter has; the lists live until the hooks are gone.
+        // SAFETY: mod_status calls what was registered under this name as a function of the type
+        // that the adapter has; the lists live until the hooks are gone.
         unsafe {
             let hook = std::mem::transmute::<StatusHook, Any>(hook);
             sys::apr_optional_hook_add(
@@ -85,8 +85,8 @@ unsafe extern "C" fn server_status<F: Fn(Request<'_>, Page) -> String + Copy + '
         for piece in text.as_bytes().chunks(1 << 20) {
             // A megabyte is a number that C can take.
             let length = c_int::try_from(piece.len()).unwrap_or_default();
-            // SAFETY: the request is valid and being answered; the bytes are there until this returns. If
-            // the client is gone, mod_status finds out.
+            // SAFETY: the request is valid and being answered; the bytes are there until this
+            // returns. If the client is gone, mod_status finds out.
             unsafe { sys::ap_rwrite(piece.as_ptr().cast(), length, request.as_ptr()) };
         }
     });

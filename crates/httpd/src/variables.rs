@@ -38,8 +38,8 @@ impl<'r> Request<'r> {
         self,
         name: unsafe extern "C" fn(*mut sys::request_rec) -> *const c_char,
     ) -> &'r CStr {
-        // SAFETY: the request is valid, which is all that these functions ask for; both strings are in its pool, or
-        // live longer.
+        // SAFETY: the request is valid, which is all that these functions ask for; both strings are
+        // in its pool, or live longer.
         unsafe {
             let name = name(self.as_ptr());
             text::borrow(sys::ap_escape_html2(self.pool().as_ptr(), name, 0)).unwrap_or_default()

@@ -1,8 +1,9 @@
 //! A configuration as it is written: the directives that httpd has read.
 //!
-//! Only before it carries them out, in the hook `pre_config`, is there anything to see of directives
-//! that no module knows. Sections that do not count (`<IfModule>`, `<IfDefine>`, `<IfVersion>`) are gone by
-//! then, and so are directives that httpd carries out as it reads them, such as `LoadModule`.
+//! Only before it carries them out, in the hook `pre_config`, is there anything to see of
+//! directives that no module knows. Sections that do not count (`<IfModule>`, `<IfDefine>`,
+//! `<IfVersion>`) are gone by then, and so are directives that httpd carries out as it reads them,
+//! such as `LoadModule`.
 
 use std::ffi::CStr;
 use std::iter;

@@ -1,9 +1,10 @@
 //! A worker that is Python's own program.
 //!
-//! The supervisor executes that program, such as `/usr/bin/python3.11`, and has the dynamic linker load this library
-//! into it, by `LD_PRELOAD`. When it begins, the C library is to call its `main`, in `__libc_start_main`. That is here, and
-//! calls the worker's instead: not one line of Python has run by then, so the worker drops its privileges and
-//! configures Python as it always does. What it calls of Python it finds in the program.
+//! The supervisor executes that program, such as `/usr/bin/python3.11`, and has the dynamic linker
+//! load this library into it, by `LD_PRELOAD`. When it begins, the C library is to call its `main`,
+//! in `__libc_start_main`. That is here, and calls the worker's instead: not one line of Python has
+//! run by then, so the worker drops its privileges and configures Python as it always does. What it
+//! calls of Python it finds in the program.
 
 use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt as _;
@@ -23,8 +24,8 @@ type Hook = Option<unsafe extern "C" fn()>;
 type Start =
     unsafe extern "C" fn(Main, c_int, *mut *mut c_char, Hook, Hook, Hook, *mut c_void) -> c_int;
 
-/// Begins the program, with the worker as its `main`. The C library's function of this name does the work; its
-/// signature is laid down in the Linux Standard Base.
+/// Begins the program, with the worker as its `main`. The C library's function of this name does
+/// the work; its signature is laid down in the Linux Standard Base.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn __libc_start_main(
     _main: Main,
@@ -81,14 +82,15 @@ unsafe fn forget_argument(argc: c_int, argv: *mut *mut c_char) {
     }
 }
 
-/// Takes this library out of the list of those that programs are to load, at whose end the supervisor has put it: what an
-/// application starts is as it would be otherwise.
+/// Takes this library out of the list of those that programs are to load, at whose end the
+/// supervisor has put it: what an application starts is as it would be otherwise.
 fn restore_environment() {
     let list = std::env::var_os(LD_PRELOAD).unwrap_or_default();
     let Some(others) = list.as_bytes().strip_suffix(LIBRARY.as_bytes()) else {
         return;
     };
-    // SAFETY: threads that libraries of an administrator may have started do not change the environment.
+    // SAFETY: threads that libraries of an administrator may have started do not change the
+    // environment.
     unsafe {
         match others.strip_suffix(b":") {
             Some(others) => std::env::set_var(LD_PRELOAD, OsStr::from_bytes(others)),
@@ -107,7 +109,8 @@ struct LinkMap {
 /// Has `dladdr1` tell of the `LinkMap`; of `dlfcn.h`.
 const RTLD_DL_LINKMAP: c_int = 2;
 
-/// Tells debuggers the file of this library. By the name it was loaded by they would find a descriptor of their own.
+/// Tells debuggers the file of this library. By the name it was loaded by they would find a
+/// descriptor of their own.
 fn take_file_name() {
     let Ok(file) = std::fs::read_link(LIBRARY) else {
         return;
@@ -123,8 +126,8 @@ fn take_file_name() {
     };
     let mut map = null_mut();
     let address = take_file_name as *const c_void;
-    // SAFETY: the places for the answers are writable. The map is that of this library, which is never unloaded, so
-    // the dynamic linker frees neither name.
+    // SAFETY: the places for the answers are writable. The map is that of this library, which is
+    // never unloaded, so the dynamic linker frees neither name.
     unsafe {
         if libc::dladdr1(address, &raw mut info, &raw mut map, RTLD_DL_LINKMAP) != 0
             && !map.is_null()

@@ -189,7 +189,8 @@ fn launch(site: &Site, ports: Ports) -> Result<ProcessGroup, StartFailure> {
     // comes before that ends it.
     let pid_file = site.path("logs/httpd.pid");
     let parent = processes.leader();
-    // The last one that it installs; where it is one process, it knows nothing of graceful restarts.
+    // The last one that it installs; where it is one process, it knows nothing of graceful
+    // restarts.
     let last = match site.has_argument("-X") {
         true => Signal::TERM,
         false => Signal::USR1,

@@ -34,8 +34,8 @@ impl Installation {
     }
 }
 
-/// The directive that loads httpd's module `name`; nothing if that is compiled in. For tests in which the order matters:
-/// otherwise [`Site::module`](crate::Site::module) is for it.
+/// The directive that loads httpd's module `name`; nothing if that is compiled in. For tests in
+/// which the order matters: otherwise [`Site::module`](crate::Site::module) is for it.
 pub fn load_module(name: &str) -> String {
     Installation::find().load(name)
 }

@@ -40,8 +40,8 @@ impl Process {
         arguments.unwrap_or_default()
     }
 
-    /// Whether its arguments, its directory, or what it has open or mapped name `path`. One that may
-    /// not be looked into names nothing.
+    /// Whether its arguments, its directory, or what it has open or mapped name `path`. One that
+    /// may not be looked into names nothing.
     pub(crate) fn refers_to(self, path: &str) -> bool {
         let Ok(process) = self.entry() else {
             return false;

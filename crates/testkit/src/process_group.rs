@@ -74,7 +74,8 @@ impl ProcessGroup {
         self.gone
     }
 
-    /// Tells the process that was started to end by `signal`, and waits as [`Self::wait_for_end`] does.
+    /// Tells the process that was started to end by `signal`, and waits as [`Self::wait_for_end`]
+    /// does.
     pub(crate) fn end(&mut self, signal: Signal) -> Vec<String> {
         // Those whose parents end before them are nobody's children then.
         self.find_descendants();

@@ -131,8 +131,8 @@ impl Site {
         self
     }
 
-    /// Starts httpd in the foreground of this terminal, which is its standard input. Such a site can only
-    /// be started.
+    /// Starts httpd in the foreground of this terminal, which is its standard input. Such a site
+    /// can only be started.
     pub fn terminal(mut self, terminal: &Terminal) -> Self {
         self.terminal = Some(terminal.path().to_owned());
         self

@@ -27,7 +27,8 @@ fn built_here() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/dist/mod_wsgi.so")
 }
 
-/// A copy of the module under test in the directory `place`, with what belongs to it. Links stay links.
+/// A copy of the module under test in the directory `place`, with what belongs to it. Links stay
+/// links.
 pub fn copy_of_module(place: &Path) -> PathBuf {
     let module = module_under_test();
     let copied = Command::new("cp")
@@ -77,8 +78,8 @@ pub fn ours(difference: &str) -> bool {
     false
 }
 
-/// Says that the calling test is skipped, past the capture of the test runner: it must not look like one that
-/// passed.
+/// Says that the calling test is skipped, past the capture of the test runner: it must not look
+/// like one that passed.
 pub fn skip(cause: &str) {
     let test = thread::current().name().unwrap_or("?").to_owned();
     // If standard error is closed there is nobody to tell.

@@ -83,7 +83,8 @@ pub(crate) fn open(path: &str) -> OwnedFd {
     rustix::fs::open(path, flags, Mode::empty()).expect("a terminal")
 }
 
-/// Reads what is written until nobody has the terminal open any more, as otherwise writers would wait.
+/// Reads what is written until nobody has the terminal open any more, as otherwise writers would
+/// wait.
 fn collect(mut outside: File, written: Arc<Mutex<Vec<u8>>>) {
     thread::spawn(move || {
         let mut piece = [0; 4096];

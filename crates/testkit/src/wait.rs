@@ -14,8 +14,8 @@ pub fn wait_until<T>(what: &str, attempt: impl FnMut() -> Option<T>) -> T {
     poll(DEADLINE, attempt).unwrap_or_else(|| panic!("waited {DEADLINE:?} in vain for {what}"))
 }
 
-/// Asserts that what `attempt` does, which says how long it took, does not always take as long as `bound`. On a
-/// busy machine it may, again and again; but what waits by design does so each time.
+/// Asserts that what `attempt` does, which says how long it took, does not always take as long as
+/// `bound`. On a busy machine it may, again and again; but what waits by design does so each time.
 pub fn assert_soon(bound: Duration, mut attempt: impl FnMut() -> Duration) {
     let mut times = Vec::new();
     let soon = poll(DEADLINE, || {

@@ -72,8 +72,8 @@ impl Decoder {
         self.buffer.get_mut(self.end..).unwrap_or_default()
     }
 
-    /// How much of the frame is missing that has begun, as far as its head is here and credible: as much
-    /// as the longest frames that are followed by others of their kind.
+    /// How much of the frame is missing that has begun, as far as its head is here and credible: as
+    /// much as the longest frames that are followed by others of their kind.
     fn missing(&self) -> usize {
         let bytes = self.buffer.get(self.start..self.end).unwrap_or_default();
         match FrameHead::decode(bytes) {

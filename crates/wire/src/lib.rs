@@ -1,10 +1,10 @@
 //! The frames between an httpd child and a daemon worker, as `docs/protocol.md` specifies them.
 //!
 //! Sans-I/O: nothing here owns a socket. A sender appends frames to a buffer (the `encode_`
-//! functions of [`ToWorker`] and [`ToChild`]); a receiver feeds bytes, in whatever pieces they arrive, to a [`Decoder`]
-//! and takes frames out. Neither side trusts the other: every length is bounded before anything is
-//! allocated for it, and whatever is not exactly a frame of the expected direction is a
-//! [`PeerError`], after which the connection must be closed.
+//! functions of [`ToWorker`] and [`ToChild`]); a receiver feeds bytes, in whatever pieces they
+//! arrive, to a [`Decoder`] and takes frames out. Neither side trusts the other: every length is
+//! bounded before anything is allocated for it, and whatever is not exactly a frame of the expected
+//! direction is a [`PeerError`], after which the connection must be closed.
 //!
 //! One request at a time travels over a connection; the connection is then used again. Each frame
 //! carries the number of its request, so that a side that lost count is noticed at once.

@@ -60,7 +60,8 @@ pub struct Greeting {
     pub slot: u32,
     /// Which worker of that slot it is.
     pub incarnation: u32,
-    /// What the child stamps in the table when it reserves a place for a request on this connection.
+    /// What the child stamps in the table when it reserves a place for a request on this
+    /// connection.
     pub ticket: u32,
 }
 
@@ -75,7 +76,8 @@ pub enum Rejection {
     QueueTimeout,
     /// The worker's threads are busy for longer than was to be expected.
     Busy,
-    /// The worker has no thread for a client that asks before it sends the body: that is to be read first.
+    /// The worker has no thread for a client that asks before it sends the body: that is to be read
+    /// first.
     BodyFirst,
 }
 

@@ -47,8 +47,8 @@ pub struct RequestHead<'a> {
     /// Whether the body is sent only when the worker asks for it, because the client waits to be
     /// told to continue.
     pub body_on_demand: bool,
-    /// Whether the client asks before it sends the body, which the child would read before it sends the
-    /// request if the worker has no thread for that.
+    /// Whether the client asks before it sends the body, which the child would read before it sends
+    /// the request if the worker has no thread for that.
     pub asks_first: bool,
     /// Whether all of the body is sent along, so that it is read before the application runs. If
     /// the connection is reset then, the child knows that it did not run.

@@ -39,8 +39,8 @@ impl HostPort<'_> {
     }
 }
 
-/// A group's name as text, by which processes know each other's groups: bytes that are not UTF-8 are
-/// escaped, so that names that differ in these do not become one.
+/// A group's name as text, by which processes know each other's groups: bytes that are not UTF-8
+/// are escaped, so that names that differ in these do not become one.
 pub fn text(name: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(name) {
         Ok(text) => Cow::Borrowed(text),

@@ -10,8 +10,8 @@ use crate::words::{Words, lossy};
 /// The names that a section can choose by.
 const SELECTORS: [&str; 2] = ["process-group", "application-group"];
 
-/// Which interpreters a section is for. A name that is absent is any; an empty one is that of httpd's
-/// own processes, or of the main interpreter.
+/// Which interpreters a section is for. A name that is absent is any; an empty one is that of
+/// httpd's own processes, or of the main interpreter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selector {
     /// `process-group=`

@@ -26,7 +26,8 @@ pub fn match_prefix(location: &[u8], path: &[u8]) -> Option<usize> {
     (segment_ends && consumed > 0).then_some(consumed)
 }
 
-/// What of `path` goes behind the target of an alias at `location`, or `None` if that does not match.
+/// What of `path` goes behind the target of an alias at `location`, or `None` if that does not
+/// match.
 ///
 /// The location `/` takes nothing off the path, so that `/ /w/app.wsgi` maps `/a` to
 /// `/w/app.wsgi/a`.
@@ -49,8 +50,9 @@ pub fn rest_after(path: &[u8], consumed: usize) -> Option<&[u8]> {
     }
 }
 
-/// Whether httpd's normalisation of the path `target` + `rest` would change nothing: it drops empty segments and resolves
-/// those of dots (`apr_filepath_merge`), which the system may resolve otherwise where `target` leads through a link.
+/// Whether httpd's normalisation of the path `target` + `rest` would change nothing: it drops empty
+/// segments and resolves those of dots (`apr_filepath_merge`), which the system may resolve
+/// otherwise where `target` leads through a link.
 pub fn is_path_info(target: &[u8], rest: &[u8]) -> bool {
     let is_plain = |segment: &[u8]| !matches!(segment, b"" | b"." | b"..");
     let (Some(target), Some(rest)) = (target.strip_prefix(b"/"), rest.strip_prefix(b"/")) else {
@@ -82,7 +84,8 @@ pub fn shadows(earlier: &[u8], later: &[u8]) -> bool {
     match_prefix(earlier, later).is_some()
 }
 
-/// The same, where the later alias is for what a regular expression matches: as far as its beginning tells.
+/// The same, where the later alias is for what a regular expression matches: as far as its
+/// beginning tells.
 pub fn shadows_pattern(earlier: &[u8], pattern: &[u8]) -> bool {
     skip_slashes(earlier).is_empty() && earlier.starts_with(b"/")
         || directories_before(pattern).is_some_and(|later| shadows(earlier, later))

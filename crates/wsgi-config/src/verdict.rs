@@ -190,7 +190,8 @@ pub fn membership(answer: &Answer, required: &[u8], script: &str) -> Result<Memb
     };
     let groups: Result<Vec<_>, _> = items.iter().map(|item| group_name(item, script)).collect();
     let groups = groups?;
-    // No name is no group, and the end of the list: an unset variable in a `Require` lets nobody in.
+    // No name is no group, and the end of the list: an unset variable in a `Require` lets nobody
+    // in.
     let is_member = Words::new(required)
         .take_while(|name| !name.is_empty())
         .any(|name| groups.iter().any(|group| group.eq_ignore_ascii_case(&name)));

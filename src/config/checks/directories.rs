@@ -1,5 +1,5 @@
-//! Whether the directories that are named are there for who is to use them: where the processes of a group are to be,
-//! where sockets are to be, and where modules are to be found.
+//! Whether the directories that are named are there for who is to use them: where the processes of
+//! a group are to be, where sockets are to be, and where modules are to be found.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -147,7 +147,8 @@ fn check_sockets<'c>(
     })
 }
 
-/// Whether modules can be found where a group is to look for them; below another root that cannot be judged from here.
+/// Whether modules can be found where a group is to look for them; below another root that cannot
+/// be judged from here.
 fn check_modules(group: &Group<'_>) {
     let options = group.definition.options();
     if let (Some(list), None) = (&options.python_path, &options.chroot) {
@@ -159,7 +160,8 @@ fn check_modules(group: &Group<'_>) {
     }
 }
 
-/// Looks at each of a list of directories or archives that modules are to be found in, by processes that are at `home`.
+/// Looks at each of a list of directories or archives that modules are to be found in, by processes
+/// that are at `home`.
 fn check_list<'c>(
     list: &[u8],
     user: &'c User,
@@ -197,8 +199,9 @@ fn name_of(group: &Group<'_>) -> String {
     group.definition.name().to_string_lossy().into_owned()
 }
 
-/// Where the processes of a group go first, as far as that can be judged from here: what is below another root
-/// cannot. Processes of httpd's own user stay where httpd is, unless they have a `home`.
+/// Where the processes of a group go first, as far as that can be judged from here: what is below
+/// another root cannot. Processes of httpd's own user stay where httpd is, unless they have a
+/// `home`.
 fn directory(group: &Group<'_>, config: &Checked<'_>) -> Option<(Origin, PathBuf)> {
     let options = group.definition.options();
     let path = |path: &[u8]| Path::new(OsStr::from_bytes(path)).to_owned();

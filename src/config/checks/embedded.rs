@@ -1,5 +1,5 @@
-//! Whether what is to run in httpd's own processes can: `WSGIRestrictEmbedded` may keep it out, and Python comes into these
-//! as a shared library, which not every Python is.
+//! Whether what is to run in httpd's own processes can: `WSGIRestrictEmbedded` may keep it out, and
+//! Python comes into these as a shared library, which not every Python is.
 
 use std::ffi::CStr;
 use std::path::PathBuf;
@@ -118,7 +118,8 @@ fn hooks(config: &Checked<'_>) -> Vec<String> {
     })
 }
 
-/// The scripts that are loaded as the processes start: where no application runs, for those that decide about requests.
+/// The scripts that are loaded as the processes start: where no application runs, for those that
+/// decide about requests.
 fn imports(config: &Checked<'_>) -> Vec<String> {
     let configs = server::configs(config.base);
     configs

@@ -141,7 +141,8 @@ fn check_memory<'c>(group: &Group<'c>) -> Result<(), GroupMistake<'c>> {
     Ok(())
 }
 
-/// Looks whether requests of this server, which a directive of it sends to this group, must not use it.
+/// Looks whether requests of this server, which a directive of it sends to this group, must not use
+/// it.
 fn check_host<'c>(
     group: &Group<'c>,
     server: Server<'_>,

@@ -218,7 +218,8 @@ fn nearest(inside: &Path) -> String {
     home.map_or_else(String::new, |home| format!("; did you mean {home:?}?"))
 }
 
-/// Looks for the program that runs the process groups. Root starts it, so it only has to be there, and to be a program.
+/// Looks for the program that runs the process groups. Root starts it, so it only has to be there,
+/// and to be a program.
 fn check_program() -> Result<(), PythonMistake<'static>> {
     let program = supervise::program().map_err(PythonMistake::NoEngine)?;
     match program.metadata() {

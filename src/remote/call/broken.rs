@@ -1,5 +1,5 @@
-//! A connection that broke before the worker said how the request ended: whether another worker may run
-//! the request, and if not, what the client and the log are told.
+//! A connection that broke before the worker said how the request ended: whether another worker may
+//! run the request, and if not, what the client and the log are told.
 
 use std::time::{Duration, Instant};
 

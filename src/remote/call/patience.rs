@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::config::Terms;
 
-/// How long a script may go on changing before its requests are refused: one that is deployed file by
-/// file settles sooner.
+/// How long a script may go on changing before its requests are refused: one that is deployed file
+/// by file settles sooner.
 const TIME_TO_SETTLE: Duration = Duration::from_secs(5);
 
 /// How long one request still waits, and what it has waited for.
@@ -45,21 +45,21 @@ impl Patience {
         self.deadline = self.begin + self.connect;
     }
 
-    /// The socket is not there. Returns whether it was not before: once may be the moment at which another is put in its
-    /// place.
+    /// The socket is not there. Returns whether it was not before: once may be the moment at which
+    /// another is put in its place.
     pub(super) fn misses_socket_again(&mut self) -> bool {
         std::mem::replace(&mut self.misses_socket, true)
     }
 
-    /// Waits for the successor of a worker, which may take long to load what it serves; `outdated` is that worker if its
-    /// script changed.
+    /// Waits for the successor of a worker, which may take long to load what it serves; `outdated`
+    /// is that worker if its script changed.
     pub(super) fn wait_for_successor(&mut self, outdated: Option<u32>) {
         self.outdated.extend(outdated);
         self.deadline = self.deadline.max(self.begin + self.successor);
     }
 
-    /// How many workers had an old script, one after the other, if that goes on for too long in a group of so many
-    /// processes.
+    /// How many workers had an old script, one after the other, if that goes on for too long in a
+    /// group of so many processes.
     pub(super) fn restless_workers(&self, processes: usize) -> Option<usize> {
         let count = self.outdated.len();
         let has_tried_all = count > 2 * processes + 1;

@@ -1,8 +1,9 @@
 //! Time for a worker that has reached its `cpu-time-limit`.
 //!
-//! The kernel kills at the hard limit, which is where mod_wsgi has it: not far beyond the soft one, at which the worker is
-//! replaced. But it serves on until its successor is ready, and then finishes what it has begun. Several threads
-//! that compute outside of the GIL would have reached the hard limit by then, in the middle of requests.
+//! The kernel kills at the hard limit, which is where mod_wsgi has it: not far beyond the soft one,
+//! at which the worker is replaced. But it serves on until its successor is ready, and then
+//! finishes what it has begun. Several threads that compute outside of the GIL would have reached
+//! the hard limit by then, in the middle of requests.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -13,9 +14,10 @@ use nix::errno::Errno;
 /// How long a successor may take to be ready.
 const START: Duration = Duration::from_secs(60);
 
-/// Moves the hard limit of a worker that asks for a successor because of this limit: beyond what it can use up until it is
-/// killed for taking too long. That takes the capability `CAP_SYS_RESOURCE`, which root has, but not in most containers:
-/// without it the limit stays where it is, as it does with mod_wsgi.
+/// Moves the hard limit of a worker that asks for a successor because of this limit: beyond what it
+/// can use up until it is killed for taking too long. That takes the capability `CAP_SYS_RESOURCE`,
+/// which root has, but not in most containers: without it the limit stays where it is, as it does
+/// with mod_wsgi.
 pub(super) fn extend(pid: u32, limit: Duration, life: &Life) {
     let Ok(pid) = i32::try_from(pid) else {
         return;
@@ -31,7 +33,8 @@ pub(super) fn extend(pid: u32, limit: Duration, life: &Life) {
         rlim_cur: hard,
         rlim_max: hard,
     };
-    // SAFETY: reads the limits; the process is a child of this one that has not been waited for, so the number is its.
+    // SAFETY: reads the limits; the process is a child of this one that has not been waited for, so
+    // the number is its.
     let set = unsafe {
         libc::prlimit(
             pid,

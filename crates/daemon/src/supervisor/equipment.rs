@@ -39,8 +39,8 @@ pub(super) struct OwnedEquipment {
 }
 
 impl OwnedEquipment {
-    /// What came with a group's description: its error log, its table, its socket, perhaps the way to
-    /// httpd's scoreboard.
+    /// What came with a group's description: its error log, its table, its socket, perhaps the way
+    /// to httpd's scoreboard.
     pub(super) fn new(
         spec: &GroupSpec,
         descriptors: Vec<OwnedFd>,
@@ -91,7 +91,8 @@ impl OwnedEquipment {
         }
     }
 
-    /// Tells the children that another worker serves in a slot. Returns its number among those of the slot.
+    /// Tells the children that another worker serves in a slot. Returns its number among those of
+    /// the slot.
     pub(super) fn succeed(&self, slot: usize) -> u32 {
         let place = self.table.slots().get(slot);
         let incarnation = place.map_or(0, |place| {
@@ -135,8 +136,8 @@ impl OwnedEquipment {
         }
     }
 
-    /// Nobody is to connect any more, and who is in the queue is turned away: their requests were not
-    /// read, and may find another group.
+    /// Nobody is to connect any more, and who is in the queue is turned away: their requests were
+    /// not read, and may find another group.
     pub(super) fn close_socket(&self) {
         self.remove_socket();
         let listener = self.listener.as_raw_fd();

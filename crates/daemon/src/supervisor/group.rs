@@ -99,8 +99,8 @@ impl Group {
         self.end_at = None;
     }
 
-    /// The configuration has the group no more: it ends soon. What runs scripts ends at once, as another
-    /// group may run them now.
+    /// The configuration has the group no more: it ends soon. What runs scripts ends at once, as
+    /// another group may run them now.
     pub(super) fn give_up(&mut self, now: Instant) {
         let end = if self.spec.is_service() {
             now
@@ -373,7 +373,8 @@ impl Group {
         }
     }
 
-    /// A worker did not start. The same failure over and over is told once; see at debug that it goes on.
+    /// A worker did not start. The same failure over and over is told once; see at debug that it
+    /// goes on.
     fn log_false_start(&self, slot: &Slot, worker: &Worker, status: ExitStatus) {
         let (name, pid) = (&self.spec.name, worker.pid());
         let level = |first| match slot.failures() {
@@ -407,8 +408,9 @@ impl Group {
 }
 
 impl Drop for Group {
-    /// Leaves no worker behind of a group that was told to end. If it was not, the supervisor has a fault of its own: its
-    /// workers, whose links close now, then serve until those of the next supervisor do.
+    /// Leaves no worker behind of a group that was told to end. If it was not, the supervisor has a
+    /// fault of its own: its workers, whose links close now, then serve until those of the next
+    /// supervisor do.
     fn drop(&mut self) {
         if self.slots.iter().all(Slot::is_given_up) {
             self.workers.iter().for_each(Worker::kill);

@@ -1,8 +1,8 @@
 //! The workers of a supervisor that has died.
 //!
-//! They serve until those of this one do, and end by themselves (see the worker's `orphan`): all that there is
-//! to do about them is to tell of them as long as they are there. They are no children of this process, which is
-//! why it has to look.
+//! They serve until those of this one do, and end by themselves (see the worker's `orphan`): all
+//! that there is to do about them is to tell of them as long as they are there. They are no
+//! children of this process, which is why it has to look.
 
 use std::time::{Duration, Instant};
 

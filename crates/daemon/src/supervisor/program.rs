@@ -1,4 +1,5 @@
-//! Which program a worker is: that of its group's Python, if that can be made a worker, or else this one.
+//! Which program a worker is: that of its group's Python, if that can be made a worker, or else
+//! this one.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -51,8 +52,8 @@ impl Program {
         }
     }
 
-    /// Python's, made a worker by the library. Where the dynamic linker would not load that, the argument has Python do
-    /// nothing.
+    /// Python's, made a worker by the library. Where the dynamic linker would not load that, the
+    /// argument has Python do nothing.
     fn python(python: &OsString, library: &File) -> io::Result<Self> {
         let mut command = Command::new(python);
         command.env(LD_PRELOAD, preloaded(std::env::var_os(LD_PRELOAD)));
@@ -68,8 +69,8 @@ impl Program {
     }
 }
 
-/// What is to be loaded into a worker, last of all this: there are libraries that want to be the first. The worker makes it
-/// what it was before.
+/// What is to be loaded into a worker, last of all this: there are libraries that want to be the
+/// first. The worker makes it what it was before.
 fn preloaded(others: Option<OsString>) -> OsString {
     let mut all = others.map_or_else(OsString::new, |mut others| {
         others.push(":");
@@ -107,8 +108,8 @@ enum Unsuitable {
 }
 
 impl Unsuitable {
-    /// For how long there is no need for another trial while the files stay what they are; `None` for ever. What the system
-    /// had not enough of for a moment says nothing of the program.
+    /// For how long there is no need for another trial while the files stay what they are; `None`
+    /// for ever. What the system had not enough of for a moment says nothing of the program.
     fn validity(&self) -> Option<Duration> {
         match self {
             Self::Library(_) | Self::Untouched | Self::NoPython => None,
@@ -130,7 +131,8 @@ fn is_refusal(error: &io::Error) -> bool {
     )
 }
 
-/// Whether a process was ended by somebody else, or for want of memory or time, and not by a fault of its own.
+/// Whether a process was ended by somebody else, or for want of memory or time, and not by a fault
+/// of its own.
 fn is_from_outside(status: ExitStatus) -> bool {
     let signal = status.signal().and_then(|it| Signal::try_from(it).ok());
     matches!(
@@ -172,8 +174,8 @@ impl Programs {
         }
     }
 
-    /// The program for a worker of a group. If that is not Python's though it could be, the log says why: once, unless it
-    /// may be another the next time.
+    /// The program for a worker of a group. If that is not Python's though it could be, the log
+    /// says why: once, unless it may be another the next time.
     pub(super) fn of(&mut self, group: &GroupSpec, log: &Log) -> io::Result<Program> {
         let Some(python) = &group.python.program else {
             return Ok(Program::own());
@@ -244,8 +246,9 @@ fn try_out(python: &OsString, library: &File) -> Result<(), Unsuitable> {
     }
 }
 
-/// How a process that is over in milliseconds ends, unless something holds it up: it is killed then, for until it ends
-/// the supervisor does nothing else. If that does not end it either, as where a file system hangs, it is left alone.
+/// How a process that is over in milliseconds ends, unless something holds it up: it is killed
+/// then, for until it ends the supervisor does nothing else. If that does not end it either, as
+/// where a file system hangs, it is left alone.
 fn end_of(process: &mut Child) -> Result<ExitStatus, Unsuitable> {
     if let Some(status) = end_within(TRIAL, process)? {
         return Ok(status);
@@ -309,8 +312,9 @@ mod tests {
         assert!(matches!(tried, Err(Unsuitable::System(_))), "{tried:?}");
     }
 
-    /// A program that does what the file says that lies beside it. Another process writes it: what this one had open to be
-    /// written could not be executed while a test beside this one starts a process.
+    /// A program that does what the file says that lies beside it. Another process writes it: what
+    /// this one had open to be written could not be executed while a test beside this one starts a
+    /// process.
     fn obedient(place: &Path) -> OsString {
         const WRITE: &str = r#"printf '#!/bin/sh\n. "$0.does"\n' > "$0" && chmod 700 "$0""#;
         let program = place.join("python");

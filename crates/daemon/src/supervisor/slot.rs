@@ -23,7 +23,8 @@ use control::{Replacement, Stage};
 /// The longest time between two attempts to start a worker.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// A worker that dies sooner than this after it was ready, and has served nobody, did not really start.
+/// A worker that dies sooner than this after it was ready, and has served nobody, did not really
+/// start.
 const STABLE: Duration = Duration::from_secs(1);
 
 /// The supervisor's number of a worker; never used twice.
@@ -299,8 +300,8 @@ impl Slot {
         }
     }
 
-    /// One that is killed as it starts, or right after that, is replaced at once; if the next one is too,
-    /// it is no accident.
+    /// One that is killed as it starts, or right after that, is replaced at once; if the next one
+    /// is too, it is no accident.
     fn killed(&mut self, worker: WorkerNumber, now: Instant) -> Vec<Action> {
         let is_young = |since| now.saturating_duration_since(since) < STABLE;
         let has_begun = self
@@ -383,7 +384,8 @@ impl Slot {
         self.start()
     }
 
-    /// Starts a worker, unless one is starting or a pause has to be kept, or another has to go first.
+    /// Starts a worker, unless one is starting or a pause has to be kept, or another has to go
+    /// first.
     fn start(&mut self) -> Vec<Action> {
         if self.alone && !self.leaving.is_empty() {
             self.wanted = true;

@@ -42,9 +42,9 @@ pub(super) struct Equipment<'s> {
     pub(super) scoreboard: Option<BorrowedFd<'s>>,
 }
 
-/// Starts a worker: this same program without arguments, so that its name is all that shows in a list of
-/// processes, or the one of its Python. Of the descriptors of this process it inherits none but its end of the
-/// link and, as standard output and error, its group's error log.
+/// Starts a worker: this same program without arguments, so that its name is all that shows in a
+/// list of processes, or the one of its Python. Of the descriptors of this process it inherits none
+/// but its end of the link and, as standard output and error, its group's error log.
 pub(super) fn spawn(
     program: Program,
     group: &GroupSpec,

@@ -8,12 +8,12 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, setpgid, setsid};
 
-/// Leaves it, and for workers too, which inherit what this process has: its signals are for httpd, which
-/// tells the supervisor, and it must stop nobody who reads or writes in the background.
+/// Leaves it, and for workers too, which inherit what this process has: its signals are for httpd,
+/// which tells the supervisor, and it must stop nobody who reads or writes in the background.
 ///
-/// The session stays httpd's: the kernel shares CPU time out to sessions first (`sched_autogroup`), and
-/// workers in one of their own would take it from httpd in the middle of what they wait for. Only where the
-/// terminal cannot be given up there is another session, which has none.
+/// The session stays httpd's: the kernel shares CPU time out to sessions first (`sched_autogroup`),
+/// and workers in one of their own would take it from httpd in the middle of what they wait for.
+/// Only where the terminal cannot be given up there is another session, which has none.
 pub(super) fn leave() {
     if give_up().is_err() {
         let _ = setsid();

@@ -24,8 +24,8 @@ const START: Duration = Duration::from_secs(3);
 /// After what time it is tried again to tell a worker something.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How much of what a worker has said is heard when it is gone: the link may have come into the hands of a process
-/// that goes on talking.
+/// How much of what a worker has said is heard when it is gone: the link may have come into the
+/// hands of a process that goes on talking.
 const LAST_WORDS: usize = 64;
 
 /// A worker.
@@ -40,7 +40,8 @@ pub(super) struct Worker {
     /// It was ended by a signal from here.
     pub(super) is_ended: bool,
     child: Child,
-    /// The link to it, unless the other end is gone, or not to be listened to; its exit is still to come then.
+    /// The link to it, unless the other end is gone, or not to be listened to; its exit is still to
+    /// come then.
     control: Option<Channel>,
     /// What it could not be told.
     pending: Option<PendingOrder>,
@@ -111,8 +112,8 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// When its word cannot be taken. It is listened to no more, and killed: nobody would know that it wants a
-    /// successor.
+    /// When its word cannot be taken. It is listened to no more, and killed: nobody would know that
+    /// it wants a successor.
     pub(super) fn hear(&mut self) -> Result<Option<Event>, ChannelError> {
         let Some(control) = &self.control else {
             return Ok(None);
@@ -144,8 +145,8 @@ impl Worker {
         }
     }
 
-    /// Closes the link, on a thread of its own: with it go the descriptors that an application has sent over it and
-    /// nobody has taken, and how long that takes is up to whoever made them.
+    /// Closes the link, on a thread of its own: with it go the descriptors that an application has
+    /// sent over it and nobody has taken, and how long that takes is up to whoever made them.
     fn hang_up(&mut self) {
         let Some(link) = self.control.take() else {
             return;
@@ -161,15 +162,16 @@ impl Worker {
         self.tell(ToWorker::Serve { incarnation });
     }
 
-    /// Asks it to end. If its link is closed though it runs, its script has executed another program in its place, which
-    /// is told by SIGTERM.
+    /// Asks it to end. If its link is closed though it runs, its script has executed another
+    /// program in its place, which is told by SIGTERM.
     pub(super) fn drain(&mut self, reason: Replacement) {
         self.reason = Some(reason);
         self.tell(ToWorker::Drain { reason });
     }
 
-    /// Tells it what it is to do. If that cannot be done, because the system has no memory for the message, say, it is
-    /// tried again: a signal would cut off what a worker is to finish at its leisure.
+    /// Tells it what it is to do. If that cannot be done, because the system has no memory for the
+    /// message, say, it is tried again: a signal would cut off what a worker is to finish at its
+    /// leisure.
     fn tell(&mut self, order: ToWorker) {
         self.pending = None;
         let link = self.control.as_ref().ok_or(ChannelError::Closed);
@@ -202,8 +204,8 @@ impl Worker {
         self.kill_at.into_iter().chain(retry).min()
     }
 
-    /// Has it killed after `patience`, if that is sooner than it would be anyway: one that was leaving
-    /// at its leisure may now have to hurry, never the reverse.
+    /// Has it killed after `patience`, if that is sooner than it would be anyway: one that was
+    /// leaving at its leisure may now have to hurry, never the reverse.
     pub(super) fn limit(&mut self, patience: Option<Duration>) {
         let deadline = patience.map(|patience| Instant::now() + patience + MARGIN);
         self.kill_at = match (self.kill_at, deadline) {

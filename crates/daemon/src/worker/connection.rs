@@ -101,9 +101,9 @@ impl Connection {
         }
     }
 
-    /// Waits for more where a request must be on its way: who has just connected sends one, and who has
-    /// sent half a frame the rest. Whoever took up something else meanwhile would keep that request
-    /// waiting, though others are free. Returns whether something came before `deadline`.
+    /// Waits for more where a request must be on its way: who has just connected sends one, and who
+    /// has sent half a frame the rest. Whoever took up something else meanwhile would keep that
+    /// request waiting, though others are free. Returns whether something came before `deadline`.
     pub(super) fn expects_more(&self, deadline: Instant) -> bool {
         let is_due = self.last == 0 || self.decoder.has_bytes();
         let left = deadline.saturating_duration_since(Instant::now());

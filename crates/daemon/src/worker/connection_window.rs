@@ -1,8 +1,8 @@
 //! A connection's window, and whether it has memory.
 //!
-//! The window is made when a response or a body would have had use for one, and serves those after it.
-//! What lies in it is there until the child has sent it to its client, which may take long after the
-//! request is over here.
+//! The window is made when a response or a body would have had use for one, and serves those after
+//! it. What lies in it is there until the child has sent it to its client, which may take long
+//! after the request is over here.
 
 use std::os::fd::OwnedFd;
 
@@ -28,8 +28,8 @@ pub(super) struct ConnectionWindow {
 }
 
 impl ConnectionWindow {
-    /// There is a new request, so nothing that lies there is of use any more. `is_shared` is what the
-    /// child says of whether it has the window.
+    /// There is a new request, so nothing that lies there is of use any more. `is_shared` is what
+    /// the child says of whether it has the window.
     pub(super) fn begin(&mut self, is_shared: bool) {
         self.is_shared = is_shared;
         if let Some(window) = &mut self.window {
@@ -42,8 +42,9 @@ impl ConnectionWindow {
         self.window.is_none() && !self.is_hopeless && !fork::is_forked()
     }
 
-    /// Makes a window. The descriptor is to be sent to the child, which has use for it from its next
-    /// request on: it may not be able to take it. Where none can be made the socket does as well.
+    /// Makes a window. The descriptor is to be sent to the child, which has use for it from its
+    /// next request on: it may not be able to take it. Where none can be made the socket does as
+    /// well.
     pub(super) fn open(&mut self) -> Option<OwnedFd> {
         let made = Window::new();
         self.is_hopeless = made.is_err();
@@ -84,8 +85,8 @@ impl ConnectionWindow {
         window.map(Window::inbox)
     }
 
-    /// Gives the memory for responses back if the connection was idle since somebody last looked, and the
-    /// child is done with its last request. Returns whether there is memory still.
+    /// Gives the memory for responses back if the connection was idle since somebody last looked,
+    /// and the child is done with its last request. Returns whether there is memory still.
     pub(super) fn rest(&mut self, last: RequestNumber) -> bool {
         let Some(window) = self.window.as_mut().filter(|_| self.share.is_some()) else {
             return false;

@@ -1,9 +1,9 @@
 //! Signals that come before anybody waits for them: while Python starts and scripts are loaded.
 //!
-//! What ends a worker ends it at once then, as nothing is in flight: SIGTERM, which nobody handles yet, and
-//! SIGINT, which somebody must, as Python would take it for a user at its terminal. What has it replaced
-//! can be done only when it serves, so that is kept until then. The applications' own two are for those that
-//! have been loaded.
+//! What ends a worker ends it at once then, as nothing is in flight: SIGTERM, which nobody handles
+//! yet, and SIGINT, which somebody must, as Python would take it for a user at its terminal. What
+//! has it replaced can be done only when it serves, so that is kept until then. The applications'
+//! own two are for those that have been loaded.
 
 use std::io;
 use std::os::raw::c_int;

@@ -1,9 +1,10 @@
 //! One request and its response on a child's connection, and what the engine may do with it.
 //!
 //! The handle that the engine gets is a pointer to an [`Exchange`], which it uses until
-//! [`Engine::handle`](engine_abi::Engine::handle) returns and not after that. The two directions are
-//! halves with a lock each: while one thread waits for the body, another sends or logs. A thread that
-//! must not wait for one that is sending leaves its frames in a queue, for whoever is done sending.
+//! [`Engine::handle`](engine_abi::Engine::handle) returns and not after that. The two directions
+//! are halves with a lock each: while one thread waits for the body, another sends or logs. A
+//! thread that must not wait for one that is sending leaves its frames in a queue, for whoever is
+//! done sending.
 
 mod client;
 mod handle;
@@ -176,8 +177,8 @@ impl<'c> Exchange<'c> {
         self.send_queued();
     }
 
-    /// Sends what is in the queue. Whoever has sent does so once more after that: so whatever is left
-    /// there while it was busy has somebody who sends it.
+    /// Sends what is in the queue. Whoever has sent does so once more after that: so whatever is
+    /// left there while it was busy has somebody who sends it.
     fn send_queued(&self) {
         loop {
             fence(Ordering::SeqCst);
@@ -242,8 +243,8 @@ impl<'c> Exchange<'c> {
         }
     }
 
-    /// Sends a line for the log, unless it is too verbose for it. Returns whether it could be sent. Does not wait for a
-    /// thread that is sending.
+    /// Sends a line for the log, unless it is too verbose for it. Returns whether it could be sent.
+    /// Does not wait for a thread that is sending.
     pub(super) fn log(&self, line: &LogLine<'_>) -> bool {
         if line.level > Level::Notice && line.level as u8 > self.log_level {
             return true;

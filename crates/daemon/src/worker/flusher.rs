@@ -1,10 +1,10 @@
-//! Sends what slow children have not taken yet of responses, in the place of the threads that work on
-//! these.
+//! Sends what slow children have not taken yet of responses, in the place of the threads that work
+//! on these.
 //!
-//! One thread with an epoll of its own, which never touches Python. It has the rest of responses that
-//! are complete, with which the threads that run applications have nothing to do any more. And while an
-//! application goes on after it has sent something, it is *lent* what the child did not take
-//! of that; the application's thread takes back what is left before it sends more.
+//! One thread with an epoll of its own, which never touches Python. It has the rest of responses
+//! that are complete, with which the threads that run applications have nothing to do any more. And
+//! while an application goes on after it has sent something, it is *lent* what the child did not
+//! take of that; the application's thread takes back what is left before it sends more.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -135,7 +135,8 @@ impl Flusher {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let sent = Ok(false);
         let remainder = Remainder { rest, sent, way };
-        // There is no thread in a forked process that sends it, nor one to give back a lock that it had.
+        // There is no thread in a forked process that sends it, nor one to give back a lock that it
+        // had.
         if fork::is_forked() {
             return Err((io::ErrorKind::NotConnected.into(), remainder.rest));
         }
@@ -156,8 +157,8 @@ impl Flusher {
         let _ = self.epoll.delete(remainder.stream());
     }
 
-    /// The thread's life. Connections that have taken everything go to `delivered`, with the token they
-    /// came with; of those that broke there is nothing but the token. A child that takes
+    /// The thread's life. Connections that have taken everything go to `delivered`, with the token
+    /// they came with; of those that broke there is nothing but the token. A child that takes
     /// nothing is left in peace: it is the one that knows its client's limits.
     pub(super) fn run(&self, delivered: impl Fn(u64, Option<Connection>)) -> io::Error {
         loop {
@@ -179,7 +180,8 @@ impl Flusher {
         }
     }
 
-    /// Gives up what cannot be sent because of a fault: whoever waits for it finds its connection closed.
+    /// Gives up what cannot be sent because of a fault: whoever waits for it finds its connection
+    /// closed.
     fn lose(&self, number: u64, delivered: &impl Fn(u64, Option<Connection>)) {
         let Some(remainder) = lock(&self.remainders).remove(&number) else {
             return;

@@ -7,10 +7,10 @@
 //! that `fork` itself calls. (`subprocess` forks without that, but its programs get none of the
 //! descriptors in the first place.)
 //!
-//! Nor is such a process ours to end in order: the worker's handlers for signals, which it inherits, would
-//! tell the worker of what was sent to the child. So in it these signals do again what they do in any
-//! process, unless the application has handlers of its own. They are blocked while the process is made, so
-//! that none meets the inherited handlers.
+//! Nor is such a process ours to end in order: the worker's handlers for signals, which it
+//! inherits, would tell the worker of what was sent to the child. So in it these signals do again
+//! what they do in any process, unless the application has handlers of its own. They are blocked
+//! while the process is made, so that none meets the inherited handlers.
 //!
 //! The handler may do only what a signal handler may, so what it needs is in atomics.
 
@@ -26,8 +26,8 @@ use nix::libc::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU};
 
 use crate::OPEN_FILES;
 
-/// A bit for each descriptor that is to be replaced. Those with greater numbers, which there are only where an administrator
-/// allows more of them, are not.
+/// A bit for each descriptor that is to be replaced. Those with greater numbers, which there are
+/// only where an administrator allows more of them, are not.
 static NUMBERS: [AtomicU64; WORDS] = [const { AtomicU64::new(0) }; WORDS];
 
 /// How many descriptors there is a bit for, divided by 64.
@@ -158,8 +158,8 @@ fn lose_descriptors() {
         let mut bits = word.load(Ordering::Relaxed);
         while bits != 0 {
             let number = index * 64 + bits.trailing_zeros().cast_signed();
-            // SAFETY: both are descriptors of this process, which is nobody else's. Whoever uses the
-            // replaced one finds a connection that is closed.
+            // SAFETY: both are descriptors of this process, which is nobody else's. Whoever uses
+            // the replaced one finds a connection that is closed.
             unsafe { libc::dup3(dead, number, libc::O_CLOEXEC) };
             bits &= bits - 1;
         }

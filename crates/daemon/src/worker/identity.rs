@@ -89,9 +89,10 @@ struct Ids {
 }
 
 impl Ids {
-    /// Looks the groups up that the configuration does not name. To be done below the root directory of httpd: below
-    /// that of the group, whoever may write to files there would say which groups a worker is in, and which library
-    /// is loaded to find out, while it still is root (CVE-2025-32463 was of that kind).
+    /// Looks the groups up that the configuration does not name. To be done below the root
+    /// directory of httpd: below that of the group, whoever may write to files there would say
+    /// which groups a worker is in, and which library is loaded to find out, while it still is root
+    /// (CVE-2025-32463 was of that kind).
     fn of(identity: &Identity, uid: u32, gid: u32) -> Result<Self, IdentityError> {
         let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
         let name = identity.user_name.as_deref();
@@ -127,8 +128,8 @@ impl Ids {
         self.verify()
     }
 
-    /// Whether real, effective and saved ids are all what they should be, so are the supplementary groups, and root is
-    /// out of reach.
+    /// Whether real, effective and saved ids are all what they should be, so are the supplementary
+    /// groups, and root is out of reach.
     fn verify(&self) -> Result<(), IdentityError> {
         let (uid, gid) = (self.uid, self.gid);
         let user = getresuid().is_ok_and(|ids| [ids.real, ids.effective, ids.saved] == [uid; 3]);

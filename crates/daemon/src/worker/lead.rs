@@ -1,18 +1,18 @@
 //! Who polls: one thread at a time, the leader. The others follow.
 //!
-//! Threads that share a GIL run one after the other. If each took a request as soon as it came, most
-//! would only stand in line for the GIL, and every hand-over between them costs more than a short
-//! request does. So a leader that leaves with a request lets nobody else lead at once: it is back in
-//! a moment, and takes the next request itself. Nothing tells beforehand whether it is:
+//! Threads that share a GIL run one after the other. If each took a request as soon as it came,
+//! most would only stand in line for the GIL, and every hand-over between them costs more than a
+//! short request does. So a leader that leaves with a request lets nobody else lead at once: it is
+//! back in a moment, and takes the next request itself. Nothing tells beforehand whether it is:
 //!
-//! - One of the followers is the *deputy*. While requests come it looks every moment, and leads if the
-//!   leader is still away. That is how an application gets its threads that waits for a database, or
-//!   computes without the GIL.
-//! - Nobody leads while a request waits for the GIL to begin: another one could only delay it. CPython
-//!   does not care who has waited longest for a GIL, and a thread that comes for it gets it before one
-//!   that has to be woken first. Unless that goes on for long, for then others than requests want it.
-//!   Requests that have begun and want it back keep nobody away: a few that do so all the time, as
-//!   long responses do, would keep all others out.
+//! - One of the followers is the *deputy*. While requests come it looks every moment, and leads if
+//!   the leader is still away. That is how an application gets its threads that waits for a
+//!   database, or computes without the GIL.
+//! - Nobody leads while a request waits for the GIL to begin: another one could only delay it.
+//!   CPython does not care who has waited longest for a GIL, and a thread that comes for it gets it
+//!   before one that has to be woken first. Unless that goes on for long, for then others than
+//!   requests want it. Requests that have begun and want it back keep nobody away: a few that do so
+//!   all the time, as long responses do, would keep all others out.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -153,8 +153,9 @@ impl Lead {
             }
         }
         post.is_taken = true;
-        // A follower that is woken becomes the deputy, or leads if the post is vacant again, and then wakes another one here.
-        // So where there are followers, there is a deputy, or somebody on the way to become one.
+        // A follower that is woken becomes the deputy, or leads if the post is vacant again, and
+        // then wakes another one here. So where there are followers, there is a deputy, or somebody
+        // on the way to become one.
         if post.deputy == Deputy::None && post.followers > 0 {
             self.bench.notify_one();
         }

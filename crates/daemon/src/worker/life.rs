@@ -1,9 +1,10 @@
 //! What can happen to a worker, and what it does about it.
 //!
-//! The main thread waits here for one event after the other: a signal, a word from the
-//! supervisor, a limit that was reached. All of them lead to one thing, a *drain*: take no more
-//! requests, let those in flight finish within the time they have, end Python, go. When that time is over, or
-//! there is a hurry, the applications are told of the end, and what is still in flight has another while.
+//! The main thread waits here for one event after the other: a signal, a word from the supervisor,
+//! a limit that was reached. All of them lead to one thing, a *drain*: take no more requests, let
+//! those in flight finish within the time they have, end Python, go. When that time is over, or
+//! there is a hurry, the applications are told of the end, and what is still in flight has another
+//! while.
 //!
 //! ```text
 //!  serving ──(a limit was reached)──> serving, successor wanted ──(supervisor: drain)──┐
@@ -14,8 +15,9 @@
 //!                                                                       stopping ── exit
 //! ```
 //!
-//! A worker whose supervisor is gone serves on until the next supervisor has put another in its place
-//! ([`orphan`](super::orphan)): httpd needs a moment to notice, and nobody is to wait for that.
+//! A worker whose supervisor is gone serves on until the next supervisor has put another in its
+//! place ([`orphan`](super::orphan)): httpd needs a moment to notice, and nobody is to wait for
+//! that.
 
 mod sources;
 mod succession;
@@ -234,8 +236,8 @@ impl Course<'_> {
             self.watch.look_soon();
         }
         let order = self.orphan.as_ref().and_then(Orphan::look);
-        // Whoever leaves at its leisure must not outlive httpd. One that is in a hurry already has a
-        // deadline, which stands.
+        // Whoever leaves at its leisure must not outlive httpd. One that is in a hurry already has
+        // a deadline, which stands.
         let is_news = |order: &Replacement| match &self.drain {
             None => true,
             Some(drain) => order.is_urgent() && !drain.is_last_call,
@@ -309,8 +311,8 @@ impl Course<'_> {
         None
     }
 
-    /// The applications are told that the process ends, and requests in flight have as long as it may take
-    /// for that, but for Python's last moment.
+    /// The applications are told that the process ends, and requests in flight have as long as it
+    /// may take for that, but for Python's last moment.
     fn call_last(&mut self) {
         let Some(drain) = self.drain.as_mut().filter(|drain| !drain.is_last_call) else {
             return;

@@ -55,8 +55,8 @@ pub(super) fn apply(group: &GroupSpec, log: &Log) {
     warn(1213, "the number of open files", crate::raise_open_files());
 }
 
-/// How large the stack of a thread is that runs Python, if nobody says so: as large as the system makes
-/// those of other programs. Rust's own threads have less than deeply nested calls may need.
+/// How large the stack of a thread is that runs Python, if nobody says so: as large as the system
+/// makes those of other programs. Rust's own threads have less than deeply nested calls may need.
 pub(super) fn stack_size() -> usize {
     const OF_MAIN_THREADS: usize = 8 << 20;
     match getrlimit(Resource::RLIMIT_STACK) {

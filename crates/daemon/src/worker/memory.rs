@@ -1,5 +1,5 @@
-//! Returning memory to the system that only the start of a worker needed. A process that is forked from httpd, as those of
-//! mod_wsgi are, does not have it, or shares it with all others.
+//! Returning memory to the system that only the start of a worker needed. A process that is forked
+//! from httpd, as those of mod_wsgi are, does not have it, or shares it with all others.
 
 use std::collections::HashSet;
 use std::ffi::c_void;
@@ -7,25 +7,25 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _};
 use std::ops::Range;
 
-/// How `/proc/self/smaps` begins the lines that tell how much of a mapping is not as it is in the file any more: in
-/// memory, and swapped out. The latter comes last.
+/// How `/proc/self/smaps` begins the lines that tell how much of a mapping is not as it is in the
+/// file any more: in memory, and swapped out. The latter comes last.
 const WRITTEN: [&str; 2] = ["Anonymous:", "Swap:"];
 
-/// What the dynamic linker has mapped of the libraries: their code, their constants, and tables that it alone reads, a
-/// megabyte of libpython's. The system keeps all of it in its cache, so whoever needs some again has it at once. Until
-/// then it does not count for this process.
+/// What the dynamic linker has mapped of the libraries: their code, their constants, and tables
+/// that it alone reads, a megabyte of libpython's. The system keeps all of it in its cache, so
+/// whoever needs some again has it at once. Until then it does not count for this process.
 #[derive(Debug)]
 pub(super) struct Libraries {
-    /// What is mapped and how much of it is there. It is opened once: where the group has a root directory of its own,
-    /// there is none of that name.
+    /// What is mapped and how much of it is there. It is opened once: where the group has a root
+    /// directory of its own, there is none of that name.
     smaps: File,
     /// How `smaps` begins each of the mappings.
     mapped: HashSet<String>,
 }
 
 impl Libraries {
-    /// Those that are mapped now: before an application maps files of which nobody knows what they are. `None` if the
-    /// system does not tell, and nothing can be given back.
+    /// Those that are mapped now: before an application maps files of which nobody knows what they
+    /// are. `None` if the system does not tell, and nothing can be given back.
     pub(super) fn mapped() -> Option<Self> {
         let mut smaps = File::open("/proc/self/smaps").ok()?;
         let mapped = unwritten(&read(&mut smaps)?)
@@ -34,8 +34,8 @@ impl Libraries {
         Some(Self { smaps, mapped })
     }
 
-    /// Forgets them where they are as in their files. Code into which somebody has written, be it the breakpoints of
-    /// a tool that traces, stays as it is.
+    /// Forgets them where they are as in their files. Code into which somebody has written, be it
+    /// the breakpoints of a tool that traces, stays as it is.
     fn forget(mut self) {
         let Some(smaps) = read(&mut self.smaps) else {
             return;
@@ -43,17 +43,18 @@ impl Libraries {
         for Mapping { line, range } in unwritten(&smaps) {
             if self.mapped.contains(line) {
                 let begin = range.start as *mut c_void;
-                // SAFETY: these are pages of a file, as nobody has written to them: whoever reads them again finds
-                // the same. That somebody writes to them after the system was asked, which takes a debugger that
-                // comes in this millisecond, loses what was written, and no more.
+                // SAFETY: these are pages of a file, as nobody has written to them: whoever reads
+                // them again finds the same. That somebody writes to them after the system was
+                // asked, which takes a debugger that comes in this millisecond, loses what was
+                // written, and no more.
                 unsafe { libc::madvise(begin, range.len(), libc::MADV_DONTNEED) };
             }
         }
     }
 }
 
-/// Gives back what the start has left: the libraries that were mapped before it, and what was freed, which is much
-/// after many modules were read and compiled.
+/// Gives back what the start has left: the libraries that were mapped before it, and what was
+/// freed, which is much after many modules were read and compiled.
 pub(super) fn give_back(libraries: Option<Libraries>) {
     if let Some(libraries) = libraries {
         libraries.forget();
@@ -127,7 +128,8 @@ mod tests {
     fn mapped_file() -> &'static mut [u8] {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&[7; SIZE]).unwrap();
-        // SAFETY: a new mapping, which nobody else has and which is never taken away, of a file of this size.
+        // SAFETY: a new mapping, which nobody else has and which is never taken away, of a file of
+        // this size.
         unsafe {
             let begin = libc::mmap(
                 null_mut(),

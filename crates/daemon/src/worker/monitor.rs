@@ -1,4 +1,5 @@
-//! The time limits of a worker: what is looked at once a second while there is something to look at.
+//! The time limits of a worker: what is looked at once a second while there is something to look
+//! at.
 //!
 //! Threads that serve note when a request began and when something last happened; the main
 //! thread compares that with the limits of the group. Nothing here touches Python except the
@@ -20,7 +21,8 @@ use super::vital;
 /// How often the limits are looked at.
 pub(super) const PERIOD: Duration = Duration::from_secs(1);
 
-/// How often they are where nothing happens: hundreds of idle processes are to leave a machine idle.
+/// How often they are where nothing happens: hundreds of idle processes are to leave a machine
+/// idle.
 const REST: Duration = Duration::from_secs(30);
 
 /// What has happened when, in milliseconds since the start; 0 is "not yet" or "not now".
@@ -188,8 +190,8 @@ impl Monitor {
             .map(|limit| limit.mul_f64(1.0 + f64::from(threads).ln()))
     }
 
-    /// Starts to try, over and over, whether each GIL can be had, if there is a limit to how long that may
-    /// take.
+    /// Starts to try, over and over, whether each GIL can be had, if there is a limit to how long
+    /// that may take.
     pub(super) fn probe(
         self: &Arc<Self>,
         engine: LoadedEngine,
@@ -203,7 +205,8 @@ impl Monitor {
                 thread::sleep(probe_period(limit));
                 for nth in 0.. {
                     monitor.probing.store(monitor.now(), Ordering::Relaxed);
-                    // SAFETY: Python was started. Once it ends this call does not return, or says so.
+                    // SAFETY: Python was started. Once it ends this call does not return, or says
+                    // so.
                     match unsafe { (engine.functions().probe)(nth) } {
                         0 => {}
                         1 => break,

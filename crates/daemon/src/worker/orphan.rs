@@ -1,8 +1,9 @@
 //! A worker whose supervisor has died.
 //!
-//! httpd notices within a second or so and starts another supervisor, which starts workers. Until the one
-//! of this slot serves, this worker goes on: so the death of a supervisor keeps nobody waiting. It does
-//! not survive httpd, and it does not wait for ever: its group may be gone from the configuration.
+//! httpd notices within a second or so and starts another supervisor, which starts workers. Until
+//! the one of this slot serves, this worker goes on: so the death of a supervisor keeps nobody
+//! waiting. It does not survive httpd, and it does not wait for ever: its group may be gone from
+//! the configuration.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,10 +1,10 @@
 //! Frames on their way to a child that may be slow to take them.
 //!
-//! A child takes frames as fast as its client takes the response. While it keeps up, large data goes
-//! to it without a copy. From one that does not, what it did not take is kept here, up to the group's
-//! `response-buffer-size`: so the application goes on, and its thread is free once the response is
-//! complete. The [`Flusher`](super::flusher::Flusher) sends what is kept, while the application goes
-//! on and after that.
+//! A child takes frames as fast as its client takes the response. While it keeps up, large data
+//! goes to it without a copy. From one that does not, what it did not take is kept here, up to the
+//! group's `response-buffer-size`: so the application goes on, and its thread is free once the
+//! response is complete. The [`Flusher`](super::flusher::Flusher) sends what is kept, while the
+//! application goes on and after that.
 
 use std::io::IoSlice;
 use std::os::unix::net::UnixStream;

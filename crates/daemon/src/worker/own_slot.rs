@@ -1,8 +1,9 @@
 //! This worker's slot in the table of its group, and the tickets of those who reserve places there.
 //!
-//! A child that reserves a place stamps the ticket of the connection over which the request will come.
-//! Whoever sends the request and whoever reads it know of the place; what a child that died in between
-//! has reserved is given back when its connection ends, as its ticket is still stamped then.
+//! A child that reserves a place stamps the ticket of the connection over which the request will
+//! come. Whoever sends the request and whoever reads it know of the place; what a child that died
+//! in between has reserved is given back when its connection ends, as its ticket is still stamped
+//! then.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -31,7 +32,8 @@ impl OwnSlot {
         }
     }
 
-    /// The slot is this worker's from now on, which has this number there: the one in the table may be that of a successor by now.
+    /// The slot is this worker's from now on, which has this number there: the one in the table may
+    /// be that of a successor by now.
     pub(super) fn take_over(&self, incarnation: u32) {
         self.incarnation.store(incarnation, Ordering::Relaxed);
     }
@@ -85,8 +87,8 @@ impl OwnSlot {
         }
     }
 
-    /// A ticket for a new connection, distinct from those of all connections that are open, including those to the
-    /// predecessor, which a child may still have.
+    /// A ticket for a new connection, distinct from those of all connections that are open,
+    /// including those to the predecessor, which a child may still have.
     pub(super) fn issue(self: &Arc<Self>) -> Ticket {
         const BITS: u32 = 24;
         const MOST: u32 = (1 << BITS) - 1;
@@ -112,8 +114,8 @@ impl Ticket {
         self.number
     }
 
-    /// The request has come that a place was reserved for. Returns whether it has the place now: one that
-    /// was reserved with the predecessor is none.
+    /// The request has come that a place was reserved for. Returns whether it has the place now:
+    /// one that was reserved with the predecessor is none.
     pub(super) fn redeem(&self) -> bool {
         let slot = self.slot.get();
         slot.is_some_and(|slot| slot.take_stamp(self.number))

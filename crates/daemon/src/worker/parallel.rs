@@ -1,9 +1,10 @@
-//! Whether the requests of a worker can run at the same time: without a GIL, or where interpreters can have
-//! GILs of their own and requests have come for more than one.
+//! Whether the requests of a worker can run at the same time: without a GIL, or where interpreters
+//! can have GILs of their own and requests have come for more than one.
 //!
-//! As long as all are for one interpreter they share its GIL, whatever the others could have. Measured with 8
-//! threads that answer `hello` in the main interpreter: taken for requests that can run at the same time they
-//! cost 55 µs of CPU time and 2 switches each, taken for those that share a GIL 31 µs and less than half a switch.
+//! As long as all are for one interpreter they share its GIL, whatever the others could have.
+//! Measured with 8 threads that answer `hello` in the main interpreter: taken for requests that can
+//! run at the same time they cost 55 µs of CPU time and 2 switches each, taken for those that share
+//! a GIL 31 µs and less than half a switch.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,5 @@
-//! Where requests come in: the socket of the group, and the connections that wait for their next one.
+//! Where requests come in: the socket of the group, and the connections that wait for their next
+//! one.
 //!
 //! All workers of a group share its listening socket. A thread accepts a connection only when it is
 //! free, so whoever connects waits in the one queue of the group, in the order of arrival, for
@@ -36,7 +37,8 @@ pub(super) struct Poller {
     failures: AtomicU32,
     /// Nobody can connect to the socket any more.
     is_shut_down: AtomicBool,
-    /// The connections that no thread is serving; `None` once it is closed, so that none comes back.
+    /// The connections that no thread is serving; `None` once it is closed, so that none comes
+    /// back.
     idle: Mutex<Option<HashMap<u64, Connection>>>,
     next_token: AtomicU64,
 }
@@ -85,8 +87,8 @@ impl Poller {
     pub(super) fn open(&self) -> io::Result<()> {
         let listener = lock(&self.listener);
         if let Some((_, listener)) = &*listener {
-            // Every worker with a free thread is woken. Were it only one (`EPOLLEXCLUSIVE`), the second
-            // of two callers could be left to the one that is busy with the first.
+            // Every worker with a free thread is woken. Were it only one (`EPOLLEXCLUSIVE`), the
+            // second of two callers could be left to the one that is busy with the first.
             let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP, LISTENER);
             match self.epoll.add(listener, event) {
                 // It is open.
@@ -99,8 +101,8 @@ impl Poller {
         Ok(())
     }
 
-    /// Closes it for good, and the connections that no request is on. A request that a child is just
-    /// sending over one is safe to send elsewhere, and the child can tell.
+    /// Closes it for good, and the connections that no request is on. A request that a child is
+    /// just sending over one is safe to send elsewhere, and the child can tell.
     pub(super) fn close(&self) {
         let listener = lock(&self.listener).take();
         if let Some((_, listener)) = &listener {
@@ -131,7 +133,8 @@ impl Poller {
 
     /// A connection on which something arrived, if there is one. Does not wait.
     pub(super) fn known_caller(&self) -> Option<u64> {
-        // Whoever wants to connect stays in the queue of the socket, and comes last the second time.
+        // Whoever wants to connect stays in the queue of the socket, and comes last the second
+        // time.
         for _ in 0..2 {
             let mut events = [EpollEvent::empty()];
             match self.epoll.wait(&mut events, EpollTimeout::ZERO) {
@@ -143,8 +146,9 @@ impl Poller {
         None
     }
 
-    /// Accepts whoever has waited longest, if anybody has. If nobody can be let in that is reported once, and not tried
-    /// until this is opened again: whoever tried at once would try in vain without end.
+    /// Accepts whoever has waited longest, if anybody has. If nobody can be let in that is reported
+    /// once, and not tried until this is opened again: whoever tried at once would try in vain
+    /// without end.
     pub(super) fn accept(&self, report: impl Fn(&Barred)) -> Option<(u64, UnixStream)> {
         let listener = lock(&self.listener);
         let (_, socket) = listener.as_ref()?;
@@ -190,8 +194,8 @@ impl Poller {
         lock(&self.idle).as_mut()?.remove(&token)
     }
 
-    /// Gives back memory that idle connections have from large responses. Returns whether some still have
-    /// any. To be called now and then.
+    /// Gives back memory that idle connections have from large responses. Returns whether some
+    /// still have any. To be called now and then.
     pub(super) fn rest(&self) -> bool {
         let mut idle = lock(&self.idle);
         let has_memory = |connection: &mut Connection| connection.window.rest(connection.last);
@@ -201,8 +205,8 @@ impl Poller {
             .fold(false, |some, one| some | one)
     }
 
-    /// Lets a connection wait for its next request. If it cannot be watched, or this was closed meanwhile, it is closed,
-    /// which the child notices.
+    /// Lets a connection wait for its next request. If it cannot be watched, or this was closed
+    /// meanwhile, it is closed, which the child notices.
     pub(super) fn put(&self, token: u64, mut connection: Connection) {
         let mut idle = lock(&self.idle);
         let Some(idle) = &mut *idle else {
@@ -224,8 +228,8 @@ impl Poller {
 }
 
 impl Barred {
-    /// How often in a row it is not worth a word. The supervisor shuts the socket of a group down that is gone, and its
-    /// workers may learn only then that they are to end.
+    /// How often in a row it is not worth a word. The supervisor shuts the socket of a group down
+    /// that is gone, and its workers may learn only then that they are to end.
     fn forgiven(&self) -> u32 {
         match self {
             Self::ShutDown => 1,

@@ -30,8 +30,9 @@ pub(super) struct Scripts {
 }
 
 impl Scripts {
-    /// Whether the script was loaded and its file differs now. `seen` is the time of its modification as httpd saw it, or
-    /// [`UNSEEN`](RequestHead::UNSEEN); where that is the time it was loaded with, the file is not looked at.
+    /// Whether the script was loaded and its file differs now. `seen` is the time of its
+    /// modification as httpd saw it, or [`UNSEEN`](RequestHead::UNSEEN); where that is the time it
+    /// was loaded with, the file is not looked at.
     pub(super) fn changed(&self, path: &[u8], seen: ModificationTime) -> bool {
         self.loaded(path).is_some_and(|then| {
             let is_as_seen = then == seen && seen != RequestHead::UNSEEN;
@@ -55,8 +56,9 @@ impl Scripts {
         *loaded.entry(path.to_vec()).or_insert(now)
     }
 
-    /// The modification time that the script was loaded with, if it was. Nobody asks the file system with the lock held: a
-    /// file system that hangs would have all threads wait, whatever their scripts are.
+    /// The modification time that the script was loaded with, if it was. Nobody asks the file
+    /// system with the lock held: a file system that hangs would have all threads wait, whatever
+    /// their scripts are.
     fn loaded(&self, path: &[u8]) -> Option<ModificationTime> {
         let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
         loaded.get(path).copied()

@@ -1,9 +1,10 @@
-//! Serving: threads that take whatever request comes in through the [`Poller`], one after the other.
+//! Serving: threads that take whatever request comes in through the [`Poller`], one after the
+//! other.
 //!
-//! The thread that reads a request runs it. Its head, and a body that came along with that, are read before the
-//! application runs; a longer body is read when the application asks for it. No request is run twice: a child that sees
-//! the connection break without an answer can tell from the kind of break whether its request had been read (see
-//! `docs/protocol.md`).
+//! The thread that reads a request runs it. Its head, and a body that came along with that, are
+//! read before the application runs; a longer body is read when the application asks for it. No
+//! request is run twice: a child that sees the connection break without an answer can tell from the
+//! kind of break whether its request had been read (see `docs/protocol.md`).
 //!
 //! - [`Lead`] says which thread polls
 //! - [`conversation`] is what is said over a connection
@@ -71,7 +72,8 @@ pub(super) struct Server {
     active: AtomicU32,
     /// How many threads have a connection, or look for one, be there a request on it or not.
     turns: AtomicU32,
-    /// How many requests came since the start, those included that came behind `maximum-requests` and were sent back.
+    /// How many requests came since the start, those included that came behind `maximum-requests`
+    /// and were sent back.
     served: AtomicU64,
     /// How many that were when the places were last counted.
     counted: AtomicU64,
@@ -165,14 +167,15 @@ impl Server {
         self.active.load(Ordering::SeqCst).saturating_add(unsent)
     }
 
-    /// Whether nothing is left that a worker that leaves waits for. Once it takes no more requests, and this was so, none is
-    /// read any more: the poller is closed before anybody asks, so a thread that begins a turn later finds no connection.
+    /// Whether nothing is left that a worker that leaves waits for. Once it takes no more requests,
+    /// and this was so, none is read any more: the poller is closed before anybody asks, so a
+    /// thread that begins a turn later finds no connection.
     pub(super) fn is_idle(&self) -> bool {
         self.turns.load(Ordering::SeqCst) == 0 && self.active() == 0
     }
 
-    /// Starts the threads and accepts connections, as the worker of its slot that has this number. What the main thread
-    /// must know goes to `events`.
+    /// Starts the threads and accepts connections, as the worker of its slot that has this number.
+    /// What the main thread must know goes to `events`.
     pub(super) fn serve(
         self: &Arc<Self>,
         incarnation: u32,
@@ -214,8 +217,8 @@ impl Server {
         !self.is_draining() && !self.has_reached_maximum.load(Ordering::SeqCst)
     }
 
-    /// How long there is nothing to look at: no request is served, and nothing has to be put right. The
-    /// next request is an [`Event::Busy`] then.
+    /// How long there is nothing to look at: no request is served, and nothing has to be put right.
+    /// The next request is an [`Event::Busy`] then.
     pub(super) fn idle_interval(&self) -> Option<Duration> {
         self.is_dozing.store(true, Ordering::SeqCst);
         // Who comes after this load finds the flag.
@@ -251,8 +254,8 @@ impl Server {
         self.slot.is_succeeded()
     }
 
-    /// Has children send requests here although the supervisor has told them that nobody serves: it is another
-    /// one, which knows this worker not and cannot start its own.
+    /// Has children send requests here although the supervisor has told them that nobody serves: it
+    /// is another one, which knows this worker not and cannot start its own.
     pub(super) fn stand_in(&self) {
         let slot = self.slot.get();
         let slot = slot.filter(|slot| slot.state() == SlotState::Down);
@@ -261,7 +264,8 @@ impl Server {
         }
     }
 
-    /// How many requests came since the start, those included that came behind `maximum-requests` and were sent back.
+    /// How many requests came since the start, those included that came behind `maximum-requests`
+    /// and were sent back.
     pub(super) fn served(&self) -> u64 {
         self.served.load(Ordering::Relaxed)
     }
@@ -292,7 +296,8 @@ impl Server {
         self.cannot_wait(&error);
     }
 
-    /// Accepts and greets who has waited longest, if it comes from the owner of the socket or from root.
+    /// Accepts and greets who has waited longest, if it comes from the owner of the socket or from
+    /// root.
     fn admit(&self) -> Option<(u64, Connection)> {
         let accepted = self.poller.accept(|barred| self.report_barred(barred));
         if self.poller.is_starved() {

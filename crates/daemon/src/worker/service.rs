@@ -1,10 +1,10 @@
 //! A worker that serves no requests but runs scripts: that of a group with `threads=0`.
 //!
-//! The scripts, those of `WSGIImportScript`, run one after the other on Python's main thread, and the
-//! process ends with the last of them; the supervisor then starts another. All signals go to that
-//! thread: the others block them. SIGTERM raises `SystemExit` there, unless the script wants it
-//! otherwise, and that is also what a word from the supervisor becomes. A script that does not mind
-//! is killed by the supervisor when its time is over.
+//! The scripts, those of `WSGIImportScript`, run one after the other on Python's main thread, and
+//! the process ends with the last of them; the supervisor then starts another. All signals go to
+//! that thread: the others block them. SIGTERM raises `SystemExit` there, unless the script wants
+//! it otherwise, and that is also what a word from the supervisor becomes. A script that does not
+//! mind is killed by the supervisor when its time is over.
 
 use std::io;
 use std::sync::Arc;

@@ -9,9 +9,9 @@ use nix::libc::SIGTERM;
 
 use super::life::Event;
 
-/// Starts such a thread. After a fault in it the worker leaves as if it were told to by SIGTERM: what is in flight
-/// has `shutdown-timeout`, and the supervisor starts the next one. What the fault was is told in the log by the hook of
-/// [`fault`](crate::fault).
+/// Starts such a thread. After a fault in it the worker leaves as if it were told to by SIGTERM:
+/// what is in flight has `shutdown-timeout`, and the supervisor starts the next one. What the fault
+/// was is told in the log by the hook of [`fault`](crate::fault).
 pub(super) fn spawn(
     thread: Builder,
     events: &Sender<Event>,

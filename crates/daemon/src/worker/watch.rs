@@ -1,5 +1,5 @@
-//! What the main thread looks at once a second, or less often while nothing happens, and when the next limit is
-//! reached: limits of the worker, and requests that hang.
+//! What the main thread looks at once a second, or less often while nothing happens, and when the
+//! next limit is reached: limits of the worker, and requests that hang.
 //!
 //! A request that takes longer than `request-timeout` is interrupted, if the group has an
 //! `interrupt-timeout`: an exception is raised in its thread. If it has none, or if the request
@@ -167,8 +167,8 @@ impl Watch {
         hangs.map(|(request, _)| *request)
     }
 
-    /// Whether `maximum-requests` will be reached sooner than a successor can start, if requests come
-    /// as fast as they did of late.
+    /// Whether `maximum-requests` will be reached sooner than a successor can start, if requests
+    /// come as fast as they did of late.
     pub(super) fn is_nearly_sated(&self) -> bool {
         let served = self.served;
         let soon = served + self.rate * (self.start.as_secs() + 3);
@@ -192,8 +192,8 @@ impl Passed {
         self.0.is_none()
     }
 
-    /// Takes note of a limit, and returns it if that is news: if it is the first, or one that cannot
-    /// wait for a successor, as the first could.
+    /// Takes note of a limit, and returns it if that is news: if it is the first, or one that
+    /// cannot wait for a successor, as the first could.
     fn note(&mut self, reason: Option<Replacement>) -> Option<Replacement> {
         let is_news = |reason: &Replacement| match self.0 {
             None => true,

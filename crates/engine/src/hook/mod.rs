@@ -37,8 +37,8 @@ impl State {
     }
 }
 
-/// Calls the functions, up to the first that fails or says nothing a name could be made of. What they raise is in the log when this
-/// returns.
+/// Calls the functions, up to the first that fails or says nothing a name could be made of. What
+/// they raise is in the log when this returns.
 pub(crate) fn call(
     py: Attached<'_>,
     interpreter: &'static Interpreter,

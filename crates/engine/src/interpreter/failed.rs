@@ -1,9 +1,10 @@
-//! Application groups whose interpreter could not be made: what was wrong, and when it is tried again.
+//! Application groups whose interpreter could not be made: what was wrong, and when it is tried
+//! again.
 //!
-//! Making an interpreter costs a hundred times what a request does, and every failure is several lines
-//! in the log. So after one, the requests of the group are refused at once for a while: a second at
-//! first, up to a minute when it goes on failing. Whoever mends the cause, a module that is missing for
-//! one, waits no longer than that, and need not restart anything.
+//! Making an interpreter costs a hundred times what a request does, and every failure is several
+//! lines in the log. So after one, the requests of the group are refused at once for a while: a
+//! second at first, up to a minute when it goes on failing. Whoever mends the cause, a module that
+//! is missing for one, waits no longer than that, and need not restart anything.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
@@ -69,8 +70,8 @@ pub(super) fn note<T>(group: &[u8], attempt: &Result<T, CreateError>) {
     }
 }
 
-/// Forgets groups that nobody has asked for since they were to be tried again, and as many more as it
-/// takes to remember `group`: those first that are to be tried soonest.
+/// Forgets groups that nobody has asked for since they were to be tried again, and as many more as
+/// it takes to remember `group`: those first that are to be tried soonest.
 fn make_room(failed: &mut Failures, group: &[u8], now: Instant) {
     failed.retain(|_, failure| now < failure.again + LONGEST_PAUSE);
     while failed.len() >= MOST && !failed.contains_key(group) {

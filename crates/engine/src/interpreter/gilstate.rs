@@ -1,21 +1,21 @@
 //! The simplified GIL API on CPython up to 3.11.
 //!
-//! Extension modules call back from C with `PyGILState_Ensure`: ctypes callbacks, most bindings to C
-//! libraries. It asks "which thread state does this thread have?", and up to 3.11 the answer is kept
-//! in a thread-specific storage key of pthreads, and is *the first one made on the thread*. On a
-//! thread that serves several interpreters that is wrong for all but one: the callback runs in
+//! Extension modules call back from C with `PyGILState_Ensure`: ctypes callbacks, most bindings to
+//! C libraries. It asks "which thread state does this thread have?", and up to 3.11 the answer is
+//! kept in a thread-specific storage key of pthreads, and is *the first one made on the thread*. On
+//! a thread that serves several interpreters that is wrong for all but one: the callback runs in
 //! another interpreter, or waits for ever for the GIL that its own thread holds. (Since 3.12, the
 //! answer follows the attached thread state, and this file is not compiled.)
 //!
-//! So we do what 3.12 does: whenever a thread attaches, we store its thread state under that key, and
-//! put the old value back when it detaches. CPython has no function for it, but the key is found out
-//! for certain, once, on the thread that initialised Python:
+//! So we do what 3.12 does: whenever a thread attaches, we store its thread state under that key,
+//! and put the old value back when it detaches. CPython has no function for it, but the key is
+//! found out for certain, once, on the thread that initialised Python:
 //!
 //! 1. it is a key whose value on this thread is this thread's thread state;
 //! 2. after storing another value, `PyGILState_GetThisThreadState` must answer with that value.
 //!
-//! A storage key belongs to the process and is valid on all its threads. If no key passes the test (a
-//! libpython that keeps the value elsewhere), [`is_known`] says so, and a thread gets its thread
+//! A storage key belongs to the process and is valid on all its threads. If no key passes the test
+//! (a libpython that keeps the value elsewhere), [`is_known`] says so, and a thread gets its thread
 //! state of the main interpreter first, which is then right for `%{GLOBAL}` at least.
 //!
 //! What keeps this sound: the stored value is a thread state of the very thread, alive until the
@@ -58,8 +58,8 @@ impl Binding {
 
 impl Drop for Binding {
     fn drop(&mut self) {
-        // Nothing is put back where there was nothing: CPython has bound the thread in the meantime,
-        // or does so with the next thread state made on it.
+        // Nothing is put back where there was nothing: CPython has bound the thread in the
+        // meantime, or does so with the next thread state made on it.
         if let (Some(key), false) = (key(), self.before.is_null()) {
             replace(key, self.before);
         }
@@ -94,8 +94,8 @@ fn is_the_key(key: libc::pthread_key_t, state: *const c_void) -> bool {
 
 /// Stores a value, and gives the one that was there.
 fn replace(key: libc::pthread_key_t, value: *const c_void) -> *const c_void {
-    // SAFETY: the key exists: its value was found not to be null. What CPython expects to find there,
-    // a thread state of this thread or, for the moment of the test, any pointer, is stored.
+    // SAFETY: the key exists: its value was found not to be null. What CPython expects to find
+    // there, a thread state of this thread or, for the moment of the test, any pointer, is stored.
     unsafe {
         let before = libc::pthread_getspecific(key);
         libc::pthread_setspecific(key, value);

@@ -1,16 +1,16 @@
 //! The line for a GIL, where requests wait for their turn to want it.
 //!
-//! CPython does not care who has waited longest: a thread that comes just as a GIL is given back gets
-//! it before one that has to be woken first, and whoever waits stirs every few milliseconds to ask for
-//! it again. Where requests compute, some are then served at once and others wait ten times as long
-//! as they should. So at most one request at a time comes to wait for a GIL to begin with, and the
-//! others stand in line behind it, asleep, in the order they came.
+//! CPython does not care who has waited longest: a thread that comes just as a GIL is given back
+//! gets it before one that has to be woken first, and whoever waits stirs every few milliseconds to
+//! ask for it again. Where requests compute, some are then served at once and others wait ten times
+//! as long as they should. So at most one request at a time comes to wait for a GIL to begin with,
+//! and the others stand in line behind it, asleep, in the order they came.
 //!
-//! Whoever has begun stands in no line any more: when it comes back from a database, say, it takes the GIL
-//! as soon as it gets it.
+//! Whoever has begun stands in no line any more: when it comes back from a database, say, it takes
+//! the GIL as soon as it gets it.
 //!
-//! Short requests do not line up. To be woken twice, once to be the first and once for the GIL, takes
-//! longer than they do, and what one takes from another is too little to notice.
+//! Short requests do not line up. To be woken twice, once to be the first and once for the GIL,
+//! takes longer than they do, and what one takes from another is too little to notice.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -39,9 +39,9 @@ pub(crate) fn newcomers() -> u32 {
 #[derive(Debug)]
 pub(super) struct Line {
     order: Mutex<Order>,
-    /// How long requests take on average once they have the GIL, in nanoseconds. A worker has such a number,
-    /// too, of another time and for another choice. The only crate for both is the contract between engine and
-    /// host, of which this is no part.
+    /// How long requests take on average once they have the GIL, in nanoseconds. A worker has such
+    /// a number, too, of another time and for another choice. The only crate for both is the
+    /// contract between engine and host, of which this is no part.
     average: AtomicU64,
     /// How many threads use the GIL, where that is counted.
     users: AtomicU32,
@@ -106,7 +106,8 @@ impl Line {
         self.users.load(Ordering::Relaxed) > 0
     }
 
-    /// Waits until the calling thread, which has no GIL, is the first. `None` where requests are short.
+    /// Waits until the calling thread, which has no GIL, is the first. `None` where requests are
+    /// short.
     pub(super) fn stand(&self) -> Option<First<'_>> {
         if self.average.load(Ordering::Relaxed) < nanoseconds(SHORT) {
             return None;

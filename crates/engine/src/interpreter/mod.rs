@@ -1,15 +1,16 @@
 //! Interpreters: one for each application group.
 //!
-//! The group with the empty name is the main interpreter; every other is a sub-interpreter, made when
-//! it is first needed and kept for the life of the process. What the engine keeps for an interpreter
-//! hangs off its [`Interpreter`]; there is no Python object in a static.
+//! The group with the empty name is the main interpreter; every other is a sub-interpreter, made
+//! when it is first needed and kept for the life of the process. What the engine keeps for an
+//! interpreter hangs off its [`Interpreter`]; there is no Python object in a static.
 //!
 //! - [`registry`]: finding and creating them, any thread
 //! - [`failed`]: what becomes of a group whose interpreter cannot be made
 //! - [`states`]: which thread states an interpreter has, and which of them are the engine's
 //! - [`mod@line`]: whose turn it is to wait for a GIL
 //! - [`thread`]: attaching the calling thread, and what a thread keeps for that
-//! - [`gilstate`]: what CPython up to 3.11 needs so that extension modules see the right interpreter
+//! - [`gilstate`]: what CPython up to 3.11 needs so that extension modules see the right
+//!   interpreter
 //! - [`options`]: which options an interpreter is made with
 //! - [`setup`]: what is put into a new interpreter
 

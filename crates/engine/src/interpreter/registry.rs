@@ -77,7 +77,8 @@ fn find_or_create(
     created
 }
 
-/// Clients can have a process make one interpreter after the other where the name of the group is up to them.
+/// Clients can have a process make one interpreter after the other where the name of the group is
+/// up to them.
 fn warn_of_many(detached: &Detached, last: &[u8]) {
     let text = format!(
         "There are {MANY} interpreters in {} now, the last one for application group '{}'. Each takes \
@@ -100,9 +101,9 @@ pub(crate) fn main() -> Option<&'static Interpreter> {
     existing(b"")
 }
 
-/// All interpreters, in the order in which each is to have its turn. Those come last whose own GIL is in
-/// use: one that never gives it back keeps nobody else from a turn. Of the others those come first that
-/// nobody else can keep from theirs, and the main one is the last.
+/// All interpreters, in the order in which each is to have its turn. Those come last whose own GIL
+/// is in use: one that never gives it back keeps nobody else from a turn. Of the others those come
+/// first that nobody else can keep from theirs, and the main one is the last.
 pub(crate) fn all() -> Vec<&'static Interpreter> {
     let mut all: Vec<_> = read().iter().flat_map(HashMap::values).copied().collect();
     // Once for each, as that may change meanwhile.
@@ -188,8 +189,8 @@ fn new_interpreter(
     })
 }
 
-/// Makes an interpreter that shares the GIL of the process, and attaches the thread to it; null, and
-/// the thread stays where it is, if CPython refuses.
+/// Makes an interpreter that shares the GIL of the process, and attaches the thread to it; null,
+/// and the thread stays where it is, if CPython refuses.
 #[cfg(Py_3_12)]
 fn make_shared(py: Attached<'_>) -> *mut ffi::PyThreadState {
     // What `Py_NewInterpreter` does, but that ends the process where CPython fails.

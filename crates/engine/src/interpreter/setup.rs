@@ -21,8 +21,8 @@ pub(super) fn furnish<'py>(
     take_turns(py, group, options)?;
     name_program(py)?;
     if group.is_empty() {
-        // The main interpreter's main thread is the one that initialised Python, if it is first imported there. That of
-        // another is the one that loads its first script.
+        // The main interpreter's main thread is the one that initialised Python, if it is first
+        // imported there. That of another is the one that loads its first script.
         modules::without("threading", py.import(c"threading"));
     }
     // Before directories of applications are on the path.

@@ -23,8 +23,8 @@ struct Made {
 #[cfg(Py_3_12)]
 pub(super) fn states_of(py: Attached<'_>, interpreter: State) -> Vec<*mut ffi::PyThreadState> {
     let next_of = |state: &*mut ffi::PyThreadState| {
-        // SAFETY: the interpreter's GIL keeps states from being taken out of the list. One that is made
-        // without it comes in at the head, as the last step of making it.
+        // SAFETY: the interpreter's GIL keeps states from being taken out of the list. One that is
+        // made without it comes in at the head, as the last step of making it.
         let next = unsafe { ffi::PyThreadState_Next(*state) };
         (!next.is_null()).then_some(next)
     };
@@ -32,9 +32,10 @@ pub(super) fn states_of(py: Attached<'_>, interpreter: State) -> Vec<*mut ffi::P
     std::iter::successors(Some(first_of(py, interpreter)), next_of).collect()
 }
 
-/// Whether there are threads in the interpreter, to which this one is attached, that the engine does
-/// not know: Python's own, and those of extension modules. One that has gone from the list may still
-/// be on its last steps out of CPython, which nobody can wait for; CPython goes by the list as well.
+/// Whether there are threads in the interpreter, to which this one is attached, that the engine
+/// does not know: Python's own, and those of extension modules. One that has gone from the list may
+/// still be on its last steps out of CPython, which nobody can wait for; CPython goes by the list
+/// as well.
 ///
 /// # Safety
 ///
@@ -47,9 +48,10 @@ pub(super) unsafe fn has_strangers(py: Attached<'_>, interpreter: State) -> bool
         if state != own && !is_made(state) {
             return true;
         }
-        // SAFETY: a stranger's state may be freed at any moment, with a GIL or without. This one is no
-        // stranger's: it was made here and is deleted only here, which nobody does meanwhile, as the
-        // caller says. And nobody looks behind the next one until it is known to be ours as well.
+        // SAFETY: a stranger's state may be freed at any moment, with a GIL or without. This one is
+        // no stranger's: it was made here and is deleted only here, which nobody does meanwhile, as
+        // the caller says. And nobody looks behind the next one until it is known to be ours as
+        // well.
         state = unsafe { ffi::PyThreadState_Next(state) };
     }
     // A stranger may have started another meanwhile, and gone. A new state becomes the first of the
@@ -80,7 +82,8 @@ pub(super) fn forget_made(state: *mut ffi::PyThreadState) {
     made().retain(|made| made.state != state.addr());
 }
 
-/// Forgets all thread states of an interpreter, which are about to be deleted, and says which these are.
+/// Forgets all thread states of an interpreter, which are about to be deleted, and says which these
+/// are.
 pub(super) fn forget_made_in(interpreter: State) -> Vec<*mut ffi::PyThreadState> {
     let mut made = made();
     let forgotten = made.extract_if(.., |made| made.interpreter == interpreter);

@@ -74,8 +74,8 @@ impl Interpreter {
         })
     }
 
-    /// Where each thread of this interpreter is that runs Python code, by its [`own_key`]. To be asked
-    /// where there is a GIL only: without one a stack changes while it is looked at.
+    /// Where each thread of this interpreter is that runs Python code, by its [`own_key`]. To be
+    /// asked where there is a GIL only: without one a stack changes while it is looked at.
     #[cfg(Py_3_12)]
     pub(crate) fn stacks(&self, py: Attached<'_>) -> Vec<(usize, Vec<Place>)> {
         // A collection could run Python code, which could let a thread end.
@@ -89,8 +89,8 @@ impl Interpreter {
     }
 
     /// The same up to 3.11, which shows others a thread state that is being made before it can be
-    /// looked at, and with whose one GIL `sys._current_frames()` is safe: all threads of the process,
-    /// each by its number.
+    /// looked at, and with whose one GIL `sys._current_frames()` is safe: all threads of the
+    /// process, each by its number.
     #[cfg(not(Py_3_12))]
     pub(crate) fn stacks(&self, py: Attached<'_>) -> Vec<(usize, Vec<Place>)> {
         py.without_collections(|| {
@@ -104,7 +104,8 @@ impl Interpreter {
         })
     }
 
-    /// Ends the interpreter for good; false if a thread that the engine does not know has come into it.
+    /// Ends the interpreter for good; false if a thread that the engine does not know has come into
+    /// it.
     ///
     /// # Safety
     ///
@@ -128,7 +129,8 @@ impl Interpreter {
     }
 }
 
-/// Ends a sub-interpreter, unless there are threads in it that the engine does not know; false if so.
+/// Ends a sub-interpreter, unless there are threads in it that the engine does not know; false if
+/// so.
 ///
 /// # Safety
 ///
@@ -168,16 +170,17 @@ unsafe fn end_attached(py: Attached<'_>) -> bool {
     let interpreter = State(unsafe { ffi::PyThreadState_GetInterpreter(state) });
     let mut others = states::forget_made_in(interpreter);
     others.retain(|other| *other != state);
-    // SAFETY: the states were made here, they are idle, and their threads will not use them again. Nothing
-    // else knows of them.
+    // SAFETY: the states were made here, they are idle, and their threads will not use them again.
+    // Nothing else knows of them.
     unsafe {
         for other in &others {
             ffi::PyThreadState_Clear(*other);
         }
         delete(interpreter, state, &others);
     }
-    // SAFETY: as the caller says. CPython ends the process unless this is the interpreter's only state,
-    // and what was just cleared may have run code of the application: hence the question comes last.
+    // SAFETY: as the caller says. CPython ends the process unless this is the interpreter's only
+    // state, and what was just cleared may have run code of the application: hence the question
+    // comes last.
     unsafe {
         let is_last = !states::has_strangers(py, interpreter);
         if is_last {
@@ -189,10 +192,11 @@ unsafe fn end_attached(py: Attached<'_>) -> bool {
 
 /// Deletes thread states that other threads had, and that were cleared.
 ///
-/// CPython takes it that each is deleted by its own thread, and has the calling one forget which state its
-/// simplified GIL API is bound to. Callbacks from C that find their interpreter by it would then find the main one, and wait for
-/// a GIL that this thread has. So it is attached by another state meanwhile, which goes with them: that of its own is bound again
-/// as it is attached again.
+/// CPython takes it that each is deleted by its own thread, and has the calling one forget which
+/// state its simplified GIL API is bound to. Callbacks from C that find their interpreter by it
+/// would then find the main one, and wait for a GIL that this thread has. So it is attached by
+/// another state meanwhile, which goes with them: that of its own is bound again as it is attached
+/// again.
 ///
 /// # Safety
 ///
@@ -209,7 +213,8 @@ unsafe fn delete(
     }
     let aside = make_state(interpreter);
     states::forget_made(aside);
-    // SAFETY: as the caller says. The state aside is this thread's, and by its deletion the thread is detached.
+    // SAFETY: as the caller says. The state aside is this thread's, and by its deletion the thread
+    // is detached.
     unsafe {
         ffi::PyThreadState_Swap(aside);
         for other in others {

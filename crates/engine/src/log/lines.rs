@@ -11,15 +11,16 @@ use crate::host::{self, Exchange};
 use crate::lock::lock;
 use crate::python::{Attached, Detached};
 
-/// How much is kept of a line, in bytes: what shows its progress in dots may never end one. httpd cuts
-/// lines much earlier.
+/// How much is kept of a line, in bytes: what shows its progress in dots may never end one. httpd
+/// cuts lines much earlier.
 const LONGEST_LINE: usize = 1 << 20;
 
 /// What was written since the last newline. It stays here until a newline, a flush or the end of
 /// the request.
 ///
-/// Locked for a moment and, but for the end of a request, by attached threads: whoever forks keeps these
-/// from running, so that none has the lock in the process that is forked, which may write, too.
+/// Locked for a moment and, but for the end of a request, by attached threads: whoever forks keeps
+/// these from running, so that none has the lock in the process that is forked, which may write,
+/// too.
 #[derive(Debug)]
 pub(crate) struct Unfinished(Mutex<Vec<u8>>);
 
@@ -37,7 +38,8 @@ impl Unfinished {
         Self(Mutex::new(Vec::new()))
     }
 
-    /// Takes what is written, and logs the lines that it completes. Lines of several threads stay whole.
+    /// Takes what is written, and logs the lines that it completes. Lines of several threads stay
+    /// whole.
     pub(super) fn write(&self, py: Attached<'_>, text: &[u8], target: Target<'_>) {
         let lines = self.complete(text);
         if lines.is_empty() {

@@ -97,8 +97,8 @@ pub(crate) fn is_logged(py: Attached<'_>, level: Level) -> bool {
     i32::from(level as u8) <= most
 }
 
-/// Logs a text of an application, line by line, for the request that the thread serves, or the server.
-/// An empty text has no lines.
+/// Logs a text of an application, line by line, for the request that the thread serves, or the
+/// server. An empty text has no lines.
 pub(crate) fn record(py: Attached<'_>, level: Level, text: &str, origin: &Origin) {
     if text.is_empty() {
         return;

@@ -125,8 +125,8 @@ impl Streams {
         Ok(stream)
     }
 
-    /// Takes a request's stream back. If the application has neither used nor kept any of it, nobody
-    /// can tell it from a new one.
+    /// Takes a request's stream back. If the application has neither used nor kept any of it,
+    /// nobody can tell it from a new one.
     pub(super) fn give_back(&self, py: Attached<'_>, stream: RequestStream) {
         let Some(log) = self.log_of(py, &stream) else {
             return;
@@ -194,8 +194,8 @@ impl Streams {
     }
 }
 
-/// The thread that has made a stream, where it matters: without a GIL, only the thread that has made
-/// an object knows for certain how many references there are.
+/// The thread that has made a stream, where it matters: without a GIL, only the thread that has
+/// made an object knows for certain how many references there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Maker(Option<ThreadKey>);
 
@@ -401,8 +401,8 @@ fn with_bytes<'py, R>(
     f(bytes.as_bytes().unwrap_or_default())
 }
 
-/// The log is a binary stream; it was a text stream in old versions, so `str` still works. That it does
-/// so no more some day is told once in a process.
+/// The log is a binary stream; it was a text stream in old versions, so `str` still works. That it
+/// does so no more some day is told once in a process.
 fn warn_about_str(py: Attached<'_>) -> Result<'_, ()> {
     static TOLD: AtomicBool = AtomicBool::new(false);
     if !TOLD.swap(true, Ordering::Relaxed) {

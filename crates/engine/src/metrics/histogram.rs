@@ -3,8 +3,9 @@
 /// The number of buckets of a histogram.
 const BUCKETS: usize = 65;
 
-/// The buckets below the last one: each doubling from a millisecond on is cut into four equal parts.
-/// The last one has all the rest, from 65.536 seconds on, and the first also what is shorter.
+/// The buckets below the last one: each doubling from a millisecond on is cut into four equal
+/// parts. The last one has all the rest, from 65.536 seconds on, and the first also what is
+/// shorter.
 const LAST: usize = BUCKETS - 1;
 
 /// Times, in microseconds.

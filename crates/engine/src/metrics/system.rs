@@ -30,8 +30,8 @@ pub(crate) fn cpu_times() -> (Duration, Duration) {
     meter::cpu_times(libc::RUSAGE_SELF)
 }
 
-/// When the process was started, in microseconds since the epoch, as exactly as the system counts; `None` if it does
-/// not tell (`proc_pid_stat(5)`).
+/// When the process was started, in microseconds since the epoch, as exactly as the system counts;
+/// `None` if it does not tell (`proc_pid_stat(5)`).
 pub(crate) fn started_at() -> Option<i64> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     // The 22nd field; those from the third on stand behind the name, which may have anything in it.

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use crate::lock::lock;
 use crate::meter::now;
 
-/// All threads that have served a request, or rather their numbers: a host gives the number of a thread
-/// that has ended to another. So they are few, and none is ever taken out.
+/// All threads that have served a request, or rather their numbers: a host gives the number of a
+/// thread that has ended to another. So they are few, and none is ever taken out.
 static THREADS: Mutex<Vec<&'static Thread>> = Mutex::new(Vec::new());
 
 thread_local! {

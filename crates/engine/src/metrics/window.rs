@@ -195,8 +195,8 @@ impl Finished {
     }
 }
 
-/// How long it is from one time to another, be they what they may: another process says some of them. Nothing
-/// where a changed clock has turned them round.
+/// How long it is from one time to another, be they what they may: another process says some of
+/// them. Nothing where a changed clock has turned them round.
 fn between(from: i64, until: i64) -> i64 {
     until.saturating_sub(from).max(0)
 }

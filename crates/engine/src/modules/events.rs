@@ -1,10 +1,10 @@
 //! Events: what an application can subscribe to, and how it is told.
 //!
-//! A callback is called as `callback(name, **payload)`, in the interpreter where the event happens, on
-//! the thread where it happens, with the GIL. One that raises is reported; the others are still
-//! called, and a request goes on as if nothing had been, unless it was interrupted meanwhile because it
-//! takes too long. Payloads are made by whoever publishes, who asks [`Events::are_wanted`] first: an
-//! event that nobody waits for costs nothing.
+//! A callback is called as `callback(name, **payload)`, in the interpreter where the event happens,
+//! on the thread where it happens, with the GIL. One that raises is reported; the others are still
+//! called, and a request goes on as if nothing had been, unless it was interrupted meanwhile
+//! because it takes too long. Payloads are made by whoever publishes, who asks
+//! [`Events::are_wanted`] first: an event that nobody waits for costs nothing.
 
 use engine_abi::Level;
 

@@ -1,9 +1,10 @@
 //! Which modules of Python's library an application cannot take the place of.
 //!
-//! In mod_wsgi every interpreter has imported `importlib`, `logging`, `signal`, `threading` and `traceback` before the directories
-//! of applications are on the path, so a `logging.py` of an application's own stays unseen. With what they need
-//! they take more than a megabyte in each interpreter of each process, and most of the time it takes to make
-//! one. So here they are imported by whoever needs them first, and until then a finder keeps their names.
+//! In mod_wsgi every interpreter has imported `importlib`, `logging`, `signal`, `threading` and
+//! `traceback` before the directories of applications are on the path, so a `logging.py` of an
+//! application's own stays unseen. With what they need they take more than a megabyte in each
+//! interpreter of each process, and most of the time it takes to make one. So here they are
+//! imported by whoever needs them first, and until then a finder keeps their names.
 
 use std::ffi::CStr;
 
@@ -11,8 +12,9 @@ use crate::python::{
     Attached, Class, Definition, Instance, Object, Owned, Raised, Result, Stored, Type,
 };
 
-/// `importlib`, `logging`, `signal`, `threading`, `traceback`, and what they import. An application may well have a `token.py` or a
-/// `copy.py`, so no name is kept for a Python that does not need it.
+/// `importlib`, `logging`, `signal`, `threading`, `traceback`, and what they import. An application
+/// may well have a `token.py` or a `copy.py`, so no name is kept for a Python that does not need
+/// it.
 const KEPT: &[&str] = &[
     "_weakrefset",
     "collections",
@@ -133,8 +135,8 @@ pub(crate) fn keep_library(py: Attached<'_>) -> Result<'_, ()> {
         .map(drop)
 }
 
-/// Where the modules of a package are, without running any of its code. What `importlib.util.find_spec`
-/// does, without importing that.
+/// Where the modules of a package are, without running any of its code. What
+/// `importlib.util.find_spec` does, without importing that.
 pub(super) fn package_path<'py>(py: Attached<'py>, name: &CStr) -> Result<'py, Option<Owned<'py>>> {
     let name = py.text(&name.to_string_lossy())?;
     let finders = py.import(c"sys")?.attribute_named(c"meta_path")?.iter()?;

@@ -7,8 +7,8 @@ use crate::interrupt;
 use crate::log;
 use crate::python::{Attached, Exception, Object, Owned, Raised, Result};
 
-/// Has the module make the class when it is first asked for: few applications use it, and it needs all
-/// of `logging`.
+/// Has the module make the class when it is first asked for: few applications use it, and it needs
+/// all of `logging`.
 pub(super) fn define<'py>(module: &Object<'py>) -> Result<'py, ()> {
     let py = module.py();
     let doc = c"__getattr__(name, /)\n--\n\nMake what is made when it is needed.";
@@ -28,7 +28,8 @@ fn get_attribute<'py>(py: Attached<'py>, arguments: &[&Object<'py>]) -> Result<'
     let name = name.unwrap_or_default();
     match &*name {
         NAME => return add(py),
-        // `from mod_wsgi import *` looks for it first. There is none, so it takes what there is next.
+        // `from mod_wsgi import *` looks for it first. There is none, so it takes what there is
+        // next.
         "__all__" => drop(add(py)?),
         _ => {}
     }

@@ -283,8 +283,8 @@ fn process_record(py: Attached<'_>) -> Result<'_, Record<'_>> {
     Ok(record)
 }
 
-/// The threads that serve requests, by number, and how many each has begun and finished. A worker has
-/// its threads from the start, while those of a child are counted as they first come by.
+/// The threads that serve requests, by number, and how many each has begun and finished. A worker
+/// has its threads from the start, while those of a child are counted as they first come by.
 fn counts() -> Vec<(u32, (u64, u64))> {
     let process = process::config();
     let mut numbered: Vec<_> = metrics::threads()

@@ -58,8 +58,8 @@ impl Modules {
         })
     }
 
-    /// Puts the modules into `sys.modules`: when directories of applications are on `sys.path`, where
-    /// there may be others of their names.
+    /// Puts the modules into `sys.modules`: when directories of applications are on `sys.path`,
+    /// where there may be others of their names.
     pub(crate) fn install<'py>(&self, py: Attached<'py>) -> Result<'py, ()> {
         replace_package(self.mod_wsgi(py), c"mod_wsgi")?;
         apache::create(py)
@@ -89,8 +89,8 @@ impl Modules {
     }
 }
 
-/// Does without what is made of a module of Python's library: `PYTHONPATH` may have put another one of
-/// that name in its place, which is no reason to run no application at all.
+/// Does without what is made of a module of Python's library: `PYTHONPATH` may have put another one
+/// of that name in its place, which is no reason to run no application at all.
 pub(crate) fn without<T>(name: &str, made: Result<'_, T>) {
     if let Err(raised) = made {
         let head = format!(

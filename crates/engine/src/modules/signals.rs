@@ -52,8 +52,8 @@ impl SignalIntercept {
     }
 }
 
-/// Puts the intercept in the place of what `signal.signal` calls: so that `signal` itself, which needs
-/// `enum`, is only imported where somebody uses it.
+/// Puts the intercept in the place of what `signal.signal` calls: so that `signal` itself, which
+/// needs `enum`, is only imported where somebody uses it.
 pub(crate) fn intercept_signals<'py>(module: &Object<'py>) -> Result<'py, ()> {
     let py = module.py();
     let signal = py.import(c"_signal")?;
@@ -78,7 +78,8 @@ pub(crate) fn exit_on_sigterm(py: Attached<'_>) -> Result<'_, ()> {
 }
 
 fn exit<'py>(py: Attached<'py>, _: &[&Object<'py>]) -> Result<'py, Owned<'py>> {
-    // Without a status: who finds one that is no number, such as `multiprocessing`, takes it for a failure.
+    // Without a status: who finds one that is no number, such as `multiprocessing`, takes it for a
+    // failure.
     Err(Raised::bare(py, Exception::SystemExit))
 }
 

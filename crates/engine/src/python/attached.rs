@@ -1,12 +1,12 @@
 //! Proof, as types, of whether the calling thread is attached to an interpreter.
 //!
-//! A thread is either attached, then it may touch objects, or detached, then it may block and call the
-//! host. [`Attached`] and [`Detached`] stand for the two. Neither can be sent to another thread, and
-//! each is unusable while the other holds.
+//! A thread is either attached, then it may touch objects, or detached, then it may block and call
+//! the host. [`Attached`] and [`Detached`] stand for the two. Neither can be sent to another
+//! thread, and each is unusable while the other holds.
 //!
-//! Who is attached holds the GIL, if there is one: then no two threads of an interpreter are attached
-//! at once. A free-threaded Python can do without. So being attached keeps nobody else out, anywhere in
-//! the engine: what threads share is locked or atomic.
+//! Who is attached holds the GIL, if there is one: then no two threads of an interpreter are
+//! attached at once. A free-threaded Python can do without. So being attached keeps nobody else
+//! out, anywhere in the engine: what threads share is locked or atomic.
 
 use std::marker::PhantomData;
 use std::sync::{Mutex, MutexGuard, TryLockError};
@@ -61,8 +61,8 @@ impl<'py> Attached<'py> {
         f(&mut unsafe { Detached::assume() })
     }
 
-    /// The same, and stays detached until another thread that wants the GIL can have taken it. Where
-    /// interpreters have GILs of their own, that may have been another GIL.
+    /// The same, and stays detached until another thread that wants the GIL can have taken it.
+    /// Where interpreters have GILs of their own, that may have been another GIL.
     pub(crate) fn give_way<R>(self, f: impl FnOnce(&mut Detached) -> R + Send) -> R {
         let count = handoff::count();
         self.detach(|detached| {
@@ -72,9 +72,9 @@ impl<'py> Attached<'py> {
         })
     }
 
-    /// Locks what a thread may hold while it comes to be detached, and would then wait for this one: for
-    /// its GIL, or, when all threads of the interpreter are to be stopped, until it stops. So this
-    /// thread waits detached.
+    /// Locks what a thread may hold while it comes to be detached, and would then wait for this
+    /// one: for its GIL, or, when all threads of the interpreter are to be stopped, until it stops.
+    /// So this thread waits detached.
     pub(crate) fn lock<T: Send>(self, mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         loop {
             match mutex.try_lock() {

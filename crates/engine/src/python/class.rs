@@ -16,9 +16,9 @@ use super::{Attached, Object, Owned, Result, Stored};
 
 /// A Rust type whose values are Python objects.
 ///
-/// Methods get the value as a shared reference, since Python shares objects freely, and where there is
-/// no GIL they run on several threads at once. What changes is behind locks or atomic. Do not keep a
-/// lock while Python code runs or the thread is detached.
+/// Methods get the value as a shared reference, since Python shares objects freely, and where there
+/// is no GIL they run on several threads at once. What changes is behind locks or atomic. Do not
+/// keep a lock while Python code runs or the thread is detached.
 pub(crate) trait Class: Send + Sync + Sized + 'static {
     /// The full name: `mod_wsgi.Input`.
     const NAME: &'static CStr;
@@ -324,8 +324,9 @@ impl<T: Class> Definition<T> {
         }
     }
 
-    /// Adds the methods, the getters and the places of what CPython looks for in an instance. A type refers to these
-    /// tables for as long as it lives, which is as long as its interpreter: they are never freed.
+    /// Adds the methods, the getters and the places of what CPython looks for in an instance. A
+    /// type refers to these tables for as long as it lives, which is as long as its interpreter:
+    /// they are never freed.
     fn add_tables(&mut self) {
         let mut methods = std::mem::take(&mut self.methods);
         methods.push(ffi::PyMethodDef::default());

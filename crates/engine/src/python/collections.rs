@@ -100,8 +100,8 @@ impl<'py> Object<'py> {
         if !self.is_list() {
             return 0;
         }
-        // SAFETY: it is a list. The function, not what the header does itself: another thread may be
-        // changing the list.
+        // SAFETY: it is a list. The function, not what the header does itself: another thread may
+        // be changing the list.
         unsafe { ffi::PyList_Size(self.as_ptr()).unsigned_abs() }
     }
 
@@ -110,8 +110,8 @@ impl<'py> Object<'py> {
         if index >= self.list_length() {
             return None;
         }
-        // SAFETY: it is a list. The reference is new; or there is no such index any more, as another
-        // thread has changed the list since, and an exception is set.
+        // SAFETY: it is a list. The reference is new; or there is no such index any more, as
+        // another thread has changed the list since, and an exception is set.
         let item = unsafe {
             let item = ffi::compat::PyList_GetItemRef(self.as_ptr(), index.cast_signed());
             Owned::steal(self.py(), item)
@@ -161,8 +161,8 @@ impl<'py> Object<'py> {
     /// `dict.get(key)`; owned, because a dict may change at any time.
     pub(crate) fn item(&self, key: &Self) -> Result<'py, Option<Owned<'py>>> {
         let mut value = std::ptr::null_mut();
-        // SAFETY: both objects are alive and the thread attached; another type raises. The reference is
-        // new, or null where there is none.
+        // SAFETY: both objects are alive and the thread attached; another type raises. The
+        // reference is new, or null where there is none.
         unsafe {
             let (dict, key) = (self.as_ptr(), key.as_ptr());
             let found = ffi::compat::PyDict_GetItemRef(dict, key, &raw mut value);

@@ -48,8 +48,8 @@ impl<'py> Attached<'py> {
         frames.map(|frame| Place::of(&frame)).collect()
     }
 
-    /// The innermost frame of each thread of the process that runs Python code, by the number of the
-    /// thread; in whatever interpreter, so only where all of them share a GIL.
+    /// The innermost frame of each thread of the process that runs Python code, by the number of
+    /// the thread; in whatever interpreter, so only where all of them share a GIL.
     #[cfg(not(Py_3_12))]
     pub(crate) fn current_frames(self) -> super::Result<'py, Vec<(usize, Owned<'py>)>> {
         let sys = self.import(c"sys")?;

@@ -1,7 +1,7 @@
 //! Built-in functions, and classes that are made as Python code would make them.
 //!
-//! What CPython keeps of a definition is never freed: one is made for each interpreter, not for each
-//! request.
+//! What CPython keeps of a definition is never freed: one is made for each interpreter, not for
+//! each request.
 
 use std::ffi::CStr;
 

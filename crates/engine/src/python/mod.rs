@@ -11,8 +11,8 @@
 //! - [`Raised`] is a Python exception as an error value. NULL and -1 become one at the call.
 //! - [`Class`] makes a heap type, one per interpreter, out of a Rust type.
 //!
-//! Which thread: any that is attached; several at once where there is no GIL. The layer keeps no state,
-//! and takes references of its own wherever another thread could let an object go meanwhile.
+//! Which thread: any that is attached; several at once where there is no GIL. The layer keeps no
+//! state, and takes references of its own wherever another thread could let an object go meanwhile.
 
 mod attached;
 mod bytes;

@@ -28,14 +28,15 @@ pub(crate) struct Owned<'py> {
 ///
 /// Whoever keeps one makes sure that it is used and dropped only on threads attached to the
 /// object's own interpreter. Payloads of objects and the state of an interpreter do so by nature.
-/// Dropped on a thread that is not known to be attached, it leaks the object rather than corrupting it.
+/// Dropped on a thread that is not known to be attached, it leaks the object rather than corrupting
+/// it.
 pub(crate) struct Stored(NonNull<ffi::PyObject>);
 
-// SAFETY: a `Stored` by itself is an address. The object is reachable through `bind`, which needs an
-// attached thread, and by dropping, which asks whether the thread is attached.
+// SAFETY: a `Stored` by itself is an address. The object is reachable through `bind`, which needs
+// an attached thread, and by dropping, which asks whether the thread is attached.
 unsafe impl Send for Stored {}
-// SAFETY: as above. What `bind` gives is used on attached threads, several at once where there is no
-// GIL: CPython's functions are made for that.
+// SAFETY: as above. What `bind` gives is used on attached threads, several at once where there is
+// no GIL: CPython's functions are made for that.
 unsafe impl Sync for Stored {}
 
 impl<'py> Object<'py> {
@@ -348,8 +349,9 @@ fn is_attached() -> bool {
     unsafe { !ffi::compat::PyThreadState_GetUnchecked().is_null() }
 }
 
-/// The same up to 3.11, where CPython only knows which thread state is attached in the process: that
-/// must be one of this thread's. The simplified GIL API knows one of these, the engine all that it made.
+/// The same up to 3.11, where CPython only knows which thread state is attached in the process:
+/// that must be one of this thread's. The simplified GIL API knows one of these, the engine all
+/// that it made.
 #[cfg(not(Py_3_12))]
 fn is_attached() -> bool {
     // SAFETY: both may be asked on any thread at any time, and neither pointer is looked behind.

@@ -86,7 +86,8 @@ impl<'py> Raised<'py> {
         Self::new(py, Exception::OsError, message)
     }
 
-    /// What `open()` raises when the system refuses it: an `OSError`, or the subclass for the cause.
+    /// What `open()` raises when the system refuses it: an `OSError`, or the subclass for the
+    /// cause.
     pub(crate) fn os_error_of_file(error: &std::io::Error, file: &Object<'py>) -> Self {
         let py = file.py();
         let Some(errno) = error.raw_os_error() else {

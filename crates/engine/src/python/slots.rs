@@ -37,8 +37,8 @@ shape! {
     Method<T>: for<'py> Fn(&Instance<'py, T>, &[&Object<'py>]) -> Result<'py, Owned<'py>>
 }
 shape! {
-    /// A method whose arguments may be named: the instance, the tuple of positional ones, the dict of the
-    /// others, if any.
+    /// A method whose arguments may be named: the instance, the tuple of positional ones, the dict
+    /// of the others, if any.
     KeywordMethod<T>: for<'py> Fn(
         &Instance<'py, T>,
         &Object<'py>,
@@ -240,9 +240,9 @@ pub(super) unsafe extern "C" fn init<T: Class, F: Init<T>>(
 }
 
 pub(super) unsafe extern "C" fn dealloc<T: Class>(this: *mut ffi::PyObject) {
-    // SAFETY: nobody else refers to the object any more, but weakly; who does is told first. It is taken
-    // from the garbage collector before it falls apart; its payload was written when it was made and is dropped once; the
-    // type, of which each instance holds a reference, goes last.
+    // SAFETY: nobody else refers to the object any more, but weakly; who does is told first. It is
+    // taken from the garbage collector before it falls apart; its payload was written when it was
+    // made and is dropped once; the type, of which each instance holds a reference, goes last.
     unsafe {
         let kind = ffi::Py_TYPE(this);
         if T::COLLECTED {
@@ -300,8 +300,9 @@ pub(super) unsafe fn allocate<'py, T: Class>(
     call: Option<ffi::vectorcallfunc>,
 ) -> Result<'py, Owned<'py>> {
     // SAFETY: the type is complete, the thread attached; the reference is new or an exception set.
-    // `tp_alloc` gives memory that is zeroed, except for the object's head: there are no weak references. The garbage collector, of
-    // whichever thread, comes only where this one lets it: not before the payload is there.
+    // `tp_alloc` gives memory that is zeroed, except for the object's head: there are no weak
+    // references. The garbage collector, of whichever thread, comes only where this one lets it:
+    // not before the payload is there.
     unsafe {
         let allocate = (*kind).tp_alloc.unwrap_or(ffi::PyType_GenericAlloc);
         let object = Owned::steal(py, allocate(kind, 0))?;

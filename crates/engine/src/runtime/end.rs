@@ -1,8 +1,9 @@
 //! Ending Python, on the owner's thread.
 //!
-//! The applications are told, unless they were before; threads of the host that are inside get a part of the time to leave;
-//! then, if Python is to be destroyed, each interpreter's threads are joined and its `atexit`
-//! functions run (see [`hooks`]), and at last the interpreters are ended, the main one after all others.
+//! The applications are told, unless they were before; threads of the host that are inside get a
+//! part of the time to leave; then, if Python is to be destroyed, each interpreter's threads are
+//! joined and its `atexit` functions run (see [`hooks`]), and at last the interpreters are ended,
+//! the main one after all others.
 //!
 //! CPython finalises safely only when nobody else is inside: a thread that attaches afterwards is
 //! ended on the spot, by an unwinding that Rust code does not survive, and extension modules crash
@@ -59,8 +60,8 @@ fn tell(detached: &mut Detached, interpreter: &'static Interpreter, reason: &[u8
     });
 }
 
-/// Tells an interpreter on a thread of its own, if it shares no GIL with the main one: whatever keeps it from
-/// listening, or in a callback, keeps no other. False if that is not so.
+/// Tells an interpreter on a thread of its own, if it shares no GIL with the main one: whatever
+/// keeps it from listening, or in a callback, keeps no other. False if that is not so.
 fn tell_aside(interpreter: &'static Interpreter, reason: &[u8]) -> bool {
     if interpreter.is_main() || !interpreter.is_apart() {
         return false;
@@ -83,8 +84,8 @@ fn aside() -> MutexGuard<'static, Vec<Aside>> {
     lock(&ASIDE)
 }
 
-/// Ends Python as far as possible; false if threads of the host are still inside. `given_up` is told if that cannot be
-/// before the limit, once the applications have had their ends.
+/// Ends Python as far as possible; false if threads of the host are still inside. `given_up` is
+/// told if that cannot be before the limit, once the applications have had their ends.
 pub(super) fn end(
     detached: &mut Detached,
     reason: &[u8],
@@ -101,8 +102,8 @@ pub(super) fn end(
         // The last quarter is for the `atexit` functions of those that have threads without an end.
         hooks::run(detached, endings, began + limit * 3 / 4, given_up);
         if alone {
-            // SAFETY: all threads of the host have left, and none may enter any more; those are done that told
-            // interpreters of the end, or ran their hooks.
+            // SAFETY: all threads of the host have left, and none may enter any more; those are
+            // done that told interpreters of the end, or ran their hooks.
             unsafe { destroy_if_unused(detached) };
         }
     } else {

@@ -1,8 +1,9 @@
-//! What CPython does first when it finalises an interpreter: its threads are joined, and its `atexit` functions run.
+//! What CPython does first when it finalises an interpreter: its threads are joined, and its
+//! `atexit` functions run.
 //!
-//! The owner does it, as `threading` expects of the main thread. A thread of an application may have no end, and then
-//! joining it has none. So when there is little time left another thread takes over, and runs the `atexit` functions of all
-//! interpreters in which they have not been run.
+//! The owner does it, as `threading` expects of the main thread. A thread of an application may
+//! have no end, and then joining it has none. So when there is little time left another thread
+//! takes over, and runs the `atexit` functions of all interpreters in which they have not been run.
 
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -28,8 +29,9 @@ struct Left {
     joining: Option<&'static Interpreter>,
 }
 
-/// Runs the hooks of all these interpreters. What an interpreter does about the news comes before its end. When the time
-/// is over, the `atexit` functions run all the same, and then `given_up` is told; the call goes on for as long as joining takes.
+/// Runs the hooks of all these interpreters. What an interpreter does about the news comes before
+/// its end. When the time is over, the `atexit` functions run all the same, and then `given_up` is
+/// told; the call goes on for as long as joining takes.
 pub(super) fn run(
     detached: &mut Detached,
     endings: Vec<Ending>,
@@ -67,7 +69,8 @@ impl StandIn {
         let take_over = move || {
             let time = deadline.saturating_duration_since(Instant::now());
             if is_done.recv_timeout(time) == Err(RecvTimeoutError::Timeout) {
-                // SAFETY: the thread is new; it is attached only inside the function that takes this.
+                // SAFETY: the thread is new; it is attached only inside the function that takes
+                // this.
                 let mut detached = unsafe { Detached::assume() };
                 let is_joining = lock(&left).joining.is_some();
                 // Whatever it was, it is no reason not to end.
@@ -99,7 +102,8 @@ impl Drop for StandIn {
     }
 }
 
-/// Runs the `atexit` functions of those in which they have not been run, but not of one that is not done with the news.
+/// Runs the `atexit` functions of those in which they have not been run, but not of one that is not
+/// done with the news.
 fn finish(detached: &mut Detached, left: &Mutex<Left>) {
     loop {
         let next = {
@@ -114,8 +118,9 @@ fn finish(detached: &mut Detached, left: &Mutex<Left>) {
     }
 }
 
-/// Waits for the next interpreter whose callbacks for the end of the process have returned. If those of some never do, this
-/// waits until whoever waits for this thread gives up, but only after all others have had their turn.
+/// Waits for the next interpreter whose callbacks for the end of the process have returned. If
+/// those of some never do, this waits until whoever waits for this thread gives up, but only after
+/// all others have had their turn.
 fn begin_next(left: &Mutex<Left>) -> Option<&'static Interpreter> {
     loop {
         let mut left = lock(left);
@@ -150,15 +155,17 @@ fn call_shutdown(py: Attached<'_>) -> Result<'_, ()> {
     // Where a library has replaced parts of `threading`, as gevent does, it is for that to know.
     drop(become_main_thread(&threading));
     threading.call_method_named(c"_shutdown", [])?;
-    // CPython calls it again as it ends the interpreter; from 3.12 on a sub-interpreter objects to that.
+    // CPython calls it again as it ends the interpreter; from 3.12 on a sub-interpreter objects to
+    // that.
     let doc = c"Its threads have been joined.";
     let joined = py.function(c"_shutdown", doc, nothing)?;
     threading.set_attribute(c"_shutdown", &joined)
 }
 
-/// Has the calling thread stand for what `threading` calls the main thread, which may be one of the host's that waits for
-/// this one: so `threading` takes it to have ended, as at the end of any program, and whoever waits for that goes on. From
-/// 3.13 on there is nothing of that in a sub-interpreter.
+/// Has the calling thread stand for what `threading` calls the main thread, which may be one of the
+/// host's that waits for this one: so `threading` takes it to have ended, as at the end of any
+/// program, and whoever waits for that goes on. From 3.13 on there is nothing of that in a
+/// sub-interpreter.
 #[cfg(not(Py_3_13))]
 fn become_main_thread<'py>(threading: &Object<'py>) -> Result<'py, ()> {
     let py = threading.py();

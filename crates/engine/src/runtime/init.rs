@@ -100,8 +100,9 @@ impl Config {
         }
     }
 
-    /// Has CPython settle its allocators and its encoding, as all that follows needs. There are no arguments:
-    /// `sys.orig_argv` stays empty, so that whoever looks for those of the process asks the system.
+    /// Has CPython settle its allocators and its encoding, as all that follows needs. There are no
+    /// arguments: `sys.orig_argv` stays empty, so that whoever looks for those of the process asks
+    /// the system.
     fn preinitialise(&mut self) -> Result<(), InitError> {
         // SAFETY: of no argument nothing is read.
         check(unsafe { ffi::PyConfig_SetBytesArgv(&raw mut *self.0, 0, std::ptr::null_mut()) })
@@ -135,16 +136,16 @@ impl Config {
         self.set(|config| &raw mut config.home, &home)
     }
 
-    /// Says whether there is a GIL: what `WSGIFreeThreading` says, and no extension module that would
-    /// rather have one.
+    /// Says whether there is a GIL: what `WSGIFreeThreading` says, and no extension module that
+    /// would rather have one.
     #[cfg(Py_GIL_DISABLED)]
     fn set_gil(&mut self, process: &Process) -> Result<(), InitError> {
         self.0.enable_gil = (!process.free_threading).into();
         if std::env::var_os("PYTHON_GIL").is_none() {
             return Ok(());
         }
-        // The variable, which is for whatever Python the server starts, would win over that; an option
-        // wins over the variable.
+        // The variable, which is for whatever Python the server starts, would win over that; an
+        // option wins over the variable.
         let option = if process.free_threading {
             c"gil=0"
         } else {
@@ -174,8 +175,9 @@ impl Config {
         name: &'static str,
     ) -> Result<(), InitError> {
         let list = list(&mut self.0);
-        // SAFETY: the text is NUL-terminated; CPython was preinitialised by `preinitialise`. The list, the
-        // config's own, copies the decoded text, if there is one, which is freed after that.
+        // SAFETY: the text is NUL-terminated; CPython was preinitialised by `preinitialise`. The
+        // list, the config's own, copies the decoded text, if there is one, which is freed after
+        // that.
         check(unsafe {
             let decoded = ffi::Py_DecodeLocale(text.as_ptr(), std::ptr::null_mut());
             if decoded.is_null() {
@@ -263,8 +265,8 @@ fn warn_about_home(detached: &Detached, process: &Process) {
     log::server(detached, Level::Warn, id, &text);
 }
 
-/// The interpreter of this Python in a home that is no virtual environment. There may be others, such as a
-/// newer one that is called `python3` there.
+/// The interpreter of this Python in a home that is no virtual environment. There may be others,
+/// such as a newer one that is called `python3` there.
 fn program_of(home: &Path) -> Option<PathBuf> {
     let own = env!("ENGINE_PROGRAM");
     let is_own = |name: &str, program: &Path| match PythonVersion::of_program(program) {

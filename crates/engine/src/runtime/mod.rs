@@ -1,11 +1,12 @@
 //! The life of Python in this process.
 //!
-//! Python belongs to a thread of its own, the *owner*: it initialises Python, makes the interpreters,
-//! loads the scripts that are to be there before the first request, sleeps while the host's threads serve
-//! requests, and in the end finalises Python. So the main thread of the main interpreter outlives all requests, and
-//! finalisation happens where CPython wants it. What `threading` calls the main thread in a sub-interpreter is the one that
-//! loaded its first script: the owner, or one of the host's that serves requests. (CPython 3.11 also cannot make another thread state
-//! in a sub-interpreter that has lost its first one, and the owner's is never lost.)
+//! Python belongs to a thread of its own, the *owner*: it initialises Python, makes the
+//! interpreters, loads the scripts that are to be there before the first request, sleeps while the
+//! host's threads serve requests, and in the end finalises Python. So the main thread of the main
+//! interpreter outlives all requests, and finalisation happens where CPython wants it. What
+//! `threading` calls the main thread in a sub-interpreter is the one that loaded its first script:
+//! the owner, or one of the host's that serves requests. (CPython 3.11 also cannot make another
+//! thread state in a sub-interpreter that has lost its first one, and the owner's is never lost.)
 //!
 //! ```text
 //! host:   start ──────────┐ready   preload ────┐loaded   handle ──────┐interpreter   stop ─────────┐done or deadline
@@ -58,7 +59,8 @@ pub(crate) enum StartError {
 }
 
 impl StartError {
-    /// Whether Python was initialised all the same, and it is its main interpreter that is of no use.
+    /// Whether Python was initialised all the same, and it is its main interpreter that is of no
+    /// use.
     pub(crate) fn leaves_python(&self) -> bool {
         matches!(self, Self::Init(init::InitError::Create(_)))
     }
@@ -81,8 +83,9 @@ pub(crate) fn start(process: Process) -> Result<(), StartError> {
     Ok(())
 }
 
-/// How large the stack of a thread is that runs Python: what the system gives a main thread (`ulimit -s`), and no less
-/// than it usually does. Rust's own threads have less than deeply nested calls may need.
+/// How large the stack of a thread is that runs Python: what the system gives a main thread
+/// (`ulimit -s`), and no less than it usually does. Rust's own threads have less than deeply nested
+/// calls may need.
 fn stack_size() -> usize {
     const USUAL: usize = 8 << 20;
     const MOST: usize = 1 << 30;
@@ -90,7 +93,8 @@ fn stack_size() -> usize {
         rlim_cur: 0,
         rlim_max: 0,
     };
-    // SAFETY: the call writes to a place that lives until it returns. If it fails, nothing is there.
+    // SAFETY: the call writes to a place that lives until it returns. If it fails, nothing is
+    // there.
     unsafe { libc::getrlimit(libc::RLIMIT_STACK, &raw mut limit) };
     match limit.rlim_cur {
         libc::RLIM_INFINITY => USUAL,
@@ -183,8 +187,8 @@ fn own_python(ready: &Sender<Result<(), StartError>>, jobs: &Receiver<Job>) {
     }
 }
 
-/// Runs `f`, and ends with it what it has forked: in the new process is nobody who has asked for it, or a
-/// copy of a host, which is not to go on as a second one.
+/// Runs `f`, and ends with it what it has forked: in the new process is nobody who has asked for
+/// it, or a copy of a host, which is not to go on as a second one.
 pub(crate) fn ending_forks<R>(f: impl FnOnce() -> R) -> R {
     let process = std::process::id();
     let result = f();
@@ -195,9 +199,9 @@ pub(crate) fn ending_forks<R>(f: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Has the kernel send SIGTERM when the process ends that has started this one: the host has seen to it that this
-/// one is gone if that has ended already. A script may put another program in the place of this process, with
-/// which the host and its threads are gone.
+/// Has the kernel send SIGTERM when the process ends that has started this one: the host has seen
+/// to it that this one is gone if that has ended already. A script may put another program in the
+/// place of this process, with which the host and its threads are gone.
 fn end_with_parent() {
     // SAFETY: takes numbers. It does not fail for a signal that there is.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) };

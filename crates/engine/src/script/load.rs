@@ -23,7 +23,8 @@ impl<'py> Visit<'_, 'py> {
         again: bool,
     ) -> std::result::Result<Owned<'py>, ScriptError> {
         self.announce(again);
-        // Whoever imports it first is the interpreter's main thread, where asyncio has an event loop for scripts.
+        // Whoever imports it first is the interpreter's main thread, where asyncio has an event
+        // loop for scripts.
         modules::without("threading", self.py.import(c"threading"));
         let path = self.path();
         // Before the file is read: if it changes in between, the next request will see it.

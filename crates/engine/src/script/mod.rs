@@ -2,8 +2,8 @@
 //!
 //! A script is a module of its interpreter, under a name made of its path, and is loaded when it is
 //! first asked for and again whenever its file has another modification time. One thread loads, the
-//! others wait for it, without the GIL: what the script imports may take as long as it likes and may
-//! start threads of its own.
+//! others wait for it, without the GIL: what the script imports may take as long as it likes and
+//! may start threads of its own.
 //!
 //! ```text
 //!            ask ──> current? ──yes──> use it
@@ -208,7 +208,8 @@ impl<'py> Visit<'_, 'py> {
         modules.item(slot.module_name(self.py)).ok().flatten()
     }
 
-    /// Whether the module can be used. Where scripts are loaded anew, one that has taken its stamp away is.
+    /// Whether the module can be used. Where scripts are loaded anew, one that has taken its stamp
+    /// away is.
     fn judge(
         &self,
         slot: &Slot,
@@ -245,8 +246,8 @@ impl<'py> Visit<'_, 'py> {
         stamp.ok().flatten().and_then(|mtime| mtime.to_i64().ok())
     }
 
-    /// Whether the file is the one that was loaded. The request may have looked at it before another
-    /// thread loaded a newer one, so a difference is verified.
+    /// Whether the file is the one that was loaded. The request may have looked at it before
+    /// another thread loaded a newer one, so a difference is verified.
     fn is_unchanged(&self, loaded: i64) -> bool {
         let path = self.path();
         self.mtime == Some(loaded)

@@ -83,7 +83,8 @@ impl Slot {
         Ok(text)
     }
 
-    /// Whether a thread is loading the script. A module that is there has its stamp before it does not any more.
+    /// Whether a thread is loading the script. A module that is there has its stamp before it does
+    /// not any more.
     pub(super) fn is_loading(&self) -> bool {
         *lock(&self.loading)
     }

@@ -1,8 +1,8 @@
 //! The events of a request, as `mod_wsgi.subscribe_events` describes them.
 //!
 //! Published on the request's thread, only where somebody has subscribed. Nothing that goes wrong
-//! here is the application's fault or its concern: it is reported, and the request goes on, unless it
-//! was interrupted meanwhile because it takes too long.
+//! here is the application's fault or its concern: it is reported, and the request goes on, unless
+//! it was interrupted meanwhile because it takes too long.
 
 use std::sync::Arc;
 

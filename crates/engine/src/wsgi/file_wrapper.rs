@@ -137,9 +137,10 @@ impl FileWrapper {
         Ok(py.none().owned())
     }
 
-    /// The part of a real file that is wrapped: from where it stands to its end, and the file, with which
-    /// the descriptor may close. `None` if the object is no instance of `class`, which is this one, or if what is
-    /// wrapped must be iterated over instead. Raises only what interrupts the request.
+    /// The part of a real file that is wrapped: from where it stands to its end, and the file, with
+    /// which the descriptor may close. `None` if the object is no instance of `class`, which is
+    /// this one, or if what is wrapped must be iterated over instead. Raises only what interrupts
+    /// the request.
     pub(super) fn region<'py>(
         object: &Object<'py>,
         class: &Object<'py>,
@@ -147,8 +148,8 @@ impl FileWrapper {
         interrupt::heed(object.py(), || Self::region_if_any(object, class))
     }
 
-    /// An object that stands in for an instance, as those of `wrapt` do, will do as well: its attributes are all
-    /// that is needed of it.
+    /// An object that stands in for an instance, as those of `wrapt` do, will do as well: its
+    /// attributes are all that is needed of it.
     fn region_if_any<'py>(
         object: &Object<'py>,
         class: &Object<'py>,
@@ -236,8 +237,8 @@ fn descriptor(file: &Object<'_>) -> Option<c_int> {
     Some(fd)
 }
 
-/// The size of a regular file. Files of the kernel's, below `/proc`, say that they are empty, and are not: they have to be
-/// read.
+/// The size of a regular file. Files of the kernel's, below `/proc`, say that they are empty, and
+/// are not: they have to be read.
 fn regular_size(fd: c_int, offset: u64) -> Option<u64> {
     let mut facts = MaybeUninit::<libc::stat>::uninit();
     // SAFETY: the function fills the struct or says that it did not.

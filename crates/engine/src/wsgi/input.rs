@@ -174,8 +174,8 @@ impl Input {
         }
     }
 
-    /// Where there was no memory for it, what was read is lost. So the rest is not handed out either: what the
-    /// application has would go on behind a hole.
+    /// Where there was no memory for it, what was read is lost. So the rest is not handed out
+    /// either: what the application has would go on behind a hole.
     fn or_give_up<'py, R>(&self, py: Attached<'py>, kept: Result<'py, R>) -> Result<'py, R> {
         kept.inspect_err(|_| {
             py.detach(|detached| self.body(detached).give_up());
@@ -266,7 +266,8 @@ impl Input {
     }
 }
 
-/// The body, of which a panic in the middle of a read may have lost a part: nothing more of it is handed out.
+/// The body, of which a panic in the middle of a read may have lost a part: nothing more of it is
+/// handed out.
 fn after_panic(body: PoisonError<MutexGuard<'_, Body>>) -> MutexGuard<'_, Body> {
     let mut body = body.into_inner();
     body.give_up();
@@ -292,7 +293,8 @@ fn size_argument<'py>(
 }
 
 /// Why a read failed, as the exception the application gets: an `OSError` of some kind, so that
-/// frameworks take it for what it is, except where the application itself is at fault, or there is no memory.
+/// frameworks take it for what it is, except where the application itself is at fault, or there is
+/// no memory.
 fn raise(py: Attached<'_>, failure: ReadFailure) -> Raised<'_> {
     let (exception, cause) = match failure {
         ReadFailure::Closed => {

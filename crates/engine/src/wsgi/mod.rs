@@ -202,8 +202,8 @@ impl Call<'_> {
         application.call(&[environ, &start_response])
     }
 
-    /// Tells those who want to know that the application is done. They are told what it has come to,
-    /// so what is left of the response is sent first.
+    /// Tells those who want to know that the application is done. They are told what it has come
+    /// to, so what is left of the response is sent first.
     fn finish(&self, py: Attached<'_>, rest: Rest) -> Rest {
         if !self.is_watched(py) {
             return rest;

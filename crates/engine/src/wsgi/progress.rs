@@ -36,8 +36,8 @@ pub(super) enum Stage {
     Sent,
 }
 
-/// For how long pieces may be sent without releasing the GIL, where others may want it. To send one takes microseconds,
-/// but nobody is to wait for all of a long response.
+/// For how long pieces may be sent without releasing the GIL, where others may want it. To send one
+/// takes microseconds, but nobody is to wait for all of a long response.
 const KEPT: Duration = Duration::from_micros(300);
 
 impl Progress {
@@ -69,8 +69,8 @@ impl Progress {
         self.kept_since = None;
     }
 
-    /// Whether it is time to give the GIL away for a piece, if others may want it. That the application has given it
-    /// away itself meanwhile is not known.
+    /// Whether it is time to give the GIL away for a piece, if others may want it. That the
+    /// application has given it away itself meanwhile is not known.
     pub(super) fn has_kept_gil(&self) -> bool {
         self.kept_since.is_some_and(|since| since.elapsed() >= KEPT)
     }
@@ -99,8 +99,8 @@ impl Progress {
         }
     }
 
-    /// Forgets the length that was stated, as the application sends no body at all: httpd states the length of what is
-    /// sent in its place, by a filter for `X-Sendfile`, say.
+    /// Forgets the length that was stated, as the application sends no body at all: httpd states
+    /// the length of what is sent in its place, by a filter for `X-Sendfile`, say.
     pub(super) fn expect_nothing(&mut self) {
         self.missing = None;
     }

@@ -21,8 +21,8 @@ pub(super) struct Response {
     exchange: Arc<Exchange>,
     /// Whether the client asked for the head only.
     is_for_head: bool,
-    /// Whose turn it is to send, so that the head goes first. Held while the host sends, so it is waited for
-    /// on detached threads only.
+    /// Whose turn it is to send, so that the head goes first. Held while the host sends, so it is
+    /// waited for on detached threads only.
     turn: Mutex<()>,
     /// Never held while anything can wait.
     progress: Mutex<Progress>,
@@ -138,9 +138,9 @@ impl Response {
             .unwrap_or_else(|| py.detach(deliver))
     }
 
-    /// Sends a piece of the body if that can be done without waiting, and so without giving the GIL to
-    /// others, which would all take it in turns for every piece. `None` if it cannot, and nothing was
-    /// sent.
+    /// Sends a piece of the body if that can be done without waiting, and so without giving the GIL
+    /// to others, which would all take it in turns for every piece. `None` if it cannot, and
+    /// nothing was sent.
     fn try_send(&self, py: Attached<'_>, data: &[Bytes<'_>]) -> Option<Result<(), Unsent>> {
         let _turn = self.turn.try_lock().ok()?;
         let mut progress = lock(&self.progress);
@@ -178,8 +178,8 @@ impl Response {
         self.send_part(detached, std::ptr::null(), Content::Data(&[]), false)
     }
 
-    /// Sends the rest of the body and with it the end of the response. If that is all of it, and the
-    /// application stated no length, it is stated.
+    /// Sends the rest of the body and with it the end of the response. If that is all of it, and
+    /// the application stated no length, it is stated.
     pub(super) fn finish(&self, detached: &Detached, data: &[Bytes<'_>]) -> Outcome {
         let length = Content::Data(data).length();
         // Whoever answers HEAD may have left out a body that GET would have.
@@ -209,8 +209,8 @@ impl Response {
         }
     }
 
-    /// How the request ends when the application has failed. A response that has reached the length it
-    /// states misses nothing.
+    /// How the request ends when the application has failed. A response that has reached the length
+    /// it states misses nothing.
     pub(super) fn fail(&self, detached: &Detached) -> Outcome {
         if !self.is_sent() {
             return Outcome::refused(500);
@@ -253,7 +253,8 @@ impl Response {
         let mut admitted = progress.admit(offered);
         let end = then == Then::End && progress.owed() == 0;
         if end && progress.missing.is_some_and(|missing| missing > 0) {
-            // For HEAD. A server that has a part and the end would take it for the whole, and count it.
+            // For HEAD. A server that has a part and the end would take it for the whole, and count
+            // it.
             admitted = 0;
         }
         drop(progress);
@@ -331,8 +332,8 @@ impl Response {
     }
 }
 
-/// Whether another thread of the host may want the GIL: it waits for it, or is away for a while and will be back.
-/// Threads of the application's own are not known.
+/// Whether another thread of the host may want the GIL: it waits for it, or is away for a while and
+/// will be back. Threads of the application's own are not known.
 fn others_may_want_gil() -> bool {
     activity::is_shared() && !process::config().free_threading
 }

@@ -1,9 +1,9 @@
 //! Templates of environs: what requests have in common.
 //!
 //! One request is much like the next: its variables have the same names in the same order, and most
-//! of them the same values. So an environ begins as a copy of a template, which has the variables of
-//! an earlier request, and only what is different is set. The values of clients that may be secret
-//! are no part of a template.
+//! of them the same values. So an environ begins as a copy of a template, which has the variables
+//! of an earlier request, and only what is different is set. The values of clients that may be
+//! secret are no part of a template.
 //!
 //! Attached threads only, one interpreter's objects.
 
@@ -29,7 +29,8 @@ const SHARES_VALUES: bool = !cfg!(Py_GIL_DISABLED);
 /// How many places further a variable is looked for, if those between are missing.
 const REACH: usize = 4;
 
-/// So many more requests that are unlike a template than such as are like it, and there is a new one.
+/// So many more requests that are unlike a template than such as are like it, and there is a new
+/// one.
 const MISFITS: u32 = 16;
 
 /// The template of an interpreter, which follows the requests.
@@ -103,8 +104,8 @@ impl Templates {
         Ok(environ)
     }
 
-    /// Takes into account how many of a request's variables were otherwise than in the template. Returns
-    /// whether another one fits better by now.
+    /// Takes into account how many of a request's variables were otherwise than in the template.
+    /// Returns whether another one fits better by now.
     fn is_outdated(&self, template: &Template, differences: usize, variables: usize) -> bool {
         let fits = differences * 8 <= variables;
         // A race costs a template that is made a request sooner or later.
@@ -123,8 +124,8 @@ impl Templates {
 }
 
 impl Template {
-    /// Makes a copy of this template's dict the environ of a request. Returns how many variables were
-    /// otherwise than here, apart from those that always are.
+    /// Makes a copy of this template's dict the environ of a request. Returns how many variables
+    /// were otherwise than here, apart from those that always are.
     fn fill<'py>(
         &self,
         environ: &Object<'py>,
@@ -245,7 +246,8 @@ impl Template {
     }
 }
 
-/// Sets a variable; one without a value becomes `None`. What is for the engine to set is left alone.
+/// Sets a variable; one without a value becomes `None`. What is for the engine to set is left
+/// alone.
 pub(super) fn set<'py>(
     environ: &Object<'py>,
     key: &Object<'py>,

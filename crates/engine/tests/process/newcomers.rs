@@ -7,8 +7,9 @@ use std::time::Duration;
 use crate::memory::{App, engine};
 use crate::{in_own_process, wait_until};
 
-/// An application that tells how far it is in a number of the test's, and goes on until the test changes that: at
-/// `/streams` it lets go of the GIL for each piece, at `/keeps` it does not at all.
+/// An application that tells how far it is in a number of the test's, and goes on until the test
+/// changes that: at `/streams` it lets go of the GIL for each piece, at `/keeps` it does not at
+/// all.
 const APPLICATION: &str = "
 import ctypes, sys
 

@@ -153,7 +153,8 @@ def count(environ, start_response):
 ",
     );
     let ask = || app.ask().group("spare-streams");
-    // More than are kept, and all at the same time, as a later thread may be taken for an earlier one.
+    // More than are kept, and all at the same time, as a later thread may be taken for an earlier
+    // one.
     let all = Barrier::new(80);
     std::thread::scope(|scope| {
         let one = || {
@@ -162,7 +163,8 @@ def count(environ, start_response):
             all.wait();
         };
         let threads: Vec<_> = (0..80).map(|_| scope.spawn(one)).collect();
-        // The end of the scope waits for their work, and not for what Python has to do at their end.
+        // The end of the scope waits for their work, and not for what Python has to do at their
+        // end.
         for thread in threads {
             thread.join().unwrap();
         }

@@ -10,8 +10,9 @@ use crate::memory::{Answer, App, Asked, answer_of};
 /// How many times somebody else wants the GIL.
 const TURNS: usize = 40;
 
-/// A response without end, until `/end` is asked for. How long its thread has run so far, in microseconds, is what others
-/// are told: at `/`, and as often as they have slept for a moment at `/sleeps`.
+/// A response without end, until `/end` is asked for. How long its thread has run so far, in
+/// microseconds, is what others are told: at `/`, and as often as they have slept for a moment at
+/// `/sleeps`.
 const ENDLESS: &str = "
 import threading, time
 
@@ -42,7 +43,8 @@ def application(environ, start_response):
     return {'/endless': endless, '/sleeps': sleeps}.get(path, lambda: [run()])()
 ";
 
-/// How long the thread of an endless response has run between one time and the next, in the middle of many.
+/// How long the thread of an endless response has run between one time and the next, in the middle
+/// of many.
 fn between(times: &str) -> u64 {
     let times: Vec<u64> = times.lines().map(|it| it.parse().unwrap()).collect();
     assert_eq!(times.len(), TURNS);

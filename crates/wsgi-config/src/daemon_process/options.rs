@@ -149,8 +149,8 @@ pub struct DaemonOptions {
     pub has_flush_delay: bool,
 }
 
-/// Whether threads that requests wake take the CPU from those that run, by the names that sched(7) has
-/// for it.
+/// Whether threads that requests wake take the CPU from those that run, by the names that sched(7)
+/// has for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CpuScheduling {
     /// They wait for a free CPU, or until the others have had their share.

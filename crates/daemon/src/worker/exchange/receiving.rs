@@ -16,8 +16,8 @@ use crate::worker::{fork, lock};
 /// How long a body can be that a child sends as a whole, in bytes; a piece may come on top.
 const LARGEST_WHOLE: usize = 1 << 20;
 
-/// How long a thread of the application's own waits for the body at a time, where nothing tells it that the
-/// request has ended.
+/// How long a thread of the application's own waits for the body at a time, where nothing tells it
+/// that the request has ended.
 const GLANCE: Duration = Duration::from_secs(1);
 
 /// The half on which the body comes.
@@ -133,8 +133,8 @@ impl<'c> Exchange<'c> {
         true
     }
 
-    /// Reads some of the body: `None` if nothing is here, and the calling thread is not the one that has the
-    /// request. Then it is to wait outside, so that the request can end.
+    /// Reads some of the body: `None` if nothing is here, and the calling thread is not the one
+    /// that has the request. Then it is to wait outside, so that the request can end.
     pub(super) fn read(&self, buffer: &mut [u8]) -> Result<Option<usize>, ReadError> {
         let mut receiving = lock(&self.receiving);
         if let Body::Withheld = receiving.body {

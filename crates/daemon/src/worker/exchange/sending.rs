@@ -32,7 +32,8 @@ pub(super) struct Sending<'c> {
 
 impl Drop for Sending<'_> {
     fn drop(&mut self) {
-        // After a panic: what is lent keeps the connection open, and nobody else would take it back.
+        // After a panic: what is lent keeps the connection open, and nobody else would take it
+        // back.
         let _ = self.take_back();
     }
 }
@@ -159,8 +160,8 @@ impl<'c> Sending<'c> {
         Ok(())
     }
 
-    /// Puts large data into the window, which is made if there is none yet. Returns what is left to be
-    /// sent.
+    /// Puts large data into the window, which is made if there is none yet. Returns what is left to
+    /// be sent.
     fn place<'d>(
         &mut self,
         number: RequestNumber,
@@ -171,7 +172,8 @@ impl<'c> Sending<'c> {
             self.open_window(number)?;
         }
         let rest = self.place_if_open(number, data);
-        // The child has something to do meanwhile. But httpd serves ranges only of what comes with its end.
+        // The child has something to do meanwhile. But httpd serves ranges only of what comes with
+        // its end.
         if !is_end && data.len() - rest.len() >= MAX_DATA {
             self.flush()?;
         }
@@ -190,8 +192,8 @@ impl<'c> Sending<'c> {
         rest
     }
 
-    /// Sends a piece of the body as far as the child takes it at once. Returns whether that is all of it;
-    /// `None` if there is something to be sent before it, and so nothing was sent.
+    /// Sends a piece of the body as far as the child takes it at once. Returns whether that is all
+    /// of it; `None` if there is something to be sent before it, and so nothing was sent.
     pub(super) fn try_piece(
         &mut self,
         number: RequestNumber,

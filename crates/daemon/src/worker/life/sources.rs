@@ -1,4 +1,5 @@
-//! Where events come from that happen to the whole process: a thread waits for signals, another one for the supervisor.
+//! Where events come from that happen to the whole process: a thread waits for signals, another one
+//! for the supervisor.
 
 use std::io;
 use std::sync::Arc;

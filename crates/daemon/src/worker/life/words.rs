@@ -1,7 +1,8 @@
 //! What this worker tells the supervisor. On its main thread.
 //!
-//! Each word is said once, and what it is about does not come again: who was not heard would never serve, or never be
-//! replaced. So a word that the system does not take, for want of memory say, is kept and said later.
+//! Each word is said once, and what it is about does not come again: who was not heard would never
+//! serve, or never be replaced. So a word that the system does not take, for want of memory say, is
+//! kept and said later.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

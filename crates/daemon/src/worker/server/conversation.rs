@@ -1,5 +1,5 @@
-//! What is said over a connection: a greeting, then one frame after the other, each of which is answered by the
-//! thread that the poller gave it to.
+//! What is said over a connection: a greeting, then one frame after the other, each of which is
+//! answered by the thread that the poller gave it to.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -101,7 +101,8 @@ impl Server {
                 connection.last = frame.request();
                 let is_reserved = head.has_place && connection.ticket().redeem();
                 self.occupy(is_reserved, turn);
-                // Before it is looked whether the worker leaves, so that one that leaves waits for it.
+                // Before it is looked whether the worker leaves, so that one that leaves waits for
+                // it.
                 turn.begin();
                 let next = self.take(connection, frame.request(), head, turn.thread);
                 if !matches!(next, Next::Send(_)) {
@@ -132,8 +133,8 @@ pub(super) enum Next {
     Send(Outbox),
 }
 
-/// Says that a request was not run. Its child closes the connection then, for the body of the request may still be on its
-/// way; so nothing else is to be done here.
+/// Says that a request was not run. Its child closes the connection then, for the body of the
+/// request may still be on its way; so nothing else is to be done here.
 pub(super) fn reject(connection: &mut Connection, number: RequestNumber, why: Rejection) -> Next {
     let mut out = Vec::new();
     ToChild::encode_rejected(&mut out, number, why);

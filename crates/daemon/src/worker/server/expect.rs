@@ -1,7 +1,8 @@
-//! Requests whose client asks before it sends the body: a thread waits for it as long as the client likes.
+//! Requests whose client asks before it sends the body: a thread waits for it as long as the client
+//! likes.
 //!
-//! Half of the threads at most are given to them, so that clients which are slow then leave the other
-//! half. The rest have their body read first, by a child of httpd.
+//! Half of the threads at most are given to them, so that clients which are slow then leave the
+//! other half. The rest have their body read first, by a child of httpd.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -14,8 +15,8 @@ pub(super) struct ExpectContinue(AtomicU32);
 pub(super) struct Admission<'g>(Option<&'g ExpectContinue>);
 
 impl ExpectContinue {
-    /// Lets a request in, until the value returned is dropped. `None` if it `asks_first`, and so many do that there
-    /// is none of the `threads` for it.
+    /// Lets a request in, until the value returned is dropped. `None` if it `asks_first`, and so
+    /// many do that there is none of the `threads` for it.
     pub(super) fn admit(&self, asks_first: bool, threads: u32) -> Option<Admission<'_>> {
         if !asks_first {
             return Some(Admission(None));

@@ -1,10 +1,10 @@
 //! Places: how many requests may be on their way to this worker, as children see it in the table.
 //!
-//! Children see there how many threads of a worker have something to do. One that sends a request over
-//! an idle connection reserves a place first, and where none is free its request waits in the listen queue. A thread that
-//! has finished while all were busy takes the next request of that queue before it gives its place back, so no request
-//! with a reserved place overtakes those that wait. Where requests are short there are spare places, for those that wait
-//! here for a moment.
+//! Children see there how many threads of a worker have something to do. One that sends a request
+//! over an idle connection reserves a place first, and where none is free its request waits in the
+//! listen queue. A thread that has finished while all were busy takes the next request of that
+//! queue before it gives its place back, so no request with a reserved place overtakes those that
+//! wait. Where requests are short there are spare places, for those that wait here for a moment.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -30,8 +30,8 @@ impl Server {
         }
     }
 
-    /// Gives a place to whoever waits to be let in, if all other threads are busy, or else back. Where
-    /// some are not, others wait for the GIL or here, and come first.
+    /// Gives a place to whoever waits to be let in, if all other threads are busy, or else back.
+    /// Where some are not, others wait for the GIL or here, and come first.
     pub(super) fn hand_on(&self, turn: &mut Turn<'_>) {
         let is_last = self.active.load(Ordering::SeqCst) + 1 >= self.group.threads;
         if is_last && turn.next.is_none() && self.is_open() {
@@ -43,9 +43,9 @@ impl Server {
         }
     }
 
-    /// Sets right what a child has left that died between two steps, or another worker that knows nothing of
-    /// this one. To be called now and then: what is too much for so long that nothing has changed
-    /// meanwhile is given back.
+    /// Sets right what a child has left that died between two steps, or another worker that knows
+    /// nothing of this one. To be called now and then: what is too much for so long that nothing
+    /// has changed meanwhile is given back.
     pub(in crate::worker) fn count_places(&self) {
         if !self.has_slot() {
             return;
@@ -77,8 +77,9 @@ impl Server {
         }
     }
 
-    /// Sends requests away that wait here behind others which take longer than was to be expected: so
-    /// they wait in the queue of the group, where any worker finds them. To be called now and then.
+    /// Sends requests away that wait here behind others which take longer than was to be expected:
+    /// so they wait in the queue of the group, where any worker finds them. To be called now and
+    /// then.
     pub(in crate::worker) fn send_away(&self) {
         if !self.has_slot() || self.is_draining() || !self.lead.is_deserted() {
             return;

@@ -68,8 +68,8 @@ impl Server {
         }
     }
 
-    /// Takes a request on and counts it, or says why it is not run here. That may be what this process is to be replaced
-    /// for, and then it is told.
+    /// Takes a request on and counts it, or says why it is not run here. That may be what this
+    /// process is to be replaced for, and then it is told.
     fn take_on(&self, head: &RequestHead<'_>) -> Result<(), Rejection> {
         if !self.is_open() {
             return Err(Rejection::Draining);

@@ -87,8 +87,8 @@ fn listener(group: &str) -> (OwnedFd, SocketAddr) {
     (listener.into(), address)
 }
 
-/// Asks for a script over a connection of its own, as who has waited since then. Returns how that ended, or
-/// `None` if it was cut off.
+/// Asks for a script over a connection of its own, as who has waited since then. Returns how that
+/// ended, or `None` if it was cut off.
 fn ask(address: &SocketAddr, secret: &Secret, script: &[u8], queue_start: i64) -> Option<String> {
     let mut stream = UnixStream::connect_addr(address).unwrap();
     let head = RequestHead {

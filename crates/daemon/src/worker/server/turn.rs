@@ -26,8 +26,9 @@ pub(super) struct Turn<'s> {
 }
 
 impl<'s> Turn<'s> {
-    /// Begins one, before a connection is looked for: a worker that leaves waits for it, as a request may have been read
-    /// that does not count yet. Who begins later than that worker has looked finds no connection.
+    /// Begins one, before a connection is looked for: a worker that leaves waits for it, as a
+    /// request may have been read that does not count yet. Who begins later than that worker has
+    /// looked finds no connection.
     pub(super) fn new(server: &'s Server, thread: u32) -> Self {
         server.turns.fetch_add(1, Ordering::SeqCst);
         Self {
@@ -67,8 +68,8 @@ impl Drop for Turn<'_> {
 }
 
 impl Server {
-    /// A thread's life. A fault of ours costs the request that the thread has, whose connection is closed,
-    /// and is told in the log by the hook of [`fault`](crate::fault).
+    /// A thread's life. A fault of ours costs the request that the thread has, whose connection is
+    /// closed, and is told in the log by the hook of [`fault`](crate::fault).
     pub(super) fn serve_for_ever(&self, thread: u32) {
         loop {
             let turn = catch_unwind(AssertUnwindSafe(|| self.take_turn(thread)));
@@ -95,8 +96,8 @@ impl Server {
         Ok(())
     }
 
-    /// A thread that the process cannot do without has to end: an application may have closed what it waits with. So
-    /// another worker takes over, as after SIGTERM.
+    /// A thread that the process cannot do without has to end: an application may have closed what
+    /// it waits with. So another worker takes over, as after SIGTERM.
     pub(super) fn cannot_wait(&self, error: &io::Error) {
         let text = format_args!(
             "A thread of {} cannot wait for requests or their clients: {error}. Its process is replaced.",
