@@ -41,6 +41,7 @@ mod loader;
 mod log;
 mod process;
 mod request;
+mod request_time;
 mod response;
 mod scoreboard;
 
@@ -53,6 +54,7 @@ pub use loader::{LoadError, LoadedEngine};
 pub use log::{Level, LogLine};
 pub use process::{InterpreterSection, ProcessConfig, ServerInfo, Switch};
 pub use request::{Outcome, Request, Script, modification_time};
+pub use request_time::RequestTime;
 pub use response::{FileRegion, Head, Part, Sent};
 pub use scoreboard::{Scoreboard, ScoreboardProcess, ScoreboardWorker, TakeScoreboard};
 

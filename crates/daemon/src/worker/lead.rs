@@ -14,11 +14,11 @@
 //!   requests want it. Requests that have begun and want it back keep nobody away: a few that do so
 //!   all the time, as long responses do, would keep all others out.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use control::MOST_SPARE;
+use engine_abi::RequestTime;
 
 use super::lock;
 use super::parallel::Parallel;
@@ -35,17 +35,11 @@ const LONGEST_VACANCY: Duration = Duration::from_millis(50);
 /// How many times the deputy looks in vain before it sleeps until the leader leaves.
 const GLANCES: u32 = 2;
 
-/// What a short request takes at most: not much more than it takes to wake somebody.
-const SHORT: Duration = Duration::from_micros(300);
-
-/// What is a short time to wait for others.
+/// How long a request may wait behind others that are short.
 const SHORT_WAIT: Duration = Duration::from_millis(10);
 
 /// How long a leader may be away before whoever waits had better go elsewhere.
 const DESERTED: Duration = Duration::from_millis(500);
-
-/// How many requests the average is made of, roughly.
-const WEIGHT: u64 = 8;
 
 /// The post of the leader.
 #[derive(Debug)]
@@ -57,8 +51,8 @@ pub(super) struct Lead {
     bench: Condvar,
     /// Where the deputy waits.
     watch: Condvar,
-    /// How long requests take on average, in nanoseconds.
-    average: AtomicU64,
+    /// How long requests take on average, until their response is complete.
+    request_time: RequestTime,
 }
 
 #[derive(Debug)]
@@ -107,7 +101,7 @@ impl Lead {
             }),
             bench: Condvar::new(),
             watch: Condvar::new(),
-            average: AtomicU64::new(0),
+            request_time: RequestTime::new(),
         }
     }
 
@@ -122,15 +116,11 @@ impl Lead {
 
     /// A request has taken so long. Returns how many more may wait until as many others are done.
     pub(super) fn note(&self, duration: Duration) -> u32 {
-        let duration = nanoseconds(duration);
-        let average = self.average.load(Ordering::Relaxed);
-        let average = average - average / WEIGHT + duration / WEIGHT;
-        // That one of two requests may get lost which end at the same time changes little.
-        self.average.store(average, Ordering::Relaxed);
-        if average >= nanoseconds(SHORT) {
+        let average = self.request_time.add(duration);
+        if !self.request_time.is_short() {
             return 0;
         }
-        let most = nanoseconds(SHORT_WAIT) / average.max(1);
+        let most = SHORT_WAIT.as_nanos() / average.as_nanos().max(1);
         u32::try_from(most).unwrap_or(u32::MAX).min(MOST_SPARE)
     }
 
@@ -209,7 +199,7 @@ impl Lead {
     }
 
     fn patience(&self) -> Duration {
-        match self.average.load(Ordering::Relaxed) < nanoseconds(SHORT) {
+        match self.request_time.is_short() {
             _ if self.parallel.runs_in_parallel() => Duration::from_micros(1),
             true => PATIENCE,
             false => LITTLE_PATIENCE,
@@ -223,11 +213,6 @@ impl Post {
         let is_vacant_for_long = || self.vacant_since.elapsed() >= LONGEST_VACANCY;
         !self.is_taken && (!has_newcomers() || is_vacant_for_long())
     }
-}
-
-fn nanoseconds(time: Duration) -> u64 {
-    // Half of the most there can be, so that sums are possible.
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX / 2)
 }
 
 fn wait<'p>(place: &Condvar, post: MutexGuard<'p, Post>) -> MutexGuard<'p, Post> {
@@ -247,7 +232,7 @@ fn wait_for<'p>(
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, AtomicUsize};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::thread;
 
     use super::*;

@@ -13,19 +13,15 @@
 //! takes longer than they do, and what one takes from another is too little to notice.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use engine_abi::RequestTime;
 
 use crate::lock::lock;
 use crate::meter::waiting_in_line;
-
-/// What a short request takes at most: not much more than it takes to wake somebody.
-const SHORT: Duration = Duration::from_micros(300);
-
-/// How many requests the average is made of, roughly.
-const WEIGHT: u64 = 8;
 
 /// How many requests have come for a GIL and do not have it yet.
 static NEWCOMERS: AtomicU32 = AtomicU32::new(0);
@@ -39,10 +35,8 @@ pub(crate) fn newcomers() -> u32 {
 #[derive(Debug)]
 pub(super) struct Line {
     order: Mutex<Order>,
-    /// How long requests take on average once they have the GIL, in nanoseconds. A worker has such
-    /// a number, too, of another time and for another choice. The only crate for both is the
-    /// contract between engine and host, of which this is no part.
-    average: AtomicU64,
+    /// How long requests take on average once they have the GIL.
+    request_time: RequestTime,
     /// How many threads use the GIL, where that is counted.
     users: AtomicU32,
 }
@@ -90,7 +84,7 @@ impl Line {
                 has_first: false,
                 others: VecDeque::new(),
             }),
-            average: AtomicU64::new(0),
+            request_time: RequestTime::new(),
             users: AtomicU32::new(0),
         }
     }
@@ -109,7 +103,7 @@ impl Line {
     /// Waits until the calling thread, which has no GIL, is the first. `None` where requests are
     /// short.
     pub(super) fn stand(&self) -> Option<First<'_>> {
-        if self.average.load(Ordering::Relaxed) < nanoseconds(SHORT) {
+        if self.request_time.is_short() {
             return None;
         }
         // The lock is not held while the thread waits.
@@ -126,13 +120,6 @@ impl Line {
             line: self,
             since: Instant::now(),
         }
-    }
-
-    fn note(&self, duration: Duration) {
-        let average = self.average.load(Ordering::Relaxed);
-        let average = average - average / WEIGHT + nanoseconds(duration) / WEIGHT;
-        // That one of two requests may get lost which end at the same time changes little.
-        self.average.store(average, Ordering::Relaxed);
     }
 
     fn order(&self) -> MutexGuard<'_, Order> {
@@ -206,17 +193,15 @@ impl Drop for User<'_> {
 
 impl Drop for Begun<'_> {
     fn drop(&mut self) {
-        self.line.note(self.since.elapsed());
+        self.line.request_time.add(self.since.elapsed());
     }
-}
-
-fn nanoseconds(time: Duration) -> u64 {
-    // Half of the most there can be, so that sums are possible.
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX / 2)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU64;
+    use std::time::Duration;
+
     use super::*;
 
     /// How long a test waits for what must come.
@@ -225,7 +210,7 @@ mod tests {
     /// A line for requests that take long.
     fn line() -> Line {
         let line = Line::new();
-        line.note(SHORT * 10);
+        line.request_time.add(RequestTime::SHORT * 10);
         line
     }
 
@@ -294,7 +279,7 @@ mod tests {
     fn short_requests_do_not_line_up() {
         let line = Line::new();
         assert!(line.stand().is_none());
-        line.note(SHORT * 10);
+        line.request_time.add(RequestTime::SHORT * 10);
         assert!(line.stand().is_some());
         for _ in 0..100 {
             drop(line.begin());
