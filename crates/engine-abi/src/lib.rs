@@ -44,6 +44,7 @@ mod request;
 mod request_time;
 mod response;
 mod scoreboard;
+mod stack;
 
 pub use borrowed::{Bytes, Pair, Slice};
 pub use call::{Call, Called, Returned, ServerCalls};
@@ -57,6 +58,7 @@ pub use request::{Outcome, Request, Script, modification_time};
 pub use request_time::RequestTime;
 pub use response::{FileRegion, Head, Part, Sent};
 pub use scoreboard::{Scoreboard, ScoreboardProcess, ScoreboardWorker, TakeScoreboard};
+pub use stack::{USUAL_STACK_SIZE, stack_size};
 
 /// The version of mod_wsgi that this one is compatible with: in httpd's banner, and what Python is
 /// told.

@@ -10,7 +10,7 @@ use std::thread::Builder;
 use engine_abi::LoadedEngine;
 
 use super::life::Event;
-use super::{limits, vital};
+use super::vital;
 
 /// Tells Python of signals, one after the other.
 pub(super) struct Dispatcher {
@@ -29,7 +29,7 @@ impl Dispatcher {
         };
         let thread = Builder::new()
             .name("wsgi-dispatch".to_owned())
-            .stack_size(limits::stack_size());
+            .stack_size(engine_abi::stack_size());
         vital::spawn(thread, events, dispatch)?;
         Ok(Self { signals })
     }

@@ -4,7 +4,7 @@
 
 use control::GroupSpec;
 use nix::errno::Errno;
-use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, setrlimit};
 
 use crate::log::{Level, Log};
 use crate::worker::describe;
@@ -53,16 +53,6 @@ pub(super) fn apply(group: &GroupSpec, log: &Log) {
     }
     // Every connection of every httpd child may be open at once.
     warn(1213, "the number of open files", crate::raise_open_files());
-}
-
-/// How large the stack of a thread is that runs Python, if nobody says so: as large as the system
-/// makes those of other programs. Rust's own threads have less than deeply nested calls may need.
-pub(super) fn stack_size() -> usize {
-    const OF_MAIN_THREADS: usize = 8 << 20;
-    match getrlimit(Resource::RLIMIT_STACK) {
-        Ok((soft, _)) if soft != RLIM_INFINITY => usize::try_from(soft).unwrap_or(OF_MAIN_THREADS),
-        _ => OF_MAIN_THREADS,
-    }
 }
 
 fn set_priority(priority: i32) -> Result<(), Errno> {

@@ -36,7 +36,6 @@ use super::connection::Connection;
 use super::flusher::Flusher;
 use super::lead::Lead;
 use super::life::Event;
-use super::limits;
 use super::monitor::{Monitor, RequestName};
 use super::outbox::Spool;
 use super::own_slot::OwnSlot;
@@ -186,7 +185,7 @@ impl Server {
             return Ok(());
         }
         self.slot.take_over(incarnation);
-        let stack_size = self.group.stack_size.unwrap_or_else(limits::stack_size);
+        let stack_size = self.group.stack_size.unwrap_or_else(engine_abi::stack_size);
         for number in 1..=self.group.threads {
             let server = self.clone();
             Builder::new()

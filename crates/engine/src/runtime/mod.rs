@@ -26,7 +26,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use engine_abi::Level;
+use engine_abi::{Level, USUAL_STACK_SIZE};
 
 use crate::activity;
 use crate::lock::lock;
@@ -83,23 +83,11 @@ pub(crate) fn start(process: Process) -> Result<(), StartError> {
     Ok(())
 }
 
-/// How large the stack of a thread is that runs Python: what the system gives a main thread
-/// (`ulimit -s`), and no less than it usually does. Rust's own threads have less than deeply nested
-/// calls may need.
+/// The stack size of the threads that load scripts and run `atexit` functions, in bytes: no smaller
+/// than usual, whatever the limit of the system, and not so large that a thread cannot be started.
 fn stack_size() -> usize {
-    const USUAL: usize = 8 << 20;
-    const MOST: usize = 1 << 30;
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: the call writes to a place that lives until it returns. If it fails, nothing is
-    // there.
-    unsafe { libc::getrlimit(libc::RLIMIT_STACK, &raw mut limit) };
-    match limit.rlim_cur {
-        libc::RLIM_INFINITY => USUAL,
-        limit => usize::try_from(limit).unwrap_or(USUAL).clamp(USUAL, MOST),
-    }
+    const LARGEST: usize = 1 << 30;
+    engine_abi::stack_size().clamp(USUAL_STACK_SIZE, LARGEST)
 }
 
 /// Has the owner do something, and waits for its result; `None` if Python does not run.
