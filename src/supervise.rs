@@ -41,9 +41,6 @@ pub(crate) use kept::KeptGroup;
 use sockets::SocketError;
 pub(crate) use spec::engine;
 
-/// Where the supervisor finds its end of the link.
-const CONTROL: i32 = 3;
-
 /// The supervisor's program, beside the engines.
 const PROGRAM: &str = "mod_wsgi-daemon";
 
@@ -269,7 +266,7 @@ fn start_program(program: &Path) -> io::Result<kept::Supervisor> {
         .stdout(Stdio::null())
         .fd_mappings(vec![FdMapping {
             parent_fd: theirs.as_fd().try_clone_to_owned()?,
-            child_fd: CONTROL,
+            child_fd: control::LINK_FD,
         }])
         .map_err(io::Error::other)?;
     let child = command.spawn()?;

@@ -20,6 +20,10 @@ use serde::de::DeserializeOwned;
 
 use crate::rights::receive_with_descriptors;
 
+/// The descriptor at which a process that is started here finds its end of the link to its parent:
+/// the supervisor the one to httpd's parent, a worker the one to the supervisor.
+pub const LINK_FD: RawFd = 3;
+
 /// The longest message that is one packet, in bytes. It must fit the socket's buffer, of which
 /// Linux grants more than this by default.
 pub const MAX_PACKET: usize = 128 << 10;

@@ -27,7 +27,7 @@ mod spec;
 mod table;
 mod window;
 
-pub use channel::{Arrival, Channel, ChannelError, MAX_PACKET};
+pub use channel::{Arrival, Channel, ChannelError, LINK_FD, MAX_PACKET};
 pub use clock::now;
 pub use exit::describe_exit;
 pub use messages::{Failure, FromWorker, Replacement, ToSupervisor, ToWorker};

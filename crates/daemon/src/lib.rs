@@ -21,12 +21,9 @@ mod worker;
 use std::ffi::{CString, OsStr};
 use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
 
-use control::Channel;
+use control::{Channel, LINK_FD};
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, signal};
-
-/// Where whoever started this process left its end of the link.
-const CONTROL: RawFd = 3;
 
 /// The exit status of a process that nobody has left a link.
 const STARTED_BY_HAND: u8 = 2;
@@ -35,7 +32,7 @@ const STARTED_BY_HAND: u8 = 2;
 pub const NO_PYTHON: u8 = 3;
 
 /// Where whoever makes Python's program a worker leaves the library that does it.
-const LIBRARY_FD: RawFd = CONTROL + 1;
+const LIBRARY_FD: RawFd = LINK_FD + 1;
 
 /// What the dynamic linker is told to load there.
 pub const LIBRARY: &str = "/proc/self/fd/4";
@@ -81,12 +78,12 @@ pub fn run(program: Program) -> u8 {
 /// Whether somebody left a link.
 fn is_started_by_us() -> bool {
     // SAFETY: asks about a descriptor, whoever's it is.
-    unsafe { libc::fcntl(CONTROL, libc::F_GETFD) != -1 }
+    unsafe { libc::fcntl(LINK_FD, libc::F_GETFD) != -1 }
 }
 
 /// Closes what httpd left open for itself and did not mean for others.
 fn close_inherited() {
-    let first = libc::c_uint::try_from(CONTROL + 1).unwrap_or(libc::c_uint::MAX);
+    let first = libc::c_uint::try_from(LINK_FD + 1).unwrap_or(libc::c_uint::MAX);
     // SAFETY: nothing of ours has opened a descriptor yet, so none of these is in use. What an
     // administrator may have loaded into this process was not told of any of them.
     if unsafe { libc::close_range(first, libc::c_uint::MAX, 0) } == 0 {
@@ -95,7 +92,7 @@ fn close_inherited() {
     // The kernel is older than 5.9, or a container's filter does not know the call.
     let numbers = std::fs::read_dir("/proc/self/fd").into_iter().flatten();
     let numbers = numbers.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    let numbers: Vec<libc::c_int> = numbers.filter(|number| *number > CONTROL).collect();
+    let numbers: Vec<libc::c_int> = numbers.filter(|number| *number > LINK_FD).collect();
     for number in numbers {
         // SAFETY: as above; the one of the directory itself is closed by now.
         unsafe { libc::close(number) };
@@ -135,7 +132,7 @@ fn open_files(soft: rlim_t, hard: rlim_t) -> rlim_t {
 fn control_channel() -> Channel {
     // SAFETY: whoever started this process in one of its roles left a socket at this number, and
     // nothing else here uses the number. If it was left out, every use of it fails cleanly.
-    let socket = unsafe { OwnedFd::from_raw_fd(CONTROL) };
+    let socket = unsafe { OwnedFd::from_raw_fd(LINK_FD) };
     // What this process starts must not get it. A descriptor that is not open stays as it is.
     let flags = nix::fcntl::FdFlag::FD_CLOEXEC;
     let _ = nix::fcntl::fcntl(&socket, nix::fcntl::FcntlArg::F_SETFD(flags));

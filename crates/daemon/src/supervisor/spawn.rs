@@ -7,10 +7,9 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Stdio};
 
 use command_fds::{CommandFdExt as _, FdMapping};
-use control::{Channel, ChannelError, GroupSpec, ToWorker};
+use control::{Channel, ChannelError, GroupSpec, LINK_FD, ToWorker};
 
 use super::program::Program;
-use crate::CONTROL;
 
 /// Why a worker could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +57,7 @@ pub(super) fn spawn(
     } = program;
     let link = FdMapping {
         parent_fd: theirs.as_fd().try_clone_to_owned()?,
-        child_fd: CONTROL,
+        child_fd: LINK_FD,
     };
     let mut child = command
         .arg0(group.shown_name())
