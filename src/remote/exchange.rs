@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use httpd::Request;
-use wire::{BodyError, End, FRAME_HEAD, Rejection, RequestNumber, ToChild, ToWorker};
+use wire::{BodyError, End, FRAME_HEAD, LogLine, Rejection, RequestNumber, ToChild, ToWorker};
 
 use super::connection::{Broken, Connection};
 use super::response::Response;
@@ -333,12 +333,7 @@ impl<'e, 'r> Exchange<'e, 'r> {
                     self.invite();
                 }
                 ToChild::Log(line) => {
-                    self.logged += FRAME_HEAD + line.file.len() + line.text.len();
-                    if self.logged > MOST_LOGGED {
-                        return Err(Broken::OutOfPlace(
-                            "more lines for the log than can be of use",
-                        ));
-                    }
+                    count_logged(&mut self.logged, &line)?;
                     log::worker_line(self.request, &line);
                 }
                 ToChild::Head(head) => self.response.head(&head)?,
@@ -357,14 +352,7 @@ impl<'e, 'r> Exchange<'e, 'r> {
                     let file = self.connection.take_file()?;
                     self.response.file(file, region)?;
                 }
-                ToChild::End(end) => {
-                    if end == End::Complete {
-                        self.response.check_whole()?;
-                    }
-                    let has_sent_all = self.body == Body::Over && self.sent == self.out.len();
-                    let reusable = has_sent_all && !self.is_deaf;
-                    return Ok(Step::End(Ended::Done(end, reusable)));
-                }
+                ToChild::End(end) => return Ok(Step::End(self.done(end)?)),
             }
         }
         self.response.catch_up();
@@ -373,6 +361,16 @@ impl<'e, 'r> Exchange<'e, 'r> {
         }
         self.connection.check_progress(frames)?;
         Ok(Step::GoOn)
+    }
+
+    /// The worker has said how the request ended.
+    fn done(&self, end: End) -> Result<Ended, Broken> {
+        if end == End::Complete {
+            self.response.check_whole()?;
+        }
+        let has_sent_all = self.body == Body::Over && self.sent == self.out.len();
+        let is_reusable = has_sent_all && !self.is_deaf;
+        Ok(Ended::Done(end, is_reusable))
     }
 
     /// Whether there is nobody left to read the response, as the worker does not know yet.
@@ -388,4 +386,15 @@ impl<'e, 'r> Exchange<'e, 'r> {
             self.upload.invite();
         }
     }
+}
+
+/// Counts a line for the log. A worker that only ever logs is cut off at some point.
+fn count_logged(logged: &mut usize, line: &LogLine<'_>) -> Result<(), Broken> {
+    *logged += FRAME_HEAD + line.file.len() + line.text.len();
+    if *logged > MOST_LOGGED {
+        return Err(Broken::OutOfPlace(
+            "more lines for the log than can be of use",
+        ));
+    }
+    Ok(())
 }

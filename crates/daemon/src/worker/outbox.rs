@@ -67,9 +67,7 @@ impl Spool {
             kept: AtomicUsize::new(0),
         }
     }
-}
 
-impl Spool {
     /// Whether anything may be kept.
     pub(super) fn is_open(&self) -> bool {
         self.each > 0 && self.all > 0
