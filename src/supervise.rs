@@ -192,7 +192,7 @@ fn connect_scoreboard(kept: &mut Kept, base: Server<'_>) {
 }
 
 fn report_no_metrics(base: Server<'_>, error: &io::Error) {
-    let text = format!("server_metrics() tells nothing in a process group: {error}");
+    let text = format!("server_metrics() may return None in a process group: {error}");
     log::server(base, Level::WARN, Id(1340), text);
 }
 
@@ -329,8 +329,8 @@ fn supervise(kept: &mut Kept, pool: Pool<'_>, base: Server<'_>) {
         Err(error) => {
             kept.groups.iter().for_each(KeptGroup::note_nobody_starts);
             let text = format_args!(
-                "{error}; requests for process groups are answered with 503 where no process is left of before; the \
-                 next attempt follows in some seconds"
+                "{error}. Requests for process groups get 503, unless workers from before still serve; \
+                 httpd tries again every few seconds"
             );
             log::server(base, Level::CRIT, Id(1231), text);
         }

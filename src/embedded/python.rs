@@ -94,9 +94,11 @@ enum StartError {
     Engines(#[from] EnginesError),
     #[error(transparent)]
     Load(#[from] LoadError),
-    #[error("Python could not be started in this process, for the reason in the message before")]
+    #[error("Python could not be started in this process; the message before has the reason")]
     Python,
-    #[error("Python is of no use in this process, for the reason in the message before")]
+    #[error(
+        "Python's main interpreter cannot be used in this process; the message before has the reason"
+    )]
     Interpreter,
 }
 

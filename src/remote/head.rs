@@ -44,7 +44,10 @@ pub(super) enum Replacement<'r> {
 /// Why a head cannot be passed on.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub(super) enum Unfit {
-    #[error("The worker's response is not one that may be passed on to a client.")]
+    #[error(
+        "The head of the worker's response is invalid and not passed on: it could split the \
+         response, or it does not state one length of the body."
+    )]
     Splits,
     #[error(
         "A line of the response's head is longer than {0} bytes, the header-buffer-size of the \

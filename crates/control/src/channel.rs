@@ -42,13 +42,13 @@ pub enum ChannelError {
     #[error("a message of {0} bytes is too long")]
     TooLong(usize),
     /// Some of the descriptors of a message did not arrive.
-    #[error("this process has no room for the descriptors of a message")]
+    #[error("this process may open no more files, so descriptors of a message are lost")]
     Descriptors,
     /// Descriptors came with a message that is to have none.
-    #[error("the other process sent descriptors, of which none is wanted")]
+    #[error("the other process sent descriptors, which do not belong here")]
     Unwanted,
     /// The bytes that arrived are no message.
-    #[error("the other process sent something that is no message: {0}")]
+    #[error("the other process sent something that is not a message: {0}")]
     Malformed(#[from] postcard::Error),
     /// The other end is gone.
     #[error("the other process closed the link")]

@@ -166,7 +166,7 @@ impl Supervisor {
                     log.line(
                         Level::Crit,
                         1201,
-                        format_args!("the supervisor fails: {error}"),
+                        format_args!("the supervisor cannot go on: {error}; httpd starts another"),
                     );
                     return;
                 }
@@ -277,7 +277,10 @@ impl Supervisor {
                 log.line(
                     Level::Crit,
                     1202,
-                    format_args!("what httpd says of its process groups cannot be taken: {error}"),
+                    format_args!(
+                        "what httpd says of its process groups cannot be read: {error}; the \
+                         supervisor ends, and httpd starts another"
+                    ),
                 );
                 // httpd starts another supervisor.
                 self.end();
@@ -316,8 +319,8 @@ impl Supervisor {
             Level::Crit,
             1202,
             format_args!(
-                "something that httpd says of its process groups is lost: {error}. Those that run go on; a graceful \
-                 restart tells it again"
+                "part of what httpd says of its process groups is lost: {error}. Those that run go \
+                 on; restart httpd gracefully to have all of it said again"
             ),
         );
         self.is_incomplete = true;
@@ -373,8 +376,8 @@ impl Supervisor {
         if self.renewal.is_some_and(|renewal| renewal <= now) {
             self.renewal = None;
             self.is_forgotten = true;
-            let text = "httpd's new configuration names no process groups to this supervisor; it ends with \
-                        those it has";
+            let text = "httpd's new configuration names no process groups to this supervisor, which \
+                        ends them and itself";
             log.line(Level::Notice, 0, text);
             self.groups.iter_mut().for_each(|group| group.give_up(now));
         }

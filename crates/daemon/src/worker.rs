@@ -57,14 +57,14 @@ use service::Service;
 #[non_exhaustive]
 enum StartError {
     /// The supervisor did not say what to be.
-    #[error("the supervisor's first message is not what to start")]
+    #[error("the first message of the supervisor does not say what to start")]
     Protocol,
     /// The link to the supervisor broke.
     #[error(transparent)]
     Control(#[from] ChannelError),
-    /// The table or the socket is of no use.
-    #[error("the descriptors from the supervisor are of no use: {0}")]
-    Descriptors(std::io::Error),
+    /// The table of workers cannot be mapped.
+    #[error("the table of workers cannot be used: {0}")]
+    Table(std::io::Error),
     /// Privileges could not be dropped.
     #[error(transparent)]
     Identity(#[from] identity::IdentityError),
@@ -78,7 +78,7 @@ enum StartError {
     #[error("Python does not start; the lines before this one say why")]
     Python,
     /// Threads or handlers could not be made.
-    #[error("the system refuses: {0}")]
+    #[error("threads, signal handlers or sockets cannot be set up: {0}")]
     System(#[from] std::io::Error),
 }
 
@@ -212,7 +212,7 @@ fn assignment(control: &Channel) -> Result<Assignment, StartError> {
     let (log, table, listener) = (next()?, next()?, next()?);
     let processes = usize::try_from(group.processes).map_err(|_| StartError::Protocol)?;
     let slot = usize::try_from(slot).map_err(|_| StartError::Protocol)?;
-    let table = Table::map(table, processes).map_err(StartError::Descriptors)?;
+    let table = Table::map(table, processes).map_err(StartError::Table)?;
     if slot >= table.slots().len() {
         return Err(StartError::Protocol);
     }

@@ -13,17 +13,17 @@ use crate::log::Log;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(super) enum GroupError {
-    /// The descriptors that came with its description are not those it needs.
-    #[error("httpd sent {0} descriptors with it, which are not those it needs")]
+    /// Fewer descriptors came with its description than it needs.
+    #[error("httpd sent only {0} of the descriptors that it needs")]
     Descriptors(usize),
     /// Some of them are missing.
     #[error("{0}")]
     Missing(#[from] ChannelError),
-    /// Its error log is of no use.
-    #[error("its error log is of no use: {0}")]
+    /// Its error log cannot be used.
+    #[error("its error log cannot be used: {0}")]
     Log(std::io::Error),
-    /// Its table is of no use.
-    #[error("its table of workers is of no use: {0}")]
+    /// Its table cannot be used.
+    #[error("its table of workers cannot be used: {0}")]
     Table(std::io::Error),
 }
 

@@ -149,7 +149,7 @@ impl Group {
             }
             let heard = worker.hear().unwrap_or_else(|error| {
                 let text = format_args!(
-                    "What worker {} of process group '{}' says cannot be taken, so it is killed: {error}.",
+                    "Worker {} of process group '{}' is killed, as its message cannot be read: {error}.",
                     worker.pid(),
                     self.spec.name
                 );
@@ -382,10 +382,10 @@ impl Group {
             _ => Level::Debug,
         };
         let meanwhile = match self.slots.iter().any(Slot::takes_requests) {
-            true => "Those that serve go on",
-            false => "Its requests are answered with 503 until one does",
+            true => "Workers that serve already go on",
+            false => "Requests for the group get 503 until a worker starts",
         };
-        let next = format_args!("{meanwhile}; the next attempts follow at growing intervals.");
+        let next = format_args!("{meanwhile}. Further attempts follow at growing intervals.");
         let log = &self.equipment.log;
         match worker.refusal() {
             Some((id, refusal)) => log.line(
@@ -399,7 +399,7 @@ impl Group {
                 level(Level::Error),
                 1206,
                 format_args!(
-                    "Worker {pid} of process group '{name}' did not start: it {}. {next}",
+                    "Worker {pid} of process group '{name}' did not start; it {}. {next}",
                     worker.cause(status)
                 ),
             ),

@@ -98,8 +98,8 @@ enum Unsuitable {
     Slow,
     /// The dynamic linker does not load what it is told to.
     #[error(
-        "a trial shows that the system loads nothing into it before it begins, as where it gives rights to whoever \
-         runs it, or where {LIBRARY_NAME} is damaged"
+        "the system does not load {LIBRARY_NAME} into it; either the program has set-user-ID bits \
+         or capabilities, or the library is damaged"
     )]
     Untouched,
     /// It is something else.
@@ -271,12 +271,12 @@ fn end_within(time: Duration, process: &mut Child) -> io::Result<Option<ExitStat
 
 fn complain(group: &GroupSpec, python: &OsString, why: &Unsuitable, log: &Log) {
     let next = match why.validity() {
-        Some(_) => " It is tried again for later ones.",
+        Some(_) => " It is tried again for the next worker.",
         None => "",
     };
     let text = format_args!(
-        "{python:?} cannot be made a process of group '{}': {why}. Such processes use Python's shared library, \
-         if there is one, which is slower.{next}",
+        "{python:?} cannot run the workers of process group '{}': {why}. They use Python's shared \
+         library instead, if there is one, which is slower.{next}",
         group.name
     );
     log.line(Level::Warn, 1240, text);

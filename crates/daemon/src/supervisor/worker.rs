@@ -290,7 +290,7 @@ impl Worker {
     }
 }
 
-/// How a worker ended, in words.
+/// How a worker ended, in words, and what it said of the reason: `ended with exit status 1: …`.
 pub(super) struct Cause<'a> {
     status: ExitStatus,
     failure: Option<&'a str>,
@@ -298,10 +298,11 @@ pub(super) struct Cause<'a> {
 
 impl fmt::Display for Cause<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(failure) = self.failure {
-            write!(f, "says: {failure}; it ")?;
+        f.write_str(&control::describe_exit(raw(self.status)))?;
+        match self.failure {
+            Some(failure) => write!(f, ": {failure}"),
+            None => Ok(()),
         }
-        f.write_str(&control::describe_exit(raw(self.status)))
     }
 }
 

@@ -366,10 +366,10 @@ fn report_cut_off(log: &Log, server: &Server, reason: Replacement) {
         Level::Error,
         1216,
         format_args!(
-            "{} request(s) did not end in the time that a worker of {} had ({}); they are cut off.",
-            server.active(),
+            "A worker of {} has to end ({}), and its time is over: {} request(s) are cut off.",
             describe(server.group()),
-            reason.as_str()
+            reason.as_str(),
+            server.active()
         ),
     );
 }

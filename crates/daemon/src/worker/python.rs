@@ -179,8 +179,7 @@ pub(super) fn stop(
     // SAFETY: Python was started, and the reason lives until the call returns.
     if unsafe { (engine.functions().stop)(Bytes::from(reason), milliseconds) } != 0 {
         let text = format_args!(
-            "Python did not end in time, of which there was {limit:?}, in a worker of {}; the worker ends \
-             without it.",
+            "Python did not end within {limit:?} in a worker of {}; the worker ends without it.",
             describe(group)
         );
         log.line(Level::Warn, 1217, text);

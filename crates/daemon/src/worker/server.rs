@@ -44,7 +44,7 @@ use super::poller::{Barred, Poller};
 use super::python;
 use super::root::Root;
 use super::scripts::Scripts;
-use super::vital;
+use super::{describe, vital};
 use crate::log::{Level, Log};
 use expect::ExpectContinue;
 
@@ -310,7 +310,7 @@ impl Server {
                 self.log.line(
                     Level::Error,
                     1215,
-                    format_args!("a connection to {} is refused: {error}", self.group.name),
+                    format_args!("{} refuses a connection: {error}", describe(&self.group)),
                 );
                 None
             }
@@ -320,7 +320,7 @@ impl Server {
     /// Says that no connection can be accepted.
     fn report_barred(&self, barred: &Barred) {
         let text = format_args!(
-            "Process group '{}' cannot accept connections, which is tried again every second: {barred}.",
+            "Process group '{}' cannot accept connections: {barred}. It tries again every second.",
             self.group.name
         );
         self.log.line(Level::Error, 1360, text);

@@ -25,7 +25,10 @@ impl Server {
     pub(super) fn greet(&self, stream: UnixStream) -> io::Result<Option<Connection>> {
         let peer = getsockopt(&stream, sockopt::PeerCredentials)?.uid();
         if peer != 0 && peer != self.group.identity.peer_uid {
-            return Err(io::Error::other(format!("it comes from uid {peer}")));
+            let owner = self.group.identity.peer_uid;
+            let text =
+                format!("it comes from uid {peer}, and only uid {owner} and root may connect");
+            return Err(io::Error::other(text));
         }
         stream.set_nonblocking(true)?;
         // On Linux a socket has not the sizes of the one that it was accepted from.
@@ -91,7 +94,7 @@ impl Server {
                     Level::Alert,
                     34,
                     format_args!(
-                        "A request to {} did not come from httpd: its secret is wrong.",
+                        "A request to process group '{}' has a wrong secret, so it is not httpd's; it is refused.",
                         self.group.name
                     ),
                 );
