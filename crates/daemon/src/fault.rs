@@ -1,12 +1,12 @@
-//! Faults of our own: what a panic says goes to the log, with the place.
+//! Bugs of our own: the message of a panic goes to the log, with its place in the code.
 
 use std::fmt;
 use std::panic::set_hook;
 
 use crate::log::Level;
 
-/// Has the panics of this process told by `say`, as those of what is named. Those of the engine are
-/// told by the engine: as a library it has a hook of its own.
+/// Has the panics of this process reported by `say`; `whose` names the process. The engine reports
+/// its own panics: as a separate library it has its own panic hook.
 pub(crate) fn tell(
     whose: String,
     say: impl Fn(Level, u16, fmt::Arguments<'_>) + Send + Sync + 'static,

@@ -1,5 +1,5 @@
-//! A process that is no child of this one, held on to: its number may be another's once it has
-//! ended.
+//! A handle for a process that is not a child of this one. A process id alone is not enough, since
+//! the system may reuse it once the process has ended.
 
 use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
 
@@ -8,43 +8,43 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
-/// A process, if it was there to be taken hold of.
+/// A process, if it existed when the handle was made.
 #[derive(Debug)]
 pub(crate) struct HeldProcess(Hold);
 
 #[derive(Debug)]
 enum Hold {
     Descriptor(OwnedFd),
-    /// The system gives no descriptor for it: its number is all there is.
+    /// The system has no process descriptors, or none to give: the id is all there is.
     Number(Pid),
     /// There was no such process.
     Nothing,
 }
 
 impl HeldProcess {
-    /// The process with this number. To be called while that is certain to be its.
+    /// The process with this id. To be called while the id certainly belongs to that process.
     pub(crate) fn open(pid: i32) -> Self {
-        // SAFETY: takes two numbers.
+        // SAFETY: the system call takes two numbers and touches no memory of this process.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
         Self(match i32::try_from(fd) {
-            // SAFETY: the call has just made it, for us, closed on exec.
+            // SAFETY: the call has just returned a new descriptor, which nobody else owns.
             Ok(fd @ 0..) => Hold::Descriptor(unsafe { OwnedFd::from_raw_fd(fd) }),
-            // To what is no number of a process a signal would go elsewhere.
+            // `kill` takes 0 and negative numbers for groups of processes.
             _ if pid <= 0 || Errno::last() == Errno::ESRCH => Hold::Nothing,
             _ => Hold::Number(Pid::from_raw(pid)),
         })
     }
 
-    /// Whether it has not ended.
+    /// Whether the process has not ended.
     pub(crate) fn is_running(&self) -> bool {
         let process = match &self.0 {
             Hold::Descriptor(process) => process,
             Hold::Number(pid) => return kill(*pid, None) != Err(Errno::ESRCH),
             Hold::Nothing => return false,
         };
-        // It can be read from once the process has ended, be it waited for or not.
+        // The descriptor becomes readable when the process ends, even before it is waited for.
         let mut end = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
-        // An interrupted look tells nothing.
+        // An interrupted call says nothing, so the process counts as running.
         poll(&mut end, PollTimeout::ZERO) != Ok(1)
     }
 }

@@ -1,9 +1,9 @@
 //! Lines for the error log that belong to no request.
 //!
-//! httpd opened the file; this process appends to its descriptor in the format that httpd uses
-//! where `ErrorLogFormat` is not set, and escapes what httpd does. Each line is one `write`, so
-//! that lines of several processes do not mix in a file; in a pipe to a program those of more than
-//! 4 KiB may. Where httpd writes to syslog, each is a message for that.
+//! httpd opened the file. This process appends to its descriptor in the format that httpd uses if
+//! `ErrorLogFormat` is not set, with the same escapes. Each line is one `write`, so that lines of
+//! several processes do not mix in a file; in a pipe to a program, lines of more than 4 KiB may. If
+//! httpd logs to syslog, each line is a message to syslog.
 
 use std::fmt::{self, Write as _};
 use std::fs::File;
@@ -22,8 +22,8 @@ pub(crate) use engine_abi::Level;
 /// Where syslog's daemon listens (`_PATH_LOG`).
 const SYSLOG: &str = "/dev/log";
 
-/// An error log. Writing to it takes no lock: an application may fork at any time, and nobody would
-/// give the lock back in the new process.
+/// An error log. Writing to it takes no lock: an application may fork at any time, and in the new
+/// process nobody would release the lock.
 #[derive(Debug)]
 pub(crate) struct Log {
     output: Output,
@@ -55,8 +55,8 @@ impl Output {
     }
 }
 
-/// A socket of this process's own, for a daemon that need not be there yet. Whoever finds that it
-/// does not keep up loses lines, and does not wait.
+/// A socket to syslog's daemon, which need not run yet. If the daemon does not keep up, lines are
+/// lost; sending never blocks.
 fn syslog() -> io::Result<UnixDatagram> {
     let socket = UnixDatagram::unbound()?;
     socket.set_nonblocking(true)?;
@@ -65,7 +65,7 @@ fn syslog() -> io::Result<UnixDatagram> {
 }
 
 impl Log {
-    /// The log behind this descriptor, written in this form, for lines up to this level.
+    /// The log behind `descriptor`, written in this form, for lines up to this level.
     pub(crate) fn new(descriptor: OwnedFd, form: LogForm, level: u8) -> Self {
         Self {
             output: Output::new(descriptor, form),
@@ -81,7 +81,7 @@ impl Log {
 
     /// Writes a line whose level is a number of httpd's, 0 (emerg) to 15 (trace8).
     pub(crate) fn numbered(&self, level: u8, id: u16, text: impl fmt::Display) {
-        // Like httpd, which keeps no notice from a file.
+        // Like httpd, which always writes notices to a file.
         let is_notice = level == Level::Notice as u8 && matches!(self.output, Output::File(_));
         if level > self.level && !is_notice {
             return;
@@ -95,7 +95,7 @@ impl Log {
             Id(id),
             Escaped(&text.to_string()),
         );
-        // There is nowhere to complain to about a log that cannot be written.
+        // An error of the log cannot be reported anywhere.
         let _ = match &self.output {
             Output::File(file) => write_line(file, &now, text),
             Output::Syslog {
@@ -112,17 +112,16 @@ impl Log {
     }
 }
 
-/// The main error log, for a process that lives longer than one: httpd may have another after a
-/// restart.
+/// The main error log, for a process that outlives a log: after a restart httpd may have another.
 #[derive(Debug)]
 pub(crate) struct MainLog {
     now: Mutex<Arc<Log>>,
-    /// It is what this process has for its standard error.
+    /// Whether standard error is the same file, and has to follow.
     is_stderr: bool,
 }
 
 impl MainLog {
-    /// The one that httpd leaves every program it starts as its standard error.
+    /// The log that httpd passes to each program it starts, as standard error.
     ///
     /// # Errors
     ///
@@ -144,10 +143,10 @@ impl MainLog {
         }
     }
 
-    /// From now on it is this one.
+    /// Uses another log from now on.
     pub(crate) fn replace(&self, descriptor: OwnedFd, form: LogForm) {
         if self.is_stderr {
-            // If that cannot be, the old one stays open.
+            // On failure the old file stays open, which does no harm.
             let _ = dup2_stderr(&descriptor);
         }
         let log = Log::new(descriptor, form, Level::Info as u8);
@@ -161,12 +160,12 @@ impl MainLog {
     }
 
     fn lock(&self) -> MutexGuard<'_, Arc<Log>> {
-        // A panic while the guard is held leaves one of both logs.
+        // After a panic there is either the old log or the new one.
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The least of syslog's levels. Its first ones are httpd's.
+/// The least urgent of syslog's levels. httpd's levels up to this one are the same.
 const DEBUG: u8 = 7;
 
 fn write_line(mut file: &File, now: &Zoned, text: fmt::Arguments<'_>) -> io::Result<()> {
@@ -174,7 +173,8 @@ fn write_line(mut file: &File, now: &Zoned, text: fmt::Arguments<'_>) -> io::Res
     file.write_all(format!("[{time}] {text}\n").as_bytes())
 }
 
-/// The way of the C library's `syslog`, which belongs to the application.
+/// Sends a message as the C library's `syslog` would. That function is left to the application,
+/// since its state is global.
 fn send_message(
     socket: &UnixDatagram,
     priority: u8,
@@ -185,14 +185,14 @@ fn send_message(
     let time = now.strftime("%b %e %H:%M:%S");
     let message = format!("<{priority}>{time} {ident}[{}]: {text}", std::process::id());
     socket.send(message.as_bytes()).or_else(|_| {
-        // Its daemon may have been started anew.
+        // syslog's daemon may have been restarted.
         socket.connect(SYSLOG)?;
         socket.send(message.as_bytes())
     })?;
     Ok(())
 }
 
-/// Tells a person at a terminal something.
+/// Prints a line for a person at a terminal.
 pub(crate) fn to_stderr(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
@@ -209,8 +209,8 @@ impl fmt::Display for Id {
     }
 }
 
-/// A text as httpd writes it into an error log: only what ASCII can show, so that nothing in it is
-/// a line of its own or a command to the terminal that shows the log.
+/// A text as httpd writes it into an error log: only printable ASCII, so that it can neither begin
+/// a line of its own nor control the terminal that shows the log.
 struct Escaped<'a>(&'a str);
 
 impl fmt::Display for Escaped<'_> {

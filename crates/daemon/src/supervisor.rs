@@ -1,9 +1,9 @@
 //! The supervisor: starts, watches and replaces the workers of every group.
 //!
-//! One thread, one loop. What can wake it: the httpd parent (a new set of groups, or the end), a
-//! worker's word, a worker's death, a moment that was waited for. What then happens to a slot is
-//! decided by the state machine in [`slot`]; this loop and [`group`] carry it out. Nothing that a
-//! worker does keeps it waiting: the link to one is closed on another thread.
+//! One thread, one loop. It wakes up for a message from httpd's parent (a new set of groups, or the
+//! end), a message from a worker, the end of a worker, or a timer. The state machine in [`slot`]
+//! decides what then happens to a slot; this loop and [`group`] carry it out. No worker can block
+//! the loop: even the link to a worker is closed on another thread.
 
 mod cpu_time;
 mod equipment;
@@ -37,11 +37,11 @@ use crate::log::{Level, MainLog};
 use group::Group;
 use program::Programs;
 
-/// How long httpd may take to read its configuration. Where it takes longer, workers end too early;
-/// others are started.
+/// How long httpd may take to read its configuration. If it takes longer, all workers end, and new
+/// ones are started when httpd has named its groups.
 const RECONFIGURATION: Duration = Duration::from_secs(20);
 
-/// How long the supervisor rests when the system refuses what it cannot do without.
+/// How long the supervisor sleeps when the system is out of memory or descriptors.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// How many workers may be starting at a time, on a small machine.
@@ -58,8 +58,8 @@ pub(crate) fn run(parent: Channel) -> u8 {
         fault_log.line(level, id, text);
     });
     terminal::leave();
-    // Every group takes some descriptors, and there may be hundreds. What cannot be had is missed,
-    // and told of, when it is needed.
+    // Every group takes some descriptors, and there may be hundreds. If the limit cannot be raised,
+    // the descriptor that is missing is reported when it is needed.
     let _ = crate::raise_open_files();
     match Signals::watch() {
         Ok(signals) => {
@@ -85,25 +85,26 @@ struct Supervisor {
     groups: Vec<Group>,
     /// The groups of the set that is arriving.
     arriving: Vec<(Box<GroupSpec>, Descriptors)>,
-    /// Something of that set is missing, so a group that is not in it may be what is missing.
+    /// Whether a message of that set was lost. It may have been a group, so no group ends because
+    /// it is not in the set.
     is_incomplete: bool,
-    /// httpd reads its configuration: until when there must be a new set.
+    /// While httpd reads its configuration: when the new set must have arrived.
     renewal: Option<Instant>,
-    /// There was none, so nobody will ask for these groups.
+    /// Whether none arrived in time: httpd no longer uses this supervisor.
     is_forgotten: bool,
-    /// No group is to run any more.
+    /// Whether all groups are ending.
     ending: bool,
     signals: Signals,
-    /// httpd, as long as it lives.
+    /// The process id of httpd's parent.
     parent_id: Pid,
     /// How many workers may be starting at a time.
     starting_at_once: usize,
     programs: Programs,
 }
 
-/// What comes by signal.
+/// The signals that wake the supervisor.
 struct Signals {
-    /// Becomes readable when one arrived.
+    /// Becomes readable when a signal arrives.
     arrivals: UnixStream,
     terminated: Arc<AtomicBool>,
 }
@@ -114,12 +115,12 @@ impl Signals {
         arrivals.set_nonblocking(true)?;
         let terminated = Arc::new(AtomicBool::new(false));
         flag::register(SIGTERM, terminated.clone())?;
-        // The link can outlive httpd in a process that it forked.
+        // The end of the link is not enough: a process that httpd forked may keep the link open.
         nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?;
         for signal in [SIGCHLD, SIGTERM] {
             pipe::register(signal, sender.try_clone()?)?;
         }
-        // Handled, not ignored: workers would inherit that.
+        // Handled, not ignored: workers would inherit ignored signals.
         for signal in [SIGINT, SIGHUP, SIGUSR1, SIGUSR2] {
             flag::register(signal, Arc::default())?;
         }
@@ -154,7 +155,7 @@ impl Supervisor {
         while !self.is_over() {
             match self.wait() {
                 Ok(Ready { parent, workers }) => {
-                    // First, while the workers are those that were waited for.
+                    // First, while the list of workers is still the one that `workers` refers to.
                     self.hear_workers(&workers);
                     self.take_signals();
                     if parent {
@@ -179,14 +180,14 @@ impl Supervisor {
         }
     }
 
-    /// Starts the workers that are wanted, but only so many at a time: hundreds at once would take
-    /// the machine from those that serve, and be ready later. Groups take turns, so that none waits
-    /// for one that has many to start, or whose workers die over and over.
+    /// Starts the workers that are wanted, but only some at a time: hundreds at once would slow
+    /// down those that serve, and themselves. Groups take turns, so that none waits for another
+    /// that has many workers to start, or whose workers die repeatedly.
     fn start_workers(&mut self) {
         let now = Instant::now();
         let starting: usize = self.groups.iter().map(|group| group.starting(now)).sum();
         for _ in starting..self.starting_at_once {
-            // Nothing depends on their order, which changes with each turn.
+            // This reorders the groups, which is fine: nothing depends on their order.
             match next_in_turn(&mut self.groups, Group::is_waiting) {
                 Some(group) => group.start_next(&mut self.programs),
                 None => return,
@@ -222,7 +223,7 @@ impl Supervisor {
         );
         match poll(&mut sources, self.patience()) {
             Ok(_) | Err(Errno::EINTR) => {}
-            // The system has no memory, which it may have again in a moment.
+            // The system is out of memory; that may pass.
             Err(Errno::ENOMEM | Errno::EAGAIN) => std::thread::sleep(PAUSE),
             Err(error) => return Err(error.into()),
         }
@@ -236,10 +237,11 @@ impl Supervisor {
         })
     }
 
-    /// How long nothing will happen by itself.
+    /// How long to wait at most: until the next timer.
     fn patience(&self) -> PollTimeout {
         let next = self.groups.iter().filter_map(Group::next_deadline);
-        // Those that start may take long, and then others need not wait for them.
+        // A worker that takes long to start no longer counts as starting, so another may be started
+        // then.
         let waiting = self.groups.iter().any(Group::is_waiting);
         let again = waiting.then(|| Instant::now() + Duration::from_secs(1));
         let next = next.chain(again).chain(self.renewal).min();
@@ -282,14 +284,13 @@ impl Supervisor {
                          supervisor ends, and httpd starts another"
                     ),
                 );
-                // httpd starts another supervisor.
                 self.end();
             }
             Err(error) => self.miss(&error, log),
         }
     }
 
-    /// Takes what httpd says.
+    /// Handles a message from httpd.
     fn take(&mut self, message: ToSupervisor, descriptors: Descriptors, log: &MainLog) {
         match message {
             ToSupervisor::Reconfiguring => {
@@ -310,10 +311,9 @@ impl Supervisor {
         }
     }
 
-    /// Something that httpd said is lost, and nobody knows what: the system had no memory for it,
-    /// or no descriptor for where a long message lies. It may have been a group of the new set, so
-    /// none that is missing there is to end. Nor are all to end as if httpd had said nothing since
-    /// it forgot its configuration.
+    /// A message from httpd is lost: the system had no memory for it, or no descriptor for the file
+    /// of a long one. It may have been a group of the new set, so no group ends because it is not
+    /// in the set. Nor do all groups end as if httpd had sent no new set.
     fn miss(&mut self, error: &ChannelError, log: &MainLog) {
         log.line(
             Level::Crit,
@@ -327,13 +327,13 @@ impl Supervisor {
         self.renewal = None;
         self.is_forgotten = false;
         if let ChannelError::Io(_) = error {
-            // What cannot be taken may be there still.
+            // The message may still be in the socket, and would be tried again at once.
             std::thread::sleep(PAUSE);
         }
     }
 
-    /// Puts the set that arrived in force. A group that lacks something is not started, or goes on
-    /// as it is: the others are no worse for it.
+    /// Puts the set that has arrived into force. A group that lacks something is not started, or
+    /// goes on as it is; the other groups are not affected.
     fn commit(&mut self, log: &MainLog) {
         let arriving = std::mem::take(&mut self.arriving);
         let is_incomplete = std::mem::take(&mut self.is_incomplete);
@@ -369,8 +369,8 @@ impl Supervisor {
         }
     }
 
-    /// Gives all groups up where httpd's new configuration seems to do without this module. If that
-    /// only takes long to read, they come back.
+    /// Gives all groups up if httpd has named none in time: its new configuration does not seem to
+    /// load this module. If httpd was only slow to read it, the groups come back.
     fn check_renewal(&mut self, log: &MainLog) {
         let now = Instant::now();
         if self.renewal.is_some_and(|renewal| renewal <= now) {
@@ -390,13 +390,13 @@ impl Supervisor {
         }
     }
 
-    /// httpd is gone: nobody will ever connect again.
+    /// httpd has ended, so nobody will connect again.
     fn end_with_httpd(&mut self) {
         self.groups.iter().for_each(Group::remove_socket);
         self.end();
     }
 
-    /// All workers end. Another supervisor may go on with the sockets.
+    /// Ends all workers. The sockets stay, for another supervisor.
     fn end(&mut self) {
         self.ending = true;
         self.groups
@@ -405,13 +405,13 @@ impl Supervisor {
     }
 }
 
-/// What can be read from.
+/// Which links have a message.
 struct Ready {
     parent: bool,
     workers: Vec<bool>,
 }
 
-/// The first that waits, if one does. It comes behind all others the next time.
+/// Takes the first element that waits, and moves it to the end of the slice.
 fn next_in_turn<T>(all: &mut [T], is_waiting: impl Fn(&T) -> bool) -> Option<&mut T> {
     let index = all.iter().position(is_waiting)?;
     all.rotate_left(index + 1);

@@ -1,9 +1,9 @@
-//! Time for a worker that has reached its `cpu-time-limit`.
+//! More CPU time for a worker that has reached its `cpu-time-limit`.
 //!
-//! The kernel kills at the hard limit, which is where mod_wsgi has it: not far beyond the soft one,
-//! at which the worker is replaced. But it serves on until its successor is ready, and then
-//! finishes what it has begun. Several threads that compute outside of the GIL would have reached
-//! the hard limit by then, in the middle of requests.
+//! At the soft limit the worker is replaced; at the hard limit, which is set a little higher, as in
+//! mod_wsgi, the kernel kills it. But the worker serves until its successor is ready, and then
+//! finishes its requests. Several threads that compute without the GIL could reach the hard limit
+//! before that, in the middle of requests.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use nix::errno::Errno;
 /// How long a successor may take to be ready.
 const START: Duration = Duration::from_secs(60);
 
-/// Moves the hard limit of a worker that asks for a successor because of this limit: beyond what it
-/// can use up until it is killed for taking too long. That takes the capability `CAP_SYS_RESOURCE`,
-/// which root has, but not in most containers: without it the limit stays where it is, as it does
-/// with mod_wsgi.
+/// Raises the hard limit of a worker that asks for a successor because of this limit, to more than
+/// it can use before the supervisor kills it for taking too long. This requires the capability
+/// `CAP_SYS_RESOURCE`, which root has, except in most containers. Without it the limit stays, as in
+/// mod_wsgi.
 pub(super) fn extend(pid: u32, limit: Duration, life: &Life) {
     let Ok(pid) = i32::try_from(pid) else {
         return;
@@ -33,8 +33,8 @@ pub(super) fn extend(pid: u32, limit: Duration, life: &Life) {
         rlim_cur: hard,
         rlim_max: hard,
     };
-    // SAFETY: reads the limits; the process is a child of this one that has not been waited for, so
-    // the number is its.
+    // SAFETY: the call reads `limits`, which lives until it returns, and writes nothing. The
+    // process is a child that has not been waited for, so `pid` cannot belong to another.
     let set = unsafe {
         libc::prlimit(
             pid,
@@ -43,7 +43,7 @@ pub(super) fn extend(pid: u32, limit: Duration, life: &Life) {
             std::ptr::null_mut(),
         )
     };
-    // Where that is not allowed the kernel has the last word.
+    // If that is not allowed, the hard limit stays where it was.
     let _ = Errno::result(set);
 }
 

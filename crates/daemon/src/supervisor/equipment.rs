@@ -47,7 +47,7 @@ impl OwnedEquipment {
         known_slots: usize,
     ) -> Result<Self, GroupError> {
         let count = descriptors.len();
-        // Where there are fewer processes than there were, the last may have a word to say.
+        // If the group has fewer processes now, the workers of its last slots still have to end.
         let slots = usize::try_from(spec.processes).unwrap_or(usize::MAX);
         let slots = slots.max(known_slots);
         let mut descriptors = descriptors.into_iter();
@@ -64,7 +64,7 @@ impl OwnedEquipment {
         })
     }
 
-    /// The workers that another supervisor has told of.
+    /// The workers of an earlier supervisor, as it recorded them in the table.
     pub(super) fn inherited(&self) -> Inherited {
         Inherited::of(&self.table)
     }
@@ -74,7 +74,7 @@ impl OwnedEquipment {
         self.table.slots().len()
     }
 
-    /// What a worker is given.
+    /// The descriptors that a worker gets.
     pub(super) fn lend(&self) -> Equipment<'_> {
         Equipment {
             log: self.descriptor.as_fd(),
@@ -84,15 +84,14 @@ impl OwnedEquipment {
         }
     }
 
-    /// Tells the children what to expect of a slot.
+    /// Tells the children whether a slot takes requests.
     pub(super) fn set_state(&self, slot: usize, state: SlotState) {
         if let Some(place) = self.table.slots().get(slot) {
             place.set_state(state);
         }
     }
 
-    /// Tells the children that another worker serves in a slot. Returns its number among those of
-    /// the slot.
+    /// Tells the children that another worker serves in a slot. Returns its incarnation.
     pub(super) fn succeed(&self, slot: usize) -> u32 {
         let place = self.table.slots().get(slot);
         let incarnation = place.map_or(0, |place| {
@@ -103,8 +102,8 @@ impl OwnedEquipment {
         incarnation
     }
 
-    /// Tells the children how the worker of a slot ended. Returns whether the
-    /// one that serves there has answered requests, or has some.
+    /// Tells the children how a worker of a slot ended. Returns whether the worker that serves
+    /// there has answered a request, or has one.
     pub(super) fn note_end(&self, slot: usize, ending: Ending) -> bool {
         let Some(place) = self.table.slots().get(slot) else {
             return false;
@@ -114,7 +113,8 @@ impl OwnedEquipment {
         has_served
     }
 
-    /// Tells whoever asks for it who is in a slot, and how often nobody could be started there.
+    /// Records for mod_status which workers are in a slot, and how often none could be started
+    /// there.
     pub(super) fn tell(
         &self,
         slot: usize,
@@ -131,20 +131,20 @@ impl OwnedEquipment {
     pub(super) fn remove_socket(&self) {
         let address = getsockname::<UnixAddr>(self.listener.as_raw_fd());
         if let Some(path) = address.ok().as_ref().and_then(UnixAddr::path) {
-            // What is gone already need not be removed.
+            // It may have been removed already.
             let _ = std::fs::remove_file(path);
         }
     }
 
-    /// Nobody is to connect any more, and who is in the queue is turned away: their requests were
-    /// not read, and may find another group.
+    /// Lets nobody connect any more, and closes the connections that wait in the queue: their
+    /// requests were not read, so their children may send them elsewhere.
     pub(super) fn close_socket(&self) {
         self.remove_socket();
         let listener = self.listener.as_raw_fd();
-        // From then on nobody can connect, and accepting does not wait.
+        // After this nobody can connect, and `accept` does not block.
         let _ = shutdown(listener, Shutdown::Both);
         while let Ok(caller) = accept(listener) {
-            // SAFETY: it was accepted just now, for us.
+            // SAFETY: `accept` has just returned this descriptor, so nobody else owns it.
             drop(unsafe { OwnedFd::from_raw_fd(caller) });
         }
     }

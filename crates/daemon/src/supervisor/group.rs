@@ -1,4 +1,4 @@
-//! A group's workers: carrying out what the state machines of its slots decide.
+//! A group: its workers, and carrying out what the state machines of its slots decide.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -17,8 +17,8 @@ use super::spawn::{SpawnError, spawn};
 use super::worker::{Worker, seconds};
 use crate::log::Level;
 
-/// How long a group that the configuration has no more goes on serving: children of the last
-/// generation may have a request for it that they accepted just before.
+/// How long a group that was removed from the configuration still serves: children of the last
+/// generation may have accepted a request for it just before.
 const LINGER: Duration = Duration::from_secs(5);
 
 /// A group.
@@ -27,17 +27,17 @@ pub(super) struct Group {
     equipment: OwnedEquipment,
     slots: Vec<Slot>,
     workers: Vec<Worker>,
-    /// Those of a supervisor that has died.
+    /// Workers that an earlier supervisor, which has died, left behind.
     inherited: Inherited,
     next_number: WorkerNumber,
-    /// The slots that are to get a worker, in the order in which they asked.
+    /// The slots for which a worker is to be started, in the order in which they asked.
     queue: VecDeque<usize>,
-    /// When it ends, if the configuration has it no more.
+    /// When the group ends, if it was removed from the configuration.
     end_at: Option<Instant>,
 }
 
 impl Group {
-    /// A group whose workers are to be started.
+    /// A new group, whose workers are still to be started.
     pub(super) fn new(spec: Box<GroupSpec>, descriptors: Vec<OwnedFd>) -> Result<Self, GroupError> {
         let equipment = OwnedEquipment::new(&spec, descriptors, 0)?;
         let mut slots = Vec::new();
@@ -56,12 +56,12 @@ impl Group {
         Ok(group)
     }
 
-    /// The parent's number of the group.
+    /// The number by which httpd's parent knows the group.
     pub(super) fn number(&self) -> u32 {
         self.spec.number
     }
 
-    /// Puts a new description in force: every worker is replaced.
+    /// Puts a new description into force: every worker is replaced.
     pub(super) fn succeed(
         &mut self,
         spec: Box<GroupSpec>,
@@ -75,8 +75,8 @@ impl Group {
         Ok(())
     }
 
-    /// How many of its workers are just starting. One that takes long is not counted: it waits for
-    /// something, and others need not wait with it.
+    /// How many of its workers are starting. A worker that takes long is not counted: it is waiting
+    /// for something rather than using the CPU.
     pub(super) fn starting(&self, now: Instant) -> usize {
         let workers = self.workers.iter();
         workers.filter(|worker| worker.is_starting(now)).count()
@@ -87,20 +87,20 @@ impl Group {
         !self.queue.is_empty()
     }
 
-    /// Starts a worker for the slot that waits longest.
+    /// Starts a worker for the slot that has waited longest.
     pub(super) fn start_next(&mut self, programs: &mut Programs) {
         if let Some(slot) = self.queue.pop_front() {
             self.start(slot, programs);
         }
     }
 
-    /// The configuration has the group. It may have been given up because that took long.
+    /// The new configuration has the group. It may have been given up because httpd took too long.
     pub(super) fn keep(&mut self) {
         self.end_at = None;
     }
 
-    /// The configuration has the group no more: it ends soon. What runs scripts ends at once, as
-    /// another group may run them now.
+    /// The new configuration does not have the group: it ends soon. A group that runs service
+    /// scripts ends at once, since another group may run the same scripts now.
     pub(super) fn give_up(&mut self, now: Instant) {
         let end = if self.spec.is_service() {
             now
@@ -110,7 +110,7 @@ impl Group {
         self.end_at.get_or_insert(end);
     }
 
-    /// Gives the group up.
+    /// Ends all workers of the group.
     pub(super) fn end(&mut self, reason: Replacement) {
         self.end_at = None;
         self.queue.clear();
@@ -122,17 +122,17 @@ impl Group {
         self.equipment.remove_socket();
     }
 
-    /// Whether the group was given up and all its workers are gone.
+    /// Whether the group has ended, with all its workers.
     pub(super) fn is_over(&self) -> bool {
         self.workers.is_empty() && self.slots.iter().all(Slot::is_over)
     }
 
-    /// The links to the workers, in the order in which [`Group::hear`] takes their readiness.
+    /// The links to the workers, in the order that [`Group::hear`] expects.
     pub(super) fn channels(&self) -> impl Iterator<Item = &Channel> {
         self.workers.iter().filter_map(Worker::link)
     }
 
-    /// When something is due that nobody will tell.
+    /// When the next timer of the group expires.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let workers = self.workers.iter().filter_map(Worker::next_deadline);
         let retries = self.slots.iter().filter_map(Slot::retry);
@@ -140,7 +140,7 @@ impl Group {
         workers.chain(retries).chain(self.end_at).chain(looks).min()
     }
 
-    /// Takes what the workers said whose links are ready.
+    /// Receives messages from the workers whose links are ready.
     pub(super) fn hear(&mut self, ready: &mut impl Iterator<Item = bool>) {
         let mut said = Vec::new();
         for worker in &mut self.workers {
@@ -170,21 +170,21 @@ impl Group {
         }
     }
 
-    /// Takes note of the workers that are gone.
+    /// Waits for the workers that have ended, and reacts to their ends.
     pub(super) fn reap(&mut self) {
         let mut index = 0;
         while let Some(worker) = self.workers.get_mut(index) {
             match worker.exit() {
                 Some(status) => {
                     let worker = self.workers.swap_remove(index);
-                    self.buried(&worker, status);
+                    self.ended(&worker, status);
                 }
                 None => index += 1,
             }
         }
     }
 
-    /// Does what is due by now.
+    /// Acts on the timers that have expired.
     pub(super) fn act(&mut self, now: Instant) {
         if self.end_at.is_some_and(|at| at <= now) {
             self.end(Replacement::GracefulSignal);
@@ -252,7 +252,7 @@ impl Group {
         }
     }
 
-    /// Tells those who want to know who is in a slot.
+    /// Records which workers are in a slot, for mod_status.
     fn publish(&self, number: usize) {
         let Some(slot) = self.slots.get(number) else {
             return;
@@ -266,7 +266,7 @@ impl Group {
             failures: slot.failures(),
             retry: pause.map(|pause| seconds(SystemTime::now() + pause)),
         };
-        // Where there is no room for all, its own are told.
+        // The group's own workers come first, in case there is no room for all.
         let members = members.chain(self.inherited.of_slot(number));
         self.equipment.tell(number, members, setback);
     }
@@ -334,8 +334,8 @@ impl Group {
         workers.find(|worker| worker.number == number)
     }
 
-    /// A worker is gone: says how, and lets its slot decide what follows.
-    fn buried(&mut self, worker: &Worker, status: ExitStatus) {
+    /// A worker has ended: logs how, and lets its slot decide what follows.
+    fn ended(&mut self, worker: &Worker, status: ExitStatus) {
         let Some(slot) = self.slots.get(worker.slot) else {
             return;
         };
@@ -373,8 +373,7 @@ impl Group {
         }
     }
 
-    /// A worker did not start. The same failure over and over is told once; see at debug that it
-    /// goes on.
+    /// Logs that a worker did not start. Repeated failures are logged at debug.
     fn log_false_start(&self, slot: &Slot, worker: &Worker, status: ExitStatus) {
         let (name, pid) = (&self.spec.name, worker.pid());
         let level = |first| match slot.failures() {
@@ -408,9 +407,9 @@ impl Group {
 }
 
 impl Drop for Group {
-    /// Leaves no worker behind of a group that was told to end. If it was not, the supervisor has a
-    /// fault of its own: its workers, whose links close now, then serve until those of the next
-    /// supervisor do.
+    /// Kills what is left of a group that was told to end. If the group was not, the supervisor
+    /// ends because of a bug: the workers, whose links close now, then serve until those of the
+    /// next supervisor do.
     fn drop(&mut self) {
         if self.slots.iter().all(Slot::is_given_up) {
             self.workers.iter().for_each(Worker::kill);

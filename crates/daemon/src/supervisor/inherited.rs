@@ -1,8 +1,8 @@
-//! The workers of a supervisor that has died.
+//! The workers of an earlier supervisor that has died.
 //!
-//! They serve until those of this one do, and end by themselves (see the worker's `orphan`): all
-//! that there is to do about them is to tell of them as long as they are there. They are no
-//! children of this process, which is why it has to look.
+//! They serve until the workers of this supervisor do, and then end by themselves (see the worker's
+//! `orphan`). This supervisor only reports them to mod_status while they exist. They are not its
+//! children, so it has to poll whether they do.
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,10 @@ use control::{Member, Stage, Table};
 
 use crate::held::HeldProcess;
 
-/// How often it is looked whether they are there.
+/// How often to check whether they still exist.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Those of a group.
+/// The inherited workers of a group.
 #[derive(Debug)]
 pub(super) struct Inherited {
     workers: Vec<InheritedWorker>,
@@ -28,12 +28,12 @@ struct InheritedWorker {
 }
 
 impl Inherited {
-    /// Those whom the table tells of that another supervisor has used.
+    /// The workers that an earlier supervisor has recorded in the table.
     pub(super) fn of(table: &Table) -> Self {
         let slots = table.slots().iter().enumerate();
         let members = slots.flat_map(|(slot, it)| it.members().map(move |member| (slot, member)));
         let workers = members.filter_map(|(slot, member)| {
-            // A worker could have written any number.
+            // A worker may have written any number there.
             let pid = i32::try_from(member.pid).ok()?;
             Some(InheritedWorker {
                 slot,
@@ -47,25 +47,25 @@ impl Inherited {
         }
     }
 
-    /// Those of a slot.
+    /// The inherited workers of a slot.
     pub(super) fn of_slot(&self, slot: usize) -> impl Iterator<Item = Member> {
         let workers = self.workers.iter().filter(move |it| it.slot == slot);
         workers.map(|it| it.member)
     }
 
-    /// A worker of this supervisor serves in a slot, so that those that did end.
+    /// A worker of this supervisor now serves in a slot, so the inherited ones there drain.
     pub(super) fn succeed(&mut self, slot: usize) {
         for worker in self.workers.iter_mut().filter(|it| it.slot == slot) {
             worker.member.stage = Stage::Draining;
         }
     }
 
-    /// When to look next, if there are any.
+    /// When to check next; `None` if there are none.
     pub(super) fn next_look(&self) -> Option<Instant> {
         (!self.workers.is_empty()).then_some(self.next_look)
     }
 
-    /// Looks, if it is time, and forgets those that have ended. Returns their slots.
+    /// If it is time to check, forgets the workers that have ended. Returns their slots.
     pub(super) fn look(&mut self, now: Instant) -> Vec<usize> {
         if self.next_look().is_none_or(|next| next > now) {
             return Vec::new();

@@ -1,5 +1,5 @@
-//! Which program a worker is: that of its group's Python, if that can be made a worker, or else
-//! this one.
+//! Which program a worker runs: that of its group's Python, if it can become a worker, or else this
+//! one.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -20,31 +20,31 @@ use nix::sys::signal::Signal;
 use crate::log::{Level, Log};
 use crate::{LIBRARY, LIBRARY_FD, NO_PYTHON, PRINT_VERSION, STARTED_BY_HAND};
 
-/// What is beside this program: the same for a program that is Python's.
+/// The library beside this program that turns a Python program into a worker.
 const LIBRARY_NAME: &str = "mod_wsgi-worker.so";
 
-/// Names what the dynamic linker loads before anything else.
+/// The environment variable with the libraries that the dynamic linker loads first.
 const LD_PRELOAD: &str = "LD_PRELOAD";
 
-/// How long a trial may take.
+/// How long the trial of a program may take.
 const TRIAL: Duration = Duration::from_secs(5);
 
-/// How long after one that took longer there is no other.
+/// How long to wait for another trial after one that took too long.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// How often to look whether one is over.
+/// How often to check whether a trial is over.
 const LOOK: Duration = Duration::from_micros(500);
 
-/// The program that a worker is to be.
+/// The program that a worker runs.
 #[derive(Debug)]
 pub(super) struct Program {
     pub(super) command: Command,
-    /// A descriptor that it needs.
+    /// The descriptor of the library that makes it a worker, if it needs one.
     pub(super) library: Option<FdMapping>,
 }
 
 impl Program {
-    /// This one, which is a worker if it has no arguments.
+    /// This program. Without arguments it is a worker.
     fn own() -> Self {
         Self {
             command: Command::new("/proc/self/exe"),
@@ -52,8 +52,8 @@ impl Program {
         }
     }
 
-    /// Python's, made a worker by the library. Where the dynamic linker would not load that, the
-    /// argument has Python do nothing.
+    /// Python's program, made a worker by the library. If the dynamic linker does not load the
+    /// library, the argument has Python print its version and end.
     fn python(python: &OsString, library: &File) -> io::Result<Self> {
         let mut command = Command::new(python);
         command.env(LD_PRELOAD, preloaded(std::env::var_os(LD_PRELOAD)));
@@ -69,8 +69,8 @@ impl Program {
     }
 }
 
-/// What is to be loaded into a worker, last of all this: there are libraries that want to be the
-/// first. The worker makes it what it was before.
+/// The value of `LD_PRELOAD` for a worker. Our library comes last, since others may have to be the
+/// first. The worker restores the old value.
 fn preloaded(others: Option<OsString>) -> OsString {
     let mut all = others.map_or_else(OsString::new, |mut others| {
         others.push(":");
@@ -80,49 +80,49 @@ fn preloaded(others: Option<OsString>) -> OsString {
     all
 }
 
-/// Why a Python's program cannot be made a worker.
+/// Why a Python's program cannot become a worker.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 enum Unsuitable {
-    /// What makes it one cannot be opened.
+    /// The library that makes it one cannot be opened.
     #[error("{LIBRARY_NAME}, which belongs beside mod_wsgi-daemon, cannot be opened: {0}")]
     Library(io::ErrorKind),
-    /// It is not executed.
+    /// The system does not execute it.
     #[error("it cannot be executed: {0}")]
     System(#[from] io::Error),
-    /// Something ended it.
+    /// A signal ended it.
     #[error("it was ended while it was tried ({0})")]
     Killed(ExitStatus),
-    /// It goes on and on.
+    /// It did not end in time.
     #[error("a trial takes more than {} seconds", TRIAL.as_secs())]
     Slow,
-    /// The dynamic linker does not load what it is told to.
+    /// The dynamic linker did not load the library.
     #[error(
         "the system does not load {LIBRARY_NAME} into it; either the program has set-user-ID bits \
          or capabilities, or the library is damaged"
     )]
     Untouched,
-    /// It is something else.
+    /// It is not a Python.
     #[error("there is no Python in it")]
     NoPython,
 }
 
 impl Unsuitable {
-    /// For how long there is no need for another trial while the files stay what they are; `None`
-    /// for ever. What the system had not enough of for a moment says nothing of the program.
+    /// How long this result holds while the files do not change; `None` is for ever. If the system
+    /// was only short of something, that says nothing about the program.
     fn validity(&self) -> Option<Duration> {
         match self {
             Self::Library(_) | Self::Untouched | Self::NoPython => None,
             Self::System(error) if is_refusal(error) => None,
             Self::Killed(status) if !is_from_outside(*status) => None,
             Self::System(_) | Self::Killed(_) => Some(Duration::ZERO),
-            // There may be hundreds of workers to start, one after the other.
+            // A trial blocks the supervisor, and there may be hundreds of workers to start.
             Self::Slow => Some(PAUSE),
         }
     }
 }
 
-/// Whether the system does not execute such a file, whenever it is asked.
+/// Whether this error depends on the file, so that the system never executes it.
 fn is_refusal(error: &io::Error) -> bool {
     let error = error.raw_os_error().map(Errno::from_raw);
     matches!(
@@ -131,8 +131,8 @@ fn is_refusal(error: &io::Error) -> bool {
     )
 }
 
-/// Whether a process was ended by somebody else, or for want of memory or time, and not by a fault
-/// of its own.
+/// Whether a process was killed from outside, or for lack of memory or CPU time, and not because of
+/// a bug of its own.
 fn is_from_outside(status: ExitStatus) -> bool {
     let signal = status.signal().and_then(|it| Signal::try_from(it).ok());
     matches!(
@@ -141,30 +141,31 @@ fn is_from_outside(status: ExitStatus) -> bool {
     )
 }
 
-/// The programs that workers are.
+/// The programs that workers run, and what is known of them.
 #[derive(Debug)]
 pub(super) struct Programs {
-    /// Of the same build as this program, even if another is installed meanwhile.
+    /// The library, opened once: it stays of the same build as this program if another is
+    /// installed.
     library: Result<File, io::ErrorKind>,
-    /// The Pythons that were tried.
+    /// The results of trials, by the path of the Python.
     tried: HashMap<OsString, Trial>,
 }
 
-/// Whether a Python's program can be made a worker.
+/// The result of a trial: whether a Python's program can become a worker.
 #[derive(Debug)]
 struct Trial {
-    /// What was tried. Another file, or one that was changed, is tried again.
+    /// The files that were tried. If one of them changes there is another trial.
     files: [Option<Version>; 2],
     is_suitable: bool,
-    /// From when on it is tried again all the same.
+    /// When to try again even if they have not.
     expiry: Option<Instant>,
 }
 
-/// A file as it was at one time: where it is, and when it was last changed.
+/// What identifies a version of a file: device, inode, and the time of its last change.
 type Version = (u64, u64, i64, i64);
 
 impl Programs {
-    /// Opens what workers are made of.
+    /// Opens the library; no program has been tried yet.
     pub(super) fn open() -> Self {
         let library = std::env::current_exe()
             .and_then(|program| File::open(program.with_file_name(LIBRARY_NAME)));
@@ -174,8 +175,8 @@ impl Programs {
         }
     }
 
-    /// The program for a worker of a group. If that is not Python's though it could be, the log
-    /// says why: once, unless it may be another the next time.
+    /// The program for a worker of a group. If it is not Python's program although the group has
+    /// one, the log says why; once, unless the reason may pass.
     pub(super) fn of(&mut self, group: &GroupSpec, log: &Log) -> io::Result<Program> {
         let Some(python) = &group.python.program else {
             return Ok(Program::own());
@@ -187,7 +188,7 @@ impl Programs {
         }
     }
 
-    /// Whether a Python's program can be made a worker. Tries it out if that is not known.
+    /// Whether a Python's program can become a worker. Tries it if that is not known.
     fn is_suitable(&mut self, python: &OsString, complain: impl FnOnce(&Unsuitable)) -> bool {
         let library = self.library.as_ref();
         let metadata = library.ok().and_then(|library| library.metadata().ok());
@@ -220,7 +221,7 @@ fn version(file: &Metadata) -> Version {
     (file.dev(), file.ino(), file.ctime(), file.ctime_nsec())
 }
 
-/// Makes a Python's program a worker that nobody has started, which says so and ends.
+/// Starts a Python's program as a worker without a link, which must end with [`STARTED_BY_HAND`].
 fn try_out(python: &OsString, library: &File) -> Result<(), Unsuitable> {
     let Program {
         mut command,
@@ -246,9 +247,9 @@ fn try_out(python: &OsString, library: &File) -> Result<(), Unsuitable> {
     }
 }
 
-/// How a process that is over in milliseconds ends, unless something holds it up: it is killed
-/// then, for until it ends the supervisor does nothing else. If that does not end it either, as
-/// where a file system hangs, it is left alone.
+/// The exit status of a process that normally ends within milliseconds. The supervisor does nothing
+/// else meanwhile, so a process that takes too long is killed. One that does not end even then,
+/// because a file system hangs for example, is left alone.
 fn end_of(process: &mut Child) -> Result<ExitStatus, Unsuitable> {
     if let Some(status) = end_within(TRIAL, process)? {
         return Ok(status);

@@ -7,11 +7,11 @@
 //!   start new ──> ready ──> the new one serves, the old one drains ──> the old one exits
 //! ```
 //!
-//! A worker that sees its end coming can have its successor started before it has to go: that one
-//! then stands by until it is wanted.
+//! A worker that will have to end soon can have its successor started in advance; that one stands
+//! by until it is needed.
 //!
-//! A worker that does not even start is tried again later and later, and the slot is down
-//! meanwhile if nobody else serves it.
+//! If a worker does not start, it is tried again at growing intervals, and the slot is down
+//! meanwhile if no other worker serves it.
 
 #[cfg(test)]
 mod tests;
@@ -23,11 +23,11 @@ use control::{Replacement, Stage};
 /// The longest time between two attempts to start a worker.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// A worker that dies sooner than this after it was ready, and has served nobody, did not really
-/// start.
+/// A worker that ends sooner than this after it was ready, without having served a request, counts
+/// as a failed start.
 const STABLE: Duration = Duration::from_secs(1);
 
-/// The supervisor's number of a worker; never used twice.
+/// The supervisor's number for a worker; never used twice.
 pub(super) type WorkerNumber = u64;
 
 /// What happened to a slot.
@@ -45,13 +45,14 @@ pub(super) enum Event {
     WantsSuccessor(WorkerNumber, Replacement),
     /// All workers are to be replaced: the configuration is new.
     Reload,
-    /// A worker is gone.
+    /// A worker has exited.
     Exited(WorkerNumber),
-    /// A worker is gone that has served, or was serving: whatever ended it, it had started.
+    /// A worker has ended that had served requests or was serving one: whatever the cause, it had
+    /// started.
     Ended(WorkerNumber),
-    /// A worker is gone because somebody or something killed it.
+    /// A worker was killed by a signal.
     Killed(WorkerNumber),
-    /// A worker is gone because the script that it ran has ended as it should.
+    /// A worker has exited because its service script ended without an error.
     Finished(WorkerNumber),
     /// The slot is given up.
     End(Replacement),
@@ -68,18 +69,19 @@ pub(super) enum Action {
     Serve(WorkerNumber),
     /// Tell a worker to drain, and kill it when its time is over.
     Drain(WorkerNumber, Replacement),
-    /// Tell the children that nobody serves and nobody will soon.
+    /// Tell the children that no worker serves, and none will soon.
     Down,
     /// Tell the children that a worker is being started.
     Starting,
 }
 
-/// What went wrong with the workers that were to serve.
+/// Failed starts.
 #[derive(Clone, Copy, Debug, Default)]
 struct Setbacks {
     /// How often in a row one did not start.
     failures: u32,
-    /// One that did not really start was killed, which says little of the next one.
+    /// Whether one of them was killed by a signal. The first time that says little about the next
+    /// worker.
     accident: bool,
 }
 
@@ -88,20 +90,21 @@ struct Setbacks {
 pub(super) struct Slot {
     starting: Option<WorkerNumber>,
     serving: Option<(WorkerNumber, Instant)>,
-    /// Ready to take the place of the one that serves.
+    /// The worker that is ready to replace the one that serves.
     standby: Option<WorkerNumber>,
     leaving: Vec<WorkerNumber>,
     /// Why the worker that serves is being replaced.
     cause: Option<Replacement>,
     /// Since a worker was ready the last time.
     setbacks: Setbacks,
-    /// Before that: they count again if that worker turns out not to have really started.
+    /// The setbacks before that. They count again if that worker turns out to be a failed start.
     earlier: Setbacks,
     retry: Option<Instant>,
     ended: bool,
-    /// Its workers run scripts, of which no two may run at a time: the old one goes first.
+    /// Its workers run service scripts, one at a time: the old one must have ended before the next
+    /// starts.
     alone: bool,
-    /// A worker is to be started once those that leave are gone.
+    /// A worker is to be started once those that are leaving have ended.
     wanted: bool,
 }
 
@@ -111,7 +114,7 @@ impl Slot {
         self.alone = alone;
     }
 
-    /// Whether the slot was given up and all its workers are gone.
+    /// Whether the slot was given up and all its workers have ended.
     pub(super) fn is_over(&self) -> bool {
         let workers = [self.starting, self.standby, self.serving.map(|it| it.0)];
         self.ended && workers.iter().all(Option::is_none) && self.leaving.is_empty()
@@ -122,7 +125,7 @@ impl Slot {
         self.ended
     }
 
-    /// Whether nobody serves, nor is about to.
+    /// Whether no worker serves or is starting.
     pub(super) fn is_empty(&self) -> bool {
         self.serving.is_none() && self.starting.is_none()
     }
@@ -137,12 +140,12 @@ impl Slot {
         self.setbacks.failures
     }
 
-    /// Whether a worker that is killed before it really started is replaced at once.
+    /// Whether a worker that is killed as it starts is replaced at once.
     pub(super) fn forgives(&self) -> bool {
         !self.setbacks.accident
     }
 
-    /// Whether a worker takes requests: one that has reached its maximum takes no more.
+    /// Whether a worker takes requests. One that has reached `maximum-requests` does not.
     pub(super) fn takes_requests(&self) -> bool {
         self.serving.is_some() && self.cause != Some(Replacement::MaximumRequests)
     }
@@ -157,7 +160,7 @@ impl Slot {
         self.starting == Some(worker)
     }
 
-    /// What a worker of the slot is about.
+    /// What a worker of the slot is doing.
     pub(super) fn stage(&self, worker: WorkerNumber) -> Stage {
         if self.is_starting(worker) {
             Stage::Starting
@@ -170,7 +173,7 @@ impl Slot {
         }
     }
 
-    /// Takes note of what happened. Returns what is to be done.
+    /// Reacts to an event. Returns what is to be done.
     pub(super) fn step(&mut self, event: Event, now: Instant) -> Vec<Action> {
         match event {
             Event::Started(worker) => {
@@ -228,7 +231,8 @@ impl Slot {
         if cause.is_urgent() {
             self.serving = None;
             self.leaving.push(worker);
-            // That a successor failed was no hurry as long as this one served.
+            // A pause after failed starts of a successor ends: it was due only while this one
+            // served.
             self.retry = None;
             actions.extend([Action::Drain(worker, cause), Action::Starting]);
         } else {
@@ -241,11 +245,11 @@ impl Slot {
         actions
     }
 
-    /// A worker that is just starting was told the old configuration, so it goes too.
+    /// Replaces all workers. One that is starting has the old configuration, so it ends as well.
     fn reload(&mut self) -> Vec<Action> {
         let mut actions = Vec::new();
         self.ended = false;
-        // Whoever is wanted is started below, unless another has to go first again.
+        // `start` below sets it again if another worker has to end first.
         self.wanted = false;
         let serving = self.serving.take_if(|_| self.alone);
         let unused = [self.starting.take(), self.standby.take()];
@@ -265,7 +269,8 @@ impl Slot {
         (self.setbacks, self.earlier) = Default::default();
     }
 
-    /// A worker that is gone sooner than `stable` after it was ready did not really start.
+    /// A worker has ended. If that was sooner than `stable` after it was ready, it is a failed
+    /// start.
     fn exited(&mut self, worker: WorkerNumber, now: Instant, stable: Duration) -> Vec<Action> {
         if self.starting == Some(worker) {
             self.starting = None;
@@ -300,8 +305,8 @@ impl Slot {
         }
     }
 
-    /// One that is killed as it starts, or right after that, is replaced at once; if the next one
-    /// is too, it is no accident.
+    /// A worker was killed. If that was as it started, or right after that, it is replaced at once
+    /// the first time; if the next one is killed as well, it counts as a failed start.
     fn killed(&mut self, worker: WorkerNumber, now: Instant) -> Vec<Action> {
         let is_young = |since| now.saturating_duration_since(since) < STABLE;
         let has_begun = self
@@ -323,7 +328,7 @@ impl Slot {
         actions
     }
 
-    /// Whose script has ended is started again: at once, but not over and over in a second.
+    /// A service script has ended: starts it again, at once, but at most once a second.
     fn finished(&mut self, worker: WorkerNumber, now: Instant) -> Vec<Action> {
         let Some((_, since)) = self.serving.take_if(|(serving, _)| *serving == worker) else {
             return self.exited(worker, now, STABLE);
@@ -364,7 +369,7 @@ impl Slot {
         let workers = [self.starting.take(), self.standby.take(), serving];
         let workers: Vec<_> = workers.into_iter().flatten().collect();
         self.leaving.extend(&workers);
-        // An order to stop also reaches those that were leaving at their leisure.
+        // An urgent order also goes to workers that are draining already.
         let leaving = if reason.is_urgent() {
             self.leaving.clone()
         } else {
@@ -384,7 +389,7 @@ impl Slot {
         self.start()
     }
 
-    /// Starts a worker, unless one is starting or a pause has to be kept, or another has to go
+    /// Starts a worker, unless one is starting, a pause has to be kept, or another has to end
     /// first.
     fn start(&mut self) -> Vec<Action> {
         if self.alone && !self.leaving.is_empty() {

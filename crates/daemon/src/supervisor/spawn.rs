@@ -18,7 +18,7 @@ pub(super) enum SpawnError {
     /// The system refused.
     #[error("{0}")]
     System(#[from] io::Error),
-    /// The program is not executed.
+    /// The program cannot be executed.
     #[error("{program:?} cannot be executed: {cause}")]
     Program {
         /// Its file.
@@ -26,12 +26,12 @@ pub(super) enum SpawnError {
         /// What the system said.
         cause: io::Error,
     },
-    /// The new process could not be told what to be.
+    /// The new process could not be told what it is.
     #[error("{0}")]
     Control(#[from] ChannelError),
 }
 
-/// What a worker of a slot is given.
+/// The descriptors that a worker gets.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Equipment<'s> {
     pub(super) log: BorrowedFd<'s>,
@@ -41,9 +41,9 @@ pub(super) struct Equipment<'s> {
     pub(super) scoreboard: Option<BorrowedFd<'s>>,
 }
 
-/// Starts a worker: this same program without arguments, so that its name is all that shows in a
-/// list of processes, or the one of its Python. Of the descriptors of this process it inherits none
-/// but its end of the link and, as standard output and error, its group's error log.
+/// Starts a worker: this same program without arguments, so that a list of processes shows only its
+/// name, or the program of its Python. It inherits no descriptors but its end of the link and, as
+/// standard output and error, its group's error log; the others are sent to it.
 pub(super) fn spawn(
     program: Program,
     group: &GroupSpec,
@@ -81,7 +81,7 @@ pub(super) fn spawn(
         .chain(equipment.scoreboard)
         .collect();
     if let Err(error) = ours.send_waiting(&start, &descriptors) {
-        // It must not be left behind as a zombie, nor wait for a word that does not come.
+        // It would wait for the message for ever, and must not become a zombie.
         let _ = child.kill();
         let _ = child.wait();
         return Err(error.into());

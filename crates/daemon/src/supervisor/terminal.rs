@@ -1,5 +1,5 @@
-//! The terminal httpd was started from, where it runs in the foreground of one: `httpd -X`, or a
-//! container with `--tty`.
+//! The terminal in which httpd runs in the foreground, if it does: `httpd -X`, or a container with
+//! `--tty`.
 
 use std::os::fd::AsRawFd as _;
 
@@ -8,12 +8,13 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, setpgid, setsid};
 
-/// Leaves it, and for workers too, which inherit what this process has: its signals are for httpd,
-/// which tells the supervisor, and it must stop nobody who reads or writes in the background.
+/// Gives up the controlling terminal, also for the workers, which inherit that. Signals from the
+/// terminal are for httpd, which tells the supervisor; and the terminal must not stop a process
+/// that reads or writes in the background.
 ///
-/// The session stays httpd's: the kernel shares CPU time out to sessions first (`sched_autogroup`),
-/// and workers in one of their own would take it from httpd in the middle of what they wait for.
-/// Only where the terminal cannot be given up there is another session, which has none.
+/// The session stays httpd's. The kernel divides CPU time among sessions first (`sched_autogroup`),
+/// so workers in a session of their own would take CPU time from httpd while they wait for it. Only
+/// if the terminal cannot be given up, this process starts a new session, which has none.
 pub(super) fn leave() {
     if give_up().is_err() {
         let _ = setsid();
@@ -21,12 +22,12 @@ pub(super) fn leave() {
     let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
 }
 
-/// Has no terminal any more (tty_ioctl(2)).
+/// Gives up the controlling terminal, if there is one (`TIOCNOTTY`, tty_ioctl(2)).
 fn give_up() -> nix::Result<()> {
-    // A line of a terminal may have no carrier to wait for.
+    // Without O_NONBLOCK, opening a serial line may wait for a carrier.
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     match open("/dev/tty", flags, Mode::empty()) {
-        // SAFETY: the descriptor is open, and this request takes no argument.
+        // SAFETY: the descriptor is open, and this request takes no pointer.
         Ok(terminal) => unsafe { no_terminal(terminal.as_raw_fd()) }.map(drop),
         Err(Errno::ENXIO) => Ok(()),
         Err(error) => Err(error),

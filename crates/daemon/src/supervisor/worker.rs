@@ -1,4 +1,4 @@
-//! A worker as the supervisor has it: a child process, the link to it, and how long it may live.
+//! A worker as the supervisor sees it: a child process, the link to it, and how long it may live.
 
 use std::mem::ManuallyDrop;
 use std::os::unix::process::ExitStatusExt as _;
@@ -15,17 +15,17 @@ use nix::unistd::Pid;
 
 use super::slot::{Event, WorkerNumber};
 
-/// How much longer than a worker may take by its own rules it is left alone.
+/// How much longer than its own limits allow a worker may take to end before it is killed.
 const MARGIN: Duration = Duration::from_secs(1);
 
-/// How long a worker that starts is taken to be busy with it.
+/// How long a worker that has not become ready counts as starting.
 const START: Duration = Duration::from_secs(3);
 
-/// After what time it is tried again to tell a worker something.
+/// How long to wait before an order that could not be sent is sent again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How much of what a worker has said is heard when it is gone: the link may have come into the
-/// hands of a process that goes on talking.
+/// How many messages are read from the link of a worker that has ended. Another process may have
+/// inherited the other end, and send without end.
 const LAST_WORDS: usize = 64;
 
 /// A worker.
@@ -33,29 +33,29 @@ pub(super) struct Worker {
     pub(super) number: WorkerNumber,
     /// The index of its slot.
     pub(super) slot: usize,
-    /// What it was told of how long things may take.
+    /// The limits that it was started with.
     pub(super) life: Life,
-    /// When it is killed, if it is not gone by then.
+    /// When it is killed, if it has not ended by then.
     kill_at: Option<Instant>,
-    /// It was ended by a signal from here.
+    /// Whether this process sent it a signal to end it.
     pub(super) is_ended: bool,
     child: Child,
-    /// The link to it, unless the other end is gone, or not to be listened to; its exit is still to
-    /// come then.
+    /// The link to it; `None` once the other end is closed or has broken the protocol. The process
+    /// may still run then.
     control: Option<Channel>,
-    /// What it could not be told.
+    /// An order that could not be sent yet.
     pending: Option<PendingOrder>,
-    /// What the worker said of why it cannot start.
+    /// Why it cannot start, as it said itself.
     failure: Option<Failure>,
     ready: bool,
     started: Instant,
-    /// The same, as the clock on the wall has it.
+    /// The same in wall-clock time.
     started_at: SystemTime,
     /// Why it was told to end, if it was.
     reason: Option<Replacement>,
 }
 
-/// What a worker is to be told.
+/// An order that is to be sent again.
 #[derive(Debug)]
 struct PendingOrder {
     order: ToWorker,
@@ -69,7 +69,7 @@ impl Drop for Worker {
 }
 
 impl Worker {
-    /// One that was started just now.
+    /// A worker that has just been started.
     pub(super) fn new(
         number: WorkerNumber,
         slot: usize,
@@ -98,22 +98,22 @@ impl Worker {
         self.child.id()
     }
 
-    /// The link to it, as long as it may say something.
+    /// The link to it, while messages may come.
     pub(super) fn link(&self) -> Option<&Channel> {
         self.control.as_ref()
     }
 
-    /// Whether it is busy starting. One that takes long is not: it waits for something.
+    /// Whether it is starting. If it takes long it does not count: it is waiting for something.
     pub(super) fn is_starting(&self, now: Instant) -> bool {
         !self.ready && now.saturating_duration_since(self.started) < START
     }
 
-    /// Takes what it says; its link is ready. Returns what that means to its slot.
+    /// Receives a message; the link is ready. Returns what that means for the slot.
     ///
     /// # Errors
     ///
-    /// When its word cannot be taken. It is listened to no more, and killed: nobody would know that
-    /// it wants a successor.
+    /// When the message cannot be read. The worker is killed: without the link it could not ask for
+    /// a successor.
     pub(super) fn hear(&mut self) -> Result<Option<Event>, ChannelError> {
         let Some(control) = &self.control else {
             return Ok(None);
@@ -145,33 +145,32 @@ impl Worker {
         }
     }
 
-    /// Closes the link, on a thread of its own: with it go the descriptors that an application has
-    /// sent over it and nobody has taken, and how long that takes is up to whoever made them.
+    /// Closes the link on a thread of its own. This also closes descriptors that an application may
+    /// have sent over it, and closing those can block for as long as the application likes.
     fn hang_up(&mut self) {
         let Some(link) = self.control.take() else {
             return;
         };
         let link = ManuallyDrop::new(link);
         let close = move || drop(ManuallyDrop::into_inner(link));
-        // Where there is no thread for that, it stays open.
+        // If no thread can be started, the link stays open.
         let _ = Builder::new().name("wsgi-closer".to_owned()).spawn(close);
     }
 
-    /// Has it serve, as the worker of its slot that has this number.
+    /// Tells it to serve, as this incarnation of its slot.
     pub(super) fn serve(&mut self, incarnation: u32) {
         self.tell(ToWorker::Serve { incarnation });
     }
 
-    /// Asks it to end. If its link is closed though it runs, its script has executed another
-    /// program in its place, which is told by SIGTERM.
+    /// Tells it to end. If the link is closed although the process runs, its script has executed
+    /// another program in its place, which gets SIGTERM.
     pub(super) fn drain(&mut self, reason: Replacement) {
         self.reason = Some(reason);
         self.tell(ToWorker::Drain { reason });
     }
 
-    /// Tells it what it is to do. If that cannot be done, because the system has no memory for the
-    /// message, say, it is tried again: a signal would cut off what a worker is to finish at its
-    /// leisure.
+    /// Sends an order. If that fails, for lack of memory for example, it is sent again later; a
+    /// signal instead would cut off requests that the worker may finish.
     fn tell(&mut self, order: ToWorker) {
         self.pending = None;
         let link = self.control.as_ref().ok_or(ChannelError::Closed);
@@ -182,7 +181,7 @@ impl Worker {
                     self.is_ended = true;
                     self.signal(Signal::SIGTERM);
                 }
-                // Otherwise it is dead.
+                // Otherwise the worker has died.
             }
             Err(_) => {
                 let retry = Instant::now() + RETRY;
@@ -191,21 +190,21 @@ impl Worker {
         }
     }
 
-    /// Tries again what it could not be told.
+    /// Sends an order again that could not be sent, if it is time.
     pub(super) fn tell_again(&mut self, now: Instant) {
         if let Some(pending) = self.pending.take_if(|pending| pending.retry <= now) {
             self.tell(pending.order);
         }
     }
 
-    /// When something is due that nobody will tell.
+    /// When the next timer of the worker expires.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let retry = self.pending.as_ref().map(|pending| pending.retry);
         self.kill_at.into_iter().chain(retry).min()
     }
 
-    /// Has it killed after `patience`, if that is sooner than it would be anyway: one that was
-    /// leaving at its leisure may now have to hurry, never the reverse.
+    /// Has it killed after `patience`, or when it would be anyway, if that is sooner: a worker that
+    /// drains may be told to hurry, but never gets more time.
     pub(super) fn limit(&mut self, patience: Option<Duration>) {
         let deadline = patience.map(|patience| Instant::now() + patience + MARGIN);
         self.kill_at = match (self.kill_at, deadline) {
@@ -214,8 +213,8 @@ impl Worker {
         };
     }
 
-    /// A worker that was never ready does not listen, and may take for ever to load a script. As
-    /// long as it does not, this signal ends it.
+    /// Ends a worker that was never ready, by SIGTERM: it reads no messages yet, and may load a
+    /// script for ever.
     pub(super) fn terminate_unready(&mut self) {
         if !self.ready {
             self.is_ended = true;
@@ -223,7 +222,7 @@ impl Worker {
         }
     }
 
-    /// Kills it if its time is over. Returns whether it was.
+    /// Kills it if its time is over. Returns whether it did.
     pub(super) fn kill_overdue(&mut self, now: Instant) -> bool {
         let is_overdue = self.kill_at.take_if(|at| *at <= now).is_some();
         if is_overdue {
@@ -240,14 +239,14 @@ impl Worker {
 
     fn signal(&self, signal: Signal) {
         if let Ok(pid) = i32::try_from(self.child.id()) {
-            // Not waited for yet, so the pid is still the worker's.
+            // The process has not been waited for, so the pid is still the worker's.
             let _ = kill(Pid::from_raw(pid), signal);
         }
     }
 
-    /// How it ended, if it has. What it said before that and nobody has heard yet is heard then.
+    /// How it ended, if it has. Reads the messages that it sent before that.
     pub(super) fn exit(&mut self) -> Option<ExitStatus> {
-        // An error would mean that somebody else waited for it, which nobody here does.
+        // `try_wait` fails only if other code had waited for the process, and there is none.
         let status = self.child.try_wait().ok().flatten()?;
         let words = iter::from_fn(|| self.control.as_ref()?.try_receive().ok()?);
         for word in words.take(LAST_WORDS) {
@@ -258,7 +257,7 @@ impl Worker {
         Some(status)
     }
 
-    /// The worker as it is told to those who want to know.
+    /// The worker as mod_status shows it.
     pub(super) fn member(&self, stage: Stage) -> Member {
         Member {
             pid: self.pid(),
@@ -267,7 +266,7 @@ impl Worker {
         }
     }
 
-    /// How it ended just now, likewise.
+    /// How it has just ended, for mod_status.
     pub(super) fn ending(&self, status: ExitStatus) -> Ending {
         Ending {
             pid: self.pid(),
@@ -283,7 +282,7 @@ impl Worker {
         Cause { status, failure }
     }
 
-    /// Why it did not start, if that is an event of its own, with the id of the message.
+    /// Why it did not start, with the id of the message, if that has an id of its own.
     pub(super) fn refusal(&self) -> Option<(u16, &str)> {
         let failure = self.failure.as_ref()?;
         Some((failure.id?, &failure.text))
