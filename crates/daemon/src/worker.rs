@@ -1,9 +1,9 @@
 //! A worker: one process of a group.
 //!
-//! In order: take the description of the group from the supervisor, load the engine, drop
-//! privileges, start Python, load the scripts that are to be preloaded, say so, and serve when
-//! told to. From then on the main thread waits for what can happen to a process ([`life`]) while
-//! the other threads serve requests ([`server`]).
+//! In order: get the description of the group from the supervisor, load the engine, drop
+//! privileges, start Python, preload scripts, report that it is ready, and serve when told to. From
+//! then on the main thread waits for events that concern the process ([`life`]) while the other
+//! threads serve requests ([`server`]).
 
 mod connection;
 mod connection_window;
@@ -56,7 +56,7 @@ use service::Service;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 enum StartError {
-    /// The supervisor did not say what to be.
+    /// The supervisor did not say what to start.
     #[error("the first message of the supervisor does not say what to start")]
     Protocol,
     /// The link to the supervisor broke.
@@ -83,7 +83,7 @@ enum StartError {
 }
 
 impl StartError {
-    /// The id of the message, if it is an event of its own.
+    /// The id of the message, if it has one of its own.
     fn id(&self) -> Option<u16> {
         match self {
             Self::Identity(error) => Some(error.id()),
@@ -104,7 +104,7 @@ struct Assignment {
     scoreboard: Option<ScoreboardReader>,
 }
 
-/// What a worker is, once it is ready.
+/// What a worker does once it is ready.
 enum Role {
     Server(Arc<Log>, Arc<Server>, Early),
     Service(Service),
@@ -119,7 +119,7 @@ pub(crate) fn run(control: Channel, program: Program) -> u8 {
         }
         Ok(Role::Service(service)) => service.run(control),
         Err(error) => {
-            // If the supervisor is gone there is nobody left to tell.
+            // If the supervisor has ended as well, the failure cannot be reported.
             let failure = Failure {
                 id: error.id(),
                 text: error.to_string(),
@@ -130,7 +130,7 @@ pub(crate) fn run(control: Channel, program: Program) -> u8 {
     }
 }
 
-/// Everything up to the point where requests could be served.
+/// Does everything up to the point where requests can be served. Runs on the main thread.
 fn start(control: &Channel, program: Program) -> Result<Role, StartError> {
     let Assignment {
         group,
@@ -147,7 +147,7 @@ fn start(control: &Channel, program: Program) -> Result<Role, StartError> {
         format!("a worker of {}", describe(&group)),
         move |level, id, text| fault_log.line(level, id, text),
     );
-    // The engine may lie where the group's user or root directory does not reach.
+    // Before the change of user and root directory: the engine may be out of reach after that.
     let engine = group.python.engine.as_ref();
     let engine = match program {
         Program::Daemon => LoadedEngine::load(engine)?,
@@ -156,17 +156,17 @@ fn start(control: &Channel, program: Program) -> Result<Role, StartError> {
     let libraries = memory::Libraries::mapped();
     limits::apply(&group, &log);
     identity::assume(&group, &log)?;
-    // Set after the change of user, which clears it.
+    // After the change of user, which clears this setting.
     end_with(supervisor)?;
     home::check(&group.python, engine)?;
     fork::prepare()?;
     let early = Early::register()?;
     fork::note_handler(SIGUSR1);
-    // A file that may not grow is told to whoever writes it.
-    // SAFETY: no handler is installed.
+    // Without the signal, writing beyond the size limit of files is an error of the write. SAFETY:
+    // no handler is installed.
     unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) }.map_err(std::io::Error::from)?;
     if group.is_service() {
-        early.is_over();
+        early.end();
         service::leave_signals()?;
     }
     python::start(engine, &group, &log, scoreboard)?;
@@ -186,11 +186,11 @@ fn start(control: &Channel, program: Program) -> Result<Role, StartError> {
     Ok(role)
 }
 
-/// Has the kernel kill this process when the supervisor ends, for while scripts are loaded nobody
-/// here listens for that.
+/// Has the kernel kill this process when the supervisor ends: while scripts are loaded, the worker
+/// does not watch the link.
 fn end_with(supervisor: u32) -> Result<(), StartError> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(std::io::Error::from)?;
-    // It tells of an end that is still to come.
+    // The supervisor may have ended before the call.
     match std::os::unix::process::parent_id() == supervisor {
         true => Ok(()),
         false => Err(ChannelError::Closed.into()),
@@ -228,7 +228,7 @@ fn assignment(control: &Channel) -> Result<Assignment, StartError> {
     })
 }
 
-/// The words under which a group is logged.
+/// The group as messages name it.
 fn describe(group: &GroupSpec) -> String {
     format!("process group '{}'", group.name)
 }

@@ -1,6 +1,6 @@
 //! A child's connection: whole frames in, bytes and descriptors out.
 //!
-//! The socket does not block. Whoever has to wait polls, for as long as `socket-timeout` allows.
+//! The socket is non-blocking. To wait, a thread polls, for as long as `socket-timeout` allows.
 
 use std::io::{IoSlice, Read as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, RawFd};
@@ -17,14 +17,14 @@ use super::connection_window::ConnectionWindow;
 use super::fork::Unshared;
 use super::own_slot::Ticket;
 
-/// How much longer than `socket-timeout` is waited here. The child waits as long for its client and
-/// then says so, which must find this end still listening.
+/// How much longer than `socket-timeout` this end waits. The child waits for its client for
+/// `socket-timeout` and then reports that here; this end must still be waiting then.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// How long a request that is on its way may take to arrive.
+/// How long to wait for a request that must be about to arrive.
 pub(super) const SOON: Duration = Duration::from_secs(1);
 
-/// Why nothing more can come or go over a connection.
+/// Why a connection cannot be used any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Broken {
     /// The child closed it, or broke the protocol.
@@ -36,21 +36,21 @@ pub(super) enum Broken {
 /// A connection that was accepted from a child.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// Before the line, which it must not outlive.
+    /// Declared before the line, and so dropped before the descriptor is closed.
     _unshared: Unshared,
     line: Line,
     decoder: Decoder,
     /// Where large data of its responses goes.
     pub(super) window: ConnectionWindow,
-    /// The number of its last request, once there was one that knew the secret of the group.
+    /// The number of its last request with the secret of the group; 0 before there was one.
     pub(super) last: RequestNumber,
     /// Whether the threads' epoll knows it.
     pub(super) is_watched: bool,
-    /// What the child may have stamped.
+    /// The ticket with which the child reserves places.
     ticket: Ticket,
 }
 
-/// The way to a child: what is sent is sent over this, by one thread at a time, while another may
+/// The sending direction of a connection. One thread at a time sends over it, while another may
 /// receive.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
@@ -59,7 +59,7 @@ pub(super) struct Line {
 }
 
 impl Connection {
-    /// Takes over a stream, which must not block.
+    /// Takes over a stream, which must be non-blocking. `timeout` is `socket-timeout`.
     pub(super) fn new(stream: UnixStream, timeout: Option<Duration>, ticket: Ticket) -> Self {
         let timeout = timeout.map_or(PollTimeout::NONE, |time| {
             let time = time.saturating_add(MARGIN);
@@ -79,7 +79,7 @@ impl Connection {
         }
     }
 
-    /// The next frame, if it is already here.
+    /// The next frame, if it has arrived.
     pub(super) fn ready_frame(&mut self) -> Result<Option<OwnedFrame>, Broken> {
         loop {
             if let Some(frame) = self.buffered_frame()? {
@@ -91,7 +91,7 @@ impl Connection {
         }
     }
 
-    /// The next frame; waits for it.
+    /// Waits for the next frame.
     pub(super) fn next_frame(&mut self) -> Result<OwnedFrame, Broken> {
         loop {
             if let Some(frame) = self.ready_frame()? {
@@ -101,9 +101,10 @@ impl Connection {
         }
     }
 
-    /// Waits for more where a request must be on its way: who has just connected sends one, and who
-    /// has sent half a frame the rest. Whoever took up something else meanwhile would keep that
-    /// request waiting, though others are free. Returns whether something came before `deadline`.
+    /// Waits for more if a request must be about to arrive: a child that has just connected sends
+    /// one, and one that has sent half a frame sends the rest. If this thread served another
+    /// connection meanwhile, the request would wait although other threads are free. Returns
+    /// whether something came before `deadline`.
     pub(super) fn expects_more(&self, deadline: Instant) -> bool {
         let is_due = self.last == 0 || self.decoder.has_bytes();
         let left = deadline.saturating_duration_since(Instant::now());
@@ -111,7 +112,7 @@ impl Connection {
         is_due && !left.is_zero() && self.line.wait_for(PollFlags::POLLIN, patience).is_ok()
     }
 
-    /// How long is waited for a frame; `None` if for ever.
+    /// How long to wait for a frame; `None` is for ever.
     pub(super) fn patience(&self) -> Option<Duration> {
         let millis = self.line.timeout.as_millis()?;
         Some(Duration::from_millis(millis.into()))
@@ -122,34 +123,34 @@ impl Connection {
         self.line.write(bytes)
     }
 
-    /// The way to the child.
+    /// The sending direction.
     pub(super) fn line(&self) -> &Line {
         &self.line
     }
 
-    /// The socket, for whoever sends in the place of the connection's owner.
+    /// The socket, for a thread that sends in the place of the connection's owner.
     pub(super) fn stream(&self) -> &Arc<UnixStream> {
         &self.line.stream
     }
 
-    /// What tells a reservation for a request on this connection from others.
+    /// The ticket with which the child reserves places for requests on this connection.
     pub(super) fn ticket(&self) -> &Ticket {
         &self.ticket
     }
 
-    /// Gives back memory that one large request needed.
+    /// Frees memory that a large request needed.
     pub(super) fn rest(&mut self) {
         self.decoder.shrink();
     }
 
-    /// The next frame, if it was received already.
+    /// The next frame, if it has been received already.
     pub(super) fn buffered_frame(&mut self) -> Result<Option<OwnedFrame>, Broken> {
         self.decoder
             .take::<ToWorker<'_>>()
             .map_err(|_| Broken::Closed)
     }
 
-    /// Reads what is there. Returns whether anything was.
+    /// Reads what has arrived. Returns whether anything had.
     fn receive(&mut self) -> Result<bool, Broken> {
         match (&*self.line.stream).read(self.decoder.room()) {
             Ok(0) => Err(Broken::Closed),
@@ -175,12 +176,13 @@ impl Line {
         Ok(())
     }
 
-    /// Sends what is taken at once of these bytes, and returns how much: `None` is nothing.
+    /// Sends as much of these bytes as the socket takes at once, and returns how much; `None` if
+    /// nothing.
     pub(super) fn try_write(&self, parts: &[IoSlice<'_>]) -> Result<Option<usize>, Broken> {
         try_write(&self.stream, parts)
     }
 
-    /// The socket, for whoever sends in the place of the connection's owner.
+    /// The socket, for a thread that sends in the place of the connection's owner.
     pub(super) fn stream(&self) -> &Arc<UnixStream> {
         &self.stream
     }
@@ -197,11 +199,11 @@ impl Line {
 
     /// Whether the child has closed its direction of the connection: it sends no more.
     pub(super) fn is_half_closed(&self) -> bool {
-        // One that nix does not name.
+        // A flag that nix does not define.
         self.is_now(PollFlags::from_bits_retain(libc::POLLRDHUP))
     }
 
-    /// Whether this holds of the socket now. An interrupted look tells nothing.
+    /// Whether the socket is in this state now. An interrupted call counts as no.
     fn is_now(&self, what: PollFlags) -> bool {
         let mut socket = [PollFd::new(self.stream.as_fd(), what)];
         poll(&mut socket, PollTimeout::ZERO) == Ok(1)
@@ -216,7 +218,7 @@ impl Line {
         }
     }
 
-    /// Sends all of `bytes`, and a descriptor with the first of them.
+    /// Sends all of `bytes`, and a descriptor along with the first part.
     pub(super) fn write_with(&self, bytes: &[u8], descriptor: RawFd) -> Result<(), Broken> {
         let sent = loop {
             let rights = [descriptor];
@@ -232,14 +234,15 @@ impl Line {
         self.write(bytes.get(sent..).unwrap_or_default())
     }
 
-    /// Waits until something may have come, or `other` can be read from, but no longer than this.
+    /// Waits until something may have arrived, or `other` is readable, but no longer than
+    /// `patience`.
     pub(super) fn wait_beside(&self, other: Option<BorrowedFd<'_>>, patience: Duration) {
         let sources = std::iter::once(self.stream.as_fd()).chain(other);
         let mut sources: Vec<_> = sources
             .map(|source| PollFd::new(source, PollFlags::POLLIN))
             .collect();
         let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
-        // What went wrong, the next read tells.
+        // The next read reports errors.
         let _ = poll(&mut sources, timeout);
     }
 
@@ -263,7 +266,8 @@ impl AsFd for Connection {
     }
 }
 
-/// Sends what is taken at once of these bytes, and returns how much: `None` is nothing.
+/// Sends as much of these bytes as the socket takes at once, and returns how much; `None` if
+/// nothing.
 pub(super) fn try_write(
     mut stream: &UnixStream,
     parts: &[IoSlice<'_>],

@@ -1,8 +1,8 @@
-//! A connection's window, and whether it has memory.
+//! The window of a connection, and whether memory is allocated for it.
 //!
-//! The window is made when a response or a body would have had use for one, and serves those after
-//! it. What lies in it is there until the child has sent it to its client, which may take long
-//! after the request is over here.
+//! The window is made when a response or a body could have used one, and serves those after it.
+//! Data stays in it until the child has sent it to its client, which may be long after the request
+//! has ended here.
 
 use std::os::fd::OwnedFd;
 
@@ -17,19 +17,19 @@ use super::outbox::Share;
 #[derive(Debug, Default)]
 pub(super) struct ConnectionWindow {
     window: Option<Window>,
-    /// While it may have memory for responses: that is not without end.
+    /// Its share of the memory for responses, while it has any.
     share: Option<Share>,
-    /// Nothing was put there since somebody looked.
+    /// Whether nothing has been put there since the last call of `rest`.
     is_stale: bool,
-    /// The child has it, too.
+    /// Whether the child has mapped it.
     is_shared: bool,
-    /// None could be made, and none will be.
+    /// Whether making it failed; it is not tried again.
     is_hopeless: bool,
 }
 
 impl ConnectionWindow {
-    /// There is a new request, so nothing that lies there is of use any more. `is_shared` is what
-    /// the child says of whether it has the window.
+    /// A new request has come, so the data in the window is no longer needed. `is_shared` is
+    /// whether the child has mapped the window.
     pub(super) fn begin(&mut self, is_shared: bool) {
         self.is_shared = is_shared;
         if let Some(window) = &mut self.window {
@@ -42,9 +42,8 @@ impl ConnectionWindow {
         self.window.is_none() && !self.is_hopeless && !fork::is_forked()
     }
 
-    /// Makes a window. The descriptor is to be sent to the child, which has use for it from its
-    /// next request on: it may not be able to take it. Where none can be made the socket does as
-    /// well.
+    /// Makes a window. The descriptor must be sent to the child. The window is used from the next
+    /// request on, if the child could map it. If none can be made, data goes through the socket.
     pub(super) fn open(&mut self) -> Option<OwnedFd> {
         let made = Window::new();
         self.is_hopeless = made.is_err();
@@ -53,14 +52,14 @@ impl ConnectionWindow {
         Some(descriptor)
     }
 
-    /// Puts data in. Returns where, and what is left for the socket.
+    /// Copies data into the window. Returns where it is, and the rest, which is for the socket.
     pub(super) fn place<'d>(
         &mut self,
         data: &'d [u8],
         flusher: &Flusher,
     ) -> Option<(Place, &'d [u8])> {
         let window = self.window.as_mut().filter(|_| self.is_shared)?;
-        // What a forked process answers is nobody's, and what lies here is another's.
+        // The window belongs to the process that this one was forked from.
         if window.room() < Window::LARGE || fork::is_forked() {
             return None;
         }
@@ -85,8 +84,9 @@ impl ConnectionWindow {
         window.map(Window::inbox)
     }
 
-    /// Gives the memory for responses back if the connection was idle since somebody last looked,
-    /// and the child is done with its last request. Returns whether there is memory still.
+    /// Frees the memory for responses if the connection was idle since the last call, and the
+    /// response to the `last` request has left the child. Returns whether memory is still
+    /// allocated.
     pub(super) fn rest(&mut self, last: RequestNumber) -> bool {
         let Some(window) = self.window.as_mut().filter(|_| self.share.is_some()) else {
             return false;

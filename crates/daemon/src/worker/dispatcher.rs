@@ -1,7 +1,7 @@
-//! Signals that are the application's: a thread of its own tells Python of them.
+//! Signals for the application: a thread of their own passes them to Python.
 //!
-//! What an application does about a signal may take long, and other signals end this process, which
-//! must not wait for it. Once Python ends, nobody is told of signals any more.
+//! The application's callback may take long, and signals that end this process must not wait for
+//! it. Once Python is ending, signals are no longer passed on.
 
 use std::os::raw::c_int;
 use std::sync::mpsc::{Sender, channel};
@@ -12,7 +12,7 @@ use engine_abi::LoadedEngine;
 use super::life::Event;
 use super::vital;
 
-/// Tells Python of signals, one after the other.
+/// Passes signals to Python, one after the other.
 pub(super) struct Dispatcher {
     signals: Sender<c_int>,
 }
@@ -34,9 +34,9 @@ impl Dispatcher {
         Ok(Self { signals })
     }
 
-    /// Has the applications be told of a signal.
+    /// Has a signal passed to the applications.
     pub(super) fn dispatch(&self, signal: c_int) {
-        // The thread waits for as long as there is a sender.
+        // The thread receives as long as there is a sender.
         let _ = self.signals.send(signal);
     }
 }

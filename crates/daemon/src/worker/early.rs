@@ -1,9 +1,10 @@
-//! Signals that come before anybody waits for them: while Python starts and scripts are loaded.
+//! Signals that come while Python starts and scripts are loaded, before [`life`](super::life) waits
+//! for them.
 //!
-//! What ends a worker ends it at once then, as nothing is in flight: SIGTERM, which nobody handles
-//! yet, and SIGINT, which somebody must, as Python would take it for a user at its terminal. What
-//! has it replaced can be done only when it serves, so that is kept until then. The applications'
-//! own two are for those that have been loaded.
+//! SIGTERM and SIGINT end the worker at once, since no request is in flight. SIGTERM has no handler
+//! yet; SIGINT needs one, or Python would install its own. SIGUSR1 and SIGXCPU have the worker
+//! replaced, which is possible only once it serves, so they are kept until then. SIGHUP and SIGUSR2
+//! are for applications, of which none is loaded yet: they are ignored.
 
 use std::io;
 use std::os::raw::c_int;
@@ -16,7 +17,7 @@ use signal_hook::flag;
 /// The signals that came early.
 #[derive(Debug)]
 pub(super) struct Early {
-    /// SIGINT ends the process.
+    /// Whether SIGINT ends the process.
     is_fatal: Arc<AtomicBool>,
     kept: [(c_int, Arc<AtomicBool>); 2],
 }
@@ -36,12 +37,12 @@ impl Early {
         Ok(Self { is_fatal, kept })
     }
 
-    /// Somebody waits for SIGINT now, or nobody ever will.
-    pub(super) fn is_over(&self) {
+    /// SIGINT no longer ends the process by itself.
+    pub(super) fn end(&self) {
         self.is_fatal.store(false, Ordering::Relaxed);
     }
 
-    /// Those that have the worker replaced.
+    /// Takes the signals that have the worker replaced.
     pub(super) fn take(&self) -> impl Iterator<Item = c_int> {
         let came = |came: &AtomicBool| came.swap(false, Ordering::Relaxed);
         let kept = self.kept.iter().filter(move |(_, flag)| came(flag));
@@ -58,7 +59,7 @@ mod tests {
     #[test]
     fn what_has_a_worker_replaced_is_kept_and_nothing_ends_it_later() {
         let early = Early::register().unwrap();
-        early.is_over();
+        early.end();
         for signal in [Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR2] {
             raise(signal).unwrap();
         }

@@ -3,8 +3,8 @@
 //! The handle that the engine gets is a pointer to an [`Exchange`], which it uses until
 //! [`Engine::handle`](engine_abi::Engine::handle) returns and not after that. The two directions
 //! are halves with a lock each: while one thread waits for the body, another sends or logs. A
-//! thread that must not wait for one that is sending leaves its frames in a queue, for whoever is
-//! done sending.
+//! thread that must not wait for another that is sending leaves its frames in a queue; the sending
+//! thread sends them when it is done.
 
 mod client;
 mod handle;
@@ -28,7 +28,7 @@ use sending::{Sending, encode_outcome};
 
 pub(super) use handle::{await_body, log, log_level, read_body, send, try_send};
 
-/// How much waits for a thread that is sending before others wait for it, too, in bytes.
+/// How long the queue may get, in bytes, before threads wait for the sending one after all.
 const LONGEST_QUEUE: usize = 1 << 20;
 
 /// A request that is being served.
@@ -38,25 +38,25 @@ pub(super) struct Exchange<'c> {
     log_level: u8,
     receiving: Mutex<Receiving<'c>>,
     sending: Mutex<Sending<'c>>,
-    /// Whole frames that are to be sent once the thread that is sending is done.
+    /// Whole frames to be sent once the sending thread is done.
     queue: Mutex<Vec<u8>>,
-    /// Whether there are any.
+    /// Whether there are frames in the queue.
     is_queued: AtomicBool,
-    /// The connection failed: there is nobody to answer, nor to log for the request.
+    /// Whether the connection failed: responses and log lines cannot be sent.
     broken: AtomicBool,
-    /// Where the child may have put the body.
+    /// The part of the window in which the child may have put the body.
     inbox: Option<Inbox>,
-    /// The thread that has the request.
+    /// The thread that serves the request.
     thread: ThreadId,
 }
 
-/// How far a response came that is complete.
+/// What became of a complete response.
 pub(super) enum Finish {
     /// The connection broke.
     Broken,
-    /// It was sent. The connection can serve another request.
+    /// It was sent, and the connection can serve another request.
     Sent,
-    /// This is left to be sent, because the child is slow.
+    /// The child is slow: this part is still to be sent.
     Unsent(Outbox),
 }
 
@@ -94,11 +94,11 @@ impl<'c> Exchange<'c> {
         }
     }
 
-    /// Answers with how the request ended.
+    /// Ends the response, with how the request ended.
     pub(super) fn finish(self, outcome: Outcome) -> Finish {
         let number = self.number;
         self.send_frames(|sending| {
-            // Whatever the application made of it, its response is not whole.
+            // The application's later output was dropped, so the response is not complete.
             let is_cut = sending.is_client_lost();
             let outcome = if is_cut {
                 Outcome::truncated()
@@ -115,7 +115,7 @@ impl<'c> Exchange<'c> {
         let receiving = receiving.unwrap_or_else(PoisonError::into_inner);
         let (window, out) = sending.end();
         receiving.end(window);
-        // A withheld body never comes; one that was not read to its end is skipped later.
+        // A body that was not read to its end is skipped when the next frames are read.
         match (is_broken, out.is_empty()) {
             (true, _) => Finish::Broken,
             (false, true) => Finish::Sent,
@@ -127,7 +127,7 @@ impl<'c> Exchange<'c> {
         self.broken.load(Ordering::Relaxed)
     }
 
-    /// Sends frames, and what others have left in the queue before them.
+    /// Sends frames, after those that other threads have left in the queue.
     fn send_frames(&self, act: impl FnOnce(&mut Sending<'c>) -> Result<(), Broken>) {
         self.use_half(&mut lock(&self.sending), act);
     }
@@ -152,7 +152,8 @@ impl<'c> Exchange<'c> {
         }
     }
 
-    /// The same, and has what the child did not take sent while the application goes on.
+    /// Like [`send_frames`](Self::send_frames). What the child does not take is sent while the
+    /// application goes on.
     fn send_and_go_on(&self, act: impl FnOnce(&mut Sending<'c>) -> Result<(), Broken>) {
         self.send_frames(|sending| {
             act(sending)?;
@@ -161,7 +162,8 @@ impl<'c> Exchange<'c> {
         self.send_queued();
     }
 
-    /// Leaves frames in the queue, and sends it unless a thread is sending, which does so then.
+    /// Puts frames into the queue. Sends the queue, unless a thread is sending: that one does it
+    /// then.
     fn send_in_passing(&self, encode: impl FnOnce(&mut Vec<u8>)) {
         let length = {
             let mut queue = lock(&self.queue);
@@ -169,7 +171,8 @@ impl<'c> Exchange<'c> {
             queue.len()
         };
         self.is_queued.store(true, Ordering::SeqCst);
-        // Pairs with those of whoever is sending: it finds the frames, or this thread the turn.
+        // Pairs with the fence of the sending thread: either that thread sees the frames, or this
+        // one gets the lock.
         fence(Ordering::SeqCst);
         if length > LONGEST_QUEUE {
             self.send_and_go_on(Sending::flush);
@@ -177,8 +180,8 @@ impl<'c> Exchange<'c> {
         self.send_queued();
     }
 
-    /// Sends what is in the queue. Whoever has sent does so once more after that: so whatever is
-    /// left there while it was busy has somebody who sends it.
+    /// Sends the queue. Each thread that has sent something calls this afterwards, so frames that
+    /// were put into the queue meanwhile are not forgotten.
     fn send_queued(&self) {
         loop {
             fence(Ordering::SeqCst);
@@ -213,8 +216,8 @@ impl<'c> Exchange<'c> {
         }
     }
 
-    /// Sends a piece of the body if that needs no waiting, neither for the child nor for another
-    /// thread.
+    /// Sends a piece of the response's body if that is possible without waiting for the child or
+    /// for another thread.
     fn try_send(&self, part: &Part<'_>) -> Sent {
         let size: usize = part.data.get().iter().map(|it| it.or_empty().len()).sum();
         let is_piece = part.head.is_null() && part.file.is_null() && part.flush;
@@ -233,7 +236,7 @@ impl<'c> Exchange<'c> {
         fence(Ordering::SeqCst);
         match sent {
             None => Sent::REFUSED,
-            // What another thread has queued meanwhile is for whoever was sending to send.
+            // Another thread has queued frames meanwhile, which this one has to send.
             Some(Ok(true)) if !is_queued() => Sent::OK,
             Some(Ok(_)) => Sent::PENDING,
             Some(Err(_)) => {
@@ -243,8 +246,8 @@ impl<'c> Exchange<'c> {
         }
     }
 
-    /// Sends a line for the log, unless it is too verbose for it. Returns whether it could be sent.
-    /// Does not wait for a thread that is sending.
+    /// Sends a line for the log, unless the log level excludes it. Returns false if the connection
+    /// is broken. Does not wait for a thread that is sending.
     pub(super) fn log(&self, line: &LogLine<'_>) -> bool {
         if line.level > Level::Notice && line.level as u8 > self.log_level {
             return true;
@@ -257,7 +260,7 @@ impl<'c> Exchange<'c> {
             line: line.line,
             text: line.text.or_empty(),
         };
-        // Whoever waits for this line may wait for it while the request still runs.
+        // Sent at once: somebody may watch the log while the request runs.
         self.send_in_passing(|queue| ToChild::encode_log(queue, self.number, &line));
         !self.is_broken()
     }

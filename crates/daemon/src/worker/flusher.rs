@@ -1,10 +1,10 @@
-//! Sends what slow children have not taken yet of responses, in the place of the threads that work
-//! on these.
+//! Sends the parts of responses that slow children have not taken yet, in the place of the threads
+//! that run the applications.
 //!
-//! One thread with an epoll of its own, which never touches Python. It has the rest of responses
-//! that are complete, with which the threads that run applications have nothing to do any more. And
-//! while an application goes on after it has sent something, it is *lent* what the child did not
-//! take of that; the application's thread takes back what is left before it sends more.
+//! One thread with an epoll of its own, which never touches Python. It is *given* the rest of
+//! responses that are complete: their threads are free for other requests. And while an application
+//! goes on after it has sent something, the flusher is *lent* what the child did not take of that;
+//! the application's thread takes the rest back before it sends more.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -24,39 +24,39 @@ use super::fork::{self, Unshared};
 use super::lock;
 use super::outbox::{Outbox, Share, Spool};
 
-/// How many children are looked after at once.
+/// How many events of epoll are handled at a time.
 const EVENTS: usize = 32;
 
-/// Who sends what was not sent.
+/// The flusher, which all threads of a worker share.
 #[derive(Debug)]
 pub(super) struct Flusher {
     _unshared: Unshared,
     epoll: Epoll,
     spool: Arc<Spool>,
-    /// What of the windows has memory.
+    /// The memory of windows that is in use.
     windows: Arc<Spool>,
     remainders: Mutex<HashMap<u64, Remainder>>,
     next: AtomicU64,
 }
 
-/// What is left of a response, and where it goes.
+/// The rest of a response, and where it goes.
 #[derive(Debug)]
 struct Remainder {
     rest: Outbox,
-    /// Whether it was sent.
+    /// Whether all of it was sent.
     sent: Result<bool, Broken>,
     way: Way,
 }
 
 #[derive(Debug)]
 enum Way {
-    /// The response goes on, and its thread has the connection.
+    /// The response is not complete, and its thread has the connection.
     Lent(Arc<UnixStream>),
-    /// The response is complete: the connection, and the token under which it is known.
+    /// The response is complete: the poller's token for the connection, and the connection.
     Given(u64, Connection),
 }
 
-/// What is lent.
+/// The number of a remainder that was lent.
 #[derive(Debug)]
 pub(super) struct Loan(u64);
 
@@ -79,17 +79,17 @@ impl Flusher {
         Outbox::new(&self.spool)
     }
 
-    /// Whether there are windows at all.
+    /// Whether windows are used at all.
     pub(super) fn has_windows(&self) -> bool {
         self.windows.is_open()
     }
 
-    /// The memory of a window, if there may be one more.
+    /// A share for the memory of a window, if there is enough left.
     pub(super) fn window_share(&self) -> Option<Share> {
         Share::of(&self.windows, Window::SIZE)
     }
 
-    /// How many responses are on their way that are complete.
+    /// How many complete responses are still being sent.
     pub(super) fn load(&self) -> usize {
         let remainders = lock(&self.remainders);
         remainders
@@ -98,15 +98,15 @@ impl Flusher {
             .count()
     }
 
-    /// Takes over the rest of a response, and the connection for as long.
+    /// Takes over the rest of a complete response, and the connection until it is sent.
     pub(super) fn take(&self, token: u64, connection: Connection, rest: Outbox) -> io::Result<()> {
         self.add(rest, Way::Given(token, connection))
             .map(drop)
             .map_err(|(error, _)| error)
     }
 
-    /// Takes what is in the outbox, to send it while the response goes on. `None` if it cannot be
-    /// done; then it is still there.
+    /// Takes the contents of the outbox, to send it while the response goes on. If that fails,
+    /// returns `None` and leaves the outbox as it is.
     pub(super) fn lend(&self, stream: &Arc<UnixStream>, outbox: &mut Outbox) -> Option<Loan> {
         match self.add(outbox.take(), Way::Lent(stream.clone())) {
             Ok(number) => Some(Loan(number)),
@@ -117,7 +117,7 @@ impl Flusher {
         }
     }
 
-    /// Gives back what was not sent of what was lent.
+    /// Gives back the part of a loan that was not sent.
     pub(super) fn give_back(&self, Loan(number): &Loan) -> Result<Outbox, Broken> {
         if fork::is_forked() {
             return Err(Broken::Closed);
@@ -135,8 +135,8 @@ impl Flusher {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let sent = Ok(false);
         let remainder = Remainder { rest, sent, way };
-        // There is no thread in a forked process that sends it, nor one to give back a lock that it
-        // had.
+        // In a forked process there is no thread that would send it, and a lock that the thread
+        // held would stay locked.
         if fork::is_forked() {
             return Err((io::ErrorKind::NotConnected.into(), remainder.rest));
         }
@@ -153,13 +153,13 @@ impl Flusher {
     }
 
     fn forget(&self, remainder: &Remainder) {
-        // It was added, and its descriptor is open.
+        // This cannot fail: it was added, and its descriptor is open.
         let _ = self.epoll.delete(remainder.stream());
     }
 
-    /// The thread's life. Connections that have taken everything go to `delivered`, with the token
-    /// they came with; of those that broke there is nothing but the token. A child that takes
-    /// nothing is left in peace: it is the one that knows its client's limits.
+    /// The flusher's thread. When a complete response was sent, `delivered` gets the token and the
+    /// connection, or only the token if the connection broke. There is no timeout here: the child
+    /// limits how long its client may take. Returns only if epoll fails.
     pub(super) fn run(&self, delivered: impl Fn(u64, Option<Connection>)) -> io::Error {
         loop {
             let mut events = [EpollEvent::empty(); EVENTS];
@@ -168,7 +168,7 @@ impl Flusher {
                     for event in events.iter().take(count) {
                         let number = event.data();
                         let act = AssertUnwindSafe(|| self.go_on(number, &delivered));
-                        // The fault is in the log by now. The others go on.
+                        // The panic hook has logged the bug. The other responses go on.
                         if catch_unwind(act).is_err() {
                             self.lose(number, &delivered);
                         }
@@ -180,8 +180,7 @@ impl Flusher {
         }
     }
 
-    /// Gives up what cannot be sent because of a fault: whoever waits for it finds its connection
-    /// closed.
+    /// Gives up a remainder after a panic: its child finds the connection closed.
     fn lose(&self, number: u64, delivered: &impl Fn(u64, Option<Connection>)) {
         let Some(remainder) = lock(&self.remainders).remove(&number) else {
             return;
@@ -225,7 +224,7 @@ impl Remainder {
         matches!(self.way, Way::Given(..))
     }
 
-    /// Sends what the child takes at once.
+    /// Sends as much as the child takes at once.
     fn send(&mut self) {
         let stream = match &self.way {
             Way::Lent(stream) => stream,

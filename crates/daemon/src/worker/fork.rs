@@ -1,18 +1,17 @@
-//! What becomes of a worker's descriptors in a process that its application forks.
+//! A worker's descriptors and signal handlers in a process that its application forks.
 //!
-//! Such a process, one of `multiprocessing` for instance, has copies of all of them. As long as it
-//! lives a connection of the worker would stay open when the worker dies, and its client would wait
-//! for an answer that nobody gives; and the copy of a thread that serves would go on serving in it.
-//! So right after the fork the copies are replaced by a socket that nobody listens to, by a handler
-//! that `fork` itself calls. (`subprocess` forks without that, but its programs get none of the
-//! descriptors in the first place.)
+//! Such a process, of `multiprocessing` for instance, has copies of all descriptors. If the worker
+//! died, its connections would stay open in that process, and clients would wait for an answer that
+//! never comes; and if a serving thread forks, its copy would go on to serve. So a handler that
+//! `fork` itself calls (`pthread_atfork`) replaces the copies by a closed socket. (`subprocess`
+//! forks without calling it, but its programs inherit none of the descriptors anyway.)
 //!
-//! Nor is such a process ours to end in order: the worker's handlers for signals, which it
-//! inherits, would tell the worker of what was sent to the child. So in it these signals do again
-//! what they do in any process, unless the application has handlers of its own. They are blocked
-//! while the process is made, so that none meets the inherited handlers.
+//! The new process also inherits the worker's signal handlers, which would report its signals to
+//! the worker. So these signals get their default actions again, unless the application has set
+//! handlers of its own. They are blocked during the fork, so that none reaches the inherited
+//! handlers.
 //!
-//! The handler may do only what a signal handler may, so what it needs is in atomics.
+//! The handler may do only what a signal handler may do, so its data is in atomics.
 
 use std::cell::Cell;
 use std::io;
@@ -26,14 +25,14 @@ use nix::libc::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU};
 
 use crate::OPEN_FILES;
 
-/// A bit for each descriptor that is to be replaced. Those with greater numbers, which there are
-/// only where an administrator allows more of them, are not.
+/// A bit for each descriptor that is to be replaced. Descriptors with greater numbers, which exist
+/// only if an administrator allows more open files, are not replaced.
 static NUMBERS: [AtomicU64; WORDS] = [const { AtomicU64::new(0) }; WORDS];
 
-/// How many descriptors there is a bit for, divided by 64.
+/// The number of words in [`NUMBERS`].
 const WORDS: usize = OPEN_FILES.div_ceil(u64::BITS) as usize;
 
-/// What they are replaced by; -1 before there is anything.
+/// The closed socket that replaces them; -1 before [`prepare`].
 static DEAD: AtomicI32 = AtomicI32::new(-1);
 
 /// Whether this process was forked by a worker.
@@ -42,20 +41,21 @@ static FORKED: AtomicBool = AtomicBool::new(false);
 /// The signals that the worker has handlers for.
 const SIGNALS: [i32; 6] = [SIGTERM, SIGINT, SIGUSR1, SIGXCPU, SIGHUP, SIGUSR2];
 
-/// The worker's handler, the same for all signals; 0 before there is one.
+/// The worker's handler, which is the same for all signals; 0 before [`note_handler`].
 static HANDLER: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
-    /// The signals that a thread that is just forking had blocked before.
+    /// The signals that were blocked in this thread before it began to fork.
     static BLOCKED: Cell<MaybeUninit<libc::sigset_t>> = const { Cell::new(MaybeUninit::uninit()) };
 }
 
-/// Has forked processes lose the descriptors that are marked. To be called once, early.
+/// Has forked processes lose the marked descriptors. To be called once, before any are marked.
 pub(super) fn prepare() -> io::Result<()> {
     let (dead, other) = UnixStream::pair()?;
     drop(other);
     DEAD.store(dead.into_raw_fd(), Ordering::Relaxed);
-    // SAFETY: the handler does only what may be done in a child of a process with threads.
+    // SAFETY: the handlers call only functions that are async-signal-safe, as POSIX requires in the
+    // child of a process with threads.
     let failed = unsafe { libc::pthread_atfork(Some(before), Some(unblock), Some(in_child)) };
     match failed {
         0 => Ok(()),
@@ -63,7 +63,7 @@ pub(super) fn prepare() -> io::Result<()> {
     }
 }
 
-/// Takes note of the worker's handler, which has just been set for this signal.
+/// Records the worker's handler, which has just been set for this signal.
 pub(super) fn note_handler(signal: i32) {
     HANDLER.store(handler(signal), Ordering::Relaxed);
 }
@@ -71,7 +71,8 @@ pub(super) fn note_handler(signal: i32) {
 /// The present handler of a signal.
 fn handler(signal: i32) -> libc::sighandler_t {
     let mut action = MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: nothing is changed; where the call succeeds it has written the action.
+    // SAFETY: without a new action the call changes nothing; if it succeeds it has written the old
+    // one.
     unsafe {
         match libc::sigaction(signal, null_mut(), action.as_mut_ptr()) {
             0 => action.assume_init().sa_sigaction,
@@ -80,17 +81,17 @@ fn handler(signal: i32) -> libc::sighandler_t {
     }
 }
 
-/// Whether this process was forked by a worker, so that no request is its own.
+/// Whether this process was forked by a worker, and so must not serve the worker's requests.
 pub(super) fn is_forked() -> bool {
     FORKED.load(Ordering::Relaxed)
 }
 
-/// A descriptor that forked processes lose, until this is dropped: before the descriptor is closed.
+/// Marks a descriptor that forked processes lose. Must be dropped before the descriptor is closed.
 #[derive(Debug)]
 pub(super) struct Unshared(RawFd);
 
 impl Unshared {
-    /// Marks a descriptor, which stays open longer than the mark is kept.
+    /// Marks a descriptor, which must stay open as long as the mark exists.
     pub(super) fn mark(descriptor: BorrowedFd<'_>) -> Self {
         let number = descriptor.as_raw_fd();
         if let Some((word, bit)) = place(number) {
@@ -113,10 +114,11 @@ fn place(number: RawFd) -> Option<(&'static AtomicU64, u64)> {
     Some((NUMBERS.get(number / 64)?, 1 << (number % 64)))
 }
 
-/// In a thread that is about to fork.
+/// Runs in the thread that is about to fork.
 extern "C" fn before() {
     let mut before = MaybeUninit::uninit();
-    // SAFETY: the set is initialised before it is used, and both live until the calls return.
+    // SAFETY: `sigemptyset` initialises the set before it is used; both sets live until the calls
+    // return.
     unsafe {
         let mut signals = MaybeUninit::uninit();
         libc::sigemptyset(signals.as_mut_ptr());
@@ -128,9 +130,10 @@ extern "C" fn before() {
     BLOCKED.set(before);
 }
 
-/// In a thread that has forked, in either process.
+/// Runs in the thread that has forked, in both processes.
 extern "C" fn unblock() {
-    // SAFETY: `before` has run in this thread, or in the one that this is the copy of.
+    // SAFETY: `before` has run in this thread, or in the thread that this is a copy of, and has
+    // initialised the set.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, BLOCKED.get().as_ptr(), null_mut()) };
 }
 
@@ -141,12 +144,12 @@ extern "C" fn in_child() {
     unblock();
 }
 
-/// Has signals do what they do in any process, where the worker's handler is still set.
+/// Restores the default action of the signals that still have the worker's handler.
 fn give_up_signals() {
     let ours = HANDLER.load(Ordering::Relaxed);
     for signal in SIGNALS {
         if ours != libc::SIG_DFL && handler(signal) == ours {
-            // SAFETY: the default action is one that any process may choose.
+            // SAFETY: `signal` is async-signal-safe, and the default action needs no handler.
             unsafe { libc::signal(signal, libc::SIG_DFL) };
         }
     }
@@ -158,8 +161,8 @@ fn lose_descriptors() {
         let mut bits = word.load(Ordering::Relaxed);
         while bits != 0 {
             let number = index * 64 + bits.trailing_zeros().cast_signed();
-            // SAFETY: both are descriptors of this process, which is nobody else's. Whoever uses
-            // the replaced one finds a connection that is closed.
+            // SAFETY: `dup3` is async-signal-safe. Both are descriptors of this new process; code
+            // that uses the replaced one finds a closed connection.
             unsafe { libc::dup3(dead, number, libc::O_CLOEXEC) };
             bits &= bits - 1;
         }

@@ -1,7 +1,6 @@
-//! Whether `python-home` is a Python, asked as the user who needs it.
+//! Checks whether there is a Python in `python-home`, as the user that needs it.
 //!
-//! CPython would find out as well, but ends the attempt with a page of its own internals, and each
-//! attempt anew.
+//! CPython would notice as well, but logs a page of internals at each attempt.
 
 use std::fs;
 use std::io;
@@ -10,7 +9,7 @@ use std::path::{Path, PathBuf};
 use control::PythonSpec;
 use engine_abi::{LoadedEngine, PythonVersion};
 
-/// Why `python-home` is of no use.
+/// Why `python-home` cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(super) enum HomeError {
@@ -19,7 +18,7 @@ pub(super) enum HomeError {
     Closed {
         /// The directory.
         path: PathBuf,
-        /// As whom Python runs.
+        /// The user that Python runs as.
         uid: nix::unistd::Uid,
         /// What the system said.
         cause: io::Error,
@@ -35,12 +34,12 @@ pub(super) enum HomeError {
         /// What is looked for.
         version: PythonVersion,
     },
-    /// It cannot be said what is to be in it.
+    /// It is not known which Python must be in it.
     #[error("the engine does not say which Python it is for")]
     Unknown,
 }
 
-/// Looks for a Python in its home, if it is to have one.
+/// Looks for the engine's Python in `python-home`, if that is set.
 pub(super) fn check(python: &PythonSpec, engine: LoadedEngine) -> Result<(), HomeError> {
     let Some(home) = python.home.as_deref().map(Path::new) else {
         return Ok(());

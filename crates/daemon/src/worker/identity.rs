@@ -1,7 +1,7 @@
 //! Becoming the group's user, before any byte of an application is read.
 //!
-//! Each step is checked, and the result as a whole once more: a worker that is not who it should
-//! be does not start (CVE-2014-0240 and CVE-2014-8583 were steps that failed unnoticed).
+//! Each step is checked, and then the result as a whole: a worker with wrong ids does not start (in
+//! CVE-2014-0240 and CVE-2014-8583 a step failed unnoticed).
 
 use std::collections::BTreeSet;
 use std::ffi::{CString, OsString};
@@ -15,7 +15,7 @@ use nix::unistd::{getgrouplist, getgroups, getresgid, getresuid};
 use crate::log::{Level, Log};
 use crate::worker::describe;
 
-/// Why a worker could not become who it should be.
+/// Why a worker could not take on its identity.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(super) enum IdentityError {
@@ -80,19 +80,19 @@ pub(super) fn assume(group: &GroupSpec, log: &Log) -> Result<(), IdentityError> 
     Ok(())
 }
 
-/// As whom a worker runs.
+/// The ids of a worker.
 struct Ids {
     uid: Uid,
     gid: Gid,
-    /// The supplementary groups, which the group itself is one of.
+    /// The supplementary groups, including the primary group.
     groups: Vec<Gid>,
 }
 
 impl Ids {
-    /// Looks the groups up that the configuration does not name. To be done below the root
-    /// directory of httpd: below that of the group, whoever may write to files there would say
-    /// which groups a worker is in, and which library is loaded to find out, while it still is root
-    /// (CVE-2025-32463 was of that kind).
+    /// Looks up the groups, unless the configuration names them. To be called before the root
+    /// directory is changed: in a `chroot`, whoever may write to its files would decide which
+    /// groups a worker has, and which library is loaded to look them up, while the worker still is
+    /// root (CVE-2025-32463 was of that kind).
     fn of(identity: &Identity, uid: u32, gid: u32) -> Result<Self, IdentityError> {
         let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
         let name = identity.user_name.as_deref();
@@ -108,7 +108,7 @@ impl Ids {
         Ok(Self { uid, gid, groups })
     }
 
-    /// Has this process run as whom it says.
+    /// Takes the ids on, and verifies the result.
     fn take(&self, identity: &Identity) -> Result<(), IdentityError> {
         let Self { uid, gid, groups } = self;
         setgid(*gid).map_err(failed(4, || format!("set group id to gid={gid}")))?;
@@ -128,8 +128,8 @@ impl Ids {
         self.verify()
     }
 
-    /// Whether real, effective and saved ids are all what they should be, so are the supplementary
-    /// groups, and root is out of reach.
+    /// Verifies that the real, effective and saved ids and the supplementary groups are as they
+    /// should be, and that the process cannot become root again.
     fn verify(&self) -> Result<(), IdentityError> {
         let (uid, gid) = (self.uid, self.gid);
         let user = getresuid().is_ok_and(|ids| [ids.real, ids.effective, ids.saved] == [uid; 3]);
@@ -144,12 +144,12 @@ impl Ids {
     }
 }
 
-/// The kernel has its own order of groups.
+/// For comparison: the kernel does not keep the order of groups.
 fn as_set(groups: &[Gid]) -> BTreeSet<libc::gid_t> {
     groups.iter().map(|group| group.as_raw()).collect()
 }
 
-/// Goes to `home`, or to the home of the user if the worker runs as another user than httpd does.
+/// Changes to `home`, or else to the user's home directory if the user is not httpd's.
 fn enter_working_directory(identity: &Identity) -> Result<(), IdentityError> {
     if let Some(home) = &identity.home {
         let step = || format!("change working directory to {home:?}");
@@ -167,7 +167,7 @@ fn enter_working_directory(identity: &Identity) -> Result<(), IdentityError> {
     chdir(home).map_err(failed(10, step))
 }
 
-/// `LANG` and `LC_ALL`, for Python and for the C library.
+/// Sets `LANG` and `LC_ALL` for Python, and the locale of the C library.
 fn set_locale(group: &GroupSpec, log: &Log) {
     let identity = &group.identity;
     set_variable("LANG", identity.lang.as_ref());
@@ -178,7 +178,7 @@ fn set_locale(group: &GroupSpec, log: &Log) {
     let Ok(name) = CString::new(locale.as_encoded_bytes()) else {
         return;
     };
-    // SAFETY: the process has one thread yet, and the name is NUL-terminated.
+    // SAFETY: the process still has only one thread, and the name is NUL-terminated.
     if unsafe { libc::setlocale(libc::LC_ALL, name.as_ptr()) }.is_null() {
         log.line(
             Level::Warn,
@@ -192,7 +192,7 @@ fn set_locale(group: &GroupSpec, log: &Log) {
     }
 }
 
-/// `HOME` is that of the user; the user's names are corrected where they are set at all.
+/// Sets `HOME` to that of the user, and the variables with the user's name if they are set at all.
 fn set_user_variables() {
     let Ok(Some(user)) = User::from_uid(Uid::effective()) else {
         return;
@@ -207,8 +207,8 @@ fn set_user_variables() {
 
 fn set_variable(name: &str, value: Option<&OsString>) {
     if let Some(value) = value {
-        // SAFETY: this runs before the process starts its second thread, so nobody else reads or
-        // writes the environment.
+        // SAFETY: this runs before the process starts its second thread, so no other thread reads
+        // or writes the environment.
         unsafe { std::env::set_var(name, value) };
     }
 }

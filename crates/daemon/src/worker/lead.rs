@@ -1,18 +1,19 @@
-//! Who polls: one thread at a time, the leader. The others follow.
+//! Which thread polls for requests: one at a time, the *leader*. The other threads follow.
 //!
 //! Threads that share a GIL run one after the other. If each took a request as soon as it came,
-//! most would only stand in line for the GIL, and every hand-over between them costs more than a
-//! short request does. So a leader that leaves with a request lets nobody else lead at once: it is
-//! back in a moment, and takes the next request itself. Nothing tells beforehand whether it is:
+//! most would only wait for the GIL, and each handover of the GIL costs more than a short request.
+//! So when a leader leaves the post with a request, no other thread takes the post at once: usually
+//! the leader is back in a moment and takes the next request itself. Whether it will be cannot be
+//! known in advance, so:
 //!
-//! - One of the followers is the *deputy*. While requests come it looks every moment, and leads if
-//!   the leader is still away. That is how an application gets its threads that waits for a
-//!   database, or computes without the GIL.
-//! - Nobody leads while a request waits for the GIL to begin: another one could only delay it.
-//!   CPython does not care who has waited longest for a GIL, and a thread that comes for it gets it
-//!   before one that has to be woken first. Unless that goes on for long, for then others than
-//!   requests want it. Requests that have begun and want it back keep nobody away: a few that do so
-//!   all the time, as long responses do, would keep all others out.
+//! - One of the followers is the *deputy*. While requests come, it checks at short intervals
+//!   whether the leader is still away, and then takes the post. This is how an application that
+//!   waits for a database, or computes without the GIL, gets its threads.
+//! - No thread takes the post while a request waits for the GIL to begin, since another request
+//!   could only delay that one: CPython gives a GIL to a thread that asks for it before one that
+//!   must be woken first, however long that one has waited. This holds for a limited time only,
+//!   since other threads than requests may want the GIL. Requests that have begun and want the GIL
+//!   back do not count: a few long responses would keep all other requests out.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,22 +24,22 @@ use engine_abi::RequestTime;
 use super::lock;
 use super::parallel::Parallel;
 
-/// How long the leader may be away before the deputy leads, where requests are short.
+/// How long the leader may be away before the deputy takes the post, if requests are short.
 const PATIENCE: Duration = Duration::from_millis(1);
 
-/// The same where they are not: they may wait for something, and others could run.
+/// The same if requests are long: they may be waiting for something, and others could run.
 const LITTLE_PATIENCE: Duration = Duration::from_micros(250);
 
-/// How long the post may be vacant because requests wait for the GIL to begin.
+/// How long the post may stay vacant because a request waits for the GIL to begin.
 const LONGEST_VACANCY: Duration = Duration::from_millis(50);
 
-/// How many times the deputy looks in vain before it sleeps until the leader leaves.
+/// How often the deputy checks in vain before it sleeps until the leader leaves.
 const GLANCES: u32 = 2;
 
 /// How long a request may wait behind others that are short.
 const SHORT_WAIT: Duration = Duration::from_millis(10);
 
-/// How long a leader may be away before whoever waits had better go elsewhere.
+/// How long the post may be vacant before waiting requests are better served elsewhere.
 const DESERTED: Duration = Duration::from_millis(500);
 
 /// The post of the leader.
@@ -47,9 +48,9 @@ pub(super) struct Lead {
     /// Whether requests can run at the same time.
     pub(super) parallel: Parallel,
     post: Mutex<Post>,
-    /// Where followers wait.
+    /// Followers wait here.
     bench: Condvar,
-    /// Where the deputy waits.
+    /// The deputy waits here.
     watch: Condvar,
     /// How long requests take on average, until their response is complete.
     request_time: RequestTime,
@@ -57,13 +58,13 @@ pub(super) struct Lead {
 
 #[derive(Debug)]
 struct Post {
-    /// Somebody leads.
+    /// Whether there is a leader.
     is_taken: bool,
-    /// Since when nobody does.
+    /// Since when there is none.
     vacant_since: Instant,
     /// How often a leader has left.
     departures: u64,
-    /// How many are on the bench.
+    /// How many threads are on the bench.
     followers: u32,
     deputy: Deputy,
 }
@@ -72,13 +73,13 @@ struct Post {
 enum Deputy {
     /// There is none.
     None,
-    /// It looks now and then.
+    /// It checks at intervals.
     Looks,
     /// It sleeps until the leader leaves.
     Sleeps,
 }
 
-/// That the calling thread leads, however that ends.
+/// The leadership of the calling thread, which ends when this is dropped.
 struct Leadership<'l>(&'l Lead);
 
 impl Drop for Leadership<'_> {
@@ -88,7 +89,7 @@ impl Drop for Leadership<'_> {
 }
 
 impl Lead {
-    /// The post of a worker whose requests can run at the same time, or share a GIL.
+    /// The vacant post of a worker. `parallel` says whether its requests can run at the same time.
     pub(super) fn new(parallel: Parallel) -> Self {
         Self {
             parallel,
@@ -105,7 +106,7 @@ impl Lead {
         }
     }
 
-    /// Does what only the leader may do, once the calling thread is that. `has_newcomers` tells
+    /// Waits until the calling thread is the leader, and runs `act` as that. `has_newcomers` says
     /// whether a request waits for the GIL to begin.
     pub(super) fn lead<R>(&self, has_newcomers: impl Fn() -> bool, act: impl FnOnce() -> R) -> R {
         let has_newcomers = || !self.parallel.runs_in_parallel() && has_newcomers();
@@ -114,7 +115,8 @@ impl Lead {
         act()
     }
 
-    /// A request has taken so long. Returns how many more may wait until as many others are done.
+    /// Notes how long a request took. Returns how many requests may wait in this worker for others
+    /// that run, beyond those for which there are threads.
     pub(super) fn note(&self, duration: Duration) -> u32 {
         let average = self.request_time.add(duration);
         if !self.request_time.is_short() {
@@ -124,13 +126,13 @@ impl Lead {
         u32::try_from(most).unwrap_or(u32::MAX).min(MOST_SPARE)
     }
 
-    /// Whether nobody leads for so long that requests wait which others could serve.
+    /// Whether the post is vacant for so long that waiting requests are better served elsewhere.
     pub(super) fn is_deserted(&self) -> bool {
         let post = lock(&self.post);
         !post.is_taken && post.vacant_since.elapsed() >= DESERTED
     }
 
-    /// Waits until the calling thread leads.
+    /// Waits until the calling thread is the leader.
     fn follow(&self, has_newcomers: &impl Fn() -> bool) {
         let mut post = lock(&self.post);
         while !post.is_open(has_newcomers) {
@@ -143,15 +145,16 @@ impl Lead {
             }
         }
         post.is_taken = true;
-        // A follower that is woken becomes the deputy, or leads if the post is vacant again, and
-        // then wakes another one here. So where there are followers, there is a deputy, or somebody
-        // on the way to become one.
+        // A follower that is woken becomes the deputy, or the leader if the post is vacant again,
+        // and then wakes another follower here. So if there are followers, there is a deputy, or a
+        // thread that is about to become one.
         if post.deputy == Deputy::None && post.followers > 0 {
             self.bench.notify_one();
         }
     }
 
-    /// Is the deputy until there is reason to lead. It sleeps only while somebody leads.
+    /// Acts as the deputy until there is reason to take the post. Sleeps only while there is a
+    /// leader.
     fn stand_by<'p>(
         &self,
         mut post: MutexGuard<'p, Post>,
@@ -184,7 +187,7 @@ impl Lead {
         post
     }
 
-    /// Gives the post up.
+    /// Leaves the post.
     fn leave(&self) {
         let mut post = lock(&self.post);
         post.is_taken = false;
@@ -208,7 +211,7 @@ impl Lead {
 }
 
 impl Post {
-    /// Whether somebody may lead.
+    /// Whether a thread may take the post.
     fn is_open(&self, has_newcomers: &impl Fn() -> bool) -> bool {
         let is_vacant_for_long = || self.vacant_since.elapsed() >= LONGEST_VACANCY;
         !self.is_taken && (!has_newcomers() || is_vacant_for_long())
@@ -216,7 +219,7 @@ impl Post {
 }
 
 fn wait<'p>(place: &Condvar, post: MutexGuard<'p, Post>) -> MutexGuard<'p, Post> {
-    // A panic while the guard is held leaves the post as it was.
+    // No panic can happen while the post is half changed.
     place.wait(post).unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -1,10 +1,9 @@
-//! What can happen to a worker, and what it does about it.
+//! The events in the life of a worker, and what it does about them.
 //!
-//! The main thread waits here for one event after the other: a signal, a word from the supervisor,
-//! a limit that was reached. All of them lead to one thing, a *drain*: take no more requests, let
-//! those in flight finish within the time they have, end Python, go. When that time is over, or
-//! there is a hurry, the applications are told of the end, and what is still in flight has another
-//! while.
+//! The main thread waits here for events: a signal, a message from the supervisor, a limit that was
+//! reached. All of them lead to a *drain*: take no more requests, let those in flight finish within
+//! a time limit, end Python, exit. When that time is over, or the cause is urgent, comes the *last
+//! call*: the applications are told of the end, and requests in flight get a last limit.
 //!
 //! ```text
 //!  serving ──(a limit was reached)──> serving, successor wanted ──(supervisor: drain)──┐
@@ -15,8 +14,8 @@
 //!                                                                       stopping ── exit
 //! ```
 //!
-//! A worker whose supervisor is gone serves on until the next supervisor has put another in its
-//! place ([`orphan`](super::orphan)): httpd needs a moment to notice, and nobody is to wait for
+//! A worker whose supervisor has died serves until the next supervisor has replaced it
+//! ([`orphan`](super::orphan)): httpd needs a moment to notice, and requests must not wait for
 //! that.
 
 mod sources;
@@ -44,14 +43,14 @@ use sources::{watch_control, watch_signals};
 use succession::Succession;
 use words::Words;
 
-/// What can happen.
+/// An event that concerns the whole process.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// The administrator or the kernel sent a signal.
+    /// A signal came, from an administrator or the kernel.
     Signal(c_int),
-    /// The supervisor said something.
+    /// The supervisor sent a message.
     Told(ToWorker),
-    /// The supervisor is gone.
+    /// The supervisor has died.
     Orphaned,
     /// A limit was reached; a successor is needed.
     Replace(Replacement),
@@ -65,7 +64,7 @@ pub(super) enum Event {
 struct Drain {
     reason: Replacement,
     deadline: Option<Instant>,
-    /// What is left has no more time than the process has.
+    /// Whether the last call was made.
     is_last_call: bool,
 }
 
@@ -77,7 +76,7 @@ impl Drain {
     }
 }
 
-/// Runs a worker that is ready to serve, which took so long, until it ends.
+/// Runs a worker that is ready to serve until it ends. `start` is how long it took to get ready.
 pub(super) fn run(
     control: Channel,
     log: &Arc<Log>,
@@ -86,7 +85,7 @@ pub(super) fn run(
     start: Duration,
 ) -> u8 {
     let (sender, events) = channel();
-    // While there is a supervisor, which does not outlive httpd, the number is httpd's.
+    // The supervisor does not outlive httpd, so while there is a supervisor the pid is httpd's.
     let httpd = Arc::new(HeldProcess::open(server.group().server.pid));
     let control = Arc::new(control);
     let _unshared = Unshared::mark(control.as_fd());
@@ -101,7 +100,7 @@ pub(super) fn run(
             return 1;
         }
     };
-    early.is_over();
+    early.end();
     let mut words = Words::new(control.clone());
     words.say(FromWorker::Ready);
     let mut course = Course {
@@ -126,7 +125,7 @@ pub(super) fn run(
     }
 }
 
-/// What the main thread knows of how things go.
+/// The state of the main thread.
 struct Course<'s> {
     sender: Sender<Event>,
     server: &'s Arc<Server>,
@@ -134,16 +133,16 @@ struct Course<'s> {
     succession: Succession<'s>,
     drain: Option<Drain>,
     early: Early,
-    /// Why it is to leave: what the first signal asked for, or the deadlock that came after it.
+    /// Why the worker leaves: the first signal, or an urgent limit after it.
     cause: Option<Replacement>,
-    /// When the process is to have ended, if that is urgent.
+    /// When the process must have ended, after the last call.
     end: Option<Instant>,
     httpd: Arc<HeldProcess>,
-    /// The supervisor is gone.
+    /// Set once the supervisor has died.
     orphan: Option<Orphan>,
 }
 
-/// What an event leads to.
+/// What follows from an event.
 enum Step {
     GoOn,
     /// Take no more requests, and end when those in flight have.
@@ -153,7 +152,7 @@ enum Step {
 }
 
 impl Course<'_> {
-    /// Waits for events until the process is to end. Returns why; an error if it cannot serve.
+    /// Handles events until the process is to end. Returns why; an error if it cannot serve.
     fn run(&mut self, events: &Receiver<Event>) -> io::Result<Replacement> {
         loop {
             let deadline = self.drain.as_ref().and_then(|drain| drain.deadline);
@@ -178,7 +177,7 @@ impl Course<'_> {
         }
     }
 
-    /// Something has happened.
+    /// Handles an event.
     fn take(&mut self, event: Event) -> io::Result<Step> {
         Ok(match event {
             Event::Told(ToWorker::Serve { incarnation }) => {
@@ -214,10 +213,10 @@ impl Course<'_> {
         })
     }
 
-    /// A signal asks for this.
+    /// Handles a signal that asks for this.
     fn take_signal(&mut self, reason: Replacement) -> Step {
         if !reason.is_urgent() && !self.server.is_serving() && self.drain.is_none() {
-            // It stands by, and is replaced once it serves: `early` has kept the signal.
+            // The worker stands by. `early` has kept the signal until it serves.
             return Step::GoOn;
         }
         self.cause.get_or_insert(reason);
@@ -227,17 +226,17 @@ impl Course<'_> {
         self.leave_in_a_hurry(reason)
     }
 
-    /// Some time has passed.
+    /// Checks what has changed with time.
     fn look(&mut self) -> Step {
         self.succession.words.go_on();
         let passed = self.watch.look();
         if self.orphan.is_some() {
-            // Nobody says when there is a successor, or no httpd.
+            // Whether there is a successor, or httpd has ended, has to be polled.
             self.watch.look_soon();
         }
         let order = self.orphan.as_ref().and_then(Orphan::look);
-        // Whoever leaves at its leisure must not outlive httpd. One that is in a hurry already has
-        // a deadline, which stands.
+        // A worker that drains without haste must not outlive httpd. After the last call it has a
+        // deadline anyway.
         let is_news = |order: &Replacement| match &self.drain {
             None => true,
             Some(drain) => order.is_urgent() && !drain.is_last_call,
@@ -250,7 +249,7 @@ impl Course<'_> {
             if is_over || self.server.is_idle() {
                 return Step::End(drain.reason);
             }
-            // Requests that take too long are not waited for, nor is a process that stands still.
+            // Neither requests that take too long are waited for, nor a process that hangs.
             let is_stuck = passed.is_some_and(Replacement::is_urgent);
             if is_stuck || drain.is_late() || self.server.awaited() == 0 {
                 self.call_last();
@@ -266,21 +265,21 @@ impl Course<'_> {
         if !reason.is_urgent() {
             return self.be_replaced(reason);
         }
-        // A signal has asked for a successor, perhaps, but this is why the process ends.
+        // Even if a signal asked for a successor before, this is why the process ends.
         self.cause = Some(reason);
         self.leave_in_a_hurry(reason)
     }
 
-    /// Asks for a successor and waits for none.
+    /// Asks for a successor, and leaves without waiting for it.
     fn leave_in_a_hurry(&mut self, reason: Replacement) -> Step {
-        // Before it is said: whom it took from now on it would not answer.
+        // First, since requests that it took from now on would not be answered.
         self.server.drain();
-        // Before this worker leaves, so that nobody waits for it to have left.
+        // Before this worker leaves, so that the successor starts meanwhile.
         self.succession.ask(reason);
         Step::Leave(reason)
     }
 
-    /// Asks for a successor, and leaves at once if nobody is there who would say when.
+    /// Asks for a successor. Leaves at once if there is no supervisor to say when.
     fn be_replaced(&mut self, reason: Replacement) -> Step {
         self.succession.ask(reason);
         let is_told_when = self.orphan.is_none() && self.server.is_serving();
@@ -311,8 +310,8 @@ impl Course<'_> {
         None
     }
 
-    /// The applications are told that the process ends, and requests in flight have as long as it
-    /// may take for that, but for Python's last moment.
+    /// The last call: tells the applications that the process ends. Requests in flight have the
+    /// time that the process has left, minus a moment for the end of Python.
     fn call_last(&mut self) {
         let Some(drain) = self.drain.as_mut().filter(|drain| !drain.is_last_call) else {
             return;
@@ -357,7 +356,7 @@ fn reason_of(signal: c_int, life: &Life) -> Option<Replacement> {
     }
 }
 
-/// Says that requests are cut off, if any are.
+/// Logs that requests are cut off, if any are.
 fn report_cut_off(log: &Log, server: &Server, reason: Replacement) {
     if server.active() == 0 {
         return;
@@ -391,9 +390,9 @@ fn stop(reason: Replacement, limit: Duration, log: &Log, server: &Server, status
     exit_now(status)
 }
 
-/// Ends the process without running what is registered to run at exit: threads of the
-/// application may still be running.
+/// Ends the process without running `atexit` functions of C: threads of the application may still
+/// be running.
 pub(super) fn exit_now(status: c_int) -> ! {
-    // SAFETY: ends the process; nothing of it is used afterwards.
+    // SAFETY: `_exit` has no preconditions.
     unsafe { libc::_exit(status) }
 }

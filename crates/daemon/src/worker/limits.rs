@@ -9,7 +9,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use crate::log::{Level, Log};
 use crate::worker::describe;
 
-/// Sets the limits. Runs before privileges are dropped: a priority may be raised.
+/// Sets the limits. Runs before privileges are dropped, since raising a priority needs them.
 pub(super) fn apply(group: &GroupSpec, log: &Log) {
     let limits = &group.limits;
     let warn = |id: u16, what: &str, result: Result<(), Errno>| {
@@ -29,7 +29,7 @@ pub(super) fn apply(group: &GroupSpec, log: &Log) {
     }
     if let Some(cpu) = limits.cpu_time {
         let soft = cpu.as_secs();
-        // The kernel kills at the hard limit, after what a shutdown may take.
+        // The kernel kills at the hard limit, which leaves time for a shutdown.
         let hard = soft + 1 + group.life.stop_limit().as_secs();
         warn(
             76,
@@ -51,11 +51,11 @@ pub(super) fn apply(group: &GroupSpec, log: &Log) {
             setrlimit(Resource::RLIMIT_AS, bytes, bytes),
         );
     }
-    // Every connection of every httpd child may be open at once.
+    // All connections of all children of httpd may be open at once.
     warn(1213, "the number of open files", crate::raise_open_files());
 }
 
 fn set_priority(priority: i32) -> Result<(), Errno> {
-    // SAFETY: changes nothing but this process's own priority.
+    // SAFETY: the call takes numbers, and changes only the priority of this process.
     Errno::result(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, priority) }).map(drop)
 }

@@ -1,5 +1,5 @@
-//! Returning memory to the system that only the start of a worker needed. A process that is forked
-//! from httpd, as those of mod_wsgi are, does not have it, or shares it with all others.
+//! Returning memory to the system that only the start of a worker needed. The processes of mod_wsgi
+//! are forked from httpd, and share such memory or do not have it.
 
 use std::collections::HashSet;
 use std::ffi::c_void;
@@ -7,25 +7,25 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _};
 use std::ops::Range;
 
-/// How `/proc/self/smaps` begins the lines that tell how much of a mapping is not as it is in the
-/// file any more: in memory, and swapped out. The latter comes last.
+/// The lines of `/proc/self/smaps` with the size of the pages of a mapping that were modified: in
+/// memory, and in swap. The latter comes last.
 const WRITTEN: [&str; 2] = ["Anonymous:", "Swap:"];
 
-/// What the dynamic linker has mapped of the libraries: their code, their constants, and tables
-/// that it alone reads, a megabyte of libpython's. The system keeps all of it in its cache, so
-/// whoever needs some again has it at once. Until then it does not count for this process.
+/// The read-only mappings of libraries: their code, their constants, and tables that only the
+/// dynamic linker reads, which are a megabyte of libpython. Pages of these that are given back stay
+/// in the system's page cache, so they are there at once if they are needed again. Until then they
+/// do not count as memory of this process.
 #[derive(Debug)]
 pub(super) struct Libraries {
-    /// What is mapped and how much of it is there. It is opened once: where the group has a root
-    /// directory of its own, there is none of that name.
+    /// `/proc/self/smaps`. It is opened once, since it is out of reach in a `chroot`.
     smaps: File,
-    /// How `smaps` begins each of the mappings.
+    /// The first line of each mapping in `smaps`.
     mapped: HashSet<String>,
 }
 
 impl Libraries {
-    /// Those that are mapped now: before an application maps files of which nobody knows what they
-    /// are. `None` if the system does not tell, and nothing can be given back.
+    /// The present mappings. To be called before an application maps files of its own. `None` if
+    /// they cannot be read; then nothing is given back.
     pub(super) fn mapped() -> Option<Self> {
         let mut smaps = File::open("/proc/self/smaps").ok()?;
         let mapped = unwritten(&read(&mut smaps)?)
@@ -34,8 +34,8 @@ impl Libraries {
         Some(Self { smaps, mapped })
     }
 
-    /// Forgets them where they are as in their files. Code into which somebody has written, be it
-    /// the breakpoints of a tool that traces, stays as it is.
+    /// Gives back the mappings that still are as in their files. Code that was modified, by the
+    /// breakpoints of a debugger for example, stays.
     fn forget(mut self) {
         let Some(smaps) = read(&mut self.smaps) else {
             return;
@@ -43,35 +43,35 @@ impl Libraries {
         for Mapping { line, range } in unwritten(&smaps) {
             if self.mapped.contains(line) {
                 let begin = range.start as *mut c_void;
-                // SAFETY: these are pages of a file, as nobody has written to them: whoever reads
-                // them again finds the same. That somebody writes to them after the system was
-                // asked, which takes a debugger that comes in this millisecond, loses what was
-                // written, and no more.
+                // SAFETY: these are unmodified pages of a file in a private read-only mapping, so
+                // they are read from the file again when they are needed. Only a debugger could
+                // modify them between the look at `smaps` and this call; then its changes would be
+                // lost.
                 unsafe { libc::madvise(begin, range.len(), libc::MADV_DONTNEED) };
             }
         }
     }
 }
 
-/// Gives back what the start has left: the libraries that were mapped before it, and what was
-/// freed, which is much after many modules were read and compiled.
+/// Gives back memory after the start: the pages of libraries, and freed memory, which is much after
+/// many modules were read and compiled.
 pub(super) fn give_back(libraries: Option<Libraries>) {
     if let Some(libraries) = libraries {
         libraries.forget();
     }
-    // SAFETY: only memory that nobody uses is given back.
+    // SAFETY: the allocator gives back only memory that is free.
     unsafe { libc::malloc_trim(0) };
 }
 
 /// A part of a file that is mapped.
 #[derive(Clone, Debug)]
 struct Mapping<'s> {
-    /// How `smaps` begins it.
+    /// Its first line in `smaps`.
     line: &'s str,
     range: Range<usize>,
 }
 
-/// What `smaps` says now.
+/// The present content of `smaps`.
 fn read(smaps: &mut File) -> Option<String> {
     let mut text = String::new();
     smaps.rewind().ok()?;
@@ -79,7 +79,7 @@ fn read(smaps: &mut File) -> Option<String> {
     Some(text)
 }
 
-/// The mappings of files that nobody may write to and nobody has written to.
+/// The read-only mappings of files without modified pages.
 fn unwritten(smaps: &str) -> impl Iterator<Item = Mapping<'_>> {
     let mut current = None;
     smaps.lines().filter_map(move |line| {
@@ -92,7 +92,7 @@ fn unwritten(smaps: &str) -> impl Iterator<Item = Mapping<'_>> {
             [_, Some(is_nothing)] => return current.take().filter(|_| is_nothing),
             _ => {}
         }
-        // All other lines have a name and a colon where this one has an address.
+        // The first line of a mapping begins with an address, all others with a name and a colon.
         if let Some(range) = range(line) {
             current = is_constant(line).then_some(Mapping { line, range });
         }
@@ -100,14 +100,14 @@ fn unwritten(smaps: &str) -> impl Iterator<Item = Mapping<'_>> {
     })
 }
 
-/// Where a mapping lies, if this line begins one.
+/// The addresses of a mapping, if this is its first line.
 fn range(line: &str) -> Option<Range<usize>> {
     let (begin, end) = line.split_once(' ')?.0.split_once('-')?;
     let address = |digits| usize::from_str_radix(digits, 16).ok();
     Some(address(begin)?..address(end)?)
 }
 
-/// Whether a mapping is of a file, for this process alone, and may not be written to.
+/// Whether this first line is of a private read-only mapping of a file.
 fn is_constant(line: &str) -> bool {
     let mut words = line.split_ascii_whitespace().skip(1);
     let (rights, file) = (words.next(), words.nth(3));

@@ -1,10 +1,9 @@
-//! The time limits of a worker: what is looked at once a second while there is something to look
-//! at.
+//! The time limits of a worker, which are checked once a second while it is active.
 //!
-//! Threads that serve note when a request began and when something last happened; the main
-//! thread compares that with the limits of the group. Nothing here touches Python except the
-//! probe, which has a thread of its own: a GIL that nobody can get would hold it for ever, and
-//! that is what it is there to find out.
+//! Serving threads note when a request begins and when something last happened; the main thread
+//! compares that with the limits of the group. Nothing here touches Python except the probe, which
+//! tests whether GILs can be acquired. It has a thread of its own, since a deadlocked GIL blocks it
+//! for ever.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -18,35 +17,35 @@ use engine_abi::LoadedEngine;
 use super::life::Event;
 use super::vital;
 
-/// How often the limits are looked at.
+/// How often the limits are checked.
 pub(super) const PERIOD: Duration = Duration::from_secs(1);
 
-/// How often they are where nothing happens: hundreds of idle processes are to leave a machine
-/// idle.
+/// How often they are checked while nothing happens: hundreds of idle processes must not keep a
+/// machine busy.
 const REST: Duration = Duration::from_secs(30);
 
-/// What has happened when, in milliseconds since the start; 0 is "not yet" or "not now".
+/// When things happened, in milliseconds since the start; 0 is "not yet" or "not now".
 #[derive(Debug)]
 pub(super) struct Monitor {
     start: Instant,
     threads: Vec<Thread>,
     /// When the first request began.
     first: AtomicU64,
-    /// When a request that counts last began or ended.
+    /// When a request that counts for `inactivity-timeout` last began or ended.
     last: AtomicU64,
-    /// Since when a GIL is waited for.
+    /// Since when the probe waits for a GIL.
     probing: AtomicU64,
-    /// A script has been loaded.
+    /// Whether a script has been loaded.
     loaded: AtomicBool,
 }
 
-/// What a thread serves.
+/// The request that a thread serves.
 #[derive(Debug, Default)]
 struct Thread {
     /// When its request began.
     began: AtomicU64,
-    /// The request's `daemon_start`. Written before `began`, and read between two readings of it
-    /// that are the same: so it is of that request.
+    /// The request's `daemon_start`. It is written before `began`, and read between two equal
+    /// readings of `began`, so both belong to the same request.
     taken: AtomicI64,
 }
 
@@ -60,7 +59,7 @@ pub(super) struct RequestName {
 }
 
 impl Monitor {
-    /// For a worker with so many threads, which are numbered from one.
+    /// For a worker with this number of threads, which are numbered from one.
     pub(super) fn new(threads: u32) -> Self {
         Self {
             start: Instant::now(),
@@ -75,7 +74,7 @@ impl Monitor {
     /// A thread begins a request.
     pub(super) fn begin(&self, request: RequestName) {
         let now = self.now();
-        // Only the first of all requests finds "not yet".
+        // This succeeds only for the first of all requests.
         let _ = self
             .first
             .compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
@@ -102,14 +101,14 @@ impl Monitor {
         self.last.store(self.now(), Ordering::Relaxed);
     }
 
-    /// The requests that take longer than `request-timeout` allows.
+    /// The requests that have taken longer than `request-timeout` allows.
     pub(super) fn overdue(&self, life: &Life) -> Vec<RequestName> {
         self.request_limit(life)
             .map_or_else(Vec::new, |limit| self.older_than(limit))
     }
 
-    /// How many of the active requests a worker that leaves waits for: those that hang are not
-    /// waited for.
+    /// How many of the active requests a worker that drains waits for: those that hang do not
+    /// count.
     pub(super) fn awaited(&self, life: &Life, active: u32) -> u32 {
         let limit = match (life.request_timeout, life.interrupt_timeout) {
             (None, None) => return active,
@@ -119,7 +118,7 @@ impl Monitor {
         active.saturating_sub(hanging)
     }
 
-    /// The limit that is passed, if one is.
+    /// The limit that has been exceeded, if one has.
     pub(super) fn passed(&self, life: &Life, active: u32) -> Option<Replacement> {
         let now = self.now();
         let since = |then: u64| Duration::from_millis(now.saturating_sub(then));
@@ -139,13 +138,13 @@ impl Monitor {
         None
     }
 
-    /// How long it is until the next limit is passed of what has begun.
+    /// How long it is until the next limit that is running is exceeded.
     pub(super) fn until_limit(&self, life: &Life, active: u32) -> Option<Duration> {
         let now = self.now();
         let left = |then: u64, limit: Option<Duration>| {
             let limit = u64::try_from(limit?.as_millis()).ok()?;
             let passed = then.checked_add(limit)?.checked_add(1)?;
-            // What is passed is seen now.
+            // Limits that have been exceeded are found by the present check.
             passed
                 .checked_sub(now)
                 .filter(|left| then != 0 && *left > 0)
@@ -167,7 +166,7 @@ impl Monitor {
         .map(Duration::from_millis)
     }
 
-    /// How long there will be no limit to pass while no request is served.
+    /// How long no limit needs to be checked while no request is served.
     pub(super) fn rest(&self, life: &Life) -> Duration {
         let first = self.first.load(Ordering::Relaxed);
         if first != 0 && life.startup_timeout.is_some() && !self.loaded.load(Ordering::Relaxed) {
@@ -182,16 +181,16 @@ impl Monitor {
         rest.clamp(PERIOD, REST)
     }
 
-    /// `request-timeout`, which the more threads may share the process, the longer it is: one
-    /// request that hangs is worth the others' trouble only when it hangs for long.
+    /// `request-timeout`, extended by the number of threads: the more threads there are, the more
+    /// requests a replacement of the process disturbs because of one that hangs.
     fn request_limit(&self, life: &Life) -> Option<Duration> {
         let threads = u32::try_from(self.threads.len()).unwrap_or(u32::MAX).max(1);
         life.request_timeout
             .map(|limit| limit.mul_f64(1.0 + f64::from(threads).ln()))
     }
 
-    /// Starts to try, over and over, whether each GIL can be had, if there is a limit to how long
-    /// that may take.
+    /// Starts a thread that tests at intervals whether each GIL can be acquired, if there is a
+    /// `deadlock-timeout`.
     pub(super) fn probe(
         self: &Arc<Self>,
         engine: LoadedEngine,
@@ -205,8 +204,8 @@ impl Monitor {
                 thread::sleep(probe_period(limit));
                 for nth in 0.. {
                     monitor.probing.store(monitor.now(), Ordering::Relaxed);
-                    // SAFETY: Python was started. Once it ends this call does not return, or says
-                    // so.
+                    // SAFETY: Python was started. Once it is ending, this call does not return, or
+                    // returns an error.
                     match unsafe { (engine.functions().probe)(nth) } {
                         0 => {}
                         1 => break,
@@ -219,7 +218,7 @@ impl Monitor {
         vital::spawn(Builder::new().name("wsgi-probe".to_owned()), events, probe)
     }
 
-    /// The requests that began longer ago than this.
+    /// The requests that have run for longer than `limit`.
     fn older_than(&self, limit: Duration) -> Vec<RequestName> {
         let now = self.now();
         let is_older =
@@ -244,7 +243,7 @@ impl Monitor {
         self.threads.get(index)
     }
 
-    /// Milliseconds since the start, and at least one: nought is "not yet".
+    /// Milliseconds since the start, at least 1, since 0 is "not yet".
     fn now(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_millis())
             .unwrap_or(u64::MAX)
@@ -252,7 +251,7 @@ impl Monitor {
     }
 }
 
-/// How often it is tried whether the GIL can be had, if that may take as long as `limit`.
+/// How often a GIL is tested if acquiring it may take as long as `limit`.
 fn probe_period(limit: Duration) -> Duration {
     (limit / 10).clamp(PERIOD, REST)
 }

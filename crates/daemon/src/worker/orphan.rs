@@ -1,9 +1,9 @@
 //! A worker whose supervisor has died.
 //!
-//! httpd notices within a second or so and starts another supervisor, which starts workers. Until
-//! the one of this slot serves, this worker goes on: so the death of a supervisor keeps nobody
-//! waiting. It does not survive httpd, and it does not wait for ever: its group may be gone from
-//! the configuration.
+//! httpd notices within about a second and starts another supervisor, which starts workers. This
+//! worker serves until the new one of its slot does, so no request waits because a supervisor died.
+//! It ends when httpd does, and after a time limit, since its group may have been removed from the
+//! configuration.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::held::HeldProcess;
 /// How long a successor may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What such a worker waits for.
+/// The conditions under which such a worker ends.
 pub(super) struct Orphan {
     server: Arc<Server>,
     httpd: Arc<HeldProcess>,
@@ -33,7 +33,7 @@ impl Orphan {
         }
     }
 
-    /// Looks whether it is time to leave, and why.
+    /// Checks whether it is time to leave. Returns why.
     pub(super) fn look(&self) -> Option<Replacement> {
         if !self.httpd.is_running() {
             Some(Replacement::ShutdownSignal)

@@ -1,7 +1,7 @@
 //! Frames on their way to a child that may be slow to take them.
 //!
-//! A child takes frames as fast as its client takes the response. While it keeps up, large data
-//! goes to it without a copy. From one that does not, what it did not take is kept here, up to the
+//! A child takes frames as fast as its client takes the response. While it keeps up, large data is
+//! sent without being copied. If the child is slow, what it did not take is kept here, up to the
 //! group's `response-buffer-size`: so the application goes on, and its thread is free once the
 //! response is complete. The [`Flusher`](super::flusher::Flusher) sends what is kept, while the
 //! application goes on and after that.
@@ -16,30 +16,31 @@ use wire::{FRAME_HEAD, MAX_DATA, RequestNumber, ToChild};
 
 use super::connection::{Broken, Line, try_write};
 
-/// How long a response may wait, all in all, for a child to take more of it before what is left is
-/// kept. One that is just busy needs less, and is spared the copy.
+/// How long a thread waits in total for the child to take a response before the rest is kept. A
+/// child that is only busy needs less, and the data need not be copied.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// How much of a response is collected before it is sent although nobody asked for it, in bytes.
+/// How much of a response is collected, in bytes, before it is sent without a flush.
 const COLLECT: usize = 128 << 10;
 
-/// From which length on data is sent from where it is instead of being collected, in bytes.
+/// From this length on, in bytes, data is sent from where it is instead of being collected.
 const LARGE: usize = 16 << 10;
 
-/// How much data one system call sends, in bytes: more than a socket takes at once.
+/// How much data goes into one system call, in bytes: more than a socket takes at once.
 const LOAD: usize = 1 << 20;
 
-/// How much may be kept for slow children, in bytes.
+/// The memory for data that is kept for slow children, in bytes.
 #[derive(Debug)]
 pub(super) struct Spool {
-    /// For one response.
+    /// The limit for one response.
     each: usize,
-    /// For all together.
+    /// The limit for all together.
     all: usize,
+    /// How much is kept.
     kept: AtomicUsize,
 }
 
-/// What an outbox or a window takes up of the spool.
+/// The part of a spool that an outbox or a window uses.
 #[derive(Debug)]
 pub(super) struct Share {
     spool: Arc<Spool>,
@@ -58,7 +59,7 @@ pub(super) struct Outbox {
 }
 
 impl Spool {
-    /// Room for so many responses of so many bytes.
+    /// A spool for `responses` responses of `each` bytes.
     pub(super) fn new(each: usize, responses: u32) -> Self {
         let responses = usize::try_from(responses).unwrap_or(usize::MAX);
         Self {
@@ -75,7 +76,7 @@ impl Spool {
 }
 
 impl Share {
-    /// One of this size, if there is as much left.
+    /// A share of this size, in bytes, if that much is left.
     pub(super) fn of(spool: &Arc<Spool>, size: usize) -> Option<Self> {
         let mut share = Self {
             spool: spool.clone(),
@@ -84,7 +85,7 @@ impl Share {
         share.resize(size).then_some(share)
     }
 
-    /// Makes it this large. Returns whether it could.
+    /// Changes the size of the share. Returns whether that much was left.
     fn resize(&mut self, size: usize) -> bool {
         let kept = &self.spool.kept;
         if size > self.size {
@@ -122,7 +123,7 @@ impl Outbox {
         }
     }
 
-    /// Where frames are appended that are to be sent.
+    /// The frames. Those that are to be sent are appended here.
     pub(super) fn frames(&mut self) -> &mut Vec<u8> {
         &mut self.frames
     }
@@ -132,12 +133,12 @@ impl Outbox {
         self.sent == self.frames.len()
     }
 
-    /// Whether there is something that was to be sent, but that a slow child has not taken.
+    /// Whether it keeps frames that were to be sent, but that a slow child has not taken.
     pub(super) fn is_kept(&self) -> bool {
         self.share.size > 0
     }
 
-    /// Takes everything out.
+    /// Moves everything into a new outbox.
     pub(super) fn take(&mut self) -> Self {
         let empty = Self {
             frames: Vec::new(),
@@ -171,7 +172,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Sends what the child takes. What it does not take within a moment is kept; where too much
+    /// Sends what the child takes. What it does not take within [`PATIENCE`] is kept; if too much
     /// is kept already, this waits for the child.
     pub(super) fn flush(&mut self, line: &Line) -> Result<(), Broken> {
         while !self.send_some(line.stream())? {
@@ -194,7 +195,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Sends what the child takes at once. Returns whether that is everything.
+    /// Sends as much as the child takes at once. Returns whether that is everything.
     pub(super) fn send_some(&mut self, stream: &UnixStream) -> Result<bool, Broken> {
         while !self.is_empty() {
             let rest = self.frames.get(self.sent..).unwrap_or_default();
@@ -208,7 +209,8 @@ impl Outbox {
         Ok(true)
     }
 
-    /// Sends what is here and then the data, which is only copied if the child does not take it.
+    /// Sends the collected frames and then the data, which is copied only if the child does not
+    /// take it.
     fn send_borrowed(
         &mut self,
         line: &Line,
@@ -244,7 +246,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Waits until the child takes more, if there is time left for that. Returns whether there was.
+    /// Waits until the child takes more, if some of [`PATIENCE`] is left. Returns whether it was.
     fn wait_a_moment(&mut self, line: &Line) -> Result<bool, Broken> {
         if self.patience.is_zero() {
             return Ok(false);
@@ -260,16 +262,17 @@ impl Outbox {
         self.frames.len() - self.sent
     }
 
-    /// Empties it: all was sent, or nobody is left to take it.
+    /// Empties it: all was sent, or the connection is broken.
     pub(super) fn clear(&mut self) {
         self.frames.clear();
         self.frames.shrink_to(2 * COLLECT);
         self.sent = 0;
-        // A smaller share can always be had.
+        // This cannot fail: the share does not grow.
         self.share.resize(0);
     }
 
-    /// Gives back the memory of what was sent, once that is worth moving the rest.
+    /// Frees the memory of frames that were sent, once they are more than the rest, which has to be
+    /// moved.
     fn forget_sent(&mut self) {
         if self.sent > self.unsent() {
             self.frames.drain(..self.sent);

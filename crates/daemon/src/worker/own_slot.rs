@@ -1,9 +1,9 @@
-//! This worker's slot in the table of its group, and the tickets of those who reserve places there.
+//! This worker's slot in the table of its group, and the tickets with which children reserve places
+//! there.
 //!
 //! A child that reserves a place stamps the ticket of the connection over which the request will
-//! come. Whoever sends the request and whoever reads it know of the place; what a child that died
-//! in between has reserved is given back when its connection ends, as its ticket is still stamped
-//! then.
+//! come. The worker takes the stamp away when it reads the request. If the child dies in between,
+//! the ticket is still stamped when its connection ends, and the worker gives the place back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,14 +15,14 @@ use control::{Slot, Table};
 pub(super) struct OwnSlot {
     table: Table,
     number: usize,
-    /// Which worker of its slot this is.
+    /// The number of this worker among those of the slot.
     incarnation: AtomicU32,
-    /// How many tickets were issued.
+    /// How many tickets have been issued.
     tickets: AtomicU32,
 }
 
 impl OwnSlot {
-    /// The slot of this number.
+    /// The slot with this number in the table.
     pub(super) fn new(table: Table, number: usize) -> Self {
         Self {
             table,
@@ -32,13 +32,13 @@ impl OwnSlot {
         }
     }
 
-    /// The slot is this worker's from now on, which has this number there: the one in the table may
-    /// be that of a successor by now.
+    /// This worker serves in the slot from now on, with this incarnation. (The table may have that
+    /// of a successor already.)
     pub(super) fn take_over(&self, incarnation: u32) {
         self.incarnation.store(incarnation, Ordering::Relaxed);
     }
 
-    /// What the table says of it.
+    /// The slot in the table.
     pub(super) fn get(&self) -> Option<&Slot> {
         self.table.slots().get(self.number)
     }
@@ -48,60 +48,60 @@ impl OwnSlot {
         u32::try_from(self.number).unwrap_or(u32::MAX)
     }
 
-    /// The number of this worker among those of the slot.
+    /// The incarnation of this worker.
     pub(super) fn incarnation(&self) -> u32 {
         self.incarnation.load(Ordering::Relaxed)
     }
 
-    /// Whether another worker serves in its place.
+    /// Whether another worker serves in the slot now.
     pub(super) fn is_succeeded(&self) -> bool {
         let own = self.incarnation();
         self.get().is_some_and(|slot| slot.incarnation() != own)
     }
 
-    /// Sets how many places are taken from `counted` to `count`, unless that has changed.
+    /// Sets how many places are taken to `count`, if that is still `counted`.
     pub(super) fn correct(&self, counted: u32, count: u32) {
         if let Some(slot) = self.get() {
             slot.correct(self.incarnation(), counted, count);
         }
     }
 
-    /// A request was taken.
+    /// Counts a request that was taken.
     pub(super) fn count_request(&self) {
         if let Some(slot) = self.get() {
             slot.count_request(self.incarnation());
         }
     }
 
-    /// Takes a place, be it one too many.
+    /// Takes a place, even if none is free.
     pub(super) fn occupy(&self) {
         if let Some(slot) = self.get() {
             slot.occupy(self.incarnation());
         }
     }
 
-    /// Gives a place back, if it is not the successor's by now.
+    /// Gives a place back, unless a successor has taken over the slot.
     pub(super) fn vacate(&self) {
         if let Some(slot) = self.get() {
             slot.vacate(self.incarnation());
         }
     }
 
-    /// A ticket for a new connection, distinct from those of all connections that are open,
-    /// including those to the predecessor, which a child may still have.
+    /// A ticket for a new connection. It differs from those of all open connections, including
+    /// connections to the predecessor, which children may still have.
     pub(super) fn issue(self: &Arc<Self>) -> Ticket {
         const BITS: u32 = 24;
         const MOST: u32 = (1 << BITS) - 1;
         let count = self.tickets.fetch_add(1, Ordering::Relaxed);
         Ticket {
-            // Counted from 1 on, as 0 is none.
+            // 0 is no ticket.
             number: self.incarnation() << BITS | (count % MOST + 1),
             slot: self.clone(),
         }
     }
 }
 
-/// What tells the place that is reserved for a request on one connection from all others.
+/// Identifies a connection, and the place that is reserved for the request on it.
 #[derive(Debug)]
 pub(super) struct Ticket {
     number: u32,
@@ -109,13 +109,13 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
-    /// What the child stamps.
+    /// The number that the child stamps.
     pub(super) fn number(&self) -> u32 {
         self.number
     }
 
-    /// The request has come that a place was reserved for. Returns whether it has the place now:
-    /// one that was reserved with the predecessor is none.
+    /// The request for which a place was reserved has come. Returns whether it has the place: a
+    /// place that was reserved with the predecessor does not count.
     pub(super) fn redeem(&self) -> bool {
         let slot = self.slot.get();
         slot.is_some_and(|slot| slot.take_stamp(self.number))
@@ -123,7 +123,7 @@ impl Ticket {
 }
 
 impl Drop for Ticket {
-    /// Its connection ends: what was reserved, and neither used nor given back, is of no use.
+    /// The connection ends: gives back a place that was reserved and not used.
     fn drop(&mut self) {
         let slot = self.slot.get();
         if slot.is_some_and(|slot| slot.take_stamp(self.number)) {

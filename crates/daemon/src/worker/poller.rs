@@ -2,10 +2,10 @@
 //! one.
 //!
 //! All workers of a group share its listening socket. A thread accepts a connection only when it is
-//! free, so whoever connects waits in the one queue of the group, in the order of arrival, for
-//! whichever worker has a thread free first. A connection stays, and is armed for one event at a
-//! time (`EPOLLONESHOT`): it belongs to one thread from the moment its request arrives until it is
-//! armed again.
+//! free, so new connections wait in the one queue of the group, in the order of arrival, for the
+//! first worker with a free thread. A connection is kept, and armed for one event at a time
+//! (`EPOLLONESHOT`): it belongs to one thread from the moment its request arrives until it is armed
+//! again.
 
 use std::collections::HashMap;
 use std::io;
@@ -27,46 +27,46 @@ const LISTENER: u64 = 0;
 /// The listening socket and the idle connections of a worker.
 #[derive(Debug)]
 pub(super) struct Poller {
-    /// Before what must not be shared, like all of its kind.
+    /// Declared before the descriptor that it marks, and so dropped first.
     _unshared: Unshared,
     epoll: Epoll,
     listener: Mutex<Option<(Unshared, UnixListener)>>,
-    /// Nobody is let in, as that failed.
+    /// Whether accepting failed, so that no connections are accepted for a while.
     starved: AtomicBool,
-    /// How often in a row it did.
+    /// How often in a row it failed.
     failures: AtomicU32,
-    /// Nobody can connect to the socket any more.
+    /// Whether the listening socket was shut down, so that nobody can connect any more.
     is_shut_down: AtomicBool,
-    /// The connections that no thread is serving; `None` once it is closed, so that none comes
-    /// back.
+    /// The connections that no thread is serving; `None` once the poller is closed, so that none is
+    /// put back.
     idle: Mutex<Option<HashMap<u64, Connection>>>,
     next_token: AtomicU64,
 }
 
-/// What is ready.
+/// An event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Caller {
-    /// Somebody who wants to connect, unless another worker was faster.
+    /// A new connection can be accepted, unless another worker is faster.
     New,
-    /// A connection on which something arrived.
+    /// Something arrived on the connection with this token.
     Known(u64),
 }
 
-/// Why nobody can be let in.
+/// Why no connection can be accepted.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Barred {
-    /// The socket was shut down. Of such a one the system says only that nobody is there.
+    /// The socket was shut down. `accept` does not report that: it fails as if nobody were waiting.
     #[error(
         "something in the application has shut its socket down; a graceful restart makes another"
     )]
     ShutDown,
-    /// There is not enough of something, most often.
+    /// The system refuses, most often for lack of descriptors or memory.
     #[error("{0}; httpd may need a higher limit of open files")]
     System(io::Error),
 }
 
 impl Poller {
-    /// One that lets nobody in yet.
+    /// A poller that does not accept connections yet.
     pub(super) fn new(listener: OwnedFd) -> io::Result<Self> {
         let listener = UnixListener::from(listener);
         listener.set_nonblocking(true)?;
@@ -83,37 +83,37 @@ impl Poller {
         })
     }
 
-    /// Opens it.
+    /// Begins to accept connections.
     pub(super) fn open(&self) -> io::Result<()> {
         let listener = lock(&self.listener);
         if let Some((_, listener)) = &*listener {
-            // Every worker with a free thread is woken. Were it only one (`EPOLLEXCLUSIVE`), the
-            // second of two callers could be left to the one that is busy with the first.
+            // This wakes every worker with a free thread. With `EPOLLEXCLUSIVE` it would wake only
+            // one, and a second connection could be left to the worker that is busy with the first.
             let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP, LISTENER);
             match self.epoll.add(listener, event) {
-                // It is open.
+                // It may be open already.
                 Ok(()) | Err(Errno::EEXIST) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        // Under the lock, so that whoever closes it says so after this.
+        // Under the lock, so that a failure of `accept` after this is not overwritten.
         self.starved.store(false, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Closes it for good, and the connections that no request is on. A request that a child is
-    /// just sending over one is safe to send elsewhere, and the child can tell.
+    /// Stops accepting for good, and closes the idle connections. If a child is just sending a
+    /// request over one, it notices that the request was not read, and sends it elsewhere.
     pub(super) fn close(&self) {
         let listener = lock(&self.listener).take();
         if let Some((_, listener)) = &listener {
-            // Others have the socket open, so closing it here would not end the interest in it.
-            // That cannot fail for what was added.
+            // Other processes have the socket open, so closing it here would not remove it from the
+            // epoll. If it was never added there is nothing to remove.
             let _ = self.epoll.delete(listener);
         }
         lock(&self.idle).take();
     }
 
-    /// Waits until there is somebody.
+    /// Waits for an event.
     pub(super) fn wait(&self) -> io::Result<Caller> {
         loop {
             let mut events = [EpollEvent::empty()];
@@ -131,10 +131,10 @@ impl Poller {
         }
     }
 
-    /// A connection on which something arrived, if there is one. Does not wait.
+    /// The token of a connection on which something arrived, if there is one. Does not wait.
     pub(super) fn known_caller(&self) -> Option<u64> {
-        // Whoever wants to connect stays in the queue of the socket, and comes last the second
-        // time.
+        // If the first event is the listener's, epoll reports another one first the second time, if
+        // there is one.
         for _ in 0..2 {
             let mut events = [EpollEvent::empty()];
             match self.epoll.wait(&mut events, EpollTimeout::ZERO) {
@@ -146,9 +146,8 @@ impl Poller {
         None
     }
 
-    /// Accepts whoever has waited longest, if anybody has. If nobody can be let in that is reported
-    /// once, and not tried until this is opened again: whoever tried at once would try in vain
-    /// without end.
+    /// Accepts the connection that has waited longest, if there is one. A failure is reported once,
+    /// and accepting stops until it is opened again; otherwise threads would spin.
     pub(super) fn accept(&self, report: impl Fn(&Barred)) -> Option<(u64, UnixStream)> {
         let listener = lock(&self.listener);
         let (_, socket) = listener.as_ref()?;
@@ -166,9 +165,9 @@ impl Poller {
         } else {
             Barred::System(error)
         };
-        // That it was closed already is as good.
+        // Another thread may have removed it already.
         let _ = self.epoll.delete(socket);
-        // Another thread that came for the same caller finds the same.
+        // Other threads may have been woken for the same connection, and fail likewise.
         let is_first = !self.starved.swap(true, Ordering::Relaxed);
         if is_first && self.failures.fetch_add(1, Ordering::Relaxed) == barred.forgiven() {
             report(&barred);
@@ -176,12 +175,12 @@ impl Poller {
         None
     }
 
-    /// Whether nobody is let in, as that failed.
+    /// Whether accepting has stopped after a failure.
     pub(super) fn is_starved(&self) -> bool {
         self.starved.load(Ordering::Relaxed)
     }
 
-    /// Opens it again, if nobody could be let in.
+    /// Begins to accept again, if that has stopped after a failure.
     pub(super) fn reopen(&self) -> io::Result<()> {
         match self.is_starved() {
             true => self.open(),
@@ -189,13 +188,13 @@ impl Poller {
         }
     }
 
-    /// Takes a connection that something arrived on, unless this was closed meanwhile.
+    /// Takes a connection on which something arrived, unless the poller was closed meanwhile.
     pub(super) fn take(&self, token: u64) -> Option<Connection> {
         lock(&self.idle).as_mut()?.remove(&token)
     }
 
-    /// Gives back memory that idle connections have from large responses. Returns whether some
-    /// still have any. To be called now and then.
+    /// Frees memory for large responses that idle connections no longer need. Returns whether some
+    /// still have such memory. To be called at intervals.
     pub(super) fn rest(&self) -> bool {
         let mut idle = lock(&self.idle);
         let has_memory = |connection: &mut Connection| connection.window.rest(connection.last);
@@ -205,14 +204,14 @@ impl Poller {
             .fold(false, |some, one| some | one)
     }
 
-    /// Lets a connection wait for its next request. If it cannot be watched, or this was closed
-    /// meanwhile, it is closed, which the child notices.
+    /// Lets a connection wait for its next request. If that fails, or the poller was closed
+    /// meanwhile, the connection is closed, which the child notices.
     pub(super) fn put(&self, token: u64, mut connection: Connection) {
         let mut idle = lock(&self.idle);
         let Some(idle) = &mut *idle else {
             return;
         };
-        // The lock keeps others from looking for the connection before it is there.
+        // The lock keeps other threads from looking for the connection before it is inserted.
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLONESHOT;
         let mut event = EpollEvent::new(flags, token);
         let watched = if connection.is_watched {
@@ -228,8 +227,8 @@ impl Poller {
 }
 
 impl Barred {
-    /// How often in a row it is not worth a word. The supervisor shuts the socket of a group down
-    /// that is gone, and its workers may learn only then that they are to end.
+    /// How many failures in a row are not reported. When a group is removed, the supervisor shuts
+    /// down its socket, and its workers may notice that before they are told to end.
     fn forgiven(&self) -> u32 {
         match self {
             Self::ShutDown => 1,
@@ -238,7 +237,7 @@ impl Barred {
     }
 }
 
-/// Whether somebody else was faster, or who wanted to connect has gone.
+/// Whether another thread or worker was faster, or the peer has closed the connection.
 fn is_passing(error: &io::Error) -> bool {
     let error = error.raw_os_error().map(Errno::from_raw);
     matches!(

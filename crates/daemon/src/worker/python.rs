@@ -1,4 +1,4 @@
-//! Starting and ending Python through the engine, and the engine's way to the log.
+//! Starting and ending Python through the engine, and the host's functions that concern no request.
 
 use std::ffi::{OsString, c_int, c_void};
 use std::os::unix::ffi::OsStrExt as _;
@@ -21,7 +21,7 @@ use crate::log::{Level, Log};
 /// Where lines outside a request go. Set before the engine starts, for the life of the process.
 static PROCESS_LOG: OnceLock<Arc<Log>> = OnceLock::new();
 
-/// The way to httpd's scoreboard, if the group may use it.
+/// The link to httpd's scoreboard, if the group may use it.
 static SCOREBOARD: OnceLock<ScoreboardReader> = OnceLock::new();
 
 /// Whether a script was loaded.
@@ -32,7 +32,7 @@ static HOST: Host = Host {
     abi_version: ABI_VERSION,
     is_duplex: true,
     log,
-    // It never waits for a thread that is sending.
+    // The same function: it never waits for a thread that is sending.
     log_beside: log,
     log_level,
     read_body: exchange::read_body,
@@ -124,8 +124,8 @@ fn section(section: &InterpreterSection) -> engine_abi::InterpreterSection<'_> {
     }
 }
 
-/// Sets `switch-interval`, if the group has one: for the interpreters that there are once scripts
-/// have been loaded. A failure is in the log.
+/// Sets `switch-interval`, if the group has one, in the interpreters that exist once scripts have
+/// been loaded. Logs failures.
 pub(super) fn set_switch_interval(engine: LoadedEngine, group: &GroupSpec) {
     if let Some(seconds) = group.python.switch_interval {
         // SAFETY: Python was started.
@@ -133,8 +133,8 @@ pub(super) fn set_switch_interval(engine: LoadedEngine, group: &GroupSpec) {
     }
 }
 
-/// Loads scripts before the first request. One that fails is in the log and is tried again at
-/// its first request. `loaded` takes note of what they are now: they may change before that.
+/// Loads scripts before the first request. If one fails, that is logged, and it is tried again at
+/// its first request. Their modification times go to `loaded`, since the files may change later.
 pub(super) fn preload(engine: LoadedEngine, scripts: &[PreloadScript], loaded: &Scripts) {
     for script in scripts {
         let script = Script {
@@ -148,8 +148,7 @@ pub(super) fn preload(engine: LoadedEngine, scripts: &[PreloadScript], loaded: &
     }
 }
 
-/// Runs a script to its end, on Python's main thread. Returns whether it came to one that is not a
-/// failure; what went wrong is in the log.
+/// Runs a script to its end, on Python's main thread. Returns whether it succeeded; logs failures.
 pub(super) fn run(engine: LoadedEngine, script: &PreloadScript) -> bool {
     let script = Script {
         path: bytes(Some(&script.path)),
@@ -161,13 +160,13 @@ pub(super) fn run(engine: LoadedEngine, script: &PreloadScript) -> bool {
     unsafe { (engine.functions().run)(&raw const script) == 0 }
 }
 
-/// Tells the applications that the process is about to end, but does not wait for them.
+/// Tells the applications that the process is about to end, without waiting for their callbacks.
 pub(super) fn announce_stop(engine: LoadedEngine, reason: &str) {
     // SAFETY: Python was started, and the reason lives until the call returns.
     unsafe { (engine.functions().announce_stop)(Bytes::from(reason)) };
 }
 
-/// Ends Python within a limit, if it can be. That it cannot is in the log.
+/// Ends Python within a limit. Logs if that is not possible.
 pub(super) fn stop(
     engine: LoadedEngine,
     group: &GroupSpec,
@@ -197,11 +196,11 @@ fn bytes(text: Option<&OsString>) -> Bytes<'_> {
 }
 
 unsafe extern "C" fn log(request: RequestHandle, line: *const LogLine<'_>) {
-    // A panic may not go on into the engine; there is no log left to tell of it.
+    // A panic must not unwind into the engine, and cannot be logged, since logging caused it.
     let _ = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: the engine passes a line that lives until this function returns.
         let line = unsafe { &*line };
-        // SAFETY: a handle that is not null is the exchange it was made from; see `exchange`.
+        // SAFETY: a handle that is not null is that of a request that the engine is handling.
         let is_sent = !request.is_null() && unsafe { exchange::log(request, line) };
         if !is_sent && let Some(log) = PROCESS_LOG.get() {
             log.line(
@@ -213,13 +212,15 @@ unsafe extern "C" fn log(request: RequestHandle, line: *const LogLine<'_>) {
     }));
 }
 
-/// A worker does not map the scoreboard of httpd, but may have a way to ask for a copy.
+/// [`Host::scoreboard`]. A worker does not map httpd's scoreboard, but may have a link to ask for a
+/// copy.
 unsafe extern "C" fn scoreboard(take: TakeScoreboard, taker: *mut c_void) {
-    // A panic may not go on into the engine, and then there is nothing to lend.
+    // A panic must not unwind into the engine. Then no scoreboard is lent.
     let _ = catch_unwind(AssertUnwindSafe(|| {
         let copy = SCOREBOARD.get().map(ScoreboardReader::read);
         if let Some(Ok(copy)) = copy {
-            // SAFETY: the engine has given the two together, and what is lent lives for the call.
+            // SAFETY: the engine has passed `take` and `taker` for each other, and `lent` lives
+            // until `take` returns.
             copy.lend(|lent| unsafe { take(taker, lent) });
         }
     }));
@@ -233,6 +234,6 @@ unsafe extern "C" fn log_level(request: RequestHandle) -> c_int {
     if request.is_null() {
         return PROCESS_LOG.get().map_or(0, |log| c_int::from(log.level()));
     }
-    // SAFETY: a handle that is not null is the exchange it was made from; see `exchange`.
+    // SAFETY: a handle that is not null is that of a request that the engine is handling.
     c_int::from(unsafe { exchange::log_level(request) })
 }

@@ -1,13 +1,13 @@
-//! Paths as they are below the group's own root directory, its `chroot`.
+//! Paths of files as they are inside the group's `chroot`.
 //!
-//! httpd names files as it sees them. For a process that has another root directory the beginning
-//! of their paths is gone, and what lies elsewhere does not exist.
+//! httpd sends paths as it sees them. In a process with another root directory, the path of that
+//! directory must be removed from their beginning, and files elsewhere do not exist.
 
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
 use control::{Identity, PreloadScript};
 
-/// A root directory; none where it is that of everybody.
+/// The root directory of a group; `None` if it is that of the system.
 #[derive(Debug)]
 pub(super) struct Root(Option<Vec<u8>>);
 
@@ -24,7 +24,7 @@ impl Root {
         Self(root.filter(|root| !root.is_empty()))
     }
 
-    /// The path of a file as it is in here; `None` if it lies outside.
+    /// The path of a file as it is inside; `None` if the file is outside.
     pub(super) fn inside<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
         let Some(root) = &self.0 else {
             return Some(path);
@@ -36,7 +36,7 @@ impl Root {
         }
     }
 
-    /// A variable of the environ as it is in here; `None` for one that has no meaning here.
+    /// A variable of the environ as it is inside; `None` if it is a path that is outside.
     pub(super) fn variable<'v>(
         &self,
         (name, value): (&'v [u8], Option<&'v [u8]>),
@@ -45,7 +45,7 @@ impl Root {
             (b"SCRIPT_FILENAME" | b"DOCUMENT_ROOT", Some(path)) => {
                 Some((name, Some(self.inside(path)?)))
             }
-            // Empty where there is none.
+            // It is empty if there is no handler script.
             (b"mod_wsgi.handler_script", Some(path)) if !path.is_empty() => {
                 Some((name, Some(self.inside(path)?)))
             }
@@ -53,7 +53,7 @@ impl Root {
         }
     }
 
-    /// The scripts that are in here. Those that are not are told of when somebody asks for them.
+    /// The scripts that are inside. Those outside are reported when a request needs them.
     pub(super) fn scripts_inside(&self, scripts: Vec<PreloadScript>) -> Vec<PreloadScript> {
         let inside = scripts.into_iter().filter_map(|script| {
             let path = self.inside(script.path.as_bytes())?.to_vec();

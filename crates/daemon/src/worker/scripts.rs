@@ -1,8 +1,9 @@
-//! Which scripts this process has loaded, as they were then.
+//! Which scripts this process has loaded, with the modification times of their files.
 //!
-//! A worker does not load a changed script anew: it is replaced, so that what the script imported
-//! is new as well. Whether a script changed is asked of the file system at every request, before
-//! anything runs: by httpd, and where it finds another file than was loaded, here.
+//! A worker does not reload a changed script: it is replaced, so that the modules that the script
+//! imported are new as well. httpd looks at the file at every request. If its modification time
+//! differs from that of the loaded script, the worker looks at the file itself, before anything
+//! runs.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -17,10 +18,10 @@ use crate::log::{Level, Log};
 /// A modification time in microseconds since the epoch.
 type ModificationTime = i64;
 
-/// That of a file that is not there.
+/// The modification time of a file that does not exist.
 pub(super) const MISSING: ModificationTime = 0;
 
-/// What no file's modification time is: of a script that says itself that it must be loaded anew.
+/// For a script that has said itself that it must be reloaded. No file has this modification time.
 const STALE: ModificationTime = ModificationTime::MIN;
 
 /// The scripts of this process.
@@ -30,9 +31,9 @@ pub(super) struct Scripts {
 }
 
 impl Scripts {
-    /// Whether the script was loaded and its file differs now. `seen` is the time of its
-    /// modification as httpd saw it, or [`UNSEEN`](RequestHead::UNSEEN); where that is the time it
-    /// was loaded with, the file is not looked at.
+    /// Whether the script was loaded and its file has changed since. `seen` is the modification
+    /// time that httpd saw, or [`UNSEEN`](RequestHead::UNSEEN). If it is the one that the script
+    /// was loaded with, this does not look at the file.
     pub(super) fn changed(&self, path: &[u8], seen: ModificationTime) -> bool {
         self.loaded(path).is_some_and(|then| {
             let is_as_seen = then == seen && seen != RequestHead::UNSEEN;
@@ -40,13 +41,13 @@ impl Scripts {
         })
     }
 
-    /// The script says that it must be loaded anew: from now on it is one that changed.
+    /// The script has said that it must be reloaded: from now on it counts as changed.
     pub(super) fn expire(&self, path: &[u8]) {
         let mut loaded = self.loaded.write().unwrap_or_else(PoisonError::into_inner);
         loaded.insert(path.to_vec(), STALE);
     }
 
-    /// The modification time of the script as it is loaded, or will be by whoever asks now.
+    /// The modification time of the script as it was loaded, or as the caller is about to load it.
     pub(super) fn mtime(&self, path: &[u8]) -> ModificationTime {
         if let Some(then) = self.loaded(path) {
             return then;
@@ -56,17 +57,16 @@ impl Scripts {
         *loaded.entry(path.to_vec()).or_insert(now)
     }
 
-    /// The modification time that the script was loaded with, if it was. Nobody asks the file
-    /// system with the lock held: a file system that hangs would have all threads wait, whatever
-    /// their scripts are.
+    /// The modification time that the script was loaded with, if it was. The lock is never held
+    /// while the file system is asked: if that hangs, threads with other scripts must not wait.
     fn loaded(&self, path: &[u8]) -> Option<ModificationTime> {
         let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
         loaded.get(path).copied()
     }
 }
 
-/// Says so if a script is not there. That is one that implements a handler: of others, httpd has
-/// looked.
+/// Logs if a script does not exist. This can only be one of a `WSGIHandlerScript`; httpd has
+/// checked all others.
 pub(super) fn check_presence(path: &[u8], log: &Log) {
     if let Err(error) = fs::metadata(OsStr::from_bytes(path)) {
         let script = String::from_utf8_lossy(path);

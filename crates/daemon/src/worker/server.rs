@@ -1,17 +1,16 @@
-//! Serving: threads that take whatever request comes in through the [`Poller`], one after the
-//! other.
+//! Serving: threads that take requests from the [`Poller`], one after the other.
 //!
-//! The thread that reads a request runs it. Its head, and a body that came along with that, are
+//! The thread that reads a request runs it. The head, and a body that was sent along with it, are
 //! read before the application runs; a longer body is read when the application asks for it. No
-//! request is run twice: a child that sees the connection break without an answer can tell from the
+//! request is run twice: if the connection breaks without an answer, the child can tell from the
 //! kind of break whether its request had been read (see `docs/protocol.md`).
 //!
-//! - [`Lead`] says which thread polls
-//! - [`conversation`] is what is said over a connection
-//! - [`expect`] are the requests that may hold a thread for as long as their client likes
-//! - [`places`] is what children are told of how busy the worker is
-//! - [`request`] runs one request, or says why not
-//! - [`turn`] is what a thread does between two waits
+//! - [`Lead`]: which thread polls
+//! - [`conversation`]: the frames on a connection
+//! - [`expect`]: requests that may occupy a thread for as long as their client likes
+//! - [`places`]: what children see in the table of how busy the worker is
+//! - [`request`]: running one request, or rejecting it
+//! - [`turn`]: what a thread does between two waits
 
 mod conversation;
 mod expect;
@@ -48,10 +47,11 @@ use super::{describe, vital};
 use crate::log::{Level, Log};
 use expect::ExpectContinue;
 
-/// How many windows have memory, for each thread: a busy one serves some connections in turns.
+/// How many windows may have memory, for each thread: a busy thread serves several connections in
+/// turn.
 const WINDOWS: u32 = 4;
 
-/// What serves the requests of this process.
+/// The server of this process, which all its threads share.
 pub(super) struct Server {
     engine: LoadedEngine,
     group: Box<GroupSpec>,
@@ -59,29 +59,29 @@ pub(super) struct Server {
     slot: Arc<OwnSlot>,
     log: Arc<Log>,
     poller: Poller,
-    /// Which thread waits there.
+    /// Which thread waits at the poller.
     lead: Lead,
     /// Sends what slow children have not taken yet.
     flusher: Flusher,
     scripts: Scripts,
     monitor: Arc<Monitor>,
-    /// How many are served whose client was not told to send the body.
+    /// How many requests are served whose client waits to be told to send the body.
     expect: ExpectContinue,
     /// How many requests are being served.
     active: AtomicU32,
-    /// How many threads have a connection, or look for one, be there a request on it or not.
+    /// How many threads have a connection, with or without a request, or are about to take one.
     turns: AtomicU32,
-    /// How many requests came since the start, those included that came behind `maximum-requests`
-    /// and were sent back.
+    /// How many requests have come since the start, including those that came after
+    /// `maximum-requests` was reached and were rejected.
     served: AtomicU64,
-    /// How many that were when the places were last counted.
+    /// The value of `served` when the places were last checked.
     counted: AtomicU64,
-    /// How many places were taken then.
+    /// How many places were taken at that time.
     places: AtomicU32,
     draining: AtomicBool,
-    /// As many requests were taken as may be.
+    /// Whether `maximum-requests` is reached.
     has_reached_maximum: AtomicBool,
-    /// The main thread is to be told of the next request.
+    /// Whether the main thread wants to be woken by the next request.
     is_dozing: AtomicBool,
     events: OnceLock<Sender<Event>>,
 }
@@ -98,7 +98,7 @@ impl Server {
     ) -> io::Result<Self> {
         let spool = Spool::new(group.response_buffer, group.threads);
         let windows = match group.limits.virtual_memory {
-            // What is mapped is missed by the application.
+            // Mapped windows would count against the limit of the application.
             Some(_) => 0,
             None => group.threads.saturating_mul(WINDOWS),
         };
@@ -137,7 +137,7 @@ impl Server {
         self.engine
     }
 
-    /// The limit that is passed, if one is.
+    /// The limit that has been exceeded, if one has.
     pub(super) fn passed_limit(&self) -> Option<Replacement> {
         if python::has_loaded() {
             self.monitor.note_loaded();
@@ -145,42 +145,42 @@ impl Server {
         self.monitor.passed(&self.group.life, self.active())
     }
 
-    /// How long it is until the next limit is passed of what has begun.
+    /// How long it is until the next limit that is running is exceeded.
     pub(super) fn until_limit(&self) -> Option<Duration> {
         self.monitor.until_limit(&self.group.life, self.active())
     }
 
-    /// The requests that take longer than `request-timeout` allows.
+    /// The requests that have taken longer than `request-timeout` allows.
     pub(super) fn overdue(&self) -> Vec<RequestName> {
         self.monitor.overdue(&self.group.life)
     }
 
-    /// How many requests a worker that leaves waits for.
+    /// How many requests a worker that drains waits for.
     pub(super) fn awaited(&self) -> u32 {
         self.monitor.awaited(&self.group.life, self.active())
     }
 
-    /// How many requests are being served, and how many responses are still being sent.
+    /// How many requests are being served, plus how many responses are still being sent.
     pub(super) fn active(&self) -> u32 {
         let unsent = u32::try_from(self.flusher.load()).unwrap_or(u32::MAX);
         self.active.load(Ordering::SeqCst).saturating_add(unsent)
     }
 
-    /// Whether nothing is left that a worker that leaves waits for. Once it takes no more requests,
-    /// and this was so, none is read any more: the poller is closed before anybody asks, so a
+    /// Whether nothing is left that a worker that drains waits for. If this is true after
+    /// [`drain`](Self::drain), no further request is read: the poller is closed by then, so a
     /// thread that begins a turn later finds no connection.
     pub(super) fn is_idle(&self) -> bool {
         self.turns.load(Ordering::SeqCst) == 0 && self.active() == 0
     }
 
-    /// Starts the threads and accepts connections, as the worker of its slot that has this number.
-    /// What the main thread must know goes to `events`.
+    /// Starts the threads and begins to accept connections, as this incarnation of the slot. Events
+    /// for the main thread go to `events`.
     pub(super) fn serve(
         self: &Arc<Self>,
         incarnation: u32,
         events: Sender<Event>,
     ) -> io::Result<()> {
-        // A worker is told to serve once; a second time changes nothing.
+        // The supervisor tells a worker only once to serve.
         if self.events.set(events.clone()).is_err() {
             return Ok(());
         }
@@ -201,7 +201,7 @@ impl Server {
             .probe(self.engine, self.group.life.deadlock_timeout, &events)
     }
 
-    /// Takes no more requests.
+    /// Stops taking requests.
     pub(super) fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
         self.poller.close();
@@ -216,11 +216,11 @@ impl Server {
         !self.is_draining() && !self.has_reached_maximum.load(Ordering::SeqCst)
     }
 
-    /// How long there is nothing to look at: no request is served, and nothing has to be put right.
-    /// The next request is an [`Event::Busy`] then.
+    /// How long the main thread has nothing to check, if no request is being served and nothing has
+    /// to be put right. The next request then sends an [`Event::Busy`].
     pub(super) fn idle_interval(&self) -> Option<Duration> {
         self.is_dozing.store(true, Ordering::SeqCst);
-        // Who comes after this load finds the flag.
+        // A request that begins after this load sees the flag.
         let is_active = self.active() > 0 || self.is_draining();
         let has_place = self.slot.get().is_some_and(|slot| slot.active() > 0);
         let has_memory = self.poller.rest();
@@ -231,7 +231,7 @@ impl Server {
         Some(self.monitor.rest(&self.group.life))
     }
 
-    /// Has the main thread look again, as a request has come.
+    /// Wakes the main thread, if it wants that, because a request has come.
     fn wake(&self) {
         if self.is_dozing.load(Ordering::SeqCst) && self.is_dozing.swap(false, Ordering::SeqCst) {
             self.tell(Event::Busy);
@@ -243,18 +243,18 @@ impl Server {
         self.events.get().is_some()
     }
 
-    /// Whether what the table says of the slot is about this worker.
+    /// Whether the slot in the table belongs to this worker.
     fn has_slot(&self) -> bool {
         self.is_serving() && !self.is_succeeded()
     }
 
-    /// Whether another worker serves in its place.
+    /// Whether another worker serves in its slot now.
     pub(super) fn is_succeeded(&self) -> bool {
         self.slot.is_succeeded()
     }
 
-    /// Has children send requests here although the supervisor has told them that nobody serves: it
-    /// is another one, which knows this worker not and cannot start its own.
+    /// Has children send requests here although the supervisor has marked the slot as down. For an
+    /// orphan: the new supervisor does not know this worker, and cannot start its own.
     pub(super) fn stand_in(&self) {
         let slot = self.slot.get();
         let slot = slot.filter(|slot| slot.state() == SlotState::Down);
@@ -263,16 +263,16 @@ impl Server {
         }
     }
 
-    /// How many requests came since the start, those included that came behind `maximum-requests`
-    /// and were sent back.
+    /// How many requests have come since the start, including those that came after
+    /// `maximum-requests` was reached and were rejected.
     pub(super) fn served(&self) -> u64 {
         self.served.load(Ordering::Relaxed)
     }
 
-    /// A thread's life.
+    /// A serving thread.
     fn work(&self, thread: u32) {
         if self.group.limits.is_batch {
-            // Where the system refuses, it only takes longer.
+            // If the system refuses, requests only take a little longer.
             let _ = schedule::do_not_preempt();
         }
         self.serve_for_ever(thread);
@@ -280,11 +280,11 @@ impl Server {
 
     /// Whether a request waits for the GIL to begin.
     fn has_newcomers(&self) -> bool {
-        // SAFETY: the function only reads a counter.
+        // SAFETY: the function has no preconditions; it only reads a counter.
         unsafe { (self.engine.functions().newcomers)() > 0 }
     }
 
-    /// The life of the thread that sends what slow children have not taken.
+    /// The flusher's thread.
     fn send_rests(&self) {
         let error = self.flusher.run(|token, connection| {
             if let Some(connection) = connection {
@@ -295,8 +295,8 @@ impl Server {
         self.cannot_wait(&error);
     }
 
-    /// Accepts and greets who has waited longest, if it comes from the owner of the socket or from
-    /// root.
+    /// Accepts and greets the connection that has waited longest, if its peer is the owner of the
+    /// socket or root.
     fn admit(&self) -> Option<(u64, Connection)> {
         let accepted = self.poller.accept(|barred| self.report_barred(barred));
         if self.poller.is_starved() {
@@ -304,7 +304,8 @@ impl Server {
         }
         let (token, stream) = accepted?;
         match self.greet(stream) {
-            // Who has gone meanwhile was told otherwise, so what they have sent may not be run.
+            // If the peer has closed the connection, it counts its request as not run: it must not
+            // be run.
             Ok(connection) => connection.map(|connection| (token, connection)),
             Err(error) => {
                 self.log.line(
@@ -317,7 +318,7 @@ impl Server {
         }
     }
 
-    /// Says that no connection can be accepted.
+    /// Logs that no connection can be accepted.
     fn report_barred(&self, barred: &Barred) {
         let text = format_args!(
             "Process group '{}' cannot accept connections: {barred}. It tries again every second.",
@@ -326,19 +327,19 @@ impl Server {
         self.log.line(Level::Error, 1360, text);
     }
 
-    /// Tries again to accept connections, if that failed. To be called now and then.
+    /// Begins to accept connections again, if that failed. To be called at intervals.
     pub(super) fn reopen(&self) {
-        // If it fails still, that was said.
+        // A repeated failure has been logged.
         let _ = self.poller.reopen();
     }
 
-    /// A request is served from now on.
+    /// Counts a request that begins.
     fn begin(&self) {
         self.active.fetch_add(1, Ordering::SeqCst);
         self.wake();
     }
 
-    /// One is no more.
+    /// Counts a request that has ended.
     fn end(&self) {
         if let Some(slot) = self.slot.get() {
             slot.note_answer(self.slot.incarnation());
@@ -355,7 +356,7 @@ impl Server {
 
     fn tell(&self, event: Event) {
         if let Some(events) = self.events.get() {
-            // The main thread ends only with the process.
+            // Sending cannot fail: the main thread ends only with the process.
             let _ = events.send(event);
         }
     }

@@ -2,9 +2,9 @@
 //!
 //! The scripts, those of `WSGIImportScript`, run one after the other on Python's main thread, and
 //! the process ends with the last of them; the supervisor then starts another. All signals go to
-//! that thread: the others block them. SIGTERM raises `SystemExit` there, unless the script wants
-//! it otherwise, and that is also what a word from the supervisor becomes. A script that does not
-//! mind is killed by the supervisor when its time is over.
+//! that thread: the others block them. SIGTERM raises `SystemExit` there, unless the script handles
+//! it; a request of the supervisor to end is passed on as SIGTERM as well. If the script ignores
+//! it, the supervisor kills the process when its time is over.
 
 use std::io;
 use std::sync::Arc;
@@ -20,14 +20,15 @@ use super::life::exit_now;
 use super::{describe, python, vital};
 use crate::log::{Level, Log};
 
-/// What runs the scripts of this process.
+/// A worker that runs scripts.
 pub(super) struct Service {
     pub(super) engine: LoadedEngine,
     pub(super) group: Box<GroupSpec>,
     pub(super) log: Arc<Log>,
 }
 
-/// Leaves the signals to the thread that will be Python's. To be called before there is one.
+/// Blocks all signals, for the threads that are started later; Python's main thread unblocks them.
+/// To be called before there are other threads.
 pub(super) fn leave_signals() -> io::Result<()> {
     SigSet::all().thread_block()?;
     Ok(())
@@ -41,7 +42,7 @@ impl Service {
             let _ = control.send(&FromWorker::Failed(error.into()), &[]);
             return 1;
         }
-        // If the supervisor is gone, whoever watches notices.
+        // If the supervisor has died, the watching thread notices.
         let _ = control.send(&FromWorker::Ready, &[]);
         let scripts = &self.group.preload;
         let failed = scripts
@@ -49,7 +50,7 @@ impl Service {
             .filter(|script| !python::run(self.engine, script))
             .count();
         while scripts.is_empty() {
-            // There is nothing to do until the configuration is another.
+            // Without scripts, waits until the supervisor ends the process.
             thread::park();
         }
         let group = describe(&self.group);
@@ -60,7 +61,7 @@ impl Service {
         exit_now(i32::from(failed > 0))
     }
 
-    /// Listens to the supervisor.
+    /// Starts the thread that waits for messages of the supervisor.
     fn watch(&self, control: Arc<Channel>) -> io::Result<()> {
         let has_scripts = !self.group.preload.is_empty();
         let limit = self.group.life.stop_limit();
@@ -68,7 +69,7 @@ impl Service {
             let mut told = false;
             loop {
                 match control.receive() {
-                    // A second time would meet the script while it ends.
+                    // A second SIGTERM would disturb the script while it ends.
                     Ok((ToWorker::Drain { .. }, _)) if told => {}
                     Ok((ToWorker::Drain { .. }, _)) => {
                         told = true;
@@ -87,15 +88,15 @@ impl Service {
 /// Asks the script to end.
 fn terminate(has_scripts: bool) {
     if has_scripts {
-        // This very process exists.
+        // This cannot fail: the process exists.
         let _ = kill(Pid::this(), Signal::SIGTERM);
     } else {
         exit_now(0);
     }
 }
 
-/// The supervisor is gone, so nobody else sees to it that this process ends in time. Python's
-/// main thread was told by the kernel.
+/// The supervisor has died, so this process has to end itself in time. The kernel has sent SIGTERM
+/// to Python's main thread.
 fn end_orphaned(has_scripts: bool, limit: Duration) {
     if has_scripts {
         thread::sleep(limit);

@@ -1,4 +1,4 @@
-//! Threads that a worker cannot do without: after a fault in one of them another worker takes over.
+//! Threads that a worker needs to work: if one of them panics, another worker takes over.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,9 +9,9 @@ use nix::libc::SIGTERM;
 
 use super::life::Event;
 
-/// Starts such a thread. After a fault in it the worker leaves as if it were told to by SIGTERM:
-/// what is in flight has `shutdown-timeout`, and the supervisor starts the next one. What the fault
-/// was is told in the log by the hook of [`fault`](crate::fault).
+/// Starts such a thread. After a panic the worker ends as after SIGTERM: requests in flight have
+/// `shutdown-timeout`, and the supervisor starts another worker. The hook of
+/// [`fault`](crate::fault) logs the panic.
 pub(super) fn spawn(
     thread: Builder,
     events: &Sender<Event>,
@@ -19,13 +19,13 @@ pub(super) fn spawn(
 ) -> io::Result<()> {
     let events = events.clone();
     let on_fault = move || {
-        // The main thread ends only with the process.
+        // Sending cannot fail: the main thread ends only with the process.
         let _ = events.send(Event::Signal(SIGTERM));
     };
     spawn_with(thread, on_fault, body)
 }
 
-/// The same where there is another way to leave.
+/// Starts such a thread. After a panic, `on_fault` has to end the worker.
 pub(super) fn spawn_with(
     thread: Builder,
     on_fault: impl FnOnce() + Send + 'static,

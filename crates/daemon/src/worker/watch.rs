@@ -1,12 +1,12 @@
-//! What the main thread looks at once a second, or less often while nothing happens, and when the
-//! next limit is reached: limits of the worker, and requests that hang.
+//! What the main thread checks when the next limit expires, and apart from that once a second, or
+//! less often while nothing happens: limits of the worker, and requests that hang.
 //!
-//! A request that takes longer than `request-timeout` is interrupted, if the group has an
-//! `interrupt-timeout`: an exception is raised in its thread. If it has none, or if the request
-//! still goes on when that is over, the worker is to be replaced.
+//! If the group has an `interrupt-timeout`, a request that takes longer than `request-timeout` is
+//! interrupted: an exception is raised in its thread. Without that option, or if the request still
+//! runs when that time is over, the worker is replaced.
 //!
-//! What needs Python is done by a thread of its own: the GIL may be what a request does not give
-//! back, and this thread must not wait for it.
+//! Another thread does what needs Python: a request that hangs may hold the GIL, and the main
+//! thread must not wait for it.
 
 use std::io;
 use std::sync::Arc;
@@ -22,28 +22,28 @@ use super::monitor::{PERIOD, RequestName};
 use super::server::Server;
 use super::vital;
 
-/// What is looked at, and since when.
+/// The state of these checks.
 pub(super) struct Watch {
     server: Arc<Server>,
     next: Instant,
-    /// When it is time for what is done once a second at most.
+    /// When the next chores are due, which are done once a second at most.
     chores: Instant,
-    /// When the worker is old.
+    /// When `restart-interval` is over.
     restart: Option<Instant>,
-    /// How long it took to start, which its successor will take too.
+    /// How long the worker took to start. A successor is expected to take as long.
     start: Duration,
     /// How many requests it had served at the last chores.
     served: u64,
-    /// How many those were since the chores before.
+    /// How many of these came since the chores before.
     rate: u64,
-    /// The limit that was passed: a successor is under way.
+    /// The limit that was exceeded: a successor has been asked for.
     passed: Passed,
     /// The requests that were interrupted, and when.
     interrupted: Vec<(RequestName, Instant)>,
     python: Sender<Order>,
 }
 
-/// What to do in Python.
+/// What the thread with Python is to do.
 #[derive(Clone, Copy, Debug)]
 enum Order {
     Interrupt(RequestName),
@@ -51,7 +51,7 @@ enum Order {
 }
 
 impl Watch {
-    /// Begins to watch a worker that took so long to start.
+    /// Begins to watch a worker. `start` is how long it took to start.
     pub(super) fn new(
         server: &Arc<Server>,
         start: Duration,
@@ -86,7 +86,7 @@ impl Watch {
         self.look_soon();
     }
 
-    /// How long there is nothing to look at.
+    /// How long there is nothing to check.
     fn pause(&self, now: Instant) -> Duration {
         let rest = self.server.idle_interval().unwrap_or(PERIOD);
         let until = |time: Instant| time.saturating_duration_since(now);
@@ -95,29 +95,29 @@ impl Watch {
         let interrupted = self.interrupted.iter();
         let interrupted = interrupted.filter_map(|(_, when)| Some(until(*when + limit?)));
         let limits = interrupted.chain(restart).chain(self.server.until_limit());
-        // What is over is looked at now.
+        // Limits that have expired are found by the present check.
         limits
             .filter(|limit| !limit.is_zero())
             .fold(rest, Duration::min)
     }
 
-    /// Something is going on: looks again soon.
+    /// Checks again within a second, since something is going on.
     pub(super) fn look_soon(&mut self) {
         self.next = self.next.min(Instant::now() + PERIOD);
     }
 
-    /// When to look again.
+    /// When to check next.
     pub(super) fn next(&self) -> Instant {
         self.next
     }
 
-    /// Looks. Returns the limit that is passed, if one is for the first time.
+    /// Checks everything that is due. Returns the limit that is exceeded, if that is new.
     pub(super) fn look(&mut self) -> Option<Replacement> {
         let now = Instant::now();
         if now < self.next {
             return None;
         }
-        // First, so that what is over meanwhile is seen.
+        // Computed first, so that a limit that expires during the checks is not missed.
         self.next = now + self.pause(now);
         if self.chores <= now {
             self.do_chores(now);
@@ -135,7 +135,7 @@ impl Watch {
         self.passed.note(reason)
     }
 
-    /// Does what needs some time in between.
+    /// Does the chores.
     fn do_chores(&mut self, now: Instant) {
         self.chores = now + PERIOD;
         self.server.send_away();
@@ -145,8 +145,8 @@ impl Watch {
         self.rate = served - std::mem::replace(&mut self.served, served);
     }
 
-    /// Interrupts what can be interrupted, one request at a time. Returns one that hangs all the
-    /// same.
+    /// Interrupts a request that takes too long; one at a time. Returns a request that hangs
+    /// although it was interrupted, or that cannot be.
     fn look_at_requests(&mut self, now: Instant) -> Option<RequestName> {
         let overdue = self.server.overdue();
         let Some(limit) = self.server.group().life.interrupt_timeout else {
@@ -167,23 +167,24 @@ impl Watch {
         hangs.map(|(request, _)| *request)
     }
 
-    /// Whether `maximum-requests` will be reached sooner than a successor can start, if requests
-    /// come as fast as they did of late.
+    /// Whether `maximum-requests` will be reached before a successor can start, if requests come as
+    /// fast as in the last second.
     pub(super) fn is_nearly_sated(&self) -> bool {
         let served = self.served;
         let soon = served + self.rate * (self.start.as_secs() + 3);
         let maximum = self.server.group().life.maximum_requests;
-        // Of requests that are as rare as that none minds to wait.
+        // If requests are rare, they may wait for the successor.
         self.rate > 1 && maximum.is_some_and(|maximum| (served..soon).contains(&maximum))
     }
 
     fn order(&self, order: Order) {
-        // The thread ends only with the process.
+        // Without `request-timeout` there is no thread, and no orders. Otherwise it ends only with
+        // the process.
         let _ = self.python.send(order);
     }
 }
 
-/// The limit that was passed.
+/// The limit that was exceeded.
 #[derive(Debug, Default)]
 struct Passed(Option<Replacement>);
 
@@ -192,8 +193,8 @@ impl Passed {
         self.0.is_none()
     }
 
-    /// Takes note of a limit, and returns it if that is news: if it is the first, or one that
-    /// cannot wait for a successor, as the first could.
+    /// Notes a limit. Returns it if it is new: if it is the first, or if it is urgent and the first
+    /// was not.
     fn note(&mut self, reason: Option<Replacement>) -> Option<Replacement> {
         let is_news = |reason: &Replacement| match self.0 {
             None => true,
@@ -205,12 +206,12 @@ impl Passed {
     }
 }
 
-/// Does in Python what is ordered.
+/// The thread that carries out orders in Python.
 fn obey(engine: LoadedEngine, orders: &Receiver<Order>) {
     let functions = engine.functions();
     for order in orders {
-        // SAFETY: Python was started. Once it ends the functions do nothing. That a request is over
-        // already is as good.
+        // SAFETY: Python was started. Once it is ending, or if the request is over, the functions
+        // do nothing.
         let _ = unsafe {
             match order {
                 Order::Interrupt(RequestName { thread, taken }) => {

@@ -16,7 +16,8 @@ use super::Exchange;
 unsafe fn exchange<'h>(request: RequestHandle) -> &'h Exchange<'h> {
     const fn is_for_any_thread<T: Sync>() {}
     const { is_for_any_thread::<Exchange<'_>>() };
-    // SAFETY: the handle was made from an `Exchange` that is there until the engine returns.
+    // SAFETY: the handle is a pointer to an `Exchange`, which lives until the engine returns, and
+    // which is `Sync`, as checked above.
     unsafe { &*request.cast::<Exchange<'h>>() }
 }
 
@@ -30,10 +31,12 @@ pub(in crate::worker) unsafe extern "C" fn read_body(
         let buffer = if len == 0 {
             &mut []
         } else {
-            // SAFETY: the engine passes `len` writable bytes that nobody else uses meanwhile.
+            // SAFETY: the engine passes `len` writable bytes, which no other thread uses during the
+            // call.
             unsafe { std::slice::from_raw_parts_mut(buffer, len) }
         };
-        // SAFETY: the engine keeps the rules of its ABI.
+        // SAFETY: under the rules of the ABI, the engine passes the handle of a request that it is
+        // handling.
         unsafe { exchange(request) }.read(buffer)
     }));
     match read {
@@ -46,11 +49,11 @@ pub(in crate::worker) unsafe extern "C" fn read_body(
 
 /// [`engine_abi::Host::await_body`].
 pub(in crate::worker) unsafe extern "C" fn await_body(request: RequestHandle, end: c_int) {
-    // After a panic the next read tells what is there.
+    // After a panic, the next read reports the state of the connection.
     let _ = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: the engine passes a descriptor that is open until this returns, or -1.
         let end = (end >= 0).then(|| unsafe { BorrowedFd::borrow_raw(end) });
-        // SAFETY: the engine keeps the rules of its ABI.
+        // SAFETY: as in `read_body`.
         unsafe { exchange(request) }.await_body(end);
     }));
 }
@@ -61,7 +64,7 @@ pub(in crate::worker) unsafe extern "C" fn send(
     part: *const Part<'_>,
 ) -> Sent {
     catch_unwind(AssertUnwindSafe(|| {
-        // SAFETY: the engine keeps the rules of its ABI; the part lives until this returns.
+        // SAFETY: as in `read_body`; the part lives until this returns.
         unsafe { exchange(request).send(&*part) }
     }))
     .unwrap_or(Sent::GONE)
@@ -73,7 +76,7 @@ pub(in crate::worker) unsafe extern "C" fn try_send(
     part: *const Part<'_>,
 ) -> Sent {
     catch_unwind(AssertUnwindSafe(|| {
-        // SAFETY: the engine keeps the rules of its ABI; the part lives until this returns.
+        // SAFETY: as in `read_body`; the part lives until this returns.
         unsafe { exchange(request).try_send(&*part) }
     }))
     .unwrap_or(Sent::GONE)
@@ -89,7 +92,7 @@ pub(in crate::worker) unsafe fn log_level(request: RequestHandle) -> u8 {
     unsafe { exchange(request) }.log_level
 }
 
-/// Sends a line to the request's log. Returns whether that could be done.
+/// Sends a line to the request's log. Returns false if the connection is broken.
 ///
 /// # Safety
 ///

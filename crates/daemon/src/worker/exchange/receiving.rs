@@ -1,4 +1,4 @@
-//! The half of an exchange on which the body of the request comes.
+//! The receiving half of an exchange: the body of the request.
 
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering;
@@ -13,18 +13,18 @@ use crate::worker::connection::{Broken, Connection};
 use crate::worker::connection_window::ConnectionWindow;
 use crate::worker::{fork, lock};
 
-/// How long a body can be that a child sends as a whole, in bytes; a piece may come on top.
+/// The longest body that a child sends as a whole, in bytes; one more piece is tolerated.
 const LARGEST_WHOLE: usize = 1 << 20;
 
-/// How long a thread of the application's own waits for the body at a time, where nothing tells it
-/// that the request has ended.
+/// How long a thread that the application has started waits for the body at a time. The end of the
+/// request may not wake it.
 const GLANCE: Duration = Duration::from_secs(1);
 
-/// The half on which the body comes.
+/// The receiving half.
 pub(super) struct Receiving<'c> {
     connection: &'c mut Connection,
     body: Body,
-    /// Since when a thread of the application's own waits for more of it.
+    /// Since when a thread that the application has started waits for more of the body.
     silent_since: Option<Instant>,
 }
 
@@ -37,21 +37,22 @@ impl<'c> Receiving<'c> {
         }
     }
 
-    /// The request is over: the connection has its window back.
+    /// Ends the half, and gives the window back to the connection.
     pub(super) fn end(self, window: ConnectionWindow) {
         self.connection.window = window;
     }
 }
 
-/// What is known of the request's body.
+/// The state of the request's body.
 pub(super) enum Body {
     /// The child keeps it back until it is asked for.
     Withheld,
     /// It is coming.
     Coming,
-    /// A piece was received, of which this is left from this offset on.
+    /// A piece was received, and has been read up to this offset.
     Piece(Piece, usize),
-    /// The same of the last piece, with what follows on it.
+    /// The last piece was received, and has been read up to this offset; the result is what follows
+    /// it.
     Last(Piece, usize, Result<(), ReadError>),
     /// All of it was received.
     Ended,
@@ -60,7 +61,7 @@ pub(super) enum Body {
 }
 
 impl Body {
-    /// Whether what is left of it lies in the window.
+    /// Whether the rest of it lies in the window.
     fn is_placed(&self) -> bool {
         matches!(
             self,
@@ -73,12 +74,13 @@ impl Body {
 pub(super) enum Piece {
     /// It came in a frame.
     Sent(Vec<u8>),
-    /// It lies in the window, so long.
+    /// It lies in the window and has this length.
     Placed(Inbox, usize),
 }
 
 impl Piece {
-    /// Copies into `buffer` what fits of it from `start` on, which it moves. Returns how much.
+    /// Copies as much as fits into `buffer`, from `start` on, and advances `start`. Returns how
+    /// much.
     fn take(&self, start: &mut usize, buffer: &mut [u8]) -> usize {
         let count = match self {
             Self::Sent(data) => {
@@ -101,9 +103,9 @@ impl Piece {
 }
 
 impl<'c> Exchange<'c> {
-    /// Receives the body of a request that was sent as a whole. Until that is done nothing of the
-    /// request is run: a child that sees the connection reset relies on it, and has another worker
-    /// run the request. Returns whether the body came.
+    /// Receives the body of a request that was sent as a whole. The request is not run before that:
+    /// if the connection is reset earlier, the child relies on this and sends the request to
+    /// another worker. Returns whether the body came.
     pub(in crate::worker) fn gather(&self) -> bool {
         let mut receiving = lock(&self.receiving);
         let mut whole = Piece::Sent(Vec::new());
@@ -133,8 +135,9 @@ impl<'c> Exchange<'c> {
         true
     }
 
-    /// Reads some of the body: `None` if nothing is here, and the calling thread is not the one
-    /// that has the request. Then it is to wait outside, so that the request can end.
+    /// Reads some of the body. `None` if nothing has arrived and the calling thread is not the one
+    /// that serves the request: such a thread must wait outside of this, so that the request can
+    /// end.
     pub(super) fn read(&self, buffer: &mut [u8]) -> Result<Option<usize>, ReadError> {
         let mut receiving = lock(&self.receiving);
         if let Body::Withheld = receiving.body {
@@ -146,7 +149,7 @@ impl<'c> Exchange<'c> {
             return Ok(Some(0));
         }
         if receiving.body.is_placed() && fork::is_forked() {
-            // Its own process may be done with the request, and another body lie there.
+            // The worker may have ended the request, and the body of another lie there.
             return Err(ReadError::Disconnected);
         }
         let is_its_own = std::thread::current().id() == self.thread;
@@ -175,14 +178,15 @@ impl<'c> Exchange<'c> {
         }
     }
 
-    /// Waits until there may be more of the body, or `end` can be read from, or for a while.
+    /// Waits until there may be more of the body, or `end` is readable, but no longer than
+    /// [`GLANCE`].
     pub(super) fn await_body(&self, end: Option<BorrowedFd<'_>>) {
         let line = lock(&self.receiving).connection.line().clone();
         line.wait_beside(end, GLANCE);
     }
 
-    /// Sends what was collected, before the thread waits for the body. One that is sending does so
-    /// itself.
+    /// Sends the output that was collected, before the thread waits for the body. If another thread
+    /// is sending, that one does it.
     fn send_collected(&self) {
         if let Ok(mut sending) = self.sending.try_lock()
             && !sending.out.is_empty()
@@ -200,7 +204,7 @@ impl<'c> Exchange<'c> {
         self.piece(receiving.connection.next_frame())
     }
 
-    /// The next frame of the body, if it is here.
+    /// The next frame of the body, if it has arrived.
     fn piece_if_here(&self, receiving: &mut Receiving<'c>) -> Option<Body> {
         let frame = match receiving.connection.ready_frame() {
             Ok(Some(frame)) => Ok(frame),
@@ -221,7 +225,7 @@ impl<'c> Exchange<'c> {
     fn piece(&self, frame: Result<OwnedFrame, Broken>) -> Body {
         match frame {
             Ok(frame) if frame.request() == self.number => match frame.decode::<ToWorker<'_>>() {
-                // The data are all that such a frame carries.
+                // The payload of such a frame is the data.
                 Ok(ToWorker::Body(_)) => Body::Piece(Piece::Sent(frame.into_payload()), 0),
                 Ok(ToWorker::BodyPlaced(length)) => self.placed_piece(length),
                 Ok(ToWorker::BodyEnd) => Body::Ended,
@@ -230,7 +234,7 @@ impl<'c> Exchange<'c> {
             },
             Ok(_) => self.broken_body(ReadError::Malformed),
             Err(Broken::TimedOut) => self.broken_body(ReadError::TimedOut),
-            // The child may still listen to what is logged. If it does not, the next write tells.
+            // The child may still read log lines. If it does not, the next write fails.
             Err(Broken::Closed) => Body::Failed(ReadError::Abandoned),
         }
     }

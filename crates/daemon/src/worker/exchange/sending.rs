@@ -1,4 +1,4 @@
-//! The half of an exchange on which the response goes.
+//! The sending half of an exchange: the response.
 
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 
@@ -13,27 +13,27 @@ use crate::worker::flusher::{Flusher, Loan};
 use crate::worker::fork::Unshared;
 use crate::worker::outbox::Outbox;
 
-/// The half on which the response goes.
+/// The sending half.
 pub(super) struct Sending<'c> {
     line: Line,
-    /// Who is to have the response.
+    /// The client that gets the response.
     client: Client,
-    /// Frames that were not sent yet.
+    /// Frames that are still to be sent.
     pub(super) out: Outbox,
     /// Sends what a slow child has not taken while the application goes on.
     flusher: &'c Flusher,
-    /// Frames that were not sent before the application went on.
+    /// The loan of frames that the flusher sends while the application goes on.
     lent: Option<Loan>,
-    /// Where large data goes.
+    /// The window for large data.
     window: ConnectionWindow,
-    /// The child would have had use for a window, and will the next time.
+    /// Whether the body of this request could have used a window: one is made for the next.
     wants_window: bool,
 }
 
 impl Drop for Sending<'_> {
     fn drop(&mut self) {
-        // After a panic: what is lent keeps the connection open, and nobody else would take it
-        // back.
+        // After a panic nobody else would take the loan back, and it would keep the connection
+        // open.
         let _ = self.take_back();
     }
 }
@@ -46,13 +46,13 @@ pub(super) fn encode_outcome(out: &mut Vec<u8>, number: RequestNumber, outcome: 
         Outcome::TRUNCATED => ToChild::encode_end(out, number, End::Truncated),
         Outcome::STALE => ToChild::encode_rejected(out, number, Rejection::ScriptChanged),
         Outcome::ENDING => ToChild::encode_rejected(out, number, Rejection::Draining),
-        // There is no other. If there were, the response would not be whole.
+        // There is no other kind. If there were, the response would not be complete.
         _ => ToChild::encode_end(out, number, End::Refused(500)),
     }
 }
 
 impl<'c> Sending<'c> {
-    /// The half of a request whose body has such a length.
+    /// The sending half for a request whose body has this length.
     pub(super) fn new(
         connection: &Connection,
         flusher: &'c Flusher,
@@ -70,12 +70,12 @@ impl<'c> Sending<'c> {
         }
     }
 
-    /// The window, and what was not sent.
+    /// Ends the half. Returns the window, and the frames that were not sent.
     pub(super) fn end(mut self) -> (ConnectionWindow, Outbox) {
         (std::mem::take(&mut self.window), self.out.take())
     }
 
-    /// Takes back what was lent and not sent, so that what comes now is sent after it.
+    /// Takes back what was lent and not sent, so that further frames are sent after it.
     pub(super) fn take_back(&mut self) -> Result<(), Broken> {
         if let Some(loan) = self.lent.take() {
             self.out = self.flusher.give_back(&loan)?;
@@ -83,7 +83,8 @@ impl<'c> Sending<'c> {
         Ok(())
     }
 
-    /// Has what the child did not take sent while the application goes on.
+    /// Lends frames that the child did not take to the flusher, which sends them while the
+    /// application goes on.
     pub(super) fn lend(&mut self) -> Result<(), Broken> {
         if self.out.is_kept() {
             self.lent = self.flusher.lend(self.line.stream(), &mut self.out);
@@ -94,22 +95,22 @@ impl<'c> Sending<'c> {
         Ok(())
     }
 
-    /// Whether nobody is left to have what comes after the beginning of the response.
+    /// Whether the client is gone. To be called after the beginning of the response.
     pub(super) fn has_lost_client(&mut self) -> bool {
         self.client.is_gone(&self.line)
     }
 
-    /// The same, as far as it is known.
+    /// Whether the client is known to be gone, without checking.
     pub(super) fn is_client_lost(&self) -> bool {
         self.client.is_known_gone()
     }
 
-    /// Sends what was collected, or keeps it for a child that is slow.
+    /// Sends what was collected, or keeps it if the child is slow.
     pub(super) fn flush(&mut self) -> Result<(), Broken> {
         self.out.flush(&self.line)
     }
 
-    /// Sends a part of the response, or collects it.
+    /// Sends a part of the response, or collects it to be sent with others.
     pub(super) fn part(&mut self, number: RequestNumber, part: &Part<'_>) -> Result<(), Broken> {
         if std::mem::take(&mut self.wants_window) {
             self.open_window(number)?;
@@ -144,10 +145,10 @@ impl<'c> Sending<'c> {
         Ok(())
     }
 
-    /// Makes a window, if there is none yet and the child can be told of it at once.
+    /// Makes a window, if there is none and its descriptor can be sent at once.
     fn open_window(&mut self, number: RequestNumber) -> Result<(), Broken> {
         let is_free = self.flusher.has_windows() && self.window.is_missing() && !self.out.is_kept();
-        // The descriptor goes behind all that was sent before.
+        // The descriptor must come after all earlier frames.
         if !is_free || !self.out.send_some(self.line.stream())? || !self.line.takes_more() {
             return Ok(());
         }
@@ -160,8 +161,8 @@ impl<'c> Sending<'c> {
         Ok(())
     }
 
-    /// Puts large data into the window, which is made if there is none yet. Returns what is left to
-    /// be sent.
+    /// Puts large data into the window, which is made if there is none. Returns the rest, which is
+    /// to be sent.
     fn place<'d>(
         &mut self,
         number: RequestNumber,
@@ -172,15 +173,15 @@ impl<'c> Sending<'c> {
             self.open_window(number)?;
         }
         let rest = self.place_if_open(number, data);
-        // The child has something to do meanwhile. But httpd serves ranges only of what comes with
-        // its end.
+        // So the child can work on it while the application goes on. But not at the end: httpd
+        // serves ranges only of a body that comes together with its end.
         if !is_end && data.len() - rest.len() >= MAX_DATA {
             self.flush()?;
         }
         Ok(rest)
     }
 
-    /// Puts large data into the window, if there is one. Returns what is left to be sent.
+    /// Puts large data into the window, if there is one. Returns the rest, which is to be sent.
     fn place_if_open<'d>(&mut self, number: RequestNumber, data: &'d [u8]) -> &'d [u8] {
         if data.len() < Window::LARGE {
             return data;
@@ -192,8 +193,8 @@ impl<'c> Sending<'c> {
         rest
     }
 
-    /// Sends a piece of the body as far as the child takes it at once. Returns whether that is all
-    /// of it; `None` if there is something to be sent before it, and so nothing was sent.
+    /// Sends as much of a piece of the body as the child takes at once. Returns whether that is all
+    /// of it; `None` if other frames must be sent first, so that nothing was sent.
     pub(super) fn try_piece(
         &mut self,
         number: RequestNumber,
@@ -209,9 +210,10 @@ impl<'c> Sending<'c> {
         Some(self.out.send_some(self.line.stream()))
     }
 
-    /// Sends a file's descriptor along with the frame that tells the region.
+    /// Sends a file's descriptor, with the frame that names its region.
     fn file(&mut self, number: RequestNumber, file: &engine_abi::FileRegion) -> Result<(), Broken> {
-        // A descriptor travels with the bytes it is sent with, so nothing may be kept before it.
+        // A descriptor arrives with the bytes that it is sent with, so earlier frames must be sent
+        // first.
         self.out.flush_all(&self.line)?;
         let region = FileRegion {
             offset: file.offset,
@@ -219,7 +221,8 @@ impl<'c> Sending<'c> {
         };
         let mut frame = Vec::new();
         ToChild::encode_file(&mut frame, number, region);
-        // SAFETY: the engine keeps the descriptor open until this call returns.
+        // SAFETY: under the rules of the ABI, the engine keeps the descriptor open until this call
+        // returns.
         let descriptor = unsafe { BorrowedFd::borrow_raw(file.fd) };
         let own = file.reopened();
         let sent = own
@@ -229,7 +232,7 @@ impl<'c> Sending<'c> {
     }
 }
 
-/// Whether a body of this length would have been put into a window.
+/// Whether a body of this length goes into a window, if there is one.
 fn is_large(length: Option<u64>) -> bool {
     let length = length.and_then(|length| usize::try_from(length).ok());
     length.is_some_and(|length| (Window::LARGE..=Inbox::SIZE).contains(&length))

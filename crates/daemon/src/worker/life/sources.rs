@@ -1,5 +1,4 @@
-//! Where events come from that happen to the whole process: a thread waits for signals, another one
-//! for the supervisor.
+//! The sources of events: one thread waits for signals, another for messages of the supervisor.
 
 use std::io;
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use super::Event;
 use crate::worker::dispatcher::Dispatcher;
 use crate::worker::vital;
 
-/// Watches for signals. Two of them are the applications', the others this process's.
+/// Starts the thread that waits for signals. SIGHUP and SIGUSR2 are for the applications.
 pub(super) fn watch_signals(events: Sender<Event>, dispatcher: Dispatcher) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGXCPU, SIGHUP, SIGUSR2])?;
     let faults = events.clone();
@@ -34,7 +33,7 @@ pub(super) fn watch_signals(events: Sender<Event>, dispatcher: Dispatcher) -> io
     )
 }
 
-/// Watches for what the supervisor says, and for its end.
+/// Starts the thread that waits for messages of the supervisor, and for its end.
 pub(super) fn watch_control(control: &Arc<Channel>, events: &Sender<Event>) -> io::Result<()> {
     let (control, sender) = (control.clone(), events.clone());
     let watch = move || {

@@ -1,4 +1,4 @@
-//! A worker's successor: wished for in time, asked for once.
+//! Asking for a successor: in advance, and when it is needed.
 
 use control::{FromWorker, Replacement};
 
@@ -7,7 +7,7 @@ use crate::log::{Level, Log};
 use crate::worker::describe;
 use crate::worker::server::Server;
 
-/// Whether a successor was asked for.
+/// What was asked of the supervisor.
 pub(super) struct Succession<'s> {
     pub(super) words: Words,
     log: &'s Log,
@@ -34,8 +34,8 @@ impl<'s> Succession<'s> {
         }
     }
 
-    /// Asks the supervisor for a successor, which then tells this worker to drain. Once is enough,
-    /// unless this worker cannot wait for it any more.
+    /// Asks the supervisor for a successor; the supervisor tells this worker to drain when that is
+    /// ready. Asks again only if the reason is urgent.
     pub(super) fn ask(&mut self, reason: Replacement) {
         if std::mem::replace(&mut self.asked, true) && !reason.is_urgent() {
             return;

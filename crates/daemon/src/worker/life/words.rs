@@ -1,15 +1,14 @@
-//! What this worker tells the supervisor. On its main thread.
+//! Messages to the supervisor, from the main thread.
 //!
-//! Each word is said once, and what it is about does not come again: who was not heard would never
-//! serve, or never be replaced. So a word that the system does not take, for want of memory say, is
-//! kept and said later.
+//! Each message is sent once. If one were lost, the worker would never serve, or never be replaced.
+//! So a message that cannot be sent, for lack of memory for example, is kept and sent later.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use control::{Channel, ChannelError, FromWorker};
 
-/// What is said, in this order.
+/// The messages to send, in order.
 pub(super) struct Words {
     control: Arc<Channel>,
     unsaid: VecDeque<FromWorker>,
@@ -23,21 +22,21 @@ impl Words {
         }
     }
 
-    /// Says a word, now or later.
+    /// Sends a message, now or later.
     pub(super) fn say(&mut self, word: FromWorker) {
         self.unsaid.push_back(word);
         self.go_on();
     }
 
-    /// Whether there is something to say later.
+    /// Whether there are messages to send later.
     pub(super) fn has_more(&self) -> bool {
         !self.unsaid.is_empty()
     }
 
-    /// Says what could not be said before. To be called now and then.
+    /// Sends messages that could not be sent before. To be called at intervals.
     pub(super) fn go_on(&mut self) {
         while let Some(word) = self.unsaid.front() {
-            // If the supervisor is gone, that is an event of its own.
+            // If the supervisor has died, the message is dropped; its end is an event of its own.
             if let Err(ChannelError::Io(_)) = self.control.send(word, &[]) {
                 return;
             }

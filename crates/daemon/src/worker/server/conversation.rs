@@ -1,5 +1,5 @@
-//! What is said over a connection: a greeting, then one frame after the other, each of which is
-//! answered by the thread that the poller gave it to.
+//! The frames on a connection: a greeting, then one frame after the other, each of which is handled
+//! by the thread that took the connection from the poller.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -16,8 +16,8 @@ use crate::log::Level;
 use crate::worker::connection::{Broken, Connection, SOON};
 use crate::worker::outbox::Outbox;
 
-/// How much a connection takes that its child has not read yet, in bytes, where `send-buffer-size`
-/// says nothing and the system allows it (`net.core.wmem_max`): most responses in one go.
+/// The send buffer of a connection, in bytes, unless `send-buffer-size` is set, as far as the
+/// system allows it (`net.core.wmem_max`). Most responses fit into it.
 const SEND_BUFFER: usize = 1 << 20;
 
 impl Server {
@@ -31,13 +31,13 @@ impl Server {
             return Err(io::Error::other(text));
         }
         stream.set_nonblocking(true)?;
-        // On Linux a socket has not the sizes of the one that it was accepted from.
+        // On Linux an accepted socket does not inherit the buffer sizes of the listening one.
         let buffers = self.group.buffers;
         let buffers = SocketBuffers {
             send: buffers.send.or(Some(SEND_BUFFER)),
             ..buffers
         };
-        // If the system refuses, its own sizes will do; the parent has said so.
+        // If the system refuses, its default sizes are used; the parent has logged that.
         let _ = buffers.set_send(stream.as_fd());
         let _ = buffers.set_receive(stream.as_fd());
         let ticket = self.slot.issue();
@@ -60,13 +60,13 @@ impl Server {
         loop {
             next = match next {
                 Ok(Some(frame)) => match self.answer(&mut connection, &frame, turn) {
-                    // Somebody waits for this thread, and others can serve this child.
+                    // The thread has its next connection already; another can serve this one.
                     Next::GoOn if turn.next.is_some() => return self.go_on(token, connection),
-                    // What has not arrived yet is for the poller to wait for.
+                    // The poller waits for frames that have not arrived yet.
                     Next::GoOn => connection.buffered_frame(),
                     Next::Close => return,
                     Next::Send(rest) => {
-                        // If it cannot be watched it is closed, which the child notices.
+                        // On failure the connection is closed, which the child notices.
                         let _ = self.flusher.take(token, connection, rest);
                         return turn.end();
                     }
@@ -78,7 +78,7 @@ impl Server {
         }
     }
 
-    /// Lets a connection that has nothing to do any more wait for its next request.
+    /// Puts an idle connection back to the poller, or closes it if no more requests are taken.
     pub(super) fn go_on(&self, token: u64, mut connection: Connection) {
         if self.is_open() {
             connection.rest();
@@ -86,7 +86,7 @@ impl Server {
         }
     }
 
-    /// Answers a frame.
+    /// Handles a frame.
     fn answer(&self, connection: &mut Connection, frame: &OwnedFrame, turn: &mut Turn<'_>) -> Next {
         match frame.decode() {
             Ok(ToWorker::Request(head)) if !self.group.secret.is(head.secret) => {
@@ -104,8 +104,8 @@ impl Server {
                 connection.last = frame.request();
                 let is_reserved = head.has_place && connection.ticket().redeem();
                 self.occupy(is_reserved, turn);
-                // Before it is looked whether the worker leaves, so that one that leaves waits for
-                // it.
+                // Before the check whether the worker drains, so that a worker that drains waits
+                // for this request.
                 turn.begin();
                 let next = self.take(connection, frame.request(), head, turn.thread);
                 if !matches!(next, Next::Send(_)) {
@@ -114,7 +114,7 @@ impl Server {
                 self.hand_on(turn);
                 next
             }
-            // What the application left unread of the last request's body.
+            // The part of the last request's body that the application left unread.
             Ok(
                 ToWorker::Body(_)
                 | ToWorker::BodyPlaced(_)
@@ -126,18 +126,18 @@ impl Server {
     }
 }
 
-/// What is to be done with a connection after a frame was answered.
+/// What to do with a connection after a frame was handled.
 pub(super) enum Next {
-    /// It waits for the next frame.
+    /// Wait for the next frame.
     GoOn,
-    /// It is of no more use.
+    /// Close it.
     Close,
-    /// This is to be sent first. The request counts as active until somebody does.
+    /// Send this first. The request counts as active until that is done.
     Send(Outbox),
 }
 
-/// Says that a request was not run. Its child closes the connection then, for the body of the
-/// request may still be on its way; so nothing else is to be done here.
+/// Tells the child that a request was not run. The child then closes the connection, since the body
+/// of the request may still be on its way.
 pub(super) fn reject(connection: &mut Connection, number: RequestNumber, why: Rejection) -> Next {
     let mut out = Vec::new();
     ToChild::encode_rejected(&mut out, number, why);

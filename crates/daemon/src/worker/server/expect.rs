@@ -1,28 +1,28 @@
-//! Requests whose client asks before it sends the body: a thread waits for it as long as the client
-//! likes.
+//! Requests whose client asks before it sends the body (`Expect: 100-continue`). A thread waits for
+//! the body as long as the client likes.
 //!
-//! Half of the threads at most are given to them, so that clients which are slow then leave the
-//! other half. The rest have their body read first, by a child of httpd.
+//! At most half of the threads serve such requests, so that slow clients leave the other half free.
+//! For further ones a child of httpd reads the body first.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// How many such requests are served.
+/// How many such requests are being served.
 #[derive(Debug, Default)]
 pub(super) struct ExpectContinue(AtomicU32);
 
-/// A request that is served, one of those or another.
+/// The admission of a request, which is counted if its client asks first, until this is dropped.
 #[derive(Debug)]
 pub(super) struct Admission<'g>(Option<&'g ExpectContinue>);
 
 impl ExpectContinue {
-    /// Lets a request in, until the value returned is dropped. `None` if it `asks_first`, and so
-    /// many do that there is none of the `threads` for it.
+    /// Admits a request, until the value returned is dropped. `None` if it `asks_first`, and half
+    /// of the `threads` serve such requests already.
     pub(super) fn admit(&self, asks_first: bool, threads: u32) -> Option<Admission<'_>> {
         if !asks_first {
             return Some(Admission(None));
         }
         let admission = Admission(Some(self));
-        // Dropping it undoes the count, where there are too many.
+        // If there are too many, dropping it undoes the count.
         (self.0.fetch_add(1, Ordering::Relaxed) < threads / 2).then_some(admission)
     }
 }

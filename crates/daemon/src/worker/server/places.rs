@@ -1,10 +1,10 @@
 //! Places: how many requests may be on their way to this worker, as children see it in the table.
 //!
-//! Children see there how many threads of a worker have something to do. One that sends a request
-//! over an idle connection reserves a place first, and where none is free its request waits in the
-//! listen queue. A thread that has finished while all were busy takes the next request of that
-//! queue before it gives its place back, so no request with a reserved place overtakes those that
-//! wait. Where requests are short there are spare places, for those that wait here for a moment.
+//! A child that sends a request over an idle connection reserves a place first; if none is free,
+//! the request waits in the listen queue. If all threads are busy, a thread that has finished takes
+//! the next request of that queue before it gives its place back, so no request with a reserved
+//! place overtakes the queue. If requests are short, there are spare places for requests that wait
+//! in this worker for a moment.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -19,19 +19,20 @@ use crate::worker::connection::Connection;
 use crate::worker::monitor;
 
 impl Server {
-    /// Takes a place for a request, unless its child has reserved one or the thread still has one.
+    /// Takes a place for a request, unless its child has reserved one, or the thread still has one.
     pub(super) fn occupy(&self, is_reserved: bool, turn: &mut Turn<'_>) {
         let has_place = std::mem::replace(&mut turn.has_place, true);
         match (is_reserved, has_place) {
             (false, false) => self.slot.occupy(),
-            // One of the two is too many.
+            // The request needs only one of the two.
             (true, true) => self.slot.vacate(),
             _ => {}
         }
     }
 
-    /// Gives a place to whoever waits to be let in, if all other threads are busy, or else back.
-    /// Where some are not, others wait for the GIL or here, and come first.
+    /// Uses the place for the next connection in the queue if all other threads are busy, or else
+    /// gives it back. If some are not, other requests wait for the GIL or in this worker, and come
+    /// first.
     pub(super) fn hand_on(&self, turn: &mut Turn<'_>) {
         let is_last = self.active.load(Ordering::SeqCst) + 1 >= self.group.threads;
         if is_last && turn.next.is_none() && self.is_open() {
@@ -43,9 +44,9 @@ impl Server {
         }
     }
 
-    /// Sets right what a child has left that died between two steps, or another worker that knows
-    /// nothing of this one. To be called now and then: what is too much for so long that nothing
-    /// has changed meanwhile is given back.
+    /// Corrects the number of places that are taken: a child may have died between two steps, or
+    /// another worker may have changed it wrongly. To be called at intervals: the number is
+    /// corrected if nothing has changed since the last call.
     pub(in crate::worker) fn count_places(&self) {
         if !self.has_slot() {
             return;
@@ -58,14 +59,14 @@ impl Server {
         let places = slot.active();
         let is_idle = self.counted.swap(served, Ordering::Relaxed) == served;
         let is_unchanged = self.places.swap(places, Ordering::Relaxed) == places;
-        // A place that was reserved a moment ago has its request on the way.
+        // If it has changed, a place may be reserved for a request that is on its way.
         if is_idle && is_unchanged && self.is_open() {
             self.slot.correct(places, active);
         }
     }
 
-    /// Tells children how many requests may wait here, where requests are short. Not if a limit for
-    /// waiting asks for more precision than [`Server::send_away`] has.
+    /// Notes how long a request took, and sets the number of spare places accordingly. There are
+    /// none if `queue-timeout` requires more precision than [`Server::send_away`] has.
     pub(super) fn note_duration(&self, duration: Duration) {
         let spare = self.lead.note(duration);
         let limit = self.group.life.queue_timeout;
@@ -77,9 +78,8 @@ impl Server {
         }
     }
 
-    /// Sends requests away that wait here behind others which take longer than was to be expected:
-    /// so they wait in the queue of the group, where any worker finds them. To be called now and
-    /// then.
+    /// Rejects requests that wait here behind others that take unexpectedly long: they then wait in
+    /// the queue of the group, where any worker finds them. To be called at intervals.
     pub(in crate::worker) fn send_away(&self) {
         if !self.has_slot() || self.is_draining() || !self.lead.is_deserted() {
             return;
@@ -99,7 +99,8 @@ impl Server {
         }
     }
 
-    /// Rejects the request that has arrived on a connection. Returns whether it can go on.
+    /// Rejects the request that has arrived on a connection. Returns whether the connection can be
+    /// kept.
     pub(super) fn turn_away(&self, connection: &mut Connection) -> bool {
         let mut frame = connection.ready_frame();
         while let Ok(Some(arrived)) = frame {

@@ -1,4 +1,4 @@
-//! One request: whether it is run here, and running it.
+//! One request: deciding whether it is run here, and running it.
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -18,7 +18,7 @@ use crate::worker::monitor::RequestName;
 use crate::worker::scripts;
 
 impl Server {
-    /// Runs a request, or says why not.
+    /// Runs a request, or rejects it.
     pub(super) fn take(
         &self,
         connection: &mut Connection,
@@ -40,7 +40,7 @@ impl Server {
         }
     }
 
-    /// Answers a request for a script that the root directory of the group hides.
+    /// Answers a request for a script that is outside the `chroot` of the group.
     fn miss(
         &self,
         connection: &mut Connection,
@@ -63,13 +63,13 @@ impl Server {
         });
         match exchange.finish(Outcome::refused(502)) {
             Finish::Sent => Next::GoOn,
-            // So little is sent at once, or never.
+            // Such a short response is sent at once, unless the connection is broken.
             Finish::Unsent(_) | Finish::Broken => Next::Close,
         }
     }
 
-    /// Takes a request on and counts it, or says why it is not run here. That may be what this
-    /// process is to be replaced for, and then it is told.
+    /// Accepts a request and counts it, or returns why it is not run here. If that is a reason to
+    /// replace this process, tells the main thread.
     fn take_on(&self, head: &RequestHead<'_>) -> Result<(), Rejection> {
         if !self.is_open() {
             return Err(Rejection::Draining);
@@ -89,7 +89,7 @@ impl Server {
         if maximum == Some(number) {
             self.reach_maximum();
         }
-        // The one that reaches it is the last.
+        // The request that reaches the maximum is the last that is run.
         if maximum.is_some_and(|maximum| number > maximum) {
             return Err(Rejection::Draining);
         }
@@ -97,10 +97,10 @@ impl Server {
         Ok(())
     }
 
-    /// `maximum-requests` is reached: those that come now wait in the queue for the successor.
+    /// `maximum-requests` is reached: further requests wait in the queue for the successor.
     fn reach_maximum(&self) {
         self.has_reached_maximum.store(true, Ordering::SeqCst);
-        // No child looks for a place here any more.
+        // With all places taken, no child reserves one here any more.
         if let Some(slot) = self.slot.get() {
             let places = 0..slot.places(self.group.threads);
             places.for_each(|_| self.slot.occupy());
@@ -150,7 +150,7 @@ impl Server {
         }
     }
 
-    /// Makes of the head of a request what the engine takes, for `body`.
+    /// Converts the head of a request for the engine, and passes it to `body`.
     fn with_request<T>(
         &self,
         head: &RequestHead<'_>,
@@ -197,14 +197,14 @@ impl Server {
         })
     }
 
-    /// Has the engine answer a request.
+    /// Has the engine handle a request.
     fn call(&self, request: &Request<'_>, exchange: &Exchange<'_>) -> Outcome {
         let handle = (&raw const *exchange).cast_mut().cast();
-        // SAFETY: Python was started; request and exchange live until the call returns, and the
-        // exchange may be used by any thread meanwhile.
+        // SAFETY: Python was started. The request and the exchange live until the call returns, and
+        // the exchange is `Sync`, so any thread may use it meanwhile.
         let outcome = unsafe { (self.engine.functions().handle)(&raw const *request, handle) };
         if fork::is_forked() {
-            // The application has forked here and let both return. The answer is the other's.
+            // The application has forked here, and both processes return. The parent answers.
             exit_now(0);
         }
         outcome

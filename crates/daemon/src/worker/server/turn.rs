@@ -1,4 +1,4 @@
-//! What a thread that serves does between two waits, and what it has while it does that.
+//! A turn: what a serving thread does between two waits, and what it holds meanwhile.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,22 +13,22 @@ use crate::worker::describe;
 use crate::worker::life::Event;
 use crate::worker::poller::Caller;
 
-/// What a thread has between two waits. It is given back also when a panic ends the turn.
+/// What a thread holds between two waits. It is given back even if a panic ends the turn.
 pub(super) struct Turn<'s> {
     server: &'s Server,
     pub(super) thread: u32,
-    /// Who is to be served next.
+    /// The connection to serve next.
     pub(super) next: Option<(u64, Connection)>,
-    /// The thread has a place, for the request that it serves or for the next one already.
+    /// Whether the thread has a place, for the request that it serves or for the next one.
     pub(super) has_place: bool,
-    /// It has a request, which counts as active.
+    /// Whether it has a request that counts as active.
     is_active: bool,
 }
 
 impl<'s> Turn<'s> {
-    /// Begins one, before a connection is looked for: a worker that leaves waits for it, as a
-    /// request may have been read that does not count yet. Who begins later than that worker has
-    /// looked finds no connection.
+    /// Begins a turn, before the thread takes a connection. A worker that drains waits for turns,
+    /// since a request may have been read that does not count as active yet. A turn that begins
+    /// after the worker found none finds no connection.
     pub(super) fn new(server: &'s Server, thread: u32) -> Self {
         server.turns.fetch_add(1, Ordering::SeqCst);
         Self {
@@ -46,7 +46,7 @@ impl<'s> Turn<'s> {
         self.is_active = true;
     }
 
-    /// The thread has nothing to do with its request any more.
+    /// The thread is done with its request.
     pub(super) fn end(&mut self) {
         if std::mem::take(&mut self.is_active) {
             self.server.monitor.end(self.thread);
@@ -57,7 +57,7 @@ impl<'s> Turn<'s> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        // Whoever was given a place in advance may have had no request.
+        // The next connection may have had no request for the place.
         if self.has_place {
             self.server.slot.vacate();
         }
@@ -68,8 +68,8 @@ impl Drop for Turn<'_> {
 }
 
 impl Server {
-    /// A thread's life. A fault of ours costs the request that the thread has, whose connection is
-    /// closed, and is told in the log by the hook of [`fault`](crate::fault).
+    /// A serving thread. A panic costs the request that the thread has, whose connection is closed;
+    /// the hook of [`fault`](crate::fault) logs it.
     pub(super) fn serve_for_ever(&self, thread: u32) {
         loop {
             let turn = catch_unwind(AssertUnwindSafe(|| self.take_turn(thread)));
@@ -79,7 +79,8 @@ impl Server {
         }
     }
 
-    /// Waits for somebody, and serves until nobody waits for this thread.
+    /// Waits for a connection with a request, and serves until no next connection waits for this
+    /// thread.
     fn take_turn(&self, thread: u32) -> io::Result<()> {
         let caller = self
             .lead
@@ -96,8 +97,8 @@ impl Server {
         Ok(())
     }
 
-    /// A thread that the process cannot do without has to end: an application may have closed what
-    /// it waits with. So another worker takes over, as after SIGTERM.
+    /// A vital thread cannot wait any more, perhaps because an application has closed the
+    /// descriptors that it waits with. The worker ends as after SIGTERM, and another takes over.
     pub(super) fn cannot_wait(&self, error: &io::Error) {
         let text = format_args!(
             "A thread of {} cannot wait for requests or their clients: {error}. Its process is replaced.",
