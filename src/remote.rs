@@ -1,9 +1,9 @@
 //! Daemon mode: an application runs in a worker; this child sends it the request and relays its
-//! answer.
+//! answer. Runs on the thread of httpd that processes the request.
 //!
-//! A request is sent to another worker when, and only when, the first one provably did not read
-//! it whole: the connection was refused, was never greeted, or was reset before any answer. What
-//! a worker has read may have been run, and is never run twice.
+//! A request is sent to another worker if, and only if, the first one provably did not read all of
+//! it: the connection was refused, was never greeted, or was reset before any answer. A request
+//! that a worker has read may have been run, and is never run twice.
 
 mod call;
 mod connection;
@@ -33,14 +33,14 @@ use head::Rules;
 use refused::{NOT_STARTED, RUNS_SCRIPTS, show, unavailable, unreachable};
 use response::Response;
 
-/// A child of httpd has ended, in the parent: it waits for no worker any more.
+/// In the parent: a child of httpd has ended. Removes its requests from the queues.
 pub(crate) fn child_ended(pid: u32) {
     for group in Groups::current().iter() {
         group.leave_queue(pid);
     }
 }
 
-/// Has an application in a process group answer a request.
+/// Answers a request with an application in a process group.
 pub(crate) fn serve<'r>(
     request: Request<'r>,
     config: &RequestConfig<'r>,
@@ -75,18 +75,18 @@ pub(crate) fn serve<'r>(
     call.run(group)
 }
 
-/// Has the calling thread, which waits for workers, not take the CPU from them.
+/// Keeps the calling thread, which waits for workers, from preempting them.
 fn do_not_preempt() {
     thread_local! {
         static IS_DONE: Cell<bool> = const { Cell::new(false) };
     }
     if !IS_DONE.replace(true) {
-        // Where the system refuses, it only takes longer.
+        // If the system refuses, requests only take a little longer.
         let _ = schedule::do_not_preempt();
     }
 }
 
-/// The group a request is for, if it may use it.
+/// The process group of a request, if the request may use it.
 fn find<'g>(
     request: Request<'_>,
     groups: &'g Groups,
@@ -126,7 +126,7 @@ fn find<'g>(
     Ok(group)
 }
 
-/// Whether the configuration defines a group of this name, be it one that could not be started.
+/// Whether the configuration defines a group of this name, even if it could not be started.
 fn is_defined(request: Request<'_>, name: &CStr) -> bool {
     let base = request.connection().base_server();
     config::daemons(base).any(|definition| definition.name() == name)

@@ -1,12 +1,12 @@
-//! Starting the supervisor and telling it what to supervise.
+//! The parent's side of daemon mode: starting the supervisor and sending it the process groups.
 //!
-//! Runs in the httpd parent, once per configuration. The parent makes what must outlive both a
-//! worker and a supervisor: the listening socket and the table of every group. So
-//! the death of either costs no request: whoever connects meanwhile waits in the backlog. A group
-//! that has the same name in the next configuration keeps its socket, and with it the children of
-//! the last one keep their way to it.
+//! Runs in the httpd parent, once per configuration. The parent makes what must outlive workers and
+//! supervisors: the listening socket and the table of every group. So the death of either costs no
+//! request: new connections wait in the backlog. A group with the same name in the next
+//! configuration keeps its socket, so that the children of the last configuration can still reach
+//! it.
 //!
-//! What outlives a configuration is kept in memory ([`kept`]).
+//! State that outlives a configuration is kept in memory ([`kept`]).
 
 mod error_log;
 mod kept;
@@ -48,8 +48,8 @@ const PROGRAM: &str = "mod_wsgi-daemon";
 static RUNNING: Mutex<Option<Kept>> = Mutex::new(None);
 
 fn running() -> MutexGuard<'static, Option<Kept>> {
-    // A panic while the guard is held may cost the groups of a new configuration their supervisor;
-    // the next one starts it.
+    // After a panic while the guard is held, the groups may lack a supervisor; the next
+    // configuration starts one.
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -57,7 +57,7 @@ fn running() -> MutexGuard<'static, Option<Kept>> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum SuperviseError {
-    /// The program is not there.
+    /// The program cannot be found.
     #[error("{0}")]
     Engines(#[from] EnginesError),
     /// The program cannot be started.
@@ -68,13 +68,13 @@ pub(crate) enum SuperviseError {
         /// What the system said.
         cause: io::Error,
     },
-    /// It does not listen.
+    /// It cannot be sent the groups.
     #[error("the supervisor cannot be told what to do: {0}")]
     Tell(#[from] ChannelError),
 }
 
-/// When httpd has a configuration that it is going to run with, and no other module objects: brings
-/// its process groups into being. In the parent.
+/// Starts the process groups of a configuration. In the parent, when httpd will run with the
+/// configuration, and all other modules have accepted it.
 pub(crate) fn post_config(configured: Configured<'_>) -> Status {
     if process::phase() == Phase::Run {
         start(&configured);
@@ -101,15 +101,16 @@ fn start(configured: &Configured<'_>) {
     stop::with(configured.pool);
 }
 
-/// Raises the soft limit of open files where so many groups need it: the parent holds what outlives
-/// the workers of all of them. What cannot be had is missed, and told of, when it is needed.
+/// Raises the soft limit of open files if there are many groups: the parent holds descriptors for
+/// each of them. If it cannot be raised, the descriptor that is missing is reported when it is
+/// needed.
 fn allow_open_files(definitions: &[DaemonDefinition<'_>]) {
-    /// What httpd itself and everything else in it may need.
+    /// For httpd itself and everything else in it.
     const OTHERS: u64 = 512;
     /// A log, a socket and a table, and a copy of that for the children; both ends of a link.
     const PER_GROUP: u64 = 6;
 
-    // While the next set of groups is made the last one is still there.
+    // Twice, since the old groups still exist while the new ones are made.
     let groups = u64::try_from(definitions.len()).unwrap_or(u64::MAX);
     let needed = OTHERS.saturating_add(groups.saturating_mul(2 * PER_GROUP));
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
@@ -119,9 +120,9 @@ fn allow_open_files(definitions: &[DaemonDefinition<'_>]) {
     }
 }
 
-/// Forgets what is the parent's, in a child: its copies of the sockets. Of the ways to the
-/// scoreboard it keeps the ends that are a child's. Where there is only one process, it goes on
-/// being the parent, and tells workers nothing of the scoreboard.
+/// In a new child: drops its copies of the parent's sockets, and serves its ends of the links to
+/// the scoreboard. In single-process mode (`httpd -X`) this process stays the parent, and workers
+/// get no scoreboard.
 pub(crate) fn child_init(base: Server<'_>) {
     if process::is_the_only_one() {
         return;
@@ -138,9 +139,9 @@ pub(crate) fn child_init(base: Server<'_>) {
     }
 }
 
-/// The groups of a configuration, and what children need to know of them, with the sockets of the
-/// last configuration where they are the same. One for which what it needs cannot be made is left
-/// out: the requests of others are no worse for it.
+/// Makes the groups of a configuration, for the parent and for children. Groups that exist already
+/// keep their sockets. If a group cannot be made, that is logged, and it is left out; others are
+/// not affected.
 fn groups_of(
     definitions: &[DaemonDefinition<'_>],
     mut old: Vec<KeptGroup>,
@@ -156,8 +157,8 @@ fn groups_of(
     groups
 }
 
-/// A group, and what children need to know of it; `None` if there is no engine for it, as the log
-/// says then.
+/// Makes a group, for the parent and for children. `None`, with a line in the log, if there is no
+/// engine for it.
 fn group_of(
     definition: &DaemonDefinition<'_>,
     old: &mut Vec<KeptGroup>,
@@ -182,7 +183,7 @@ fn group_of(
     Ok(Some((group, seen_by_children)))
 }
 
-/// Lets the workers of the groups that may know what httpd's processes are doing ask for it.
+/// Makes the links to the scoreboard, for groups with `server-metrics`.
 fn connect_scoreboard(kept: &mut Kept, base: Server<'_>) {
     for group in &mut kept.groups {
         if let Err(error) = group.connect_scoreboard() {
@@ -205,7 +206,7 @@ fn report_unmade(definition: &DaemonDefinition<'_>, cause: &SocketError) {
     log::server(definition.server(), Level::ALERT, cause.id(), text);
 }
 
-/// Tells the supervisor about the groups; starts one if there is none that listens.
+/// Sends the supervisor the groups. Starts a supervisor if there is none, or the link to it fails.
 fn ensure_supervisor(kept: &mut Kept, base: Server<'_>) -> Result<(), SuperviseError> {
     let told = kept
         .supervisor
@@ -217,8 +218,8 @@ fn ensure_supervisor(kept: &mut Kept, base: Server<'_>) -> Result<(), SuperviseE
     if let (Some(supervisor), Some(Err(error))) = (kept.supervisor.take(), told)
         && !matches!(error, ChannelError::Closed)
     {
-        // It holds its end of the link, so it lives; it would take the end of the link for that of
-        // httpd, and the sockets with it.
+        // It lives, since its end of the link is open. When the link is closed it would take that
+        // for the end of httpd, and remove the sockets.
         supervisor.kill();
     }
     let supervisor = spawn()?;
@@ -228,7 +229,7 @@ fn ensure_supervisor(kept: &mut Kept, base: Server<'_>) -> Result<(), SuperviseE
 }
 
 fn tell(control: &Channel, kept: &Kept, base: Server<'_>) -> Result<(), ChannelError> {
-    // Without it, the supervisor stays with the log that it has.
+    // Without a log, the supervisor keeps the one that it has.
     let log = ErrorLog::of(base, base).ok();
     let (log_form, descriptor) = log.map(|log| (log.form, log.descriptor)).unzip();
     let begin = ToSupervisor::Begin {
@@ -243,15 +244,15 @@ fn tell(control: &Channel, kept: &Kept, base: Server<'_>) -> Result<(), ChannelE
     control.send_waiting(&ToSupervisor::Commit, &[])
 }
 
-/// Starts the supervisor. Of the parent's descriptors it gets its end of the link, and standard
-/// error, which is the main error log.
+/// Starts the supervisor. It inherits only its end of the link, and standard error, which is the
+/// main error log.
 fn spawn() -> Result<kept::Supervisor, SuperviseError> {
     let program = program()?;
     let started = start_program(&program);
     started.map_err(|cause| SuperviseError::Start { program, cause })
 }
 
-/// The program that supervises.
+/// The path of the supervisor's program.
 pub(crate) fn program() -> Result<PathBuf, EnginesError> {
     Ok(engines::installed()?.directory().join(PROGRAM))
 }
@@ -270,22 +271,22 @@ fn start_program(program: &Path) -> io::Result<kept::Supervisor> {
         }])
         .map_err(io::Error::other)?;
     let child = command.spawn()?;
-    // It is httpd that waits for its children, this one among them.
+    // The child is not waited for here: httpd waits for all its children.
     Ok(kept::Supervisor {
         pid: child.id(),
         control: ours,
     })
 }
 
-/// Has httpd tell when the supervisor dies, so that another is started.
+/// Has httpd report when the supervisor dies, so that another is started.
 fn watch(pool: Pool<'_>, kept: &Kept) {
     if let Some(supervisor) = &kept.supervisor {
         httpd::child::watch(pool, supervisor.pid, supervisor_died);
     }
 }
 
-/// The supervisor is gone, though httpd is not: starts another. Workers that it left serve until
-/// those of the next one do.
+/// The supervisor has died while httpd runs: starts another. The workers that it left serve until
+/// those of the new one do.
 fn supervisor_died(pool: Pool<'_>, base: Server<'_>, status: u32) {
     let mut running = running();
     let Some(kept) = running.as_mut() else { return };
@@ -300,7 +301,8 @@ fn supervisor_died(pool: Pool<'_>, base: Server<'_>, status: u32) {
     supervise(kept, pool, base);
 }
 
-/// How a process ended of which httpd tells one number, be it a signal or an exit status.
+/// How a process ended, in words. httpd reports one number, which may be a signal or an exit
+/// status.
 fn fate(number: u32) -> String {
     let signal = i32::try_from(number).map(Signal::try_from);
     match signal {
@@ -311,8 +313,8 @@ fn fate(number: u32) -> String {
     }
 }
 
-/// Once in a while: if there should be a supervisor, and none could be started, tries again. In the
-/// parent.
+/// In the parent, every few seconds: if there should be a supervisor and none could be started,
+/// tries again.
 pub(crate) fn monitor(pool: Pool<'_>, base: Server<'_>) {
     let mut running = running();
     let is_missing = |kept: &&mut Kept| kept.supervisor.is_none() && !kept.groups.is_empty();
@@ -321,8 +323,8 @@ pub(crate) fn monitor(pool: Pool<'_>, base: Server<'_>) {
     }
 }
 
-/// Tells the supervisor about the groups; if there is none that listens, and none can be started,
-/// it is tried again later. One site's groups are no reason for httpd not to serve the others.
+/// Sends the supervisor the groups, and starts one if necessary. If that fails, httpd serves
+/// everything else, and it is tried again later.
 fn supervise(kept: &mut Kept, pool: Pool<'_>, base: Server<'_>) {
     match ensure_supervisor(kept, base) {
         Ok(()) => watch(pool, kept),

@@ -25,10 +25,10 @@ use crate::environ::Environ;
 use crate::handler::Refusal;
 use crate::log;
 
-/// How long to wait before looking again for a worker where all that are there just left.
+/// How long to wait before the next attempt if no worker takes requests at the moment.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// A request on its way to whichever worker will run it.
+/// A request on its way to the worker that will run it.
 pub(super) struct Call<'c, 'r> {
     request: Request<'r>,
     config: &'c RequestConfig<'r>,
@@ -36,22 +36,22 @@ pub(super) struct Call<'c, 'r> {
     content_length: Option<u64>,
     pub(super) upload: Upload<'r>,
     response: Response<'r>,
-    /// Since when it waits for a worker, in microseconds since the epoch: its body is here then, as
-    /// far as it is waited for.
+    /// Since when it waits for a worker, in microseconds since the epoch. The part of its body that
+    /// is read first has been read by then.
     queued: i64,
-    /// How often a worker was asked to take the request.
+    /// How often it was sent to a worker.
     connects: u32,
-    /// How often one that is being replaced did not.
+    /// How often a worker rejected it because it was being replaced.
     restarts: u32,
-    /// A worker has sent it back, so it waits in the queue for another one.
+    /// Whether a worker has rejected it because it was busy: then it waits in the queue.
     is_for_queue: bool,
 }
 
-/// What came of sending a request to one worker.
+/// The result of sending a request to one worker.
 enum Attempt {
     /// It was answered.
     Answered(Status),
-    /// It was not run; the reason, in case nobody else runs it either.
+    /// It was not run, for this reason.
     NotRun(Reason),
 }
 
@@ -59,16 +59,15 @@ enum Attempt {
 enum Reason {
     Connect(Errno),
     Reset,
-    /// Its new connection ended before it was read.
+    /// A new connection ended before the request was read.
     NotAccepted,
-    /// Its worker is busy for longer than was to be expected.
+    /// The worker is busy for longer than expected.
     Busy,
-    /// Its worker is being replaced; `outdated` is its process id if that is because the script
-    /// changed.
+    /// The worker is being replaced; `outdated` is its process id if the cause is a changed script.
     Replaced {
         outdated: Option<u32>,
     },
-    /// Its worker has no thread for a client that asks before it sends the body.
+    /// The worker has no thread for a client that asks before it sends the body.
     BodyFirst,
 }
 
@@ -94,8 +93,8 @@ impl<'c, 'r> Call<'c, 'r> {
         }
     }
 
-    /// Reads the body, as far as it is waited for. Returns how the request ended if a filter has
-    /// answered it.
+    /// Reads the part of the body that is read first. Returns the status if a filter has answered
+    /// the request.
     pub(super) fn gather(&mut self, group: &Group) -> Option<Status> {
         self.upload
             .gather(self.content_length, group.response_buffer);
@@ -112,7 +111,8 @@ impl<'c, 'r> Call<'c, 'r> {
                 return Err(self.unavailable(group, NONE_STARTS));
             }
             if self.request.connection().is_closed() {
-                // Nobody is to take an empty response for the whole one.
+                // A client that only closed its sending direction must not take an empty response
+                // for the whole one.
                 self.request.connection().reset();
                 return Ok(Status::OK);
             }
@@ -257,7 +257,7 @@ impl<'c, 'r> Call<'c, 'r> {
         })
     }
 
-    /// What follows from how an exchange ended.
+    /// Decides what follows from the end of an exchange.
     fn conclude(
         &mut self,
         group: &Group,
@@ -265,15 +265,16 @@ impl<'c, 'r> Call<'c, 'r> {
         ended: Ended,
     ) -> Result<Attempt, Refusal> {
         if self.upload.is_answered() {
-            // A filter has; what the application answers is dropped.
+            // A filter has answered the request; the application's response is dropped.
             return Ok(Attempt::Answered(Status::FILTER_ERROR));
         }
         match ended {
             Ended::Done(end, reusable) => {
                 let is_clean = reusable && connection.is_clean();
                 let mut unused = is_clean.then_some(connection);
-                // What lies in the window leaves before the worker puts something else there;
-                // otherwise another request need not wait for the client of this one.
+                // Data in the window must be sent before another request uses the connection.
+                // Otherwise the connection is released first, so that other requests need not wait
+                // for this client.
                 if !self.response.is_in_window() {
                     group.release(unused.take());
                 }
@@ -318,7 +319,7 @@ impl<'c, 'r> Call<'c, 'r> {
         match end {
             End::Complete => Ok(self.response.end(self.upload.may_go_on())),
             End::Refused(status) if !self.response.has_begun() => Ok(Status(status.into())),
-            // The client gets all that it asked for.
+            // For HEAD the client gets everything that it asked for.
             End::Truncated if self.request.is_head() && self.response.has_begun() => {
                 Ok(self.response.end(self.upload.may_go_on()))
             }
@@ -326,10 +327,10 @@ impl<'c, 'r> Call<'c, 'r> {
         }
     }
 
-    /// Answers with something else than the worker's response, whose head asks for that.
+    /// Sends another response than the worker's, as the head of that requires.
     fn replace(&self, replacement: Replacement<'r>) -> Result<Status, Refusal> {
         if self.upload.may_go_on() {
-            // What is left of the body could be taken for the next request.
+            // The rest of the request's body could be taken for the next request.
             self.request.connection().close_after_request();
         }
         match replacement {
@@ -345,7 +346,7 @@ impl<'c, 'r> Call<'c, 'r> {
         }
     }
 
-    /// A worker that is being replaced did not run the request, so its successor can.
+    /// The worker did not run the request, so another one may, if the body can be sent again.
     fn retry(&self, group: &Group, reason: Reason) -> Result<Attempt, Refusal> {
         if self.upload.is_repeatable() {
             Ok(Attempt::NotRun(reason))
@@ -375,7 +376,8 @@ impl<'c, 'r> Call<'c, 'r> {
     }
 }
 
-/// When a request of this age, in microseconds since the epoch, has waited for so long.
+/// When a request that waits since `begin`, in microseconds since the epoch, has waited for
+/// `limit`.
 fn deadline(begin: i64, limit: Duration) -> Instant {
     let waited = Duration::from_micros(u64::try_from(control::now() - begin).unwrap_or(0));
     Instant::now() + limit.saturating_sub(waited)

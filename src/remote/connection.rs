@@ -1,7 +1,7 @@
 //! A child's connection to a worker: bytes out, frames and descriptors in.
 //!
-//! The socket blocks, up to the time that the group's `socket-timeout` allows; what shall not
-//! wait says so call by call.
+//! The socket is blocking, with the group's `socket-timeout`. Calls that must not wait ask for that
+//! one by one.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -19,30 +19,30 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike as _};
 use wire::{Decoder, Greeting, PeerError, Place, RequestNumber, ToChild};
 
-/// How many descriptors may wait for their frames: a worker sends one with each file, of which a
-/// response is at most one, and one with its window.
+/// How many descriptors may wait for their frames. A worker sends one with a file, of which a
+/// response has at most one, and one with its window.
 const MAX_DESCRIPTORS: usize = 4;
 
-/// Why a connection is of no more use.
+/// Why a connection cannot be used any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub(super) enum Broken {
     /// The worker closed it after it had read all that was sent.
     #[error("the worker closed the connection")]
     Closed,
-    /// The worker, or what was to become one, closed it with something unread.
+    /// It was closed, by a worker or before a worker accepted it, with data unread.
     #[error("the connection was reset before all was read")]
     Reset,
     /// The worker neither took nor sent anything for too long.
     #[error("the worker did not answer in time")]
     TimedOut,
-    /// The same, while it was still being told what is asked.
+    /// The same, before the worker had read the head of the request.
     #[error("the worker did not take the head of the request in time")]
     NotTaken,
     /// The worker broke the protocol.
     #[error("the worker does not keep to the protocol: {0}")]
     Protocol(#[from] PeerError),
-    /// The worker said what it may not say, or not at this time.
+    /// The worker sent a frame that is not allowed, or not at this time.
     #[error("the worker does not keep to the protocol: {0}")]
     OutOfPlace(&'static str),
     /// The system failed.
@@ -65,7 +65,7 @@ impl From<Errno> for Broken {
 pub(super) enum NoConnection {
     /// The system gives this process no socket.
     NoSocket(Errno),
-    /// Nobody takes the connection.
+    /// The system refuses the connection, or it leads to the wrong user.
     Refused(Errno),
 }
 
@@ -81,23 +81,24 @@ pub(super) struct Connection {
     socket: OwnedFd,
     decoder: Decoder,
     descriptors: VecDeque<OwnedFd>,
-    /// A descriptor is missing, as this process may have no more.
+    /// Whether a descriptor was lost, because this process may open no more files.
     is_short: bool,
-    /// Where large data of responses and bodies lies, if the worker has made it.
+    /// The window for large data, if the worker has made one.
     window: Option<Arc<View>>,
     timeout: Duration,
-    /// The worker, once it has greeted.
+    /// The greeting of the worker, once it has come.
     pub(super) worker: Option<Greeting>,
-    /// Since when the frame is incomplete that is being received.
+    /// Since when an incomplete frame is being received.
     incomplete: Option<Instant>,
-    /// A place in the table is reserved for the request on it.
+    /// Whether a place in the table is reserved for the request on it.
     pub(super) has_place: bool,
     /// The number of the last request.
     number: RequestNumber,
 }
 
 impl Connection {
-    /// Connects to the socket of a group; waits where its backlog is full, up to `patience`.
+    /// Connects to the socket of a group, which must belong to `owner`. Waits up to `patience` if
+    /// the backlog is full.
     pub(super) fn open(
         path: &Path,
         owner: u32,
@@ -118,8 +119,8 @@ impl Connection {
         )?;
         connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
         let listener = getsockopt(&socket, sockopt::PeerCredentials)?.uid();
-        // The credentials are those of whoever made the socket listen. Anybody but `owner` has put
-        // a socket of their own in its place.
+        // The credentials are those of the process that called `listen`. If it is not `owner`,
+        // another user has put a socket in its place.
         if listener != owner {
             return Err(Errno::EACCES.into());
         }
@@ -145,7 +146,8 @@ impl Connection {
         self.number
     }
 
-    /// Sends as much of `bytes` as can be sent at once; at least some if `wait`. Returns how much.
+    /// Sends as much of `bytes` as the socket takes at once. With `wait`, waits until it takes
+    /// some. Returns how much.
     pub(super) fn send(&self, bytes: &[u8], wait: bool) -> Result<usize, Broken> {
         let mut flags = MsgFlags::MSG_NOSIGNAL;
         if !wait {
@@ -161,27 +163,26 @@ impl Connection {
         }
     }
 
-    /// Ends what goes to the worker, which has to do then with what it has. Returns whether that
-    /// could be done.
+    /// Closes the sending direction: the worker gets no more. Returns whether that succeeded.
     pub(super) fn close_sending(&self) -> bool {
         shutdown(self.socket.as_raw_fd(), Shutdown::Write).is_ok()
     }
 
-    /// Takes back what was sent, if nobody has accepted the connection. Returns whether nobody had.
+    /// Withdraws the request, if no worker has accepted the connection. Returns whether none had.
     pub(super) fn withdraw(&mut self) -> bool {
-        // From now on a greeting fails, and who cannot greet reads nothing. One that was sent
-        // before is still here.
+        // From now on a greeting fails, and a worker that cannot greet reads nothing. A greeting
+        // that was sent before can still be received here.
         shutdown(self.socket.as_raw_fd(), Shutdown::Read).is_ok()
             && self.receive(false) == Err(Broken::Closed)
     }
 
-    /// The next frame and the number of its request, if it was received already.
+    /// The next frame and the number of its request, if it has been received already.
     pub(super) fn buffered(&mut self) -> Result<Option<(RequestNumber, ToChild<'_>)>, Broken> {
         Ok(self.decoder.next()?)
     }
 
-    /// Takes note that all complete frames were taken. A frame that takes longer to arrive than a
-    /// worker may be silent never comes.
+    /// Checks for a frame that takes too long to arrive. To be called after `frames` complete
+    /// frames were taken. A frame may take as long as a worker may be silent.
     pub(super) fn check_progress(&mut self, frames: usize) -> Result<(), Broken> {
         if frames > 0 || !self.decoder.has_bytes() {
             self.incomplete = None;
@@ -196,12 +197,12 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether it has carried no request but the present one.
+    /// Whether the present request is its first.
     pub(super) fn is_new(&self) -> bool {
         self.number <= 1
     }
 
-    /// Receives more; waits for it if `wait`. Returns whether anything came.
+    /// Receives data; with `wait`, waits for it. Returns whether anything came.
     pub(super) fn receive(&mut self, wait: bool) -> Result<bool, Broken> {
         let mut flags = MsgFlags::empty();
         if !wait {
@@ -222,14 +223,14 @@ impl Connection {
         let socket = self.socket.as_fd();
         let received = control::receive_with_descriptors(socket, self.decoder.room(), flags)?;
         self.descriptors.extend(received.descriptors);
-        // More than a worker has reason to send is dropped, and closed with that.
+        // Descriptors beyond what a worker has reason to send are closed.
         self.descriptors.truncate(MAX_DESCRIPTORS);
         self.is_short |= received.is_short;
         Ok(received.length)
     }
 
-    /// Takes over the window that the worker has made. Where that cannot be done for want of
-    /// something the worker is told nothing, and goes on without it.
+    /// Maps the window that the worker has made. If the system refuses, there is no error: the next
+    /// request says that this side has no window, and the worker does not use it.
     pub(super) fn open_window(&mut self) -> Result<(), Broken> {
         let Some(descriptor) = self.take_descriptor() else {
             return match self.is_short {
@@ -248,20 +249,20 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether it has the window that the worker has made.
+    /// Whether this side has mapped the worker's window.
     pub(super) fn has_window(&self) -> bool {
         self.window.is_some()
     }
 
-    /// Puts a large body into the worker's window, if there is one, and returns its length. The
-    /// worker must have answered the last request.
+    /// Puts a large body into the window, if there is one, and returns its length. The worker must
+    /// have answered the last request.
     pub(super) fn deliver(&self, body: &[u8]) -> Option<u32> {
         let window = self.window.as_ref()?;
         let is_delivered = body.len() >= Window::LARGE && window.deliver(body);
         is_delivered.then(|| u32::try_from(body.len()).ok())?
     }
 
-    /// What the worker has put into its window.
+    /// The data that the worker has put into the window.
     pub(super) fn placed(&self, place: Place) -> Result<Placed, Broken> {
         let window = self.window.as_ref();
         let window = window.ok_or(Broken::OutOfPlace("data in a window that is not there"))?;
@@ -283,9 +284,9 @@ impl Connection {
         self.descriptors.pop_front()
     }
 
-    /// Waits until the worker sent something, or took something if `sending`, or until `other` can
-    /// be read from: for `pause` at most, if there is one, and else for as long as the worker may
-    /// be silent.
+    /// Waits until the worker has sent something, or can take something if `sending`, or `other` is
+    /// readable. Waits for `pause` at most; without one, for as long as the worker may be silent,
+    /// which is an error then.
     pub(super) fn wait(
         &self,
         sending: bool,
@@ -314,7 +315,7 @@ impl Connection {
         !self.decoder.has_bytes() && self.descriptors.is_empty()
     }
 
-    /// The response has left. Gives back memory that a large one needed, and lets the worker do so.
+    /// The response has left. Frees memory that a large one needed, and allows the worker to do so.
     pub(super) fn rest(&mut self) {
         if let Some(window) = &self.window {
             window.release(self.number);
@@ -323,7 +324,7 @@ impl Connection {
     }
 }
 
-/// A duration for the kernel, where nought means for ever.
+/// A duration for the kernel, which takes 0 for no limit.
 fn time_value(time: Duration) -> TimeVal {
     let micros = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
     TimeVal::microseconds(micros.max(1))

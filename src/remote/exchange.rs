@@ -1,7 +1,7 @@
-//! One request on one connection: sends it, relays its answer.
+//! One request on one connection: sends it, and relays the answer.
 //!
-//! Both directions go on at the same time: while the client's body is on its way to the worker,
-//! what the worker answers is on its way to the client.
+//! Both directions work at the same time: while the client's body is on its way to the worker, the
+//! worker's response is on its way to the client.
 
 use std::time::{Duration, Instant};
 
@@ -13,51 +13,51 @@ use super::response::Response;
 use super::upload::Upload;
 use crate::log;
 
-/// How much of a body is asked for at once, in bytes.
+/// How much of a body is read at once, in bytes.
 const PIECE: usize = 32 << 10;
 
-/// How long to wait before asking again whether a body goes on, where nothing tells.
+/// How often to check whether more of a body has come, if its arrival cannot be waited for.
 pub(super) const PAUSE: Duration = Duration::from_millis(5);
 
-/// How often a request that waits in the queue looks whether there is anybody to wait for.
+/// How often a request in the queue checks whether there are workers to wait for.
 const GLANCE: Duration = Duration::from_millis(500);
 
-/// How much may be logged for one request, in bytes: a worker that does nothing else must end some
-/// time.
+/// How much may be logged for one request, in bytes. Otherwise a worker that only logs would occupy
+/// a thread for ever.
 const MOST_LOGGED: usize = 64 << 20;
 
 /// How an exchange ended.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// The worker said how, and the connection can be used again if the flag is set.
+    /// As the worker has said. The flag is whether the connection can be used again.
     Done(End, bool),
     /// The worker did not run the request.
     Rejected(Rejection),
-    /// No worker was there to run it.
+    /// There is no worker to run it.
     Down,
-    /// Nobody is left to read the answer. The worker learns it from the end of the connection.
+    /// The client is gone.
     ClientGone,
-    /// The worker did not say how.
+    /// The connection broke before the worker said how.
     Broken(Broken),
 }
 
-/// What is known of the request's body.
+/// The state of the request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Body {
     /// The worker must ask for it first.
     Withheld,
     /// It is being sent.
     Sending,
-    /// It was sent, or cannot be.
+    /// All of it was sent, or its failure was.
     Over,
 }
 
-/// The first frames for a worker.
+/// The first frames of a request.
 #[derive(Debug)]
 pub(super) struct Frames {
     /// All of them.
     pub(super) bytes: Vec<u8>,
-    /// How much of that is the request's head.
+    /// How many of the bytes are the request's head.
     pub(super) head: usize,
 }
 
@@ -67,24 +67,24 @@ pub(super) struct Exchange<'e, 'r> {
     connection: &'e mut Connection,
     number: RequestNumber,
     upload: &'e mut Upload<'r>,
-    /// Frames for the worker, of which so much was sent.
+    /// Frames for the worker, of which the first `sent` bytes were sent.
     out: Vec<u8>,
     sent: usize,
-    /// How much of them is the request's head.
+    /// How many bytes of `out` are the request's head.
     head: usize,
     body: Body,
     /// When the client last sent something, or was asked to.
     heard: Instant,
     /// How much the worker has logged, in bytes.
     logged: usize,
-    /// The worker knows that nobody reads the response.
+    /// Whether the worker was told that the client is gone.
     is_client_gone: bool,
-    /// The worker takes nothing any more, but what it has said before may be the whole answer.
+    /// Whether the worker reads no more. What it has sent before may be a complete answer.
     is_deaf: bool,
     response: &'e mut Response<'r>,
 }
 
-/// What a frame leads to.
+/// What follows from a frame.
 enum Step {
     GoOn,
     End(Ended),
@@ -122,8 +122,8 @@ impl<'e, 'r> Exchange<'e, 'r> {
         }
     }
 
-    /// Waits in the queue of the group until a worker accepts the request, up to `limit`, or until
-    /// no worker is there to do so. Then the request is taken back, and not run.
+    /// Waits in the queue of the group until a worker accepts the request. If none does up to
+    /// `limit`, or if all workers are down, withdraws the request, which is not run then.
     pub(super) fn queue(
         &mut self,
         limit: Option<Instant>,
@@ -157,7 +157,7 @@ impl<'e, 'r> Exchange<'e, 'r> {
         self.receive(false)
     }
 
-    /// Takes the request back. If it was accepted at the last moment, that is too late.
+    /// Withdraws the request, for the reason `ended`. It may have been accepted at the last moment.
     fn withdraw(&mut self, ended: Ended) -> Ended {
         if self.connection.withdraw() {
             ended
@@ -166,8 +166,8 @@ impl<'e, 'r> Exchange<'e, 'r> {
         }
     }
 
-    /// What a broken exchange comes to: a time-out before the worker has taken the whole head of
-    /// the request is [`Broken::NotTaken`].
+    /// How the exchange ends because of `broken`. A time-out before the worker has taken the whole
+    /// head of the request is [`Broken::NotTaken`].
     fn broken(&self, broken: Broken) -> Ended {
         Ended::Broken(match broken {
             Broken::TimedOut if self.sent < self.head => Broken::NotTaken,
@@ -180,7 +180,7 @@ impl<'e, 'r> Exchange<'e, 'r> {
         loop {
             match self.advance() {
                 Ok(Step::GoOn) => {}
-                // A client that waits has its error now.
+                // If the response has failed instead, its client gets an error at once.
                 Ok(Step::End(Ended::ClientGone)) if !self.response.has_failed() => {
                     return self.outlast();
                 }
@@ -190,10 +190,9 @@ impl<'e, 'r> Exchange<'e, 'r> {
         }
     }
 
-    /// The client is gone: tells the worker so, and listens to what it logs until the request ends
-    /// there, too.
+    /// The client is gone: tells the worker, and relays what it logs until the request ends there.
     fn outlast(mut self) -> Ended {
-        // Where a filter has answered, the client waits for that.
+        // If a filter has answered the request, its client is waiting.
         let goes_on = !self.upload.is_answered() && self.connection.close_sending();
         self.is_client_gone = true;
         while goes_on && matches!(self.relay(), Ok(Step::GoOn)) {
@@ -204,7 +203,7 @@ impl<'e, 'r> Exchange<'e, 'r> {
         Ended::ClientGone
     }
 
-    /// Sends and relays what can be, then waits for what comes next.
+    /// Sends and relays as much as possible, then waits for the next event.
     fn advance(&mut self) -> Result<Step, Broken> {
         self.send()?;
         if let Step::End(ended) = self.relay()? {
@@ -228,8 +227,8 @@ impl<'e, 'r> Exchange<'e, 'r> {
         Ok(Step::GoOn)
     }
 
-    /// Waits for the client's body or the worker's answer, whatever comes first. A client that is
-    /// silent for too long is given up; then the worker has as much time again to say so.
+    /// Waits for the client's body or the worker's answer, whichever comes first. If the client is
+    /// silent for too long, its body fails; the worker then has as much time to answer.
     fn wait_for_either(&mut self) -> Result<(), Broken> {
         let patience = self
             .connection
@@ -240,7 +239,7 @@ impl<'e, 'r> Exchange<'e, 'r> {
             return Ok(());
         }
         let client = self.request.connection().own_socket();
-        // Nothing tells when a client behind a filter has sent something.
+        // If input filters read the connection, the arrival of data cannot be waited for.
         let longest = if client.is_some() { patience } else { PAUSE };
         self.connection
             .wait(false, client, Some(patience.min(longest)))?;
@@ -267,8 +266,8 @@ impl<'e, 'r> Exchange<'e, 'r> {
         (self.sent, self.head) = (0, 0);
     }
 
-    /// Receives what is here, or waits for some first. Where something could not be sent, that has
-    /// told already that the connection was reset, so it now looks as if it were closed.
+    /// Receives data; with `wait`, waits for it. If sending has failed because the connection was
+    /// reset, the kernel reports that only once, and receiving looks like a normal end.
     fn receive(&mut self, wait: bool) -> Result<bool, Broken> {
         match self.connection.receive(wait) {
             Err(Broken::Closed) if self.is_deaf => Err(Broken::Reset),
@@ -276,8 +275,8 @@ impl<'e, 'r> Exchange<'e, 'r> {
         }
     }
 
-    /// Reads a piece of the body from the client, if it is there, and puts it into frames.
-    /// Returns whether it was.
+    /// Reads a piece of the client's body, if one has arrived, and puts it into frames. Returns
+    /// whether it had.
     fn read_client(&mut self) -> bool {
         self.out.clear();
         (self.sent, self.head) = (0, 0);
@@ -296,7 +295,7 @@ impl<'e, 'r> Exchange<'e, 'r> {
         true
     }
 
-    /// Tells the worker that no more of the body comes.
+    /// Tells the worker that the body is complete, or why it cannot be completed.
     fn end_body(&mut self, end: Result<(), BodyError>) {
         if end.is_err() {
             self.request.connection().close_after_request();
@@ -308,7 +307,7 @@ impl<'e, 'r> Exchange<'e, 'r> {
         self.body = Body::Over;
     }
 
-    /// Passes on what the worker has said so far, in as few brigades as it allows.
+    /// Passes on the frames that have arrived, in as few brigades as the worker allows.
     fn relay(&mut self) -> Result<Step, Broken> {
         let mut frames = 0;
         let mut is_greeted = self.connection.worker.is_some();
@@ -328,7 +327,7 @@ impl<'e, 'r> Exchange<'e, 'r> {
                     return Ok(Step::End(Ended::Rejected(why)));
                 }
                 ToChild::WantBody => {
-                    // What comes before the wish reaches the client before the invitation.
+                    // Earlier data must reach the client before it is told to send the body.
                     self.response.catch_up();
                     self.invite();
                 }
@@ -373,12 +372,12 @@ impl<'e, 'r> Exchange<'e, 'r> {
         Ok(Ended::Done(end, is_reusable))
     }
 
-    /// Whether there is nobody left to read the response, as the worker does not know yet.
+    /// Whether the client is gone and the worker has not been told yet.
     fn has_lost_client(&self) -> bool {
         self.response.is_dropped() && !self.is_client_gone
     }
 
-    /// Begins to send the body that was kept back.
+    /// Begins to send the body that was withheld.
     fn invite(&mut self) {
         if !self.is_client_gone && self.body == Body::Withheld {
             self.body = Body::Sending;

@@ -1,4 +1,4 @@
-//! The process groups as a child sees them: where their workers listen, and how busy they are.
+//! The process groups as a child sees them: the sockets of their workers, and how busy these are.
 //!
 //! The parent makes these once per configuration; children inherit them by fork and share them
 //! among their threads.
@@ -32,35 +32,36 @@ pub(crate) struct Groups {
 pub(crate) struct Group {
     /// Its name.
     pub(crate) name: Vec<u8>,
-    /// If it was defined in a virtual host: that host's `ServerName`.
+    /// The `ServerName` of the virtual host in which it is defined, if it is.
     pub(crate) host: Option<Option<Vec<u8>>>,
     /// The user that its workers run as.
     pub(super) user: String,
-    /// What we hold it to.
+    /// The limits that children enforce for it.
     pub(super) terms: Terms,
-    /// What its workers know us by.
+    /// The secret by which its workers recognise httpd's children.
     pub(super) secret: Secret,
     /// Whether it serves no requests, but runs scripts.
     pub(super) is_service: bool,
-    /// Where it listens.
+    /// The path of its socket.
     pub(super) socket: PathBuf,
-    /// Who made it listen there: the user that httpd's parent runs as.
+    /// The uid of httpd's parent, which has made the socket.
     socket_owner: u32,
-    /// What its supervisor and its workers say of themselves.
+    /// Its table, which supervisor and workers write.
     pub(super) table: Table,
     /// How many threads each worker has.
     pub(super) threads: u32,
     /// How long a request may wait for a thread.
     pub(super) queue_timeout: Option<Duration>,
-    /// How much of a request's or response's body is kept for a client that is slow, in bytes.
+    /// How much of the body of a request or response is buffered for a slow client, in bytes.
     pub(super) response_buffer: usize,
     /// Whether threads that wait for its workers do not preempt others.
     pub(super) is_batch: bool,
-    /// How many connections may be idle for each slot: as many as there are threads in a child.
+    /// How many connections may be idle per slot: as many as a child has threads.
     most_idle: usize,
-    /// Connections that no request is on, for each slot.
+    /// The idle connections, per slot.
     idle: Vec<Mutex<Vec<Connection>>>,
-    /// Where the search for a worker begins, so that equals share the work.
+    /// The slot at which the search for a worker begins. It changes, so that equally busy workers
+    /// share the work.
     turn: AtomicUsize,
 }
 
@@ -101,7 +102,7 @@ impl Groups {
 }
 
 impl Group {
-    /// What children need to know of a group that the parent keeps.
+    /// Makes of a group that the parent keeps what children need of it.
     pub(crate) fn new(kept: &KeptGroup) -> io::Result<Self> {
         let table = kept.table()?;
         Ok(Self {
@@ -132,7 +133,7 @@ impl Group {
             .is_none_or(|host| host.as_deref() == hostname)
     }
 
-    /// Whether no worker is there, nor on its way.
+    /// Whether all slots are down: no worker serves or is starting.
     pub(super) fn is_down(&self) -> bool {
         let mut slots = self.table.slots().iter();
         slots.all(|slot| slot.state() == SlotState::Down)
@@ -157,7 +158,7 @@ impl Group {
             connection.has_place = true;
             Some(connection)
         } else {
-            // Others were faster, or another worker has taken over.
+            // Other requests were faster, or another worker has taken over.
             self.keep(connection);
             None
         }
@@ -174,7 +175,8 @@ impl Group {
     pub(super) fn vacate(&self, connection: &mut Connection) {
         if let Some(worker) = connection.worker.filter(|_| connection.has_place)
             && let Some(slot) = slot_of(worker).and_then(|slot| self.table.slots().get(slot))
-            // If the worker has noticed the end of the connection first, it has done so.
+            // If the worker has noticed the end of the connection first, it has taken the stamp,
+            // and given the place back.
             && slot.take_stamp(worker.ticket)
         {
             slot.vacate(worker.incarnation);
@@ -186,7 +188,7 @@ impl Group {
     fn idle_connection(&self, slot: usize, incarnation: u32) -> Option<Connection> {
         let idle = self.idle.get(slot)?;
         let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
-        // What leads to an earlier worker is closed here.
+        // Connections to an earlier worker are dropped, and so closed.
         while let Some(connection) = idle.pop() {
             let worker = connection.worker;
             if worker.is_some_and(|worker| worker.incarnation == incarnation) {
@@ -196,7 +198,7 @@ impl Group {
         None
     }
 
-    /// The response that came over a connection needs it no more.
+    /// Takes back a connection whose response has left.
     pub(super) fn release(&self, connection: Option<Connection>) {
         if let Some(mut connection) = connection {
             connection.rest();
@@ -210,14 +212,14 @@ impl Group {
         let slot = connection.worker.and_then(slot_of);
         if let Some(idle) = slot.and_then(|slot| self.idle.get(slot)) {
             let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
-            // No more can be of use at the same time.
+            // More cannot be in use at the same time.
             if idle.len() < self.most_idle {
                 idle.push(connection);
             }
         }
     }
 
-    /// How a worker ended, once its supervisor has said so.
+    /// How a worker ended, once its supervisor has recorded that.
     pub(super) fn ending_of(&self, worker: Greeting) -> Option<Ending> {
         let slot = self.table.slots().get(slot_of(worker)?)?;
         slot.ending_of(worker.pid)

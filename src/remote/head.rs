@@ -1,9 +1,9 @@
 //! The head of a worker's response, as httpd takes over that of a CGI script.
 //!
-//! So it is in mod_wsgi, where a process group sends what a script would: of some headers the last
-//! one counts, others are joined, `Status` is the status, and httpd itself answers in the place of
-//! some responses. A worker is not trusted beyond that: a head that could split the response is
-//! refused, whatever the engine checked.
+//! This is how mod_wsgi does it, where a process group sends what a CGI script would: of some
+//! headers the last one counts, others are joined, `Status` is the status, and httpd replaces some
+//! responses. The worker is not trusted: a head that could split the response is refused, even if
+//! the engine has checked it.
 
 use std::ffi::CStr;
 
@@ -12,7 +12,7 @@ use wire::ResponseHead;
 
 use crate::response;
 
-/// What is to be kept to in the head of a response.
+/// The configuration that applies to the head of a response.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
     /// `WSGIErrorOverride`
@@ -21,23 +21,23 @@ pub(super) struct Rules {
     pub(super) longest_line: usize,
 }
 
-/// What becomes of a response whose head was taken over.
+/// What to do with a response whose head was taken over.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Verdict<'r> {
-    /// It is the client's.
+    /// Send it to the client.
     Relay,
-    /// Something else is: its data is dropped.
+    /// Drop its data, and send this instead.
     Replace(Replacement<'r>),
 }
 
-/// What is answered in the place of a response.
+/// What is sent instead of a response.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Replacement<'r> {
     /// httpd's error response with this status.
     Error(Status),
-    /// What is at this path of the same server.
+    /// The resource at this path of the same server.
     Redirect(&'r CStr),
-    /// The same as an error, because the head cannot be passed on.
+    /// An error, because the head cannot be passed on.
     Unfit(Unfit),
 }
 
@@ -72,7 +72,7 @@ impl Unfit {
     }
 }
 
-/// Takes over the head, and says what becomes of the response.
+/// Takes over the head. Returns what to do with the response.
 pub(super) fn take_over<'r>(
     request: Request<'r>,
     head: &ResponseHead<'_>,
@@ -93,12 +93,12 @@ pub(super) fn take_over<'r>(
     } else {
         return Verdict::Relay;
     };
-    // httpd answers as if nobody had done so yet.
+    // Reset for httpd's own response.
     request.set_status(Status::HTTP_OK.0, None);
     Verdict::Replace(replacement)
 }
 
-/// Looks for what could split the response, and for what is too long.
+/// Checks for whatever could split the response, and for lines that are too long.
 fn check(head: &ResponseHead<'_>, longest_line: usize) -> Result<(), Unfit> {
     let headers = head.headers.ok_or(Unfit::Splits)?;
     let headers = || {
@@ -112,15 +112,15 @@ fn check(head: &ResponseHead<'_>, longest_line: usize) -> Result<(), Unfit> {
             || has_line_break(value)
             || is(name, b"Status") && has_control(value)
     });
-    // What frames the body is httpd's, but for the length, which the engine states once at most.
+    // httpd frames the body. Only the length may be stated, at most once.
     let misframes = headers().any(|(name, _)| is(name, b"Transfer-Encoding"))
         || lengths(head).count() > 1
         || lengths(head).any(|length| length.is_none());
-    // Below 200 the response would go on.
+    // A status below 200 is not a final response.
     if splits || misframes || head.status < 200 || has_control(head.status_line) {
         return Err(Unfit::Splits);
     }
-    // Between name and value and behind both there are two characters each.
+    // 4 for the colon and space after the name, and the line end.
     let too_long = |(name, value): (&[u8], &[u8])| name.len() + value.len() + 4 > longest_line;
     if headers()
         .chain([(&b"Status"[..], head.status_line)])
@@ -131,12 +131,12 @@ fn check(head: &ResponseHead<'_>, longest_line: usize) -> Result<(), Unfit> {
     Ok(())
 }
 
-/// The length that the head announces. What it can stand in was checked.
+/// The length of the body that the head states, if it does. The head must have been checked.
 pub(super) fn announced(head: &ResponseHead<'_>) -> Option<u64> {
     lengths(head).flatten().next()
 }
 
-/// Each length that it states; `None` for one that is none.
+/// The lengths that the head states; `None` for one that is not a number.
 fn lengths(head: &ResponseHead<'_>) -> impl Iterator<Item = Option<u64>> {
     let headers = head.headers.iter().flat_map(|headers| headers.iter());
     headers
@@ -146,7 +146,7 @@ fn lengths(head: &ResponseHead<'_>) -> impl Iterator<Item = Option<u64>> {
 
 fn parse_length(value: &[u8]) -> Option<u64> {
     let digits = std::str::from_utf8(value).ok()?;
-    // The parser takes a sign, too.
+    // `parse` would accept a sign.
     let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit());
     is_plain.then(|| digits.parse().ok()).flatten()
 }
@@ -168,7 +168,7 @@ fn set_header(request: Request<'_>, name: &[u8], value: &[u8]) {
     } else if is(name, b"Content-Type") {
         request.set_content_type(pool.copy(&content_type(value)));
     } else if is(name, b"Last-Modified") {
-        // A date in the future, or none at all, would confuse caches.
+        // httpd corrects a date in the future or an invalid one, which would confuse caches.
         request.set_last_modified(pool.copy(value));
     } else if is_one_of(&[b"Set-Cookie", b"Content-Length", b"WWW-Authenticate"]) {
         response::set_header(request, name, value);
@@ -181,7 +181,7 @@ fn set_header(request: Request<'_>, name: &[u8], value: &[u8]) {
     }
 }
 
-/// The header `Status` is the status. One that is none is a failure.
+/// Sets the status from the header `Status`. An invalid one becomes an error.
 fn set_status(request: Request<'_>, line: &[u8]) {
     let digits = line.iter().take_while(|byte| byte.is_ascii_digit());
     let number = digits.fold(0_i32, |number, digit| {
@@ -189,7 +189,7 @@ fn set_status(request: Request<'_>, line: &[u8]) {
             .saturating_mul(10)
             .saturating_add(i32::from(digit - b'0'))
     });
-    // Below 200 the response would go on.
+    // A status below 200 is not a final response.
     if (200..=999).contains(&number) {
         request.set_status(number, Some(request.pool().copy(line)));
     } else {
@@ -197,7 +197,7 @@ fn set_status(request: Request<'_>, line: &[u8]) {
     }
 }
 
-/// The type in lower case; parameters can depend on case.
+/// The media type in lower case. Its parameters keep their case.
 fn content_type(value: &[u8]) -> Vec<u8> {
     let mut value = value.trim_ascii_end().to_vec();
     let end = value.iter().position(|&byte| byte == b';');

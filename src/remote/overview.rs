@@ -1,5 +1,5 @@
-//! How a group is, for those who want to know: read from its table, so it takes no word of its
-//! workers, which may hang.
+//! The state of a group, for mod_status. It is read from the table, without asking the workers,
+//! which may hang.
 
 use control::{Ending, Member, Setback, Slot, SlotState, Stage, Waiting, Waits};
 use nix::errno::Errno;
@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 
 use super::groups::Group;
 
-/// How a group is.
+/// The state of a group.
 #[derive(Debug)]
 pub(crate) struct Overview<'g> {
     /// Its name.
@@ -19,35 +19,35 @@ pub(crate) struct Overview<'g> {
     pub(crate) is_service: bool,
     /// How many threads each worker has.
     pub(crate) threads: u32,
-    /// Who waits for one of these.
+    /// The requests that wait for a thread.
     pub(crate) waits: Waits,
     /// Its slots.
     pub(crate) places: Vec<Place>,
 }
 
-/// How a slot is.
+/// The state of a slot.
 #[derive(Debug)]
 pub(crate) struct Place {
-    /// Whether nobody is there, nor on the way.
+    /// Whether no worker is there or starting.
     pub(crate) is_down: bool,
-    /// Who is there.
+    /// The workers there.
     pub(crate) members: Vec<Member>,
-    /// How many threads of the one that serves are busy.
+    /// How many threads of the serving worker are busy.
     pub(crate) busy: u32,
-    /// How many requests that one has taken.
+    /// How many requests the serving worker has taken.
     pub(crate) requests: u64,
-    /// The same with those before it.
+    /// How many requests it and its predecessors have taken.
     pub(crate) all_requests: u64,
-    /// How many workers have taken another's place.
+    /// How many workers have replaced another.
     pub(crate) restarts: u32,
-    /// How often none could be started.
+    /// How often in a row none could be started.
     pub(crate) setback: Setback,
     /// How the last one ended.
     pub(crate) ending: Option<Ending>,
 }
 
 impl Group {
-    /// How it is.
+    /// The state of the group.
     pub(crate) fn overview(&self) -> Overview<'_> {
         let slots = self.table.slots().iter();
         Overview {
@@ -60,12 +60,12 @@ impl Group {
         }
     }
 
-    /// Notes that a request waits in the queue, since this time in microseconds since the epoch.
+    /// Notes that a request waits in the queue since `begin`, in microseconds since the epoch.
     pub(super) fn enter_queue(&self, begin: i64) -> Waiting<'_> {
         self.table.queue().enter(std::process::id(), begin)
     }
 
-    /// Takes away what a process that has ended has noted there.
+    /// Removes the notes of a process that has ended.
     pub(super) fn leave_queue(&self, pid: u32) {
         self.table.queue().forget(pid);
     }
@@ -93,8 +93,7 @@ impl Place {
     }
 }
 
-/// Whether there is such a process: where the supervisor is gone, so may be those that it has told
-/// of.
+/// Whether the process exists: if the supervisor has died, workers that it recorded may have ended.
 fn is_there(pid: u32) -> bool {
     match i32::try_from(pid) {
         Ok(pid) if pid > 0 => kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH),

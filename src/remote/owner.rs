@@ -1,7 +1,7 @@
-//! `script-user` and `script-group`: whether a script belongs to whom it must.
+//! `script-user` and `script-group`: whether a script has the owner that it must have.
 //!
-//! Asked by httpd's child before a request is sent anywhere: a script that somebody else could
-//! have written does not reach the group's processes.
+//! Checked by httpd's child before a request is sent anywhere: a script that another user could
+//! have written is not run by the group.
 
 use std::fs::{self, Metadata};
 use std::io::ErrorKind;
@@ -13,8 +13,8 @@ use httpd::Status;
 use crate::config::ScriptOwner;
 use crate::handler::Refusal;
 
-/// Refuses a script if it, or the directory it is in, belongs to somebody else, or if others may
-/// write to either.
+/// Refuses a script if the script or its directory belongs to another user or group, or if others
+/// may write to either.
 pub(super) fn check(owner: ScriptOwner, script: &Path) -> Result<(), Refusal> {
     let directory = script.parent().unwrap_or(Path::new("/"));
     let (of_script, of_directory) = faults(owner);
@@ -24,8 +24,8 @@ pub(super) fn check(owner: ScriptOwner, script: &Path) -> Result<(), Refusal> {
     };
     match fs::metadata(script) {
         Ok(file) => check_file(owner, script, &file, of_script)?,
-        // Only the one of a handler may be missing. The worker says so; whether anybody could put
-        // one there meanwhile says the directory.
+        // Only the script of a `WSGIHandlerScript` can be missing here, and the worker reports
+        // that. The check of the directory ensures that nobody else can create it meanwhile.
         Err(error) if error.kind() == ErrorKind::NotFound && !is_link(script) => {}
         Err(error) => return Err(refused(script, &error.to_string(), no_script)),
     }
@@ -34,7 +34,7 @@ pub(super) fn check(owner: ScriptOwner, script: &Path) -> Result<(), Refusal> {
     check_file(owner, directory, &file, of_directory)
 }
 
-/// Whether there is a link, which may lead to where others can put a file.
+/// Whether the path is a dangling link, which may lead to a place where others can create a file.
 fn is_link(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
 }
@@ -52,7 +52,7 @@ fn check_file(
     }
 }
 
-/// What a file may have that it must not.
+/// What can be wrong with a file.
 #[derive(Clone, Copy)]
 enum Fault {
     /// Another owner.
@@ -63,8 +63,8 @@ enum Fault {
     AllWrite,
 }
 
-/// What a script is refused for, and its directory, in the order in which it is looked for, each
-/// with the id of its message.
+/// The faults for which a script or its directory is refused, in the order of the checks, each with
+/// the id of its message.
 type Faults = &'static [(Fault, u16)];
 
 const fn faults(owner: ScriptOwner) -> (Faults, Faults) {

@@ -1,4 +1,4 @@
-//! What a client is told whose request no worker takes, and the administrator.
+//! The responses and messages for requests that no worker takes.
 
 use std::ffi::CStr;
 
@@ -10,26 +10,26 @@ use nix::unistd::geteuid;
 use super::groups::Group;
 use crate::handler::Refusal;
 
-/// When a client that was turned away may come back, in seconds.
+/// `Retry-After`, in seconds.
 const RETRY_AFTER: &CStr = c"5";
 
-/// A group cannot take the request now.
+/// The refusal if a group cannot take the request now.
 pub(super) fn unavailable(request: Request<'_>, group: &str, why: &str) -> Refusal {
     busy(request, 116, not_available(group, why))
 }
 
-/// A group cannot be reached, however often one tries.
+/// The refusal if a group cannot be reached.
 pub(super) fn unreachable(request: Request<'_>, group: &str, why: &str) -> Refusal {
     busy(request, 117, not_available(group, why))
 }
 
-/// The client is told to come back later.
+/// A refusal that tells the client to come back later.
 pub(super) fn busy(request: Request<'_>, id: u16, text: String) -> Refusal {
     request.err_headers_out().set(c"Retry-After", RETRY_AFTER);
     Refusal::new(Status::SERVICE_UNAVAILABLE, id, text)
 }
 
-/// Why a group is not available: it is not there for requests.
+/// Why a group is not available: it serves no requests.
 pub(super) const RUNS_SCRIPTS: &str =
     "it has threads=0, so it runs a script and serves no requests";
 
@@ -53,7 +53,7 @@ pub(super) fn no_way(group: &Group) -> String {
 pub(super) const NOBODY_TOOK_IT: &str =
     "no worker took the request in the time that connect-timeout allows";
 
-/// What to say of a failure to connect that no other attempt would mend.
+/// The id and reason for a failure to connect that another attempt would not change.
 pub(super) fn hopeless(group: &Group, error: Errno) -> Option<(u16, String)> {
     match error {
         Errno::EAGAIN => {
@@ -86,7 +86,7 @@ fn what_would_let_us_in(group: &Group) -> String {
     }
 }
 
-/// The system gives this process no socket to reach a group with.
+/// The refusal if this process cannot create a socket.
 pub(super) fn no_socket(group: &Group, error: Errno) -> Refusal {
     let text = format!(
         "Unable to create socket to connect to process group '{}': {error}.",

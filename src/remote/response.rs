@@ -1,4 +1,4 @@
-//! The response of a worker, on its way to the client.
+//! Relaying the response of a worker to the client.
 //!
 //! What httpd makes of its head is in [`super::head`].
 
@@ -22,21 +22,21 @@ pub(super) struct Response<'r> {
     sendfile: bool,
     rules: Rules,
     state: State<'r>,
-    /// Data that was not passed on yet.
+    /// Data that has not been passed on yet.
     held: Vec<u8>,
-    /// What comes behind that data.
+    /// What follows that data.
     held_tail: Option<HeldTail>,
-    /// The client must see that data as soon as nothing more is here.
+    /// Whether the client must get that data as soon as nothing more has arrived.
     must_flush: bool,
-    /// Some of it was passed on.
+    /// Whether some of the response was passed on before its end.
     is_parted: bool,
-    /// How long its head says that the body is, in bytes, if it has one.
+    /// The length of the body that the head states, in bytes, if it does and there is a body.
     announced: Option<u64>,
-    /// How much of the body came, in bytes.
+    /// How much of the body has come, in bytes.
     received: u64,
 }
 
-/// What is not held as a copy.
+/// Content that is not held as a copy.
 #[derive(Debug)]
 enum HeldTail {
     /// A part of a file.
@@ -45,21 +45,21 @@ enum HeldTail {
     Placed(Placed),
 }
 
-/// How much data is held back for what may follow, in bytes.
+/// How much data is held to be passed on with what follows, in bytes.
 const HOLD: usize = 32 << 10;
 
 /// How far the response has come.
 #[derive(Clone, Copy, Debug)]
 enum State<'r> {
-    /// Nothing came yet.
+    /// Nothing has come yet.
     Waiting,
     /// The head was taken over; data follows.
     Begun,
-    /// httpd has made a response itself, or nobody is left to read it: what comes is dropped.
+    /// httpd has sent another response, or the client is gone: what comes is dropped.
     Dropped,
-    /// It cannot be passed on, though its client waits: what comes is dropped.
+    /// It cannot be passed on, although its client waits: what comes is dropped.
     Failed,
-    /// The head was taken over, and what comes is dropped: something else is answered.
+    /// The head was taken over, and requires another response: what comes is dropped.
     Replaced(Replacement<'r>),
 }
 
@@ -80,22 +80,22 @@ impl<'r> Response<'r> {
         }
     }
 
-    /// Whether the client may have seen something of it.
+    /// Whether the client may have got some of it.
     pub(super) fn has_begun(&self) -> bool {
         matches!(self.state, State::Begun | State::Dropped | State::Failed)
     }
 
-    /// Whether no more of it is of use.
+    /// Whether the rest of it is dropped.
     pub(super) fn is_dropped(&self) -> bool {
         matches!(self.state, State::Dropped | State::Failed)
     }
 
-    /// Whether it cannot be passed on though its client waits.
+    /// Whether it cannot be passed on although its client waits.
     pub(super) fn has_failed(&self) -> bool {
         matches!(self.state, State::Failed)
     }
 
-    /// What is to be answered in its place, if something is.
+    /// What is sent instead of it, if anything is.
     pub(super) fn replacement(&self) -> Option<Replacement<'r>> {
         match self.state {
             State::Replaced(replacement) => Some(replacement),
@@ -103,7 +103,7 @@ impl<'r> Response<'r> {
         }
     }
 
-    /// Whether nothing of it came yet, as must be.
+    /// Checks that nothing of it has come yet.
     pub(super) fn check_waiting(&self) -> Result<(), Broken> {
         match self.state {
             State::Waiting | State::Dropped | State::Failed => Ok(()),
@@ -113,7 +113,7 @@ impl<'r> Response<'r> {
         }
     }
 
-    /// Whether its head came, as must be.
+    /// Checks that its head has come.
     pub(super) fn check_head(&self) -> Result<(), Broken> {
         match self.state {
             State::Waiting => Err(Broken::OutOfPlace("a response without a head")),
@@ -121,8 +121,8 @@ impl<'r> Response<'r> {
         }
     }
 
-    /// Whether all of it came, as must be: a client would take what follows for the rest. Of a body
-    /// that is not there at all, httpd says so itself.
+    /// Checks that all of it has come: otherwise a client would take the next response for the
+    /// rest. If there is no body at all, httpd itself sends a correct length.
     pub(super) fn check_whole(&self) -> Result<(), Broken> {
         self.check_head()?;
         match self.announced {
@@ -133,13 +133,13 @@ impl<'r> Response<'r> {
         }
     }
 
-    /// Whether the client has its head before the end, or some of its body is here.
+    /// Whether the head is sent before the end, or some of the body has come.
     fn has_content(&self) -> bool {
         self.is_parted || self.must_flush || self.received != 0
     }
 
-    /// So much more of the body has come. What is beyond its length would be taken for the next
-    /// response.
+    /// Counts bytes of the body. Bytes beyond its stated length are an error: a client would take
+    /// them for the next response.
     fn count(&mut self, length: u64) -> Result<(), Broken> {
         self.check_head()?;
         self.received = self.received.saturating_add(length);
@@ -166,8 +166,8 @@ impl<'r> Response<'r> {
         Ok(())
     }
 
-    /// Takes data over, to be passed on when there is enough of it, or nothing more has arrived
-    /// and it is to be flushed. A small response leaves in one brigade with its end.
+    /// Takes data over. It is passed on when there is enough of it, or when nothing more has
+    /// arrived and it is to be flushed. A small response leaves in one brigade with its end.
     pub(super) fn data(&mut self, data: &[u8], flush: bool) -> Result<(), Broken> {
         self.count(data.len() as u64)?;
         self.must_flush |= flush;
@@ -184,7 +184,8 @@ impl<'r> Response<'r> {
         Ok(())
     }
 
-    /// Takes over data that lies in the worker's window: together with the end, if that follows.
+    /// Takes over data in the worker's window. It is passed on together with the end, if that
+    /// follows.
     pub(super) fn placed(&mut self, placed: Placed) -> Result<(), Broken> {
         self.count(placed.bytes().len() as u64)?;
         if matches!(self.state, State::Begun) {
@@ -193,7 +194,7 @@ impl<'r> Response<'r> {
         Ok(())
     }
 
-    /// Whether something lies in the worker's window that was not passed on yet.
+    /// Whether data in the worker's window has not been passed on yet.
     pub(super) fn is_in_window(&self) -> bool {
         matches!(self.held_tail, Some(HeldTail::Placed(_)))
     }
@@ -205,7 +206,7 @@ impl<'r> Response<'r> {
         self.held_tail = Some(tail);
     }
 
-    /// Nothing more has arrived: passes on what the client must see.
+    /// Nothing more has arrived: passes on what the client must get now.
     pub(super) fn catch_up(&mut self) {
         if self.must_flush || self.is_in_window() {
             let flush = self.must_flush;
@@ -213,16 +214,16 @@ impl<'r> Response<'r> {
         }
     }
 
-    /// Passes a region of a file on, which httpd then sends itself: together with the end, if that
-    /// follows, so that httpd can serve ranges of it.
+    /// Takes over a region of a file, which httpd sends itself. It is passed on together with the
+    /// end, if that follows, so that httpd can serve ranges of it.
     pub(super) fn file(&mut self, file: OwnedFd, region: FileRegion) -> Result<(), Broken> {
         self.count(region.length)?;
         let status = fstat(&file).map_err(Broken::System)?;
         if SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
-            // Reading from a pipe could take for ever.
+            // Reading from a pipe could block for ever.
             return Err(Broken::OutOfPlace("what is no regular file"));
         }
-        // The decoder has refused what is no file offset.
+        // The decoder has refused numbers that are not file offsets.
         let offset = i64::try_from(region.offset).unwrap_or(0);
         let length = i64::try_from(region.length).unwrap_or(0);
         if offset.saturating_add(length) > status.st_size {
@@ -238,11 +239,12 @@ impl<'r> Response<'r> {
         Ok(())
     }
 
-    /// Marks the end of a complete response, and returns what httpd is to do then. Behind it httpd
-    /// reads what is left of the request's body; a client that is still to send that is not to wait
-    /// for the response until it has.
+    /// Passes on the end of a complete response. Returns the status for httpd. Afterwards httpd
+    /// reads the rest of the request's body, if there is any; then the response is flushed first,
+    /// so that the client need not send that before it gets the response.
     pub(super) fn end(&mut self, body_may_go_on: bool) -> Status {
-        // httpd works out the length of what comes with the end, but a response of parts has none.
+        // If everything came with the end, httpd would compute a length, which a response that was
+        // flushed does not have.
         if self.must_flush && !self.is_parted {
             self.catch_up();
         }
@@ -252,7 +254,7 @@ impl<'r> Response<'r> {
         self.leave()
     }
 
-    /// What httpd is to do when nothing more of it comes.
+    /// The status for httpd when nothing more of the response comes.
     pub(super) fn leave(&self) -> Status {
         match self.has_failed() {
             true => response::give_up(self.request),
@@ -260,14 +262,15 @@ impl<'r> Response<'r> {
         }
     }
 
-    /// Passes nothing on any more: the request was answered otherwise.
+    /// Drops the rest: the request was answered by something else.
     pub(super) fn drop_rest(&mut self) {
         self.state = State::Dropped;
         self.held.clear();
         self.held_tail = None;
     }
 
-    /// Lets the client see that the response is cut short. Returns what httpd is to do then.
+    /// Aborts the response, so that the client sees that it is incomplete. Returns the status for
+    /// httpd.
     pub(super) fn abort(&mut self) -> Status {
         self.catch_up();
         if !self.has_failed() {
@@ -276,7 +279,7 @@ impl<'r> Response<'r> {
         self.leave()
     }
 
-    /// Passes on what was held, and this behind it.
+    /// Passes on what was held, followed by `tail`.
     fn pass(&mut self, tail: Tail<'_>) {
         let held = std::mem::take(&mut self.held);
         let held_tail = self.held_tail.take();
@@ -309,7 +312,7 @@ impl<'r> Response<'r> {
         held_tail: Option<HeldTail>,
         tail: Tail<'_>,
     ) -> Result<(), AprStatus> {
-        // What is in the window must be readable until the brigade is gone.
+        // Data in the window must stay mapped until the brigade is destroyed.
         let (file, placed) = match held_tail {
             Some(HeldTail::File(file)) => (Some(file), None),
             Some(HeldTail::Placed(placed)) => (None, Some(placed)),
@@ -323,8 +326,8 @@ impl<'r> Response<'r> {
             brigade.push_file(file)?;
         }
         if let Some(placed) = &placed {
-            // SAFETY: the bytes can be read as long as `placed` lives, which was there before the
-            // brigade.
+            // SAFETY: the bytes are readable as long as `placed` lives, which is declared before
+            // the brigade and so dropped after it.
             unsafe { brigade.push_shared(placed.bytes()) };
         }
         match tail {
@@ -348,7 +351,7 @@ impl<'r> Response<'r> {
     }
 }
 
-/// What follows on the data that was held.
+/// What follows the data that was held.
 enum Tail<'d> {
     Data { data: &'d [u8], flush: bool },
     End { flush: bool },

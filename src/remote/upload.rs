@@ -1,11 +1,11 @@
-//! The body of a request, on its way from the client to a worker.
+//! Passing the body of a request from the client to a worker.
 //!
-//! A body of moderate size is read whole before a worker is chosen: a client that sends it slowly
-//! holds no thread of the application. Its memory is bounded, for one body by the group's
-//! `response-buffer-size` and for all bodies of a child together; what is too much for either is
-//! passed on as it comes. A body whose length the client does not tell may depend on what the
-//! application answers meanwhile, or have no end: that is read as long as the client goes on
-//! sending, and is slow.
+//! A body of moderate size is read completely before a worker is chosen, so that a slow client
+//! occupies no thread of the application. The memory for it is limited, for one body by the group's
+//! `response-buffer-size`, and for all bodies of a child together; a body that exceeds a limit is
+//! passed on as it comes. A body without a stated length may depend on what the application answers
+//! meanwhile, or be endless. It is read in advance only while the client keeps sending, and only if
+//! it is slow.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -17,51 +17,53 @@ use wire::BodyError;
 
 use super::exchange::PAUSE;
 
-/// The largest body that a worker is sent as a whole, in bytes: it reads it all before it runs
-/// anything, so the request can be repeated if the worker dies before.
+/// The largest body that is sent to a worker together with the head, in bytes. The worker reads all
+/// of it before it runs the request, so the request can be sent to another worker if it dies before
+/// that.
 const WHOLE: usize = 64 << 10;
 
-/// How much the bodies that a child holds may take together, in bytes.
+/// How much memory the bodies that a child holds may use together, in bytes.
 const MOST_HELD: usize = 64 << 20;
 
-/// How much they take.
+/// How much memory they use, in bytes.
 static HELD: AtomicUsize = AtomicUsize::new(0);
 
-/// How much is read at a time, in bytes.
+/// How much of a body is read at a time, in bytes.
 const PIECE: usize = 16 << 10;
 
-/// How long a client that does not tell the length of its body may send nothing, until it is taken
-/// for one that waits for an answer. Slow ones send at least a byte in a second.
+/// If a client that has not stated the length of its body sends nothing for this long, it may be
+/// waiting for an answer. Slow clients send at least a byte in a second.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// How long a client takes at least to send, without a pause, what is taken for a stream that may
-/// go on for ever.
+/// If a client sends without a pause for this long, and fast enough, its body may be an endless
+/// stream.
 const STREAM: Duration = Duration::from_secs(20);
 
-/// How many bytes a second a stream has at least, on average: whoever sends less is slow. Both are
-/// what `RequestReadTimeout` asks of a body if nobody says otherwise.
+/// How many bytes per second a stream has at least, on average; a client that sends less is slow.
+/// Both are the defaults of `RequestReadTimeout` for a body.
 const STREAM_RATE: u128 = 500;
 
-/// How long to wait at most before asking a silent client again, where nothing tells that it has
-/// sent something.
+/// The longest interval for checking whether a silent client has sent something, if that cannot be
+/// waited for.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// A body.
+/// The body of a request.
 #[derive(Debug)]
 pub(super) struct Upload<'r> {
     request: Request<'r>,
     client: RequestBody<'r>,
-    /// What was read before a worker was chosen.
+    /// The part that was read before a worker was chosen.
     held: Vec<u8>,
-    /// How much of that was passed on to the present worker.
+    /// How much of that the present worker has got.
     passed: usize,
     /// How the reading ended; `None` if it goes on while the worker runs.
     end: Option<Result<(), BodyError>>,
-    /// The present worker has asked for it: its application runs.
+    /// Whether the present worker has asked for the body, so that its application runs.
     wanted: bool,
-    /// Its client asks before it sends what could be held: the application may have no use for it.
+    /// Whether the client asks before it sends the body, which is therefore not read in advance:
+    /// the application may not want it.
     asks_first: bool,
-    /// More was read than is held, so the body cannot be sent once more.
+    /// Whether more was read than is held, so that the body cannot be sent again.
     beyond: bool,
 }
 
@@ -81,15 +83,15 @@ impl<'r> Upload<'r> {
         }
     }
 
-    /// Reads a body of up to `most` bytes, unless its client asks first. One without a length is
-    /// waited for only while it comes.
+    /// Reads a body of up to `most` bytes in advance, unless its client asks first. Without a
+    /// stated length, reads only while the client keeps sending.
     pub(super) fn gather(&mut self, length: Option<u64>, most: usize) {
         let length = length.map(|length| usize::try_from(length).unwrap_or(usize::MAX));
         if self.end.is_some() || length.is_some_and(|length| length > most) {
             return;
         }
-        // If this is the second call, every worker has refused a body that its client asks for: it
-        // is read here now.
+        // A second call means that a worker had no thread for a client that asks first: then the
+        // body is read here.
         self.asks_first = self.request.expects_continue() && !self.asks_first;
         match length {
             _ if self.asks_first => {}
@@ -98,14 +100,14 @@ impl<'r> Upload<'r> {
         }
     }
 
-    /// Whether its client asks first: then it can be gathered once more, which tells the client to
-    /// send it.
+    /// Whether its client asks first. Then it can be gathered again, which tells the client to send
+    /// it.
     pub(super) fn asks_first(&self) -> bool {
         self.asks_first
     }
 
     fn wait_for_all(&mut self, length: usize, most: usize) {
-        // A larger one is only announced.
+        // Not all of it: a client may state a length and send nothing.
         self.held.reserve(length.min(WHOLE));
         let mut piece = [0; PIECE];
         self.end = loop {
@@ -117,7 +119,7 @@ impl<'r> Upload<'r> {
                     break Some(Err(body_error(error)));
                 }
             }
-            // Filters can make a body longer than its client said it is.
+            // Filters can make a body longer than the client has stated.
             if self.held.len() > most || HELD.load(Ordering::Relaxed) > MOST_HELD {
                 break None;
             }
@@ -157,25 +159,25 @@ impl<'r> Upload<'r> {
         }
     }
 
-    /// Whether what came in this time is the beginning of a stream, rather than what a slow client
-    /// sends.
+    /// Whether the body looks like a stream rather than that of a slow client, after this time.
     fn is_stream(&self, taken: Duration) -> bool {
         let sent = u128::try_from(self.held.len()).unwrap_or(u128::MAX);
         taken >= STREAM && sent.saturating_mul(1000) >= STREAM_RATE * taken.as_millis()
     }
 
-    /// Waits until a client that is silent for so long sends something, but not longer than it may
-    /// be. Returns whether it has: that need not be a byte of the body, which comes in chunks.
+    /// Waits until a client that has been `silent` for this long sends something, or has been
+    /// silent for too long. Returns whether it has sent something, which may be only a part of the
+    /// chunked encoding.
     fn hears_client(&self, silent: Duration) -> bool {
         let patience = SILENCE.saturating_sub(silent);
         let Some(client) = self.request.connection().own_socket() else {
             thread::sleep(patience.min((silent / 8).clamp(PAUSE, LONGEST_PAUSE)));
             return false;
         };
-        // Not zero, where less than a millisecond is left.
+        // At least 1 ms, since 0 would not wait.
         let patience = patience + Duration::from_millis(1);
         let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
-        // What went wrong, the next read tells.
+        // The next read reports errors.
         poll(&mut [PollFd::new(client, PollFlags::POLLIN)], timeout).is_ok_and(|ready| ready > 0)
     }
 
@@ -184,43 +186,43 @@ impl<'r> Upload<'r> {
         HELD.fetch_add(piece.len(), Ordering::Relaxed);
     }
 
-    /// All of the body and how it ended, if it is so small that a worker is sent all at once.
+    /// The whole body and how it ended, if it is small enough to be sent together with the head.
     pub(super) fn whole(&self) -> Option<(&[u8], Result<(), BodyError>)> {
         let end = self.end.filter(|_| self.held.len() <= WHOLE)?;
         Some((&self.held, end))
     }
 
-    /// Whether the present worker runs the request only when it has read all that it was sent.
+    /// Whether the present worker runs the request only after reading everything that it was sent.
     pub(super) fn runs_when_read(&self) -> bool {
         self.whole().is_some() || !self.wanted
     }
 
-    /// Begins anew, for another worker.
+    /// Starts again, for another worker.
     pub(super) fn rewind(&mut self) {
         self.passed = 0;
         self.wanted = false;
     }
 
-    /// Whether it is kept back until the application asks for it. Until then the request can be
-    /// sent to another worker, and if nothing was read yet, a client that waits for that is not
-    /// told to send it.
+    /// Whether it is withheld until the application asks for it. Until then the request can be sent
+    /// to another worker, and if nothing was read yet, a client that asks first is not told to send
+    /// it.
     pub(super) fn is_withheld(&self) -> bool {
         self.whole().is_none()
     }
 
-    /// The worker has asked for it. A client that waits for that is told to send it.
+    /// The worker has asked for it. Tells a client that asks first to send it.
     pub(super) fn invite(&mut self) {
         self.wanted = true;
         self.ask_for_it();
     }
 
-    /// Tells a client that waits for that to send the body: reading without waiting does not.
+    /// Tells a client that asks first to send the body. (Reading without waiting does not.)
     fn ask_for_it(&mut self) {
-        // If the client is gone, the next read says so.
+        // If the client is gone, the next read reports that.
         let _ = self.client.read(&mut []);
     }
 
-    /// Whether the body can be sent once more: unless some of it is gone.
+    /// Whether the body can be sent again: all that was read of it is held.
     pub(super) fn is_repeatable(&self) -> bool {
         !self.beyond
     }
@@ -235,8 +237,7 @@ impl<'r> Upload<'r> {
         self.client.is_answered()
     }
 
-    /// Reads some of the body, but does not wait for it: `None` if there is nothing yet. 0 is the
-    /// end.
+    /// Reads some of the body without waiting: `None` if nothing has arrived, 0 at the end.
     pub(super) fn try_read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, BodyError> {
         let held = self.held.get(self.passed..).unwrap_or_default();
         if !held.is_empty() {

@@ -1,4 +1,4 @@
-//! The error log of a server, for the supervisor and the workers, which write into it themselves.
+//! The error log of a server, for the supervisor and the workers, which write to it themselves.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -8,16 +8,16 @@ use std::os::fd::OwnedFd;
 use control::LogForm;
 use httpd::{Server, process};
 
-/// Where lines go, and how they are written there.
+/// An error log, and the format of its lines.
 #[derive(Debug)]
 pub(super) struct ErrorLog {
-    /// `/dev/null` where it is syslog, to which each process has a way of its own.
+    /// The log; `/dev/null` for syslog, to which each process connects itself.
     pub(super) descriptor: OwnedFd,
     pub(super) form: LogForm,
 }
 
 impl ErrorLog {
-    /// That of a server, which is that of the base server if it has none of its own.
+    /// The error log of a server, or that of the base server if it has none of its own.
     pub(super) fn of(server: Server<'_>, base: Server<'_>) -> io::Result<Self> {
         if let Some(log) = server.error_log() {
             return Ok(Self {
@@ -52,7 +52,7 @@ fn syslog(name: &[u8], program: &CStr) -> Option<LogForm> {
 /// The facility if none is named.
 const LOCAL7: u8 = low(libc::LOG_LOCAL7);
 
-/// The facilities that httpd knows. It takes the first that begins with the word it is given.
+/// The facilities that httpd knows. httpd takes the first one that begins with the given word.
 const FACILITIES: [(&[u8], u8); 20] = [
     (b"auth", low(libc::LOG_AUTH)),
     (b"authpriv", low(libc::LOG_AUTHPRIV)),
@@ -76,7 +76,7 @@ const FACILITIES: [(&[u8], u8); 20] = [
     (b"local7", LOCAL7),
 ];
 
-/// A facility is a number of five bits, shifted by three.
+/// The lowest byte of a facility: it is a five-bit number, shifted by three.
 const fn low(facility: i32) -> u8 {
     facility.to_le_bytes()[0]
 }

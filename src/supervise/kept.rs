@@ -1,7 +1,7 @@
 //! What the parent keeps from one configuration to the next.
 //!
-//! It is in memory: a module that is loaded from the same path again has its values still, as
-//! build.rs says. One that is loaded from another path begins anew, with a supervisor of its own.
+//! It is in memory: a module that is loaded from the same path again finds it there (see build.rs).
+//! A module that is loaded from another path starts without it, with a supervisor of its own.
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -23,13 +23,13 @@ use crate::log::{self, Id};
 pub(crate) struct Kept {
     pub(super) supervisor: Option<Supervisor>,
     pub(super) groups: Vec<KeptGroup>,
-    /// The number of the group that was made last. None is given twice: workers of a group that is
-    /// gone may be there for a long time.
+    /// The number of the group that was made last. No number is used twice, since the workers of a
+    /// removed group may run for a long time.
     pub(super) last_number: u32,
 }
 
-/// Both ends of the way from the workers of a group to httpd's scoreboard. Each group has its own,
-/// for a worker can close it for all who share it.
+/// Both ends of the link from the workers of a group to httpd's scoreboard. Each group has its own
+/// link, since a worker can shut it down for all that share it.
 #[derive(Debug)]
 pub(super) struct ScoreboardLink {
     reader: ScoreboardReader,
@@ -44,7 +44,8 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Kills it; its workers notice. It must not have been waited for, so that the pid is its own.
+    /// Kills it; its workers notice. It must not have been waited for, or another process may have
+    /// its pid.
     pub(super) fn kill(&self) {
         if let Ok(pid) = i32::try_from(self.pid) {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
@@ -52,30 +53,30 @@ impl Supervisor {
     }
 }
 
-/// A group and what was made for it.
+/// A group, with its socket, table and log.
 #[derive(Debug)]
 pub(crate) struct KeptGroup {
     pub(super) spec: GroupSpec,
     shape: Shape,
-    /// If it was defined in a virtual host: that host's `ServerName`.
+    /// The `ServerName` of the virtual host in which it is defined, if it is.
     host: Option<Option<Vec<u8>>>,
     log: OwnedFd,
     table: Table,
     socket_path: PathBuf,
     socket: OwnedFd,
-    /// Made when the group may first use it; it stays, for its ends are with processes of several
-    /// generations.
+    /// Made when the group first has `server-metrics`. It stays, since processes of several
+    /// generations have its ends.
     scoreboard: Option<ScoreboardLink>,
     terms: Terms,
 }
 
-/// Where to tell of what is wrong with the socket of a group, and costs it nothing.
+/// Logs a warning about the socket of a group.
 fn warn(definition: &DaemonDefinition<'_>) -> impl Fn(Id, String) {
     |id, text| log::server(definition.server(), Level::WARN, id, text)
 }
 
 impl KeptGroup {
-    /// Makes what a new group needs.
+    /// Makes a new group, with its socket, table and log.
     pub(super) fn new(
         spec: GroupSpec,
         shape: Shape,
@@ -121,8 +122,8 @@ impl KeptGroup {
         })
     }
 
-    /// Makes of what was made for this group what it needs in another shape, if that can be done.
-    /// Returns whether it can be used.
+    /// Adapts the socket of this group to another shape, if possible. Returns whether socket and
+    /// table can be used.
     pub(super) fn adapt(&mut self, shape: &Shape, definition: &DaemonDefinition<'_>) -> bool {
         let Some(shape) = self.shape.changed(shape) else {
             return false;
@@ -138,8 +139,8 @@ impl KeptGroup {
         is_adapted
     }
 
-    /// What the supervisor needs: the log, the table, the socket, and the way to the scoreboard if
-    /// the group may use it.
+    /// The descriptors for the supervisor: the log, the table, the socket, and the link to the
+    /// scoreboard if the group may use it.
     pub(super) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         let scoreboard = self.scoreboard.as_ref();
         let scoreboard = scoreboard.filter(|_| self.has_server_metrics());
@@ -149,7 +150,7 @@ impl KeptGroup {
             .collect()
     }
 
-    /// Makes the way to the scoreboard, if the group may use it.
+    /// Makes the link to the scoreboard, if the group may use it.
     pub(super) fn connect_scoreboard(&mut self) -> io::Result<()> {
         if self.has_server_metrics() && self.scoreboard.is_none() {
             let (reader, source) = control::scoreboard_link()?;
@@ -158,7 +159,7 @@ impl KeptGroup {
         Ok(())
     }
 
-    /// Of the way to the scoreboard, if the group may use it, the end that is a child's.
+    /// The end of the link to the scoreboard that children serve, if the group may use it.
     pub(super) fn into_scoreboard_source(self) -> Option<ScoreboardSource> {
         let is_wanted = self.has_server_metrics();
         let link = self.scoreboard.filter(|_| is_wanted);
@@ -175,7 +176,7 @@ impl KeptGroup {
         &self.spec.name
     }
 
-    /// The user that its workers run as: a name, or else a number as `User` has it.
+    /// The user that its workers run as: a name, or `#` and a number as in `User`.
     pub(crate) fn user(&self) -> String {
         let identity = &self.spec.identity;
         let own = || nix::unistd::geteuid().as_raw();
@@ -185,8 +186,8 @@ impl KeptGroup {
         }
     }
 
-    /// What its workers know httpd's children by. It stays, as the children of the last
-    /// configuration use it still.
+    /// The secret by which its workers recognise httpd's children. It stays the same over restarts,
+    /// since children of the last configuration still use it.
     pub(crate) fn secret(&self) -> &Secret {
         &self.spec.secret
     }
@@ -196,12 +197,12 @@ impl KeptGroup {
         self.spec.is_service()
     }
 
-    /// If it was defined in a virtual host: that host's `ServerName`.
+    /// The `ServerName` of the virtual host in which it is defined, if it is.
     pub(crate) fn host(&self) -> Option<Option<Vec<u8>>> {
         self.host.clone()
     }
 
-    /// Where it listens.
+    /// The path of its socket.
     pub(crate) fn socket(&self) -> &Path {
         &self.socket_path
     }
@@ -216,14 +217,15 @@ impl KeptGroup {
         self.spec.life.queue_timeout
     }
 
-    /// A mapping of its table of its own, which children share.
+    /// Another mapping of its table, for the children.
     pub(crate) fn table(&self) -> io::Result<Table> {
         let table = Table::map(self.table.as_fd().try_clone_to_owned()?, self.shape.slots())?;
         table.secure()?;
         Ok(table)
     }
 
-    /// There is no supervisor that could start a worker: no request waits for one.
+    /// Marks slots in which a worker was starting as down: there is no supervisor, so requests must
+    /// not wait for a worker.
     pub(super) fn note_nobody_starts(&self) {
         let slots = self.table.slots().iter().take(self.shape.slots());
         for slot in slots.filter(|slot| slot.state() == SlotState::Starting) {
@@ -231,7 +233,7 @@ impl KeptGroup {
         }
     }
 
-    /// What children hold it to.
+    /// The limits that children enforce for it.
     pub(crate) fn terms(&self) -> Terms {
         self.terms
     }

@@ -1,7 +1,7 @@
 //! The listening sockets of process groups.
 //!
-//! Only one user may connect, the one that httpd's children run as or `socket-user`: a socket
-//! belongs to that user, and its mode is 0600. Who may replace it is a matter of its directory.
+//! Only one user may connect, the user of httpd's children or `socket-user`: the socket belongs to
+//! that user, and its mode is 0600. Its directory decides who may replace it.
 
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
@@ -58,16 +58,16 @@ impl SocketError {
     }
 }
 
-/// For how many processes there is room in a table at least: so a group can get more of them and
-/// keep it. Memory is taken only for those that there are.
+/// The least number of processes for which a table has room, so that a group can get more of them
+/// and keep its table. Memory is used only for the processes that exist.
 const ROOM: u32 = 1024;
 
-/// What makes the socket and the table of a group what they are.
+/// The properties of a group's socket and table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
     prefix: PathBuf,
     processes: u32,
-    /// How many there may be.
+    /// How many processes the table has room for.
     room: u32,
     backlog: u32,
     owner: Option<u32>,
@@ -94,13 +94,13 @@ impl Shape {
         usize::try_from(self.processes).unwrap_or(usize::MAX)
     }
 
-    /// For how many slots there is room.
+    /// How many slots the table has room for.
     pub(super) fn room(&self) -> usize {
         usize::try_from(self.room).unwrap_or(usize::MAX)
     }
 
-    /// What becomes of a socket and a table of this shape if they are to have another; `None` if
-    /// they cannot.
+    /// The shape of an existing socket and table after a change to another shape; `None` if new
+    /// ones must be made.
     pub(super) fn changed(&self, to: &Self) -> Option<Self> {
         let fits = self.prefix == to.prefix && to.processes <= self.room;
         fits.then(|| Self {
@@ -109,7 +109,7 @@ impl Shape {
         })
     }
 
-    /// Where the group with this number listens.
+    /// The path of the socket of the group with this number.
     pub(super) fn path(&self, group: u32) -> PathBuf {
         let mut path = self.prefix.clone().into_os_string();
         path.push(format!(".{}.{group}.sock", std::process::id()));
@@ -117,8 +117,8 @@ impl Shape {
     }
 }
 
-/// The first number after the `last` one at whose path nobody listens. Somebody may: the groups of
-/// a mod_wsgi that this process had loaded from another path.
+/// The first number after `last` at whose path no process listens. The groups of a module that was
+/// loaded from another path may.
 pub(super) fn next_number(shape: &Shape, last: u32) -> u32 {
     let mut numbers = last.saturating_add(1)..;
     numbers
@@ -136,15 +136,16 @@ fn is_listened_at(path: &Path) -> bool {
     let (Ok(socket), Ok(address)) = (socket, UnixAddr::new(path)) else {
         return false;
     };
-    // A full queue is one of somebody who listens.
+    // EAGAIN: the queue of a listening socket is full.
     matches!(
         connect(socket.as_raw_fd(), &address),
         Ok(()) | Err(Errno::EAGAIN)
     )
 }
 
-/// Makes a socket and has it listen. What is at its path is left over from a dead process that
-/// had our process id. `warn` is told of what is no reason to do without the socket.
+/// Makes a listening socket. A file at its path was left by a dead process that had the same
+/// process id, and is replaced. `warn` gets problems that do not prevent the socket from being
+/// used.
 pub(super) fn listen(
     path: &Path,
     shape: &Shape,
@@ -170,7 +171,7 @@ pub(super) fn listen(
         Err(Errno::ENOENT) => {}
         Err(error) => return Err(failed(13, "replaced")(error)),
     }
-    // The parent has one thread, so nobody else creates a file under this mask.
+    // The parent has one thread, so no other file is created with this mask.
     let mask = umask(Mode::from_bits_truncate(0o177));
     let bound = bind(socket.as_raw_fd(), &address);
     umask(mask);
@@ -179,8 +180,8 @@ pub(super) fn listen(
     Ok(socket)
 }
 
-/// Gives a socket its owner and its sizes, be it one that listens already: who is in its queue
-/// stays there.
+/// Sets the owner, the buffer sizes and the backlog of a socket. If it is listening already, the
+/// connections in its queue stay there.
 pub(super) fn adapt(
     socket: &OwnedFd,
     path: &Path,
@@ -189,7 +190,7 @@ pub(super) fn adapt(
 ) -> Result<(), SocketError> {
     let failed = |id, step| failed(path, id, step);
     if let Some(owner) = shape.owner {
-        // Whoever may write to the directory could have put a link in its place.
+        // Without following links: a user that may write to the directory could have put one there.
         let owner = Some(Uid::from_raw(owner));
         let given = fchownat(AT_FDCWD, path, owner, None, AtFlags::AT_SYMLINK_NOFOLLOW);
         given.map_err(failed(15, "given to its user"))?;
@@ -222,10 +223,10 @@ fn failed(path: &Path, id: u16, step: &'static str) -> impl FnOnce(Errno) -> Soc
     }
 }
 
-/// Whether nobody can connect to this socket any more: whoever has it, as workers do, can shut it
-/// down for all, and for good.
+/// Whether this socket was shut down, so that nobody can connect any more. A worker can do that,
+/// for all processes and for good.
 pub(super) fn is_shut_down(socket: &OwnedFd) -> bool {
-    // One that nix does not name.
+    // A flag that nix does not define.
     let end = PollFlags::from_bits_retain(libc::POLLRDHUP);
     let mut sockets = [PollFd::new(socket.as_fd(), end)];
     poll(&mut sockets, PollTimeout::ZERO) == Ok(1)

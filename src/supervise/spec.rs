@@ -1,4 +1,4 @@
-//! From the words of `WSGIDaemonProcess` to what a supervisor needs to know.
+//! From the options of `WSGIDaemonProcess` to the description of a group for the supervisor.
 
 use std::ffi::{CStr, CString, OsString};
 use std::os::unix::ffi::OsStringExt as _;
@@ -22,8 +22,8 @@ use crate::config::{self, DaemonDefinition};
 use crate::log::{self, Id};
 use crate::{Wsgi, engines};
 
-/// What a definition comes to; `None`, with a line in the log, if there is no engine for its
-/// Python. Its number is still to be given.
+/// The description of a group, still without its number. `None`, with a line in the log, if there
+/// is no engine for its Python.
 pub(super) fn of(definition: &DaemonDefinition<'_>, secret: Secret) -> Option<GroupSpec> {
     let options = definition.options();
     let engine = match engine(definition) {
@@ -58,7 +58,7 @@ pub(super) fn of(definition: &DaemonDefinition<'_>, secret: Secret) -> Option<Gr
         preload: preload(definition),
         server: server(),
         log_level: u8::try_from(level).unwrap_or(u8::MAX),
-        // That comes with the log.
+        // Set together with the log.
         log_form: LogForm::default(),
     })
 }
@@ -78,7 +78,7 @@ fn home(definition: &DaemonDefinition<'_>) -> Option<OsString> {
 fn identity(definition: &DaemonDefinition<'_>) -> Identity {
     let options = definition.options();
     let user = definition.user();
-    // Without root there is nobody else.
+    // Without root, all processes run as the present user.
     let owner = |uid| match Uid::effective() {
         ourselves if ourselves.is_root() => uid,
         ourselves => ourselves.as_raw(),

@@ -1,12 +1,12 @@
-//! The end of httpd, and the end of a configuration.
+//! The end of a configuration, and the end of httpd.
 //!
-//! A configuration that does without this module tells it nothing, so the end of the last one is
-//! when to tell the supervisor what may come.
+//! When a configuration ends, the next one may not load this module, which would not be called
+//! then. So the supervisor is told at this point that a new configuration is being read.
 //!
-//! Before httpd ends, its process groups go. Whoever stops httpd expects nothing of it to be there
-//! when its parent is gone, and a service manager may kill whatever is. So the parent has the
-//! supervisor end the workers, which may take their `shutdown-timeout` for it, and waits. Meanwhile
-//! it listens no more: another httpd can start.
+//! Before httpd ends, its process groups end: nothing of httpd may be left when its parent has
+//! ended, and a service manager may kill what is. So the parent has the supervisor end the workers,
+//! within their `shutdown-timeout`, and waits. It closes httpd's ports first, so that another httpd
+//! can start.
 //!
 //! Runs in the parent, when httpd clears or destroys the pool of a configuration.
 
@@ -22,20 +22,20 @@ use nix::unistd::Pid;
 use super::kept::{Kept, Supervisor};
 use super::running;
 
-/// How much longer than its workers may take the supervisor is waited for: it kills those that take
-/// longer.
+/// How much longer than its workers the supervisor may take to end: it kills workers that take too
+/// long.
 const MARGIN: Duration = Duration::from_secs(2);
 
-/// How often it is looked whether the supervisor has ended.
+/// How often to check whether the supervisor has ended.
 const GLANCE: Duration = Duration::from_millis(5);
 
-/// What a pool drops when it is destroyed.
+/// A value in the pool of a configuration, which is dropped with the pool.
 struct AtEnd {
-    /// The parent: a process that it forks has a copy of this.
+    /// The process id of the parent. Forked processes have a copy of this value, and must not act.
     process: u32,
 }
 
-/// Has the process groups end with httpd. To be called for every configuration.
+/// Ends the process groups when httpd ends. To be called for every configuration.
 pub(super) fn with(pool: Pool<'_>) {
     pool.place(AtEnd {
         process: process::id(),
@@ -55,7 +55,8 @@ impl Drop for AtEnd {
             }
         } else if let Some(supervisor) = running.as_ref().and_then(|kept| kept.supervisor.as_ref())
         {
-            // One that cannot be told goes on, as if this module came back.
+            // A supervisor that cannot be told keeps its groups, as if this module were loaded
+            // again.
             let _ = supervisor.control.send(&ToSupervisor::Reconfiguring, &[]);
         }
     }
@@ -84,7 +85,7 @@ fn has_ended_within(supervisor: &Supervisor, limit: Duration) -> bool {
         match waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::StillAlive) if Instant::now() < deadline => thread::sleep(GLANCE),
             Ok(WaitStatus::StillAlive) => return false,
-            // That it is no child of this process means that it has ended before.
+            // An error means that it has ended and been waited for before.
             Ok(_) | Err(_) => return true,
         }
     }

@@ -1,5 +1,5 @@
-//! A connection that broke before the worker said how the request ended: whether another worker may
-//! run the request, and if not, what the client and the log are told.
+//! A connection that broke before the worker said how the request ended: decides whether another
+//! worker may run the request, and if not, what the client gets and what is logged.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::remote::connection::{Broken, Connection};
 use crate::remote::groups::Group;
 use crate::remote::refused::show;
 
-/// How long to wait for the supervisor to tell how a worker ended.
+/// How long to wait for the supervisor to record how a worker ended.
 const EXIT_STATUS_WAIT: Duration = Duration::from_millis(500);
 
 impl Call<'_, '_> {
@@ -24,8 +24,9 @@ impl Call<'_, '_> {
         connection: &mut Connection,
         broken: Broken,
     ) -> Result<Attempt, Refusal> {
-        // Never greeted: nobody accepted the connection. Reset: what was sent was not read whole,
-        // which says whether it was run only where it is read whole before.
+        // Without a greeting, no worker accepted the connection. After a reset, the worker has not
+        // read everything that was sent; so it has not run the request, if it runs it only after
+        // reading all of that.
         let unread = matches!(broken, Broken::Reset) && self.upload.runs_when_read()
             || matches!(broken, Broken::Closed | Broken::Reset) && connection.worker.is_none();
         if unread {
@@ -59,7 +60,7 @@ impl Call<'_, '_> {
         Err(Refusal::new(status, id, text))
     }
 
-    /// What the log has of a request that was lost in this process group.
+    /// The message about a request that was lost in this process group.
     fn tell(&self, loss: Loss, group: &str, fate: &str) -> String {
         let uri = self.request.uri().to_string_lossy();
         let method = self.request.method().to_string_lossy();
@@ -83,9 +84,9 @@ impl Call<'_, '_> {
 /// How a request was lost with its connection.
 #[derive(Clone, Copy, Debug)]
 enum Loss {
-    /// Its response has begun.
+    /// Its response had begun.
     CutOff,
-    /// Nobody has read its head.
+    /// No worker has read its head.
     NotTaken,
     /// Its worker was silent for too long.
     TimedOut,
@@ -96,7 +97,7 @@ enum Loss {
 }
 
 impl Loss {
-    /// What the client gets, and the id of what the log has.
+    /// The status for the client, and the id of the message.
     fn answer(self) -> (Status, u16) {
         match self {
             Self::CutOff => (Status::OK, 119),
@@ -108,7 +109,7 @@ impl Loss {
     }
 }
 
-/// What became of a worker that did not answer.
+/// What happened to a worker that did not answer, for the message.
 fn fate(group: &Group, worker: Option<Greeting>, broken: Broken) -> String {
     let Some(worker) = worker else {
         return broken.to_string();

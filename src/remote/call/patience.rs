@@ -1,31 +1,31 @@
-//! How long a request waits for a worker that takes it.
+//! How long a request waits for a worker to take it.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::config::Terms;
 
-/// How long a script may go on changing before its requests are refused: one that is deployed file
-/// by file settles sooner.
+/// How long a script may keep changing before its requests are refused. A deployment that copies
+/// file by file is done sooner.
 const TIME_TO_SETTLE: Duration = Duration::from_secs(5);
 
-/// How long one request still waits, and what it has waited for.
+/// How long a request still waits, and what it has waited for.
 #[derive(Debug)]
 pub(super) struct Patience {
     begin: Instant,
     deadline: Instant,
-    /// How long it waits for somebody to take it.
+    /// How long it waits for a worker to take it.
     connect: Duration,
-    /// How long a worker may be silent, and so its successor may take to start.
+    /// How long it waits for the successor of a worker: as long as a worker may be silent.
     successor: Duration,
-    /// The workers that are to be replaced because the script changed.
+    /// The process ids of workers that rejected it because the script changed.
     outdated: BTreeSet<u32>,
-    /// The socket was not there.
+    /// Whether the socket did not exist once.
     misses_socket: bool,
 }
 
 impl Patience {
-    /// That of a request which is ready to be sent.
+    /// For a request that is ready to be sent.
     pub(super) fn new(terms: &Terms) -> Self {
         let begin = Instant::now();
         let connect = terms.connect_timeout.unwrap_or(terms.socket_timeout);
@@ -39,27 +39,27 @@ impl Patience {
         }
     }
 
-    /// Begins anew: only now the request is ready to be sent.
+    /// Starts again: the request is ready to be sent only now.
     pub(super) fn restart(&mut self) {
         self.begin = Instant::now();
         self.deadline = self.begin + self.connect;
     }
 
-    /// The socket is not there. Returns whether it was not before: once may be the moment at which
-    /// another is put in its place.
+    /// The socket does not exist. Returns whether this is not the first time: once, it may be about
+    /// to be replaced by another.
     pub(super) fn misses_socket_again(&mut self) -> bool {
         std::mem::replace(&mut self.misses_socket, true)
     }
 
-    /// Waits for the successor of a worker, which may take long to load what it serves; `outdated`
-    /// is that worker if its script changed.
+    /// Waits for the successor of a worker, which may take long to load its scripts. `outdated` is
+    /// the id of the worker if the script changed.
     pub(super) fn wait_for_successor(&mut self, outdated: Option<u32>) {
         self.outdated.extend(outdated);
         self.deadline = self.deadline.max(self.begin + self.successor);
     }
 
-    /// How many workers had an old script, one after the other, if that goes on for too long in a
-    /// group of so many processes.
+    /// How many workers had an old script, one after the other, if that are too many for a group of
+    /// `processes` and it has gone on for too long.
     pub(super) fn restless_workers(&self, processes: usize) -> Option<usize> {
         let count = self.outdated.len();
         let has_tried_all = count > 2 * processes + 1;
