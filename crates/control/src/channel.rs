@@ -1,8 +1,8 @@
 //! A link between two processes that carries messages and descriptors.
 //!
-//! A message is one packet of a `SOCK_SEQPACKET` socket: it arrives whole or not at all, so neither
-//! side has to find its end. One that is too long for a packet lies in a file in memory, and the
-//! packet, which is empty then, brings its descriptor behind all others.
+//! A message is one packet of a `SOCK_SEQPACKET` socket: it arrives completely or not at all, so
+//! neither side has to find its end. A message that is too long for a packet is put into a file in
+//! memory; the packet is empty then, and carries the descriptor of the file after all others.
 
 use std::fs::File;
 use std::io::{self, IoSlice, Write as _};
@@ -24,8 +24,8 @@ use crate::rights::receive_with_descriptors;
 /// the supervisor the one to httpd's parent, a worker the one to the supervisor.
 pub const LINK_FD: RawFd = 3;
 
-/// The longest message that is one packet, in bytes. It must fit the socket's buffer, of which
-/// Linux grants more than this by default.
+/// The longest message that is sent as one packet, in bytes. It must fit into the socket's buffer,
+/// which is larger by default on Linux.
 pub const MAX_PACKET: usize = 128 << 10;
 
 /// The longest message of all, in bytes.
@@ -44,13 +44,13 @@ pub enum ChannelError {
     /// Some of the descriptors of a message did not arrive.
     #[error("this process may open no more files, so descriptors of a message are lost")]
     Descriptors,
-    /// Descriptors came with a message that is to have none.
+    /// Descriptors came with a message that must have none.
     #[error("the other process sent descriptors, which do not belong here")]
     Unwanted,
-    /// The bytes that arrived are no message.
+    /// The bytes that arrived are not a message.
     #[error("the other process sent something that is not a message: {0}")]
     Malformed(#[from] postcard::Error),
-    /// The other end is gone.
+    /// The other end is closed.
     #[error("the other process closed the link")]
     Closed,
 }
@@ -61,7 +61,7 @@ impl From<Errno> for ChannelError {
     }
 }
 
-/// A message as it arrived.
+/// A message that has arrived.
 #[derive(Debug)]
 pub struct Arrival<M> {
     /// What it says.
@@ -92,13 +92,13 @@ impl Channel {
         Ok((Self { socket: one }, Self { socket: other }))
     }
 
-    /// The end that a parent process left at a descriptor.
+    /// One end of a link, as a parent process has passed it on.
     pub fn from_socket(socket: OwnedFd) -> Self {
         Self { socket }
     }
 
-    /// Sends a message, with descriptors that the other end gets copies of. Does not wait: a
-    /// peer that does not read must not stop the one who supervises it.
+    /// Sends a message, and copies of the descriptors. Does not wait: a worker that does not read
+    /// must not block its supervisor.
     ///
     /// # Errors
     ///
@@ -144,8 +144,8 @@ impl Channel {
         Ok(())
     }
 
-    /// Sends a message of any length, for [`Channel::receive_any`], and waits while the other end
-    /// is busy, up to a few seconds: it is one that reads as soon as it can.
+    /// Sends a message of any length, for [`Channel::receive_any`]. Waits up to a few seconds if
+    /// the buffer is full; for a peer that reads as soon as it can.
     ///
     /// # Errors
     ///
@@ -183,21 +183,21 @@ impl Channel {
         }
     }
 
-    /// Waits for a message and takes it, with the descriptors that came along, closed on exec.
+    /// Waits for a message and receives it, with its descriptors, which are closed on exec.
     ///
     /// # Errors
     ///
-    /// When the other end is gone or sent something that is no message.
+    /// When the other end is closed or sent something that is not a message.
     pub fn receive<M: DeserializeOwned>(&self) -> Result<(M, Vec<OwnedFd>), ChannelError> {
         let packet = self.receive_packet(MsgFlags::empty())?;
         Ok((postcard::from_bytes(&packet.message)?, packet.descriptors?))
     }
 
-    /// Waits for a message of any length and takes it. The other end must be trusted: it could have
-    /// this process read a file that does not end, or whose reading does not.
+    /// Waits for a message of any length and receives it. The other end must be trusted: it could
+    /// make this process read a file that is endless, or that blocks.
     ///
-    /// What a message says is known although some of its descriptors did not arrive, unless it is
-    /// one of those that are too long for a packet.
+    /// If some of the descriptors are lost, the message itself is still received, unless it was too
+    /// long for a packet.
     ///
     /// # Errors
     ///
@@ -217,10 +217,10 @@ impl Channel {
         })
     }
 
-    /// Takes a message that has come alone, if one is there. One that descriptors came with stays
-    /// where it is, for this end is with somebody who must not wait for the other one: closing a
-    /// descriptor takes as long as whoever made it likes, be it a socket that lingers. They are
-    /// closed with the link.
+    /// Receives a message without descriptors, if one has arrived. A message with descriptors is
+    /// left in the socket: this is for a caller that must not be blocked by the other end, and
+    /// closing a descriptor can block, such as that of a socket that lingers. They are closed
+    /// together with the link.
     ///
     /// # Errors
     ///
@@ -240,8 +240,8 @@ impl Channel {
     }
 
     fn receive_packet(&self, flags: MsgFlags) -> Result<Arrival<Vec<u8>>, ChannelError> {
-        // Memory is allocated when the message is there: whoever waits, waits long, and most
-        // messages are short.
+        // Memory is allocated only when a message has arrived, and as much as it needs: most
+        // messages are short, and waits are long.
         let Next { length, .. } = self.next(flags)?;
         let mut bytes = vec![0; length.min(MAX_PACKET)];
         let received = receive_with_descriptors(self.as_fd(), &mut bytes, flags);
@@ -261,24 +261,23 @@ impl Channel {
         })
     }
 
-    /// What the next message is like, which stays where it is.
+    /// Looks at the next message without receiving it.
     fn next(&self, flags: MsgFlags) -> Result<Next, ChannelError> {
         let flags = flags | MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
         let next = retry(|| {
             let next = recvmsg::<()>(self.socket.as_raw_fd(), &mut [], None, flags)?;
             Ok(Next {
                 length: next.bytes,
-                // There is no room for any here.
+                // This call has no room for descriptors, so any are reported as truncated.
                 is_alone: !next.flags.contains(MsgFlags::MSG_CTRUNC),
             })
         });
         next.map_err(broken)
     }
 
-    /// Whether nothing can come from the other end any more. An empty packet and the end both read
-    /// as no bytes.
+    /// Whether the other end is closed. Both that and an empty packet are received as no bytes.
     fn has_ended(&self) -> Result<bool, ChannelError> {
-        // One that nix does not name.
+        // A flag that nix does not define.
         let end = PollFlags::from_bits_retain(nix::libc::POLLRDHUP);
         let mut socket = [PollFd::new(self.as_fd(), end)];
         Ok(retry(|| poll(&mut socket, PollTimeout::ZERO))? > 0)
@@ -291,14 +290,14 @@ impl AsFd for Channel {
     }
 }
 
-/// What a message is like that was not taken yet.
+/// Facts of a message that has not been received yet.
 struct Next {
     length: usize,
-    /// No descriptors came with it.
+    /// Whether it has no descriptors.
     is_alone: bool,
 }
 
-/// Why nothing was received.
+/// The error of a failed `recvmsg`.
 fn broken(error: Errno) -> ChannelError {
     match error {
         Errno::ECONNRESET => ChannelError::Closed,
@@ -306,7 +305,7 @@ fn broken(error: Errno) -> ChannelError {
     }
 }
 
-/// A file in memory that has a message in it.
+/// A file in memory with a message in it.
 fn file_of(bytes: &[u8]) -> Result<File, ChannelError> {
     if bytes.len() > MAX_MESSAGE {
         return Err(ChannelError::TooLong(bytes.len()));
@@ -316,7 +315,7 @@ fn file_of(bytes: &[u8]) -> Result<File, ChannelError> {
     Ok(file)
 }
 
-/// The message that is in such a file.
+/// The message in such a file.
 fn content_of(file: &File) -> Result<Vec<u8>, ChannelError> {
     let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
     if length > MAX_MESSAGE {

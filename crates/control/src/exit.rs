@@ -5,7 +5,7 @@ use std::process::ExitStatus;
 
 use nix::sys::signal::Signal;
 
-/// What a wait status says, to go on after the name of a process: `died of signal 11 (SIGSEGV)`.
+/// Describes a wait status, to follow the name of a process: `died of signal 11 (SIGSEGV)`.
 pub fn describe_exit(wait_status: u32) -> String {
     let status = ExitStatus::from_raw(i32::from_ne_bytes(wait_status.to_ne_bytes()));
     match (status.code(), status.signal()) {

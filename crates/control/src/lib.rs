@@ -1,16 +1,16 @@
-//! What the httpd parent, the supervisor and the workers tell each other.
+//! What the httpd parent, its children, the supervisor and the workers must agree on.
 //!
 //! The parent describes process groups ([`GroupSpec`]) to the supervisor, which starts workers and
-//! hands each the description of its own group. Both links are [`Channel`]s, which carry
-//! messages together with file descriptors. What httpd's children need to know at
-//! every request, which workers are up and how busy, lies in memory they all map: a [`Table`] for
-//! each group.
+//! hands each the description of its own group. Both links are [`Channel`]s, which carry messages
+//! together with file descriptors. Children need to know at every request which workers serve, and
+//! how busy they are. This is in memory that all of them map: a [`Table`] for each group.
 //!
-//! Large data lies in a [`Window`], which a worker shares with a child.
+//! Large data is put into a [`Window`], which a worker shares with a child.
 //!
-//! A worker that may know what httpd's processes are doing asks them over a [`scoreboard_link`].
+//! Workers of a group with `server-metrics` ask for a copy of httpd's scoreboard over a
+//! [`scoreboard_link`].
 //!
-//! Requests themselves travel otherwise: in the frames of the crate `wire`.
+//! Requests and responses are not sent over these links, but as frames of the crate `wire`.
 
 mod channel;
 mod clock;

@@ -7,41 +7,41 @@ use crate::spec::{GroupSpec, LogForm};
 /// From the httpd parent to the supervisor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToSupervisor {
-    /// httpd forgets its configuration and begins to read another. If no new set of groups follows
-    /// within a time, that one does not load this module, so nobody could say that the groups are
-    /// to end.
+    /// httpd drops its configuration and begins to read another. If no new set of groups follows in
+    /// time, the new configuration does not load this module, and the groups end.
     Reconfiguring,
-    /// A new set of groups begins. With it comes the main error log, if it can be had.
+    /// A new set of groups begins. The main error log comes with this message, if there is one.
     Begin {
-        /// How lines are written into that.
+        /// The format of its lines.
         log_form: LogForm,
     },
-    /// One group of the set. With it come its error log, its table and its listening socket.
+    /// One group of the set. Its error log, table and listening socket come with this message, and
+    /// the link to the scoreboard if the group has `server-metrics`.
     Group(Box<GroupSpec>),
-    /// The set is complete. Groups that are not in it end; those that were there before are
-    /// replaced worker by worker.
+    /// The set is complete. Groups that are not in it end; in groups that existed before, every
+    /// worker is replaced.
     Commit,
-    /// All workers shall end, and then the supervisor.
+    /// End all workers, and then the supervisor.
     Stop,
 }
 
 /// From the supervisor to a worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToWorker {
-    /// The first message: what to be. With it come the error log, the table and the listening
-    /// socket.
+    /// The first message: the group of the worker. Its error log, table and listening socket come
+    /// with this message, and the link to the scoreboard if the group has `server-metrics`.
     Start {
         /// The group.
         group: Box<GroupSpec>,
         /// The slot in the group's table.
         slot: u32,
-        /// The supervisor's process.
+        /// The process id of the supervisor.
         supervisor: u32,
     },
     /// Take over the slot: accept connections.
     Serve {
-        /// The number of the worker among those of the slot. The table has it, too, but that of a
-        /// successor once there is one.
+        /// The number of the worker among those of the slot. (The table has it as well, but later
+        /// that of a successor.)
         incarnation: u32,
     },
     /// Take no more requests, finish those in flight, end.
@@ -56,9 +56,9 @@ pub enum ToWorker {
 pub enum FromWorker {
     /// Python runs, the scripts are loaded: ready to serve.
     Ready,
-    /// This worker's time comes soon; have a successor ready.
+    /// This worker has to be replaced soon: start a successor in advance.
     Prepare,
-    /// This worker's time has come; start a successor.
+    /// This worker has to be replaced now, for this reason.
     Replace(Replacement),
     /// This worker cannot start. It ends after this.
     Failed(Failure),
@@ -67,7 +67,7 @@ pub enum FromWorker {
 /// Why a worker cannot start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// The id of the message, if it is an event of its own.
+    /// The id of the message, if it has one of its own.
     pub id: Option<u16>,
     /// What went wrong.
     pub text: String,
@@ -154,7 +154,7 @@ impl Replacement {
         }
     }
 
-    /// Whether the successor must not wait: the worker can serve nobody any more.
+    /// Whether the worker must stop serving at once, without waiting for its successor.
     pub const fn is_urgent(self) -> bool {
         matches!(
             self,

@@ -1,18 +1,18 @@
-//! Who waits for a thread of a group, in memory that all of httpd's children map.
+//! The requests that wait for a thread of a group, in memory that all of httpd's children map.
 //!
-//! For statistics alone: the queue itself is the kernel's, which tells nobody how long it is. So
-//! whoever waits in it notes here since when. A note is one number, of the time and the process, so
-//! that it is made and removed in one step. That of a process that was killed while it waited is
-//! removed by its parent ([`Queue::forget`]), or else by the next reader. A worker could write
-//! anything here; to readers it is just a number.
+//! For mod_status only: the real queue is that of the listening socket, and the kernel does not
+//! report its length. So a child whose request waits makes a note here. A note is one number, of
+//! the time and the process, so that it is made and removed atomically. If a process is killed
+//! while it waits, its notes are removed by its parent ([`Queue::forget`]), or else by the next
+//! reader. A worker could write anything here; readers take it as numbers only.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How many notes there is room for. More requests than that wait unseen.
+/// How many notes there is room for. Further requests are not counted.
 const ROOM: usize = 256;
 
-/// How many bits of a note are the process's: Linux has no process with a larger number.
+/// How many bits of a note are the process id, which is no larger on Linux.
 const PID_BITS: u32 = 22;
 
 /// The notes of a group; 0 is none.
@@ -20,10 +20,10 @@ const PID_BITS: u32 = 22;
 #[derive(Debug)]
 pub struct Queue([AtomicU64; ROOM]);
 
-/// A note that somebody waits, until it is dropped.
+/// A note that a request waits. Removed when this is dropped.
 #[derive(Debug)]
 pub struct Waiting<'q> {
-    /// Where it is, if there was room.
+    /// The place and value of the note, if there was room.
     note: Option<(&'q AtomicU64, u64)>,
 }
 
@@ -32,12 +32,13 @@ pub struct Waiting<'q> {
 pub struct Waits {
     /// How many requests wait, as far as there is room for notes of them.
     pub count: u32,
-    /// How long the first of them has waited, if there is any.
+    /// How long the first of them has waited, if there are any.
     pub longest: Option<Duration>,
 }
 
 impl Queue {
-    /// Notes that this process, `pid`, waits since `begin`, in microseconds since the epoch.
+    /// Notes that a request of this process, `pid`, waits since `begin`, in microseconds since the
+    /// epoch.
     pub fn enter(&self, pid: u32, begin: i64) -> Waiting<'_> {
         let note = encode(pid, begin);
         let first = usize::try_from(begin).unwrap_or_default() % ROOM;
@@ -53,8 +54,8 @@ impl Queue {
         }
     }
 
-    /// The process `pid` has ended, whatever it was waiting for. To be called before another
-    /// process gets that number.
+    /// Removes the notes of the process `pid`, which has ended. To be called before another process
+    /// gets that id.
     pub fn forget(&self, pid: u32) {
         for place in &self.0 {
             let note = place.load(Ordering::Relaxed);
@@ -64,8 +65,8 @@ impl Queue {
         }
     }
 
-    /// How long it is at the time `now`, in microseconds since the epoch. `is_there` tells whether
-    /// a process is.
+    /// The length of the queue at the time `now`, in microseconds since the epoch. `is_there` says
+    /// whether a process exists.
     pub fn look(&self, now: i64, is_there: impl Fn(u32) -> bool) -> Waits {
         let mut waits = Waits::default();
         for place in &self.0 {
@@ -94,12 +95,12 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Takes a note away, if it is still there.
+/// Removes a note, if it is still there.
 fn take(place: &AtomicU64, note: u64) {
     let _ = place.compare_exchange(note, 0, Ordering::Relaxed, Ordering::Relaxed);
 }
 
-/// A note has the time in milliseconds, for which there is room for a century to come.
+/// Encodes a note. The time is in milliseconds, and fits for another century.
 fn encode(pid: u32, begin: i64) -> u64 {
     let begin = u64::try_from(begin / 1000).unwrap_or_default();
     let pid = u64::from(pid) & ((1 << PID_BITS) - 1);

@@ -1,8 +1,8 @@
-//! Receiving bytes together with descriptors, of which none is lost.
+//! Receiving bytes together with descriptors, without leaking any.
 //!
-//! Where the kernel could not make all the descriptors that were sent, it says so (`MSG_CTRUNC`),
-//! but those that it made are there, and stay open until somebody closes them. nix then tells none
-//! of their numbers, so this asks the system itself.
+//! If the kernel cannot create all the descriptors that were sent, it says so (`MSG_CTRUNC`), but
+//! those that it has created are open and must be closed. nix does not return them in this case, so
+//! this calls `recvmsg` directly.
 
 use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
@@ -14,9 +14,9 @@ use nix::sys::socket::MsgFlags;
 /// The most descriptors that Linux passes at a time (`SCM_MAX_FD`).
 const MOST: u32 = 253;
 
-/// The room they need, in words that are aligned for them.
+/// The size of a control message with them, in words that are aligned for it.
 const WORDS: usize = {
-    // SAFETY: computes a number.
+    // SAFETY: `CMSG_SPACE` only computes a number.
     let bytes = unsafe { libc::CMSG_SPACE(MOST * size_of::<RawFd>() as u32) };
     (bytes as usize).div_ceil(size_of::<u64>())
 };
@@ -24,11 +24,11 @@ const WORDS: usize = {
 /// What was received.
 #[derive(Debug)]
 pub struct Received {
-    /// How many bytes.
+    /// The number of bytes.
     pub length: usize,
     /// The descriptors that came along, closed on exec.
     pub descriptors: Vec<OwnedFd>,
-    /// Some of them are missing: this process may have no more.
+    /// Whether some of them are missing, because this process may open no more files.
     pub is_short: bool,
 }
 
@@ -36,7 +36,7 @@ pub struct Received {
 ///
 /// # Errors
 ///
-/// Those of `recvmsg`, except that it goes on after an interruption.
+/// Those of `recvmsg`. It is repeated after an interruption.
 pub fn receive_with_descriptors(
     socket: BorrowedFd<'_>,
     bytes: &mut [u8],
@@ -46,14 +46,15 @@ pub fn receive_with_descriptors(
     let mut control = [0_u64; WORDS];
     let mut parts = [IoSliceMut::new(bytes)];
     loop {
-        // SAFETY: a message of numbers and pointers, for which zeros are a value.
+        // SAFETY: a `msghdr` consists of numbers and pointers, for which zeros are valid.
         let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
         // An `IoSliceMut` has the layout of an `iovec`.
         message.msg_iov = parts.as_mut_ptr().cast();
         message.msg_iovlen = parts.len();
         message.msg_control = control.as_mut_ptr().cast();
         message.msg_controllen = size_of_val(&control);
-        // SAFETY: the message points to memory that is writable and lives for the call.
+        // SAFETY: the message points to `parts` and `control`, which are writable and outlive the
+        // call.
         let received = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) };
         match Errno::result(received) {
             Err(Errno::EINTR) => {}
@@ -61,7 +62,8 @@ pub fn receive_with_descriptors(
             Ok(length) => {
                 return Ok(Received {
                     length: usize::try_from(length).unwrap_or_default(),
-                    // SAFETY: the kernel has just filled in this message.
+                    // SAFETY: the kernel has just filled in this message, and this is the only call
+                    // for it.
                     descriptors: unsafe { descriptors_of(&message) },
                     is_short: message.msg_flags & libc::MSG_CTRUNC != 0,
                 });
@@ -77,9 +79,9 @@ pub fn receive_with_descriptors(
 /// The message must be one that the kernel has filled in, and this the first call for it.
 unsafe fn descriptors_of(message: &libc::msghdr) -> Vec<OwnedFd> {
     let mut descriptors = Vec::new();
-    // SAFETY: the kernel leaves well-formed parts in as much of the room as it says, and these
-    // macros walk just them. A part of this type has as many numbers as its length says, each of a
-    // descriptor that was made for this process and that nobody else knows.
+    // SAFETY: the kernel has written well-formed control messages up to `msg_controllen`, and these
+    // macros visit only those. One of this type contains as many descriptors as its length says.
+    // The kernel has created them for this process, and nobody else owns them.
     unsafe {
         let mut part = libc::CMSG_FIRSTHDR(message);
         while let Some(header) = part.as_ref() {

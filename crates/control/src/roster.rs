@@ -1,30 +1,29 @@
-//! Who is in a slot, as its supervisor tells it to those who want to know how a group is.
+//! The workers in a slot, as the supervisor records them for mod_status.
 //!
-//! It is written when something happens, and read when somebody asks for the page of mod_status; no
-//! request goes by it. What is told is numbers, each for itself: a reader may find some from before
-//! a change and some from after it. And a worker could write anything here, so readers take each
-//! for what it can be.
+//! It is written when something changes, and read for the page of mod_status; requests do not
+//! depend on it. It consists of single numbers: a reader may find some from before a change and
+//! some from after it. A worker could write anything here, so readers must accept any value.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::messages::Replacement;
 
-/// How many workers of a slot are told. There is one that serves, perhaps its successor, and hardly
-/// ever more than two that leave.
+/// How many workers of a slot are recorded. There is one that serves, perhaps its successor, and
+/// rarely more than two that are draining.
 const ROOM: usize = 4;
 
 /// A worker of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Its process.
+    /// Its process id.
     pub pid: u32,
-    /// What it is about.
+    /// What it is doing.
     pub stage: Stage,
     /// When it was started, in seconds since the epoch.
     pub started: u64,
 }
 
-/// What a worker is about.
+/// What a worker is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// It is not ready yet.
@@ -37,19 +36,19 @@ pub enum Stage {
     Draining,
 }
 
-/// How often in a row a worker did not start.
+/// Failed starts of workers, in a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Setback {
-    /// How often.
+    /// How many.
     pub failures: u32,
-    /// When it is tried again, in seconds since the epoch, if that is not now.
+    /// When the next attempt follows, in seconds since the epoch, if it has to wait.
     pub retry: Option<u64>,
 }
 
 /// How a worker ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ending {
-    /// Its process.
+    /// Its process id.
     pub pid: u32,
     /// Its wait status.
     pub status: u32,
@@ -59,12 +58,13 @@ pub struct Ending {
     pub at: u64,
 }
 
-/// Who is in a slot, and who was.
+/// The workers that are in a slot, and how the last one ended.
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub(crate) struct Roster {
     members: [Entry; ROOM],
-    /// The process that ended last and its wait status in one number; 0 before there is one.
+    /// The process id of the worker that ended last, and its wait status, in one number; 0 before
+    /// there is one.
     exited: AtomicU64,
     reason: AtomicU32,
     failures: AtomicU32,
@@ -72,8 +72,8 @@ pub(crate) struct Roster {
     retry: AtomicU64,
 }
 
-/// A place for a worker: its process and its stage in one number, 0 being nobody; and since when it
-/// is there.
+/// A place for a worker: its process id and its stage in one number, where 0 is none; and when it
+/// was started.
 #[repr(C)]
 #[derive(Debug)]
 struct Entry {
@@ -117,7 +117,7 @@ impl Roster {
         let reason = ending.reason.map_or(0, Replacement::number);
         self.reason.store(reason, Ordering::Relaxed);
         self.exited_at.store(ending.at, Ordering::Relaxed);
-        // The pid is what readers look for, so it is written last.
+        // Readers read the pid first, so it is written last.
         let exited = u64::from(ending.pid) << 32 | u64::from(ending.status);
         self.exited.store(exited, Ordering::Release);
     }
@@ -145,7 +145,7 @@ impl Entry {
     }
 }
 
-/// The two numbers that one was made of.
+/// The two halves of a number.
 fn halves(both: u64) -> (u32, u32) {
     let half = |number: u64| u32::try_from(number & u64::from(u32::MAX)).unwrap_or_default();
     (half(both >> 32), half(both))

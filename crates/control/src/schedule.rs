@@ -1,17 +1,18 @@
-//! How the threads that a request passes through share the CPUs.
+//! The scheduling policy of threads that serve requests.
 
 use nix::errno::Errno;
 use nix::libc;
 
-/// Has the calling thread, from now on, not take the CPU from a thread that runs when it wakes: it
-/// waits for a free CPU, or until that thread has had its share (`SCHED_BATCH`, sched(7)).
+/// Sets the policy `SCHED_BATCH` for the calling thread: when it wakes up, it does not preempt a
+/// running thread, but waits for a free CPU, or until that thread has used its time slice
+/// (sched(7)).
 ///
-/// A request wakes a thread of a worker, and its response one of httpd's. Where all CPUs are busy
-/// with such threads, each would interrupt another just to be interrupted itself; this way each of
-/// them does what there is to do, and goes to sleep when nothing is left.
+/// A request wakes a thread of a worker, and its response a thread of httpd. If all CPUs are busy
+/// with such threads, they would keep preempting each other; with this policy each finishes its
+/// work and then sleeps.
 ///
-/// Threads and processes that it starts are like it. A thread that somebody has given another
-/// policy than the usual one keeps it.
+/// Threads and processes that it starts inherit the policy. A thread with another policy than the
+/// default keeps it.
 ///
 /// # Errors
 ///

@@ -1,13 +1,13 @@
-//! How a worker learns what httpd's processes are doing.
+//! The link over which workers get copies of httpd's scoreboard.
 //!
-//! httpd's scoreboard is memory that only httpd's own processes map. So there is a link: the
-//! workers of groups with `server-metrics=On` have one end of it, httpd's children the other. A
-//! worker that wants to know sends one end of a new pair of sockets; whichever child takes the
-//! message writes a copy of the scoreboard there and closes it. A child that ends before it has
-//! done so closes it, too: then the worker knows nothing, and that soon.
+//! Only httpd's own processes map the scoreboard. So there is a link: the workers of groups with
+//! `server-metrics=On` have one end of it, httpd's children the other. To ask, a worker sends one
+//! end of a new pair of sockets over the link; the child that receives it writes a copy of the
+//! scoreboard there and closes it. If the child ends before that, the socket is closed as well, and
+//! the worker gets no copy.
 //!
-//! A worker is not trusted with more than that: a child sends to a socket, never waits for long,
-//! and gives up at the first error.
+//! Children do not trust workers: a child only sends to the socket, never waits for long, and gives
+//! up at the first error.
 
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -25,10 +25,10 @@ use crate::channel::{Channel, ChannelError};
 /// How long a worker waits for a copy, and a child for a worker that does not read.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The most that a copy can be, in bytes: thousands of threads have room in it.
+/// The largest copy, in bytes: enough for thousands of threads.
 const LONGEST: u64 = 16 << 20;
 
-/// What is sent along with the socket, for a message must not be empty.
+/// The message that carries the socket, since a message must not be empty.
 const QUESTION: u8 = 1;
 
 /// A copy of the scoreboard; see [`abi::Scoreboard`].
@@ -69,11 +69,11 @@ pub struct ScoreboardWorker {
     pub vhost: Vec<u8>,
 }
 
-/// The end of the link where copies are asked for.
+/// The workers' end of the link.
 #[derive(Debug)]
 pub struct ScoreboardReader(Channel);
 
-/// The end of the link where they are made.
+/// The children's end of the link.
 #[derive(Debug)]
 pub struct ScoreboardSource(Channel);
 
@@ -88,7 +88,7 @@ pub fn scoreboard_link() -> io::Result<(ScoreboardReader, ScoreboardSource)> {
 }
 
 impl ScoreboardReader {
-    /// The end that another process handed over.
+    /// The end that another process has passed on.
     pub fn from_socket(socket: OwnedFd) -> Self {
         Self(Channel::from_socket(socket))
     }
@@ -110,12 +110,12 @@ impl ScoreboardReader {
 }
 
 impl ScoreboardSource {
-    /// Waits for somebody who asks, and sends what `copy` gives. That this cannot be sent is not an
-    /// error: whoever asked is gone.
+    /// Waits for a worker to ask, and sends it what `copy` returns. If that cannot be sent, that is
+    /// not an error: the worker is gone.
     ///
     /// # Errors
     ///
-    /// When the link is of no use any more.
+    /// When the link is broken.
     pub fn answer(&self, copy: impl FnOnce() -> Option<Scoreboard>) -> Result<(), ChannelError> {
         let descriptors = match self.0.receive::<u8>() {
             Ok((_, descriptors)) => descriptors,
@@ -126,7 +126,7 @@ impl ScoreboardSource {
             return Ok(());
         };
         let copy = copy().and_then(|copy| postcard::to_stdvec(&copy).ok());
-        // See above.
+        // On failure the worker is gone.
         let _ = send_all(socket, &copy.unwrap_or_default());
         Ok(())
     }
@@ -144,7 +144,7 @@ impl AsFd for ScoreboardSource {
     }
 }
 
-/// Sends all of it, as long as whoever reads does so.
+/// Sends all bytes, unless the reader stops reading.
 fn send_all(socket: &OwnedFd, mut bytes: &[u8]) -> nix::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;

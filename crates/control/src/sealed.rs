@@ -1,8 +1,8 @@
-//! Memory that processes share, of a size that is sealed.
+//! Memory that processes share, whose size is sealed.
 //!
-//! Were one of them able to shrink it, the next to touch what is gone would die of SIGBUS. So would
-//! whoever is the first to touch a page for which the system has no memory: a part is to be
-//! [secured](Sealed::secure) before.
+//! If one process could shrink it, another that touches the removed part would die of SIGBUS. The
+//! same happens when a page is touched for the first time and the system has no memory for it; so
+//! each part must be [secured](Sealed::secure) before it is used.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -16,12 +16,12 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, munmap};
 use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 
-/// What keeps the memory as large as it is, for everybody and for ever.
+/// The seals that keep the size of the memory, for all processes and for ever.
 const SEALS: SealFlag = SealFlag::F_SEAL_SHRINK
     .union(SealFlag::F_SEAL_GROW)
     .union(SealFlag::F_SEAL_SEAL);
 
-/// A multiple of the size of a page, whatever that is here, in bytes.
+/// A multiple of the page size of any Linux system, in bytes.
 const PAGES: usize = 64 << 10;
 
 /// A mapping of such memory into this process, until it is dropped.
@@ -31,8 +31,8 @@ pub(crate) struct Sealed {
     length: NonZeroUsize,
 }
 
-// SAFETY: the mapping belongs to this value and stays where it is until the drop. What is done with
-// the bytes is for those to answer who do it.
+// SAFETY: the mapping is owned by this value, is not bound to a thread, and stays until the drop.
+// This type never reads or writes the bytes; code that does must ensure that it may.
 unsafe impl Send for Sealed {}
 // SAFETY: as above.
 unsafe impl Sync for Sealed {}
@@ -48,18 +48,18 @@ pub(crate) fn create(name: &std::ffi::CStr, length: usize) -> io::Result<OwnedFd
 }
 
 impl Sealed {
-    /// Maps the first `length` bytes of memory that may be another process's work.
+    /// Maps the first `length` bytes of memory that another process may have made.
     ///
     /// # Errors
     ///
-    /// When the descriptor is of something else, too small for that, or might become so.
+    /// When the descriptor is not of such memory, or the memory is too small or might become so.
     pub(crate) fn map(memory: BorrowedFd<'_>, length: usize) -> io::Result<Self> {
         let length = NonZeroUsize::new(length)
             .ok_or_else(|| io::Error::other("there is no memory of no size"))?;
-        // First, for it waits for nobody: what else a file is asked may be answered by another
-        // machine or a process.
+        // First, since this never blocks: other calls on a file may have to be answered by another
+        // machine or process.
         let seals = match fcntl(memory, FcntlArg::F_GET_SEALS) {
-            // What is no memory has no seals.
+            // Other kinds of files have no seals.
             Err(Errno::EINVAL) => 0,
             seals => seals?,
         };
@@ -70,15 +70,15 @@ impl Sealed {
         if usize::try_from(size).map_or(true, |size| size < length.get()) {
             return Err(io::Error::other("the shared memory is too small"));
         }
-        // Of huge pages there may be too few when they are touched, which ends in SIGBUS as well.
+        // With huge pages there may be too few when they are touched, which causes SIGBUS as well.
         if fstatfs(memory)?.filesystem_type() != TMPFS_MAGIC {
             return Err(io::Error::other(
                 "the shared memory has pages of another size",
             ));
         }
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: a new shared mapping at an address of the kernel's choice. The file has all
-        // these bytes, and the seals keep everybody from shrinking it.
+        // SAFETY: a new mapping at an address that the kernel chooses overlaps no other. The file
+        // has all these bytes, and the seals prevent every process from shrinking it.
         let start = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, memory, 0) }?;
         Ok(Self {
             start: start.cast(),
@@ -86,27 +86,28 @@ impl Sealed {
         })
     }
 
-    /// Where it is.
+    /// The address of the mapping.
     pub(crate) fn start(&self) -> NonNull<u8> {
         self.start
     }
 
-    /// How many bytes it has.
+    /// The length of the mapping, in bytes.
     pub(crate) fn length(&self) -> usize {
         self.length.get()
     }
 
-    /// Has the system find the memory of a part, of which what comes before it was secured: `Err`
-    /// if it has none (`vm.overcommit_memory=2`), which whoever touches the part would die of.
-    /// Linux before 5.14 finds it only then.
+    /// Has the system allocate the memory of a part; everything before the part must have been
+    /// secured. `Err` if there is no memory (`vm.overcommit_memory=2`): then touching the part
+    /// would cause SIGBUS. Before Linux 5.14 this does nothing, and memory is allocated when it is
+    /// touched.
     pub(crate) fn secure(&self, part: Range<usize>) -> nix::Result<()> {
         let start = part.start / PAGES * PAGES;
         let length = part.end.min(self.length()).saturating_sub(start);
         if length == 0 {
             return Ok(());
         }
-        // SAFETY: the part begins inside the mapping, with a page, and ends there. What is in its
-        // pages stays as it is.
+        // SAFETY: the part is inside the mapping and begins at a page. The call does not change the
+        // content of the pages.
         let secured = unsafe {
             let start = self.start.byte_add(start).cast();
             madvise(start, length, MmapAdvise::MADV_POPULATE_WRITE)
@@ -117,19 +118,19 @@ impl Sealed {
         }
     }
 
-    /// Gives the memory of its first `length` bytes back, a whole number of pages. There are zeros
-    /// then, for everybody.
+    /// Frees the memory of the first `length` bytes, a whole number of pages. All processes read
+    /// zeros there afterwards.
     pub(crate) fn clear(&self, length: usize) -> nix::Result<()> {
         let length = length.min(self.length());
-        // SAFETY: a part of the mapping, of which nobody has a reference.
+        // SAFETY: the range is inside the mapping, and there are no references into it.
         unsafe { madvise(self.start.cast(), length, MmapAdvise::MADV_REMOVE) }
     }
 }
 
 impl Drop for Sealed {
     fn drop(&mut self) {
-        // SAFETY: this is the mapping of `map`, with its length, and no borrow outlives `self`.
-        // Unmapping a whole mapping does not fail.
+        // SAFETY: this is the mapping that `map` made, with its length, and no reference into it
+        // outlives `self`. Unmapping a whole mapping cannot fail.
         let _ = unsafe { munmap(self.start.cast(), self.length()) };
     }
 }

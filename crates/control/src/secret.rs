@@ -1,4 +1,4 @@
-//! What tells httpd's children from other processes of the same user.
+//! The secret by which workers recognise httpd's children.
 
 use std::fmt;
 use std::hint::black_box;
@@ -27,8 +27,8 @@ impl Secret {
         &self.0
     }
 
-    /// Whether these are the same bytes. Takes as long wherever they differ, so that the time
-    /// does not tell where.
+    /// Whether these are the same bytes. The comparison takes constant time, so that its duration
+    /// does not reveal where they differ.
     pub fn is(&self, bytes: &[u8]) -> bool {
         let differences = self
             .0

@@ -1,4 +1,5 @@
-//! What a process group is: everything a supervisor and a worker must know of it.
+//! The description of a process group: everything that the supervisor and the workers must know of
+//! it.
 //!
 //! The module makes these from `WSGIDaemonProcess`, with every name already resolved and every
 //! value checked; durations are `None` where a limit is off.
@@ -16,10 +17,10 @@ use crate::secret::Secret;
 /// A process group.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupSpec {
-    /// The parent's number of this group's table and socket: a later set that has the same
-    /// number in it means the same slots.
+    /// The parent's number for this group's table and socket. The same number in a later set of
+    /// groups means the same table.
     pub number: u32,
-    /// What its workers know httpd's children by.
+    /// The secret by which its workers recognise httpd's children.
     pub secret: Secret,
     /// Its name.
     pub name: String,
@@ -31,15 +32,15 @@ pub struct GroupSpec {
     pub threads: u32,
     /// The stack size of those threads, in bytes.
     pub stack_size: Option<usize>,
-    /// How much of each response is kept for a client that is slow to take it, in bytes.
+    /// How much of each response is buffered for a slow client, in bytes.
     pub response_buffer: usize,
-    /// How its processes show in a list of processes.
+    /// The name of its processes in a list of processes.
     pub display_name: Option<OsString>,
-    /// As whom and where they run.
+    /// Their user, groups and directories.
     pub identity: Identity,
-    /// What they may use.
+    /// Their resource limits.
     pub limits: Limits,
-    /// How large the buffers of their sockets are.
+    /// The buffer sizes of their sockets.
     pub buffers: SocketBuffers,
     /// When they are replaced.
     pub life: Life,
@@ -51,26 +52,26 @@ pub struct GroupSpec {
     pub server: ServerSpec,
     /// The most verbose level that is logged, in httpd's numbers.
     pub log_level: u8,
-    /// How lines are written into its error log.
+    /// The format of lines in its error log.
     pub log_form: LogForm,
 }
 
-/// How lines are written into an error log.
+/// The format of lines in an error log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LogForm {
-    /// As httpd writes them into a file or to a program.
+    /// As httpd writes them to a file or a program.
     #[default]
     Lines,
     /// As messages for syslog (RFC 3164), each in a datagram.
     Syslog {
         /// The facility, in the numbers of `<syslog.h>`.
         facility: u8,
-        /// Whose messages they are.
+        /// The name of the program in each message.
         ident: String,
     },
 }
 
-/// As whom and where a worker runs.
+/// The user, groups and directories of a worker.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// The user and its primary group, if the supervisor runs as root and must change them.
@@ -79,9 +80,10 @@ pub struct Identity {
     pub user_name: Option<String>,
     /// The supplementary groups, if they replace those of the user.
     pub supplementary_groups: Option<Vec<u32>>,
-    /// The uid of httpd's `User`: a worker that runs as somebody else goes to that user's home.
+    /// The uid of httpd's `User`. A worker that runs as another user changes to that user's home
+    /// directory.
     pub httpd_uid: u32,
-    /// The uid that a peer on the socket must have, if it is not root: the owner of the socket.
+    /// The uid that a peer on the socket must have, unless it is root: that of the socket's owner.
     pub peer_uid: u32,
     /// The umask.
     pub umask: Option<u32>,
@@ -89,17 +91,17 @@ pub struct Identity {
     pub chroot: Option<OsString>,
     /// The working directory.
     pub home: Option<OsString>,
-    /// `home` goes to the front of `sys.path`; the home of a user does not.
+    /// Whether `home` goes to the front of `sys.path`. The home directory of a user does not.
     pub home_on_path: bool,
     /// `LANG`.
     pub lang: Option<OsString>,
     /// `LC_ALL`.
     pub locale: Option<OsString>,
-    /// Whether it and what it starts can never gain privileges.
+    /// Whether it, and programs that it starts, can never gain privileges.
     pub no_new_privileges: bool,
 }
 
-/// What a worker may use.
+/// The resource limits of a worker.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Its nice value.
@@ -114,7 +116,7 @@ pub struct Limits {
     pub virtual_memory: Option<u64>,
 }
 
-/// The sizes of a socket's buffers, in bytes, where they are not the system's.
+/// The sizes of a socket's buffers, in bytes; `None` is the system's default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SocketBuffers {
     /// `SO_SNDBUF`
@@ -124,11 +126,11 @@ pub struct SocketBuffers {
 }
 
 impl SocketBuffers {
-    /// Sets the first.
+    /// Sets the size of the send buffer.
     ///
     /// # Errors
     ///
-    /// When the system refuses. The socket can be used all the same.
+    /// When the system refuses. The socket can still be used.
     pub fn set_send(self, socket: BorrowedFd<'_>) -> nix::Result<()> {
         match self.send {
             Some(size) => setsockopt(&socket, sockopt::SndBuf, &as_the_system_reads(size)),
@@ -136,11 +138,11 @@ impl SocketBuffers {
         }
     }
 
-    /// Sets the second.
+    /// Sets the size of the receive buffer.
     ///
     /// # Errors
     ///
-    /// As for the first.
+    /// As for [`set_send`](Self::set_send).
     pub fn set_receive(self, socket: BorrowedFd<'_>) -> nix::Result<()> {
         match self.receive {
             Some(size) => setsockopt(&socket, sockopt::RcvBuf, &as_the_system_reads(size)),
@@ -149,7 +151,7 @@ impl SocketBuffers {
     }
 }
 
-/// The system looks at the lower half of what it is given. There is no memory for more than that.
+/// The kernel reads this option as an `int`, so larger sizes are limited to that.
 fn as_the_system_reads(size: usize) -> usize {
     size.min(i32::MAX as usize)
 }
@@ -157,19 +159,19 @@ fn as_the_system_reads(size: usize) -> usize {
 /// When a worker is replaced, and how long things may take.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Life {
-    /// After so many requests.
+    /// Replaced after this number of requests.
     pub maximum_requests: Option<u64>,
-    /// After so long.
+    /// Replaced after this time.
     pub restart_interval: Option<Duration>,
-    /// After so long without a request.
+    /// Replaced after this time without a request.
     pub inactivity_timeout: Option<Duration>,
-    /// If no script could be loaded for so long after the first request.
+    /// Replaced if no script could be loaded in this time after the first request.
     pub startup_timeout: Option<Duration>,
-    /// If a request takes longer than this.
+    /// Replaced, or the request interrupted, if a request takes longer than this.
     pub request_timeout: Option<Duration>,
     /// How long a request that was interrupted may take to unwind.
     pub interrupt_timeout: Option<Duration>,
-    /// If nobody got the GIL for so long.
+    /// Replaced if a GIL could not be acquired in this time.
     pub deadlock_timeout: Option<Duration>,
     /// How long requests in flight may take when a worker is replaced.
     pub graceful_timeout: Option<Duration>,
@@ -184,7 +186,7 @@ pub struct Life {
 }
 
 impl GroupSpec {
-    /// The name under which its processes show.
+    /// The name of its processes in a list of processes.
     pub fn shown_name(&self) -> OsString {
         self.display_name
             .clone()
@@ -198,20 +200,20 @@ impl GroupSpec {
 }
 
 impl Life {
-    /// How long requests in flight may take when a worker drains for this reason; `None` is for
-    /// ever.
+    /// How long requests in flight may take when a worker drains for this reason; `None` is without
+    /// limit.
     pub fn patience(&self, reason: Replacement) -> Option<Duration> {
         match reason {
             reason if reason.is_urgent() => Some(self.stop_limit() - self.last_moment()),
             Replacement::EvictionSignal => self.eviction_timeout,
-            // A request that hangs would be waited for in vain.
+            // Without a limit, the worker would wait for ever for a request that hangs.
             Replacement::RequestTimeout => Some(self.graceful_timeout.unwrap_or_default()),
             _ => self.graceful_timeout,
         }
     }
 
-    /// How long a worker may take all in all to leave for this reason; `None` is for ever. Where it
-    /// is urgent that is `shutdown-timeout` and no more, be there requests in flight or not.
+    /// How long a worker may take in total to end for this reason; `None` is without limit. If the
+    /// reason is urgent, it is `shutdown-timeout`, with or without requests in flight.
     pub fn longest_end(&self, reason: Replacement) -> Option<Duration> {
         match reason.is_urgent() {
             true => Some(self.stop_limit()),
@@ -219,13 +221,13 @@ impl Life {
         }
     }
 
-    /// What is left to Python where requests have used up all other time.
+    /// The part of `shutdown-timeout` that is reserved for the end of Python.
     pub fn last_moment(&self) -> Duration {
         (self.stop_limit() / 4).min(Duration::from_secs(1))
     }
 
-    /// How long the end of Python may take: `shutdown-timeout`, or where that is off what httpd
-    /// allows its own children, so that no worker outlives its server.
+    /// How long the end of Python may take: `shutdown-timeout`, or if that is off, the time that
+    /// httpd allows its own children, so that no worker outlives its server.
     pub fn stop_limit(&self) -> Duration {
         self.shutdown_timeout.unwrap_or(Duration::from_secs(10))
     }
@@ -236,14 +238,14 @@ impl Life {
 pub struct PythonSpec {
     /// The engine's file.
     pub engine: OsString,
-    /// The program that has all of that Python in it, if there is one.
+    /// The program that contains all of that Python, if there is one.
     pub program: Option<OsString>,
     /// `python-home`.
     pub home: Option<OsString>,
     /// `python-path`: directories joined by colons.
     pub path: Option<OsString>,
-    /// What `<WSGIInterpreterOptions>` sections say of its interpreters. A later one wins over
-    /// those before it.
+    /// The `<WSGIInterpreterOptions>` sections that apply to its interpreters. Later sections
+    /// override earlier ones.
     pub sections: Vec<InterpreterSection>,
     /// `python-eggs`.
     pub eggs: Option<OsString>,
@@ -271,8 +273,8 @@ pub struct PythonSpec {
     pub per_interpreter_gil: bool,
     /// `WSGIFreeThreading`, if the engine's Python can do without a GIL.
     pub free_threading: bool,
-    /// Whether there may be interpreters with a GIL of their own, if the engine's Python can have
-    /// such.
+    /// Whether interpreters with a GIL of their own are configured and supported by the engine's
+    /// Python.
     pub own_gils: bool,
     /// `WSGISwitchInterval`, in seconds.
     pub default_switch_interval: Option<f64>,
@@ -280,10 +282,11 @@ pub struct PythonSpec {
     pub switch_interval: Option<f64>,
 }
 
-/// What a `<WSGIInterpreterOptions>` section says of interpreters in the processes of a group.
+/// The settings of a `<WSGIInterpreterOptions>` section for interpreters in the processes of a
+/// group.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct InterpreterSection {
-    /// The application group it is for, empty being the main interpreter's; all if there is none.
+    /// The application group it is for, where empty is the main interpreter; `None` is for all.
     pub application_group: Option<OsString>,
     /// `WSGIPythonPath`: directories joined by colons.
     pub python_path: Option<OsString>,
@@ -306,7 +309,7 @@ pub struct PreloadScript {
     pub path: OsString,
     /// The application group; empty is the main interpreter.
     pub application_group: OsString,
-    /// Whether it is loaded anew when it changed.
+    /// Whether it is reloaded when it has changed.
     pub reload: bool,
 }
 

@@ -1,29 +1,28 @@
-//! What httpd's children know of a group's workers, in memory that all of them map.
+//! The table of a group: what httpd's children know of its workers, in memory that all of them map.
 //!
-//! First comes what is known of the [`Queue`], then one slot after the other.
+//! It consists of the notes on the [`Queue`], followed by the slots.
 //!
 //! A group has a fixed number of *slots*, in each of which workers succeed each other. For every
 //! slot the table says which worker is there, whether requests may be sent to it, and how many of
-//! its threads have something to do: its *places*. Where requests are so short that waiting behind
-//! some of them is nothing, it has *spare* places for those that wait.
+//! its *places* are taken. There is a place for each thread. If requests are so short that waiting
+//! behind some of them hardly matters, there are *spare* places for requests that wait.
 //!
 //! The supervisor writes a slot's state. A child reserves a place before it sends a request to the
 //! slot's worker; requests from the group's queue take one when they are accepted; the worker gives
-//! it back. Each change names the worker it is for, whose number shares one atomic word with the
-//! count: what was meant for a predecessor has no effect. A worker could write anything, so to
-//! readers every number is a hint, which at worst makes them choose badly among the workers of that
-//! same group, or wait in its queue. All fields are atomic, and none guards another, so relaxed
-//! ordering is enough.
+//! it back. The number of the worker and the number of taken places share one atomic word, and each
+//! change names the worker that it is for: a change for a predecessor has no effect. A worker could
+//! write anything, so readers take every number as a hint; a wrong one makes them choose badly
+//! among the workers of the same group, or wait in its queue. All fields are atomic, and none
+//! guards another, so relaxed ordering is enough.
 //!
-//! A child may die before it has sent what it reserved a place for. So each connection has a *ticket*,
-//! a number that the child stamps into the slot with its reservation. Whoever takes the stamp away
-//! has the place: the worker that reads the request, the child that gives up sending it, or the
-//! worker when the connection ends though neither has done so. Where there is no room for a stamp
-//! nothing is reserved. A child that is killed between counting and stamping leaves a place taken,
-//! which the worker corrects when it is idle.
+//! A child may die before it has sent the request for which it reserved a place. So each connection
+//! has a *ticket*, a number that the child stamps into the slot with its reservation. The process
+//! that takes the stamp away owns the place: the worker that reads the request, the child that
+//! gives up sending it, or the worker when the connection ends and neither has done so. If there is
+//! no room for a stamp, nothing is reserved. A child that is killed between counting and stamping
+//! leaves a place taken, which the worker corrects when it is idle.
 //!
-//! What else is in a slot is for those who want to know how the group is: who works there, and how
-//! the last one ended.
+//! The rest of a slot is for mod_status: which workers are there, and how the last one ended.
 
 use std::fmt;
 use std::io;
@@ -34,11 +33,10 @@ use crate::queue::Queue;
 use crate::roster::{Ending, Member, Roster, Setback};
 use crate::sealed::{self, Sealed};
 
-/// The most places of a slot beside those of its threads, whatever its worker says.
+/// The most spare places of a slot, whatever its worker writes.
 pub const MOST_SPARE: u32 = 128;
 
-/// How many stamps there is room for in a slot: hardly ever are as many requests on their way to a
-/// worker.
+/// How many stamps a slot has room for: rarely are as many requests on their way to a worker.
 const STAMPS: usize = 256;
 
 /// A group's table, mapped into this process until it is dropped.
@@ -48,17 +46,17 @@ pub struct Table {
     count: usize,
 }
 
-/// A slot of a group. Each has a cache line of its own, as its worker writes it all the time.
+/// A slot of a group. Each has cache lines of its own, since its worker writes it all the time.
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub struct Slot {
-    /// Who serves here, and how many places are taken: see [`Taken`].
+    /// Which worker serves here, and how many places are taken: see [`Taken`].
     taken: AtomicU64,
     state: AtomicU32,
     spare: AtomicU32,
     /// The number of the last worker here that has answered a request; 0 is none.
     answered: AtomicU32,
-    /// How many requests its worker has taken, and those before it.
+    /// How many requests its worker has taken, and its predecessors together.
     requests: AtomicU64,
     earlier_requests: AtomicU64,
     /// Not on the cache line of the other numbers, which change more often.
@@ -73,8 +71,8 @@ struct Taken {
     active: u32,
 }
 
-/// The tickets of the connections that places are reserved for. One is at the index that is its
-/// remainder, or at the next free one behind that; 0 is free.
+/// The tickets of the connections for which places are reserved: a hash table with linear probing,
+/// where 0 is a free entry.
 #[repr(C, align(64))]
 #[derive(Debug)]
 struct Stamps([AtomicU32; STAMPS]);
@@ -105,7 +103,7 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// When the descriptor is of something else, too small for that, or might become so.
+    /// When the descriptor is not of such memory, or the memory is too small or might become so.
     pub fn map(descriptor: OwnedFd, count: usize) -> io::Result<Self> {
         let memory = Sealed::map(descriptor.as_fd(), length(count))?;
         Ok(Self {
@@ -115,7 +113,7 @@ impl Table {
         })
     }
 
-    /// Has the system find memory for all of it, before anybody uses it.
+    /// Has the system allocate memory for all of it, before it is used.
     ///
     /// # Errors
     ///
@@ -124,19 +122,19 @@ impl Table {
         Ok(self.memory.secure(0..self.memory.length())?)
     }
 
-    /// Who waits for a thread.
+    /// The notes on requests that wait for a thread.
     pub fn queue(&self) -> &Queue {
-        // SAFETY: the mapping is page-aligned, begins with room for a queue, lives as long as
-        // `self`, and a `Queue` is made of atomics, for which any bytes are a value and which other
-        // processes may change meanwhile.
+        // SAFETY: the mapping is page-aligned, begins with room for a queue, and lives as long as
+        // `self`. A `Queue` consists of atomics, for which any bytes are valid and which other
+        // processes may change at any time.
         unsafe { self.memory.start().cast().as_ref() }
     }
 
     /// The slots.
     pub fn slots(&self) -> &[Slot] {
         const { assert!(size_of::<Queue>().is_multiple_of(align_of::<Slot>())) };
-        // SAFETY: behind the queue, whose size keeps what follows aligned, the mapping has room for
-        // `count` slots; for the rest see above.
+        // SAFETY: after the queue, whose size is a multiple of a slot's alignment, the mapping has
+        // room for `count` slots. A `Slot` consists of atomics as well.
         unsafe {
             let first = self.memory.start().cast::<Queue>().add(1).cast();
             std::slice::from_raw_parts(first.as_ptr(), self.count)
@@ -186,7 +184,7 @@ impl Slot {
         self.taken().incarnation
     }
 
-    /// A new worker took over: nobody has a place with it yet. For the supervisor.
+    /// A new worker takes over: none of its places is taken yet. For the supervisor.
     pub fn succeed(&self) {
         self.change(|taken| {
             Some(Taken {
@@ -205,33 +203,33 @@ impl Slot {
         self.taken().active
     }
 
-    /// Sets how many requests are being served here from `counted` to `count`, unless that has
-    /// changed, if this is the number of the worker. For the worker.
+    /// Sets how many places are taken to `count`, if that is still `counted` and this incarnation
+    /// still serves here. For the worker.
     pub fn correct(&self, incarnation: u32, counted: u32, count: u32) {
-        // Whoever has changed it has just taken a place or given one back.
+        // If it has changed, a place has just been taken or given back.
         self.count(incarnation, |active| (active == counted).then_some(count));
     }
 
-    /// How many places there are for so many threads: one for each, and the spare ones.
+    /// How many places there are: one for each of the `threads`, and the spare ones.
     pub fn places(&self, threads: u32) -> u32 {
         threads.saturating_add(self.spare.load(Ordering::Relaxed).min(MOST_SPARE))
     }
 
-    /// Sets how many requests may be on their way beyond those that the threads run. For the
-    /// worker.
+    /// Sets the number of spare places. For the worker.
     pub fn set_spare(&self, spare: u32) {
         if self.spare.load(Ordering::Relaxed) != spare {
             self.spare.store(spare, Ordering::Relaxed);
         }
     }
 
-    /// Whether one of so many places is free.
+    /// Whether one of the `places` is free.
     pub fn has_place(&self, places: u32) -> bool {
         self.active() < places
     }
 
-    /// Reserves a place for the next request on the connection with this ticket, if one of so many
-    /// is free and this is the number of the worker. Returns whether one was. For the child.
+    /// Reserves a place for the next request on the connection with this ticket, if one of the
+    /// `places` is free and this incarnation still serves here. Returns whether it did. For the
+    /// child.
     pub fn reserve(&self, incarnation: u32, places: u32, ticket: u32) -> bool {
         let one_more = |active: u32| active.checked_add(1).filter(|active| *active <= places);
         if !self.count(incarnation, one_more) {
@@ -244,24 +242,24 @@ impl Slot {
         is_stamped
     }
 
-    /// Takes the note away that a place is reserved on the connection with this ticket. Returns
-    /// whether it was there: of all who do, one finds it, and has the place.
+    /// Takes the stamp of this ticket away. Returns whether it was there: then the caller owns the
+    /// place that was reserved. Only one caller finds it.
     pub fn take_stamp(&self, ticket: u32) -> bool {
         self.stamps.take(ticket)
     }
 
-    /// Takes a place, be it one too many, if this is the number of the worker. For the worker.
+    /// Takes a place, even if none is free, if this incarnation still serves here. For the worker.
     pub fn occupy(&self, incarnation: u32) {
         self.count(incarnation, |active| active.checked_add(1));
     }
 
-    /// Gives a place back that was taken when this was the number of the worker.
+    /// Gives back a place that was taken with this incarnation, if it still serves here.
     pub fn vacate(&self, incarnation: u32) {
         self.count(incarnation, |active| active.checked_sub(1));
     }
 
-    /// Counts anew how many places are taken, if this is the number of the worker. Returns whether
-    /// that was done.
+    /// Changes how many places are taken, if this incarnation still serves here. Returns whether it
+    /// did.
     fn count(&self, incarnation: u32, count: impl Fn(u32) -> Option<u32>) -> bool {
         self.change(|taken| {
             let active = (taken.incarnation == incarnation).then(|| count(taken.active));
@@ -291,8 +289,8 @@ impl Slot {
         answered != 0 && answered == self.incarnation()
     }
 
-    /// A request was answered by the worker of this number, which it is written down with: one that
-    /// is not there any more says nothing of its successor. For the worker.
+    /// Notes that this incarnation has answered a request. The incarnation is stored, so that the
+    /// note says nothing about a successor. For the worker.
     pub fn note_answer(&self, incarnation: u32) {
         if self.answered.load(Ordering::Relaxed) != incarnation && self.incarnation() == incarnation
         {
@@ -300,7 +298,7 @@ impl Slot {
         }
     }
 
-    /// A request was taken, by the worker of this number. For the worker.
+    /// Counts a request that this incarnation has taken. For the worker.
     pub fn count_request(&self, incarnation: u32) {
         let is_present = self.incarnation() == incarnation;
         let requests = match is_present {
@@ -315,13 +313,13 @@ impl Slot {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// How many requests all workers have taken that have served here.
+    /// How many requests all workers that have served here have taken.
     pub fn all_requests(&self) -> u64 {
         let earlier = self.earlier_requests.load(Ordering::Relaxed);
         self.requests().saturating_add(earlier)
     }
 
-    /// Leaves behind how a worker of this slot ended. For the supervisor.
+    /// Records how a worker of this slot ended. For the supervisor.
     pub fn set_ending(&self, ending: Ending) {
         self.roster.set_ending(ending);
     }
@@ -336,22 +334,22 @@ impl Slot {
         self.ending().filter(|ending| ending.pid == pid)
     }
 
-    /// Tells who is here: those for whom there is no room are not told. For the supervisor.
+    /// Records which workers are here, as far as there is room. For the supervisor.
     pub fn set_members(&self, members: impl Iterator<Item = Member>) {
         self.roster.set_members(members);
     }
 
-    /// Who is here.
+    /// The workers that are here.
     pub fn members(&self) -> impl Iterator<Item = Member> {
         self.roster.members()
     }
 
-    /// Tells how often a worker did not start. For the supervisor.
+    /// Records failed starts. For the supervisor.
     pub fn set_setback(&self, setback: Setback) {
         self.roster.set_setback(setback);
     }
 
-    /// How often in a row a worker did not start.
+    /// Failed starts, in a row.
     pub fn setback(&self) -> Setback {
         self.roster.setback()
     }
@@ -359,7 +357,7 @@ impl Slot {
 
 impl From<u64> for Taken {
     fn from(both: u64) -> Self {
-        // Each is a half, so nothing is lost.
+        // Each half fits into 32 bits, so nothing is lost.
         let half = |half: u64| u32::try_from(half).unwrap_or(u32::MAX);
         Self {
             incarnation: half(both >> 32),
@@ -375,7 +373,7 @@ impl From<Taken> for u64 {
 }
 
 impl Stamps {
-    /// Stamps a ticket. Returns whether there was room; for 0, which is no ticket, there is none.
+    /// Stamps a ticket. Returns whether there was room. 0 is no ticket, and cannot be stamped.
     fn put(&self, ticket: u32) -> bool {
         ticket != 0 && self.exchange(ticket, 0, ticket)
     }
@@ -385,7 +383,7 @@ impl Stamps {
         ticket != 0 && self.exchange(ticket, ticket, 0)
     }
 
-    /// Puts a number in the place of the first one like `old`, from where `ticket` belongs on.
+    /// Replaces the first entry that is `old`, searching from the index that belongs to `ticket`.
     fn exchange(&self, ticket: u32, old: u32, new: u32) -> bool {
         let first = usize::try_from(ticket).unwrap_or_default() % STAMPS;
         let (before, behind) = self.0.split_at(first);

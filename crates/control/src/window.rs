@@ -1,9 +1,9 @@
 //! A window: memory that a worker shares with one child, for large data.
 //!
-//! Data that goes through a socket is copied twice, into pages that the kernel finds for it and
-//! gives back each time. What lies in a window is copied once, into pages that stay. The worker has
-//! the larger part of it for responses, the child what is behind that for a request's body. See
-//! `docs/protocol.md` for how the two tell each other of it.
+//! Data that goes through a socket is copied twice, into pages that the kernel allocates and frees
+//! each time. Data in a window is copied once, into pages that stay. The worker uses the larger
+//! part of it for responses, the child the rest for a request's body. See `docs/protocol.md` for
+//! how they tell each other of data in it.
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -13,34 +13,33 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use crate::sealed::{self, Sealed};
 
-/// Where the number of the last request lies whose response has left the window.
+/// The position of the number of the last request whose response has left the window.
 const RELEASED: usize = Window::SIZE + Inbox::SIZE;
 
-/// How many bytes a window has.
+/// The size of a window, in bytes.
 const LENGTH: usize = RELEASED + size_of::<AtomicU32>();
 
-/// A window, as the worker has it that puts responses there.
+/// A window, from the side of the worker.
 #[derive(Debug)]
 pub struct Window {
     memory: Arc<Sealed>,
-    /// How much of it is taken.
+    /// How much of the part for responses is in use, in bytes.
     used: usize,
     secured: Secured,
 }
 
 impl Window {
-    /// How many bytes of responses fit into one.
+    /// The size of the part for responses, in bytes.
     pub const SIZE: usize = 1 << 20;
 
-    /// From which length on data goes into a window, in bytes: less is sent sooner than it is told
-    /// of.
+    /// The least length of data that goes into a window, in bytes: for less, the socket is as fast.
     pub const LARGE: usize = 8 << 10;
 
-    /// Where data begins: at a multiple of this, a line of the CPU's cache.
+    /// Data begins at a multiple of this, the size of a cache line.
     const ALIGNMENT: usize = 64;
 
-    /// A window in which nothing is, and the descriptor from which the other side makes its
-    /// [`View`]. Processes that this one forks have it as well, and must leave it alone.
+    /// An empty window, and the descriptor from which the other side makes its [`View`]. Processes
+    /// that this one forks inherit the mapping, and must not use it.
     ///
     /// # Errors
     ///
@@ -62,8 +61,8 @@ impl Window {
         Self::SIZE - self.used
     }
 
-    /// Puts in what fits of the data, and returns where that begins and how much it is: nothing,
-    /// where the system has no memory for it.
+    /// Copies as much of the data as fits. Returns the offset and the length of the copy, which is
+    /// 0 if the system has no memory for it.
     pub fn place(&mut self, data: &[u8]) -> (usize, usize) {
         let offset = self.used;
         let length = data.len().min(self.room());
@@ -76,50 +75,50 @@ impl Window {
         (offset, length)
     }
 
-    /// Takes all of it for new data: the other side is done with what was in it.
+    /// Makes all of it available for new data. The other side must be done with the old data.
     pub fn reuse(&mut self) {
         self.used = 0;
     }
 
-    /// The number of the last request of which the other side has said that its response has left.
+    /// The number of the last request whose response has left, as the other side has written it.
     pub fn released(&self) -> u32 {
         released(&self.memory).load(Ordering::Acquire)
     }
 
-    /// The same as [`Window::reuse`], and gives the memory for responses back to the system. Only
-    /// when all that was placed has left: a response lies here until its client has taken it, long
-    /// after the worker is done with it.
+    /// Like [`Window::reuse`], and also frees the memory for responses. Only when all responses
+    /// have left: a response stays here until its client has taken it, which may be long after the
+    /// worker is done with it.
     pub fn clear(&mut self) {
         self.reuse();
-        // Where that cannot be done the memory stays. The other part may be in use already.
+        // On failure the memory stays allocated. The part for bodies may be in use already.
         let _ = self.memory.clear(Self::SIZE);
         self.secured = Secured::default();
     }
 
-    /// Where the other side puts bodies.
+    /// The part in which the other side puts bodies.
     pub fn inbox(&self) -> Inbox {
         Inbox(self.memory.clone())
     }
 }
 
-/// The part of a window in which the child puts a body, as the worker has it. It is there until the
-/// request is over.
+/// The part of a window in which the child puts a body, from the side of the worker. The body stays
+/// there until the request is over.
 #[derive(Clone, Debug)]
 pub struct Inbox(Arc<Sealed>);
 
 impl Inbox {
-    /// The longest body that fits.
+    /// The longest body that fits, in bytes.
     pub const SIZE: usize = 64 << 10;
 
-    /// Copies what lies there from `offset` on, as far as it and the buffer go. Returns how much
-    /// that is.
+    /// Copies from `offset` on into the buffer, up to the end of the part or of the buffer. Returns
+    /// how much.
     pub fn read(&self, offset: usize, buffer: &mut [u8]) -> usize {
         let length = buffer.len().min(Self::SIZE.saturating_sub(offset));
         if length == 0 {
             return 0;
         }
-        // SAFETY: these bytes are inside the mapping. Whatever the other side writes meanwhile, any
-        // bytes are a body.
+        // SAFETY: these bytes are inside the mapping, and `buffer` is other memory. The other side
+        // may write meanwhile, but any bytes are a valid body.
         unsafe {
             let start = self.0.start().add(Window::SIZE + offset);
             start.copy_to_nonoverlapping(NonNull::from(buffer).cast(), length);
@@ -128,11 +127,11 @@ impl Inbox {
     }
 }
 
-/// A window, as the child has it.
+/// A window, from the side of the child.
 #[derive(Debug)]
 pub struct View {
     memory: Sealed,
-    /// How much of the part for bodies.
+    /// How much of the part for bodies is secured.
     secured: Secured,
 }
 
@@ -141,15 +140,15 @@ impl View {
     ///
     /// # Errors
     ///
-    /// When that is no window, but something that might hurt whoever looks into it.
+    /// When the descriptor is not of a window, or of one that could become smaller.
     pub fn open(descriptor: BorrowedFd<'_>) -> io::Result<Self> {
         let memory = Sealed::map(descriptor, LENGTH)?;
         let secured = Secured::default();
         Ok(Self { memory, secured })
     }
 
-    /// Puts a body in, if it fits and the system has memory for it. Returns whether it did. The
-    /// worker must be done with the last one.
+    /// Copies a body into the window, if it fits and the system has memory for it. Returns whether
+    /// it did. The worker must be done with the last body.
     pub fn deliver(&self, body: &[u8]) -> bool {
         let reach = || self.secured.reach(&self.memory, Window::SIZE, body.len());
         let fits = body.len() <= Inbox::SIZE && reach();
@@ -159,12 +158,12 @@ impl View {
         fits
     }
 
-    /// Says that the response to this request has left.
+    /// Writes that the response to this request has left.
     pub fn release(&self, request: u32) {
         released(&self.memory).store(request, Ordering::Release);
     }
 
-    /// What lies at a place, if there is such a place for responses.
+    /// The data at this place, if the place is inside the part for responses.
     pub fn at(self: &Arc<Self>, offset: usize, length: usize) -> Option<Placed> {
         let end = offset.checked_add(length)?;
         (end <= Window::SIZE).then(|| Placed {
@@ -177,19 +176,20 @@ impl View {
 
 fn released(memory: &Sealed) -> &AtomicU32 {
     const { assert!(RELEASED.is_multiple_of(align_of::<AtomicU32>())) };
-    // SAFETY: the mapping begins with a page, has the number at this multiple of its alignment and
-    // lives as long as the reference; both sides use it as an atomic number only, for which any
-    // bytes are a value.
+    // SAFETY: the mapping is page-aligned, contains the number at a multiple of its alignment, and
+    // lives as long as the reference. Both sides access it only as an atomic number, for which any
+    // bytes are valid.
     unsafe { memory.start().add(RELEASED).cast().as_ref() }
 }
 
-/// How much of a part of a window has memory, from its beginning on. It grows as the part is used,
-/// as most are never full.
+/// How much of a part of a window is secured, from its beginning on. This grows as the part is
+/// used, since most windows are never full.
 #[derive(Debug, Default)]
 struct Secured(AtomicUsize);
 
 impl Secured {
-    /// Has so much of the part that begins at `start` have memory. Returns whether it has.
+    /// Secures the first `length` bytes of the part that begins at `start`. Returns whether that
+    /// succeeded.
     fn reach(&self, memory: &Sealed, start: usize, length: usize) -> bool {
         let before = self.0.load(Ordering::Relaxed);
         if length <= before {
@@ -203,17 +203,16 @@ impl Secured {
     }
 }
 
-/// Copies `data` into the memory, where it must have been secured.
+/// Copies `data` into the memory, which must have been secured.
 fn write(memory: &Sealed, start: usize, data: &[u8]) {
     let fits = start
         .checked_add(data.len())
         .is_some_and(|end| end <= memory.length());
     debug_assert!(fits, "no part is longer than the memory");
     if fits {
-        // SAFETY: these bytes are inside the mapping and inside `data`, which is other memory:
-        // nobody gets a reference into a window. The other side reads none of these bytes before it
-        // is told of them; one that does all the same gets bytes without a meaning, which harms
-        // only itself.
+        // SAFETY: these bytes are inside the mapping, and `data` is other memory, since there are
+        // no references into a window. The other side reads these bytes only after it was told of
+        // them; if it reads them earlier, it gets meaningless bytes, which harms only itself.
         unsafe {
             let place = memory.start().add(start);
             place.copy_from_nonoverlapping(NonNull::from(data).cast(), data.len());
@@ -221,8 +220,8 @@ fn write(memory: &Sealed, start: usize, data: &[u8]) {
     }
 }
 
-/// Data of a response in a window. They are there until this side has released the request, or
-/// sends the next one; a hostile worker changes them when it likes.
+/// Data of a response in a window. It stays until this side has released the request, or sends the
+/// next one; but a hostile worker may change it at any time.
 #[derive(Clone, Debug)]
 pub struct Placed {
     view: Arc<View>,
@@ -231,8 +230,8 @@ pub struct Placed {
 }
 
 impl Placed {
-    /// The bytes: readable as long as this lives, although there must be no reference to them, as
-    /// another process may write there.
+    /// The bytes, which are readable as long as this lives. There must be no reference to them,
+    /// since another process may write there.
     pub fn bytes(&self) -> NonNull<[u8]> {
         // SAFETY: `at` has found the offset inside the mapping.
         let start = unsafe { self.view.memory.start().add(self.offset) };
