@@ -1,9 +1,9 @@
-//! Who is inside Python: the count that says when Python may be finalised.
+//! Counts the threads of the host that use Python, so that Python is finalised only when there are
+//! none.
 //!
-//! CPython cannot be finalised under the feet of a thread: one that attaches afterwards is ended on
-//! the spot, with whatever it holds. So every thread of the host passes here before it attaches,
-//! and the end of Python waits, up to its deadline, until all of them have left and lets none enter
-//! any more.
+//! After the finalisation, CPython ends each thread that tries to attach, together with whatever
+//! locks it holds. So every thread of the host enters here before it attaches. The end of Python
+//! lets no thread enter any more, and waits up to its deadline until all have left.
 
 use std::time::Instant;
 
@@ -21,7 +21,7 @@ pub(crate) fn is_shared() -> bool {
     GATE.is_shared()
 }
 
-/// Lets nobody enter any more; false if that was so already.
+/// Lets no thread enter any more; false if that was so already.
 pub(crate) fn close() -> bool {
     GATE.close()
 }

@@ -1,8 +1,9 @@
-//! A bell, for threads that wait in the host for a descriptor, and cannot be told otherwise to go.
+//! A bell: wakes threads that wait in the host for a descriptor, and cannot be woken in another
+//! way.
 //!
-//! It rings by closing one end of a pipe, of which it has none until somebody listens. A process
-//! that the application forks has both ends as well: until it ends there is no ring, and those who
-//! wait look up by themselves now and then.
+//! It rings by closing one end of a pipe, which is made when the first thread listens. A process
+//! that the application forks inherits both ends, and the bell is not heard until that process
+//! closes them; so waiting threads must also wake up at intervals.
 
 use std::ffi::c_int;
 use std::io::{PipeReader, PipeWriter, pipe};
@@ -23,13 +24,13 @@ struct Ends {
 }
 
 impl Bell {
-    /// One to which nobody listens yet.
+    /// A bell without listeners.
     pub(crate) const fn new() -> Self {
         Self(OnceLock::new())
     }
 
-    /// What can be read from once the bell has rung, as long as the bell is there; -1 where the
-    /// system has no more descriptors.
+    /// A descriptor that becomes readable when the bell rings, and is open as long as the bell
+    /// exists; -1 if the system has no more descriptors.
     pub(crate) fn listen(&self) -> c_int {
         let ends = self.0.get_or_init(|| {
             let (near, far) = pipe().ok()?;
@@ -39,7 +40,7 @@ impl Bell {
         ends.as_ref().map_or(-1, |ends| ends.near.as_raw_fd())
     }
 
-    /// Rings, if somebody listens.
+    /// Rings the bell, if any thread listens.
     pub(crate) fn ring(&self) {
         if let Some(Some(ends)) = self.0.get() {
             let mut far = lock(&ends.far);

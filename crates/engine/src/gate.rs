@@ -1,6 +1,6 @@
-//! A gate: a count of who is inside, which in the end lets nobody in any more.
+//! A gate: counts the threads inside a section, and can be closed so that no more enter.
 //!
-//! Passing it is one atomic operation each way. Only whoever closes it waits.
+//! Entering and leaving are one atomic operation each. Only the thread that closes the gate waits.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -8,13 +8,13 @@ use std::time::Instant;
 
 use crate::lock::lock;
 
-/// Set in the count once nobody may enter.
+/// The bit of the count that says that the gate is closed.
 const CLOSED: usize = 1 << (usize::BITS - 1);
 
 /// The gate.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    /// How many are inside.
+    /// How many threads are inside, and [`CLOSED`].
     count: AtomicUsize,
     left: (Mutex<()>, Condvar),
 }
@@ -24,7 +24,7 @@ pub(crate) struct Gate {
 pub(crate) struct Inside<'g>(&'g Gate);
 
 impl Gate {
-    /// An open one.
+    /// An open gate.
     pub(crate) const fn new() -> Self {
         Self {
             count: AtomicUsize::new(0),
@@ -34,10 +34,11 @@ impl Gate {
 
     /// Enters, unless the gate is closed.
     pub(crate) fn enter(&self) -> Option<Inside<'_>> {
-        // `Acquire` pairs with the `Release` of whoever left, or made what is inside.
+        // `Acquire` pairs with the `Release` of threads that have left.
         let inside = Inside(self);
         let is_closed = self.count.fetch_add(1, Ordering::AcqRel) & CLOSED != 0;
-        // One that was turned away leaves as others do: the closer may have seen it.
+        // If the gate is closed, dropping `inside` leaves properly: the closing thread may have
+        // seen the count.
         (!is_closed).then_some(inside)
     }
 
@@ -46,18 +47,18 @@ impl Gate {
         self.count.load(Ordering::Acquire) & CLOSED != 0
     }
 
-    /// Whether more than one is inside.
+    /// Whether more than one thread is inside.
     pub(crate) fn is_shared(&self) -> bool {
         self.count.load(Ordering::Relaxed) & !CLOSED > 1
     }
 
-    /// Lets nobody enter any more; false if that was so already.
+    /// Closes the gate; false if it was closed already.
     pub(crate) fn close(&self) -> bool {
         self.count.fetch_or(CLOSED, Ordering::AcqRel) & CLOSED == 0
     }
 
-    /// Waits until all have left that were inside when it was closed; false if some still are at
-    /// the deadline.
+    /// Waits until all threads that were inside when the gate was closed have left; false if some
+    /// are still inside at the deadline.
     pub(crate) fn wait_until_left(&self, deadline: Option<Instant>) -> bool {
         if self.is_left() {
             return true;
@@ -78,7 +79,7 @@ impl Gate {
         true
     }
 
-    /// Whether nobody is inside.
+    /// Whether no thread is inside.
     pub(crate) fn is_left(&self) -> bool {
         self.count.load(Ordering::Acquire) & !CLOSED == 0
     }
@@ -91,7 +92,8 @@ impl Gate {
 impl Drop for Inside<'_> {
     fn drop(&mut self) {
         if self.0.count.fetch_sub(1, Ordering::AcqRel) == CLOSED | 1 {
-            // Under the lock, so that it cannot come between the closer's look and its sleep.
+            // Under the lock, so that this cannot happen between the check of the closing thread
+            // and its sleep.
             let _guard = self.0.lock();
             self.0.left.1.notify_all();
         }

@@ -1,35 +1,36 @@
-//! Handing a GIL over to those who want it.
+//! Handing a GIL over to threads that wait for it.
 //!
 //! CPython gives a released GIL to the first thread that asks for it. That is usually the one that
 //! has just released it, since any other has to wake up first. So a thread that has kept the GIL
-//! for long, and means to share it, must not ask for it again before another has taken it.
+//! for long, and wants to share it, must not ask for it again before another has taken it.
 //!
-//! The engine knows which threads ask for a GIL through it: for one of these a thread waits up to
-//! [`FOR_A_WAITER`]. Others wait inside Python, after a `sleep` or a query of a database, and
-//! cannot be told from those that still sleep. For these it waits a moment, in case there are any.
+//! If a thread is known to wait for a GIL through the engine, the releasing thread waits up to
+//! [`FOR_A_WAITER`]. Other threads wait inside Python, after a `sleep` or a database query, and
+//! cannot be distinguished from threads that still sleep. For these it waits [`FOR_A_SUSPECT`], in
+//! case there are any.
 //!
-//! All GILs are counted as one: beside interpreters with GILs of their own, a thread may wait for
-//! nobody, or too short.
+//! All GILs are counted together. With several GILs, a thread may wait although no other thread
+//! waits for its GIL, or not long enough.
 
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// How long a thread stays away at most for another one that waits. To this and the next the system
-/// adds what it takes to wake up, some 100 us.
+/// How long a thread stays away at most if another one waits. The system adds the time for waking
+/// up, about 100 µs, to this and the next.
 const FOR_A_WAITER: Duration = Duration::from_micros(300);
 
-/// How long for one of which it is not known whether it waits: what it takes to wake up.
+/// How long if it is not known whether another one waits: the time that it takes to wake up.
 const FOR_A_SUSPECT: Duration = Duration::from_micros(50);
 
 static GILS: Handoff = Handoff::new();
 
-/// Runs `take`, which waits for a GIL and has it then.
+/// Runs `take`, which waits for a GIL and takes it.
 pub(crate) fn taking<R>(take: impl FnOnce() -> R) -> R {
     GILS.taking(take)
 }
 
-/// Runs `wait`, which waits for the thread's turn to wait for a GIL.
+/// Runs `wait`, in which the thread waits for its turn to wait for a GIL.
 pub(crate) fn standing_by(wait: impl FnOnce()) {
     GILS.waiting(wait);
 }
@@ -39,8 +40,8 @@ pub(crate) fn count() -> Count {
     GILS.count()
 }
 
-/// Stays away until a thread that waits has taken a GIL since it was counted, or could have. To be
-/// called by one that has none.
+/// Stays away until another thread has taken a GIL since `count`, or has had the time to. To be
+/// called without a GIL.
 pub(crate) fn stay_away(count: Count) {
     let patience = match GILS.waiters.load(Ordering::Relaxed) {
         0 => FOR_A_SUSPECT,
@@ -49,23 +50,22 @@ pub(crate) fn stay_away(count: Count) {
     GILS.await_next(count, patience);
 }
 
-/// A number of times that a GIL was taken.
+/// How often a GIL was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Count(u32);
 
-/// Those who wait for something to be taken, and those who stay away from it for them. There is no
-/// lock: one that another thread has when the process is forked would be locked in the new process
-/// for ever.
+/// The threads that wait for a GIL, and those that stay away for them. Without a lock: if another
+/// thread held it when the process is forked, it would stay locked in the new process.
 #[derive(Debug)]
 struct Handoff {
     waiters: AtomicU32,
-    /// Begins anew when it is full.
+    /// How often it was taken. Wraps around.
     taken: AtomicU32,
-    /// How many stay away until somebody takes it.
+    /// How many threads stay away until another takes it.
     givers: AtomicU32,
 }
 
-/// One more in a number, as long as it lives.
+/// Increments a number as long as it lives.
 struct Counted<'c>(&'c AtomicU32);
 
 impl<'c> Counted<'c> {
@@ -110,31 +110,31 @@ impl Handoff {
 
     /// Waits until it was taken once more, but no longer than `patience`.
     fn await_next(&self, Count(seen): Count, patience: Duration) {
-        // In one order with the takes: whoever takes it after this sees the giver, and for what was
-        // taken before, the system compares the number once more before the giver sleeps.
+        // Sequentially consistent with `taking`: a thread that takes it after this sees the giver.
+        // If it was taken before, the futex compares the number again before this thread sleeps.
         let _giver = Counted::one_more(&self.givers);
         wait_while(&self.taken, seen, patience);
     }
 }
 
-/// Sleeps while a number is still what it was, until somebody wakes those who do, or for so long.
+/// Sleeps if `number` is still `seen`, until [`wake_all`] is called for it, or for `patience`,
+/// which must be less than a second.
 fn wait_while(number: &AtomicU32, seen: u32, patience: Duration) {
     let patience = libc::timespec {
         tv_sec: 0,
-        // Of less than a second.
         tv_nsec: libc::c_long::from(patience.subsec_nanos().cast_signed()),
     };
-    // SAFETY: the number and the time live until the call returns. However it ends, the caller goes
-    // on.
+    // SAFETY: the number and the time live until the call returns. The result does not matter: the
+    // caller goes on in any case.
     unsafe {
         let (operation, place) = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG, number.as_ptr());
         libc::syscall(libc::SYS_futex, place, operation, seen, &raw const patience);
     }
 }
 
-/// Wakes those who sleep because of a number.
+/// Wakes the threads that sleep in [`wait_while`] for this number.
 fn wake_all(number: &AtomicU32) {
-    // SAFETY: the number lives until the call returns; nothing can go wrong otherwise.
+    // SAFETY: the number lives until the call returns, which only uses its address.
     unsafe {
         let (operation, place) = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, number.as_ptr());
         let nothing = ptr::null::<libc::timespec>();

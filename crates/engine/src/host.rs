@@ -1,8 +1,8 @@
 //! The host, as the engine calls it.
 //!
 //! Every call takes a [`Detached`]: the host may block, so it is never called by a thread that
-//! holds a GIL; but for one call that does not wait. What the engine's two tables and their rules
-//! are is written in the `engine-abi` crate.
+//! holds a GIL, except for one call that does not block. The crate `engine-abi` specifies the
+//! tables of functions and their rules.
 
 use std::ffi::{c_int, c_void};
 use std::sync::OnceLock;
@@ -19,7 +19,7 @@ use crate::turn::{Turn, Whose};
 
 static HOST: OnceLock<&'static Host> = OnceLock::new();
 
-/// Remembers the host of this process. It stays the first one.
+/// Stores the host of this process. Further calls have no effect.
 pub(crate) fn introduce(host: &'static Host) {
     HOST.get_or_init(|| host);
 }
@@ -34,7 +34,7 @@ pub(crate) fn log_level(_: &Detached) -> c_int {
     ask_level(std::ptr::null_mut())
 }
 
-/// Tells that a request has its script.
+/// Tells the host that a request has its script.
 pub(crate) fn tell_loaded(_: &Detached) {
     if let Some(host) = HOST.get() {
         // SAFETY: the host's functions may be called from any thread that has no GIL.
@@ -57,7 +57,7 @@ pub(crate) fn scoreboard<R>(_: &Detached, read: impl FnOnce(&Scoreboard<'_>) -> 
     reader.result
 }
 
-/// Somebody who wants to read the scoreboard, once.
+/// A function that reads the scoreboard once, and its result.
 struct Reader<F, R> {
     read: Option<F>,
     result: Option<R>,
@@ -69,8 +69,8 @@ fn take_for<F: FnOnce(&Scoreboard<'_>) -> R, R>(_: &Reader<F, R>) -> TakeScorebo
         taker: *mut c_void,
         scoreboard: *const Scoreboard<'_>,
     ) {
-        // SAFETY: `taker` is the reader of this type that was given with this function; nobody else
-        // uses it meanwhile. The scoreboard lives until we return.
+        // SAFETY: `taker` is the `Reader` of this type that was passed together with this function,
+        // and nothing else uses it meanwhile. The scoreboard lives until this returns.
         let (reader, scoreboard) = unsafe { (&mut *taker.cast::<Reader<F, R>>(), &*scoreboard) };
         if let Some(read) = reader.read.take() {
             // After a panic there is no result.
@@ -83,23 +83,23 @@ fn take_for<F: FnOnce(&Scoreboard<'_>) -> R, R>(_: &Reader<F, R>) -> TakeScorebo
 /// A request and its response, as the host knows them.
 ///
 /// The host's handle is valid until the host's call of [`engine_abi::Engine::handle`] returns, but
-/// applications keep objects of a request for longer, and use them on other threads. So whatever
-/// needs the host shares the exchange, which lets the calls take turns, as far as the host wants
-/// them to, and ends them in time.
+/// applications may keep objects of a request for longer, and use them on other threads. So all
+/// such objects share the exchange. It serialises the calls as far as the host requires that, and
+/// ends them when the request ends.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     handle: Handle,
-    /// Those who make a call of the host; closed when the request is over.
+    /// The threads that are calling the host. Closed when the request ends.
     calls: Gate,
-    /// Rings then, for those who wait for the body.
+    /// Rings then, for threads that wait for the body.
     end: Bell,
-    /// Whose turn it is to send; and to read, but for a host that can do both at once.
+    /// The turn to send, and also to read unless the host is duplex.
     sending: Turn,
-    /// Whose turn it is to read from such a host.
+    /// The turn to read from a duplex host.
     reading: Turn,
     /// Whether the head of the response was handed over.
     begun: AtomicBool,
-    /// What was read and written.
+    /// How much was read and written.
     pub(crate) traffic: Traffic,
     /// What was written to the request's log streams since the last newline.
     pub(crate) unfinished: Unfinished,
@@ -108,8 +108,8 @@ pub(crate) struct Exchange {
 #[derive(Clone, Copy, Debug)]
 struct Handle(RequestHandle);
 
-// SAFETY: the ABI allows the calls of one request to come from any thread, in turns as the exchange
-// lets them take.
+// SAFETY: the ABI allows calls for a request from any thread, if they are serialised as the
+// exchange does it.
 unsafe impl Send for Handle {}
 // SAFETY: as above. The handle itself never changes.
 unsafe impl Sync for Handle {}
@@ -196,8 +196,8 @@ impl Exchange {
         self.begun.load(Ordering::Acquire)
     }
 
-    /// Writes a line to the request's log, or to the server's when the request is over. Waits for
-    /// nobody.
+    /// Writes a line to the request's log, or to the server's when the request is over. Does not
+    /// wait for other threads.
     pub(crate) fn log(&self, detached: &Detached, line: &LogLine<'_>) {
         let (Some(_call), Some(host)) = (self.calls.enter(), HOST.get()) else {
             return log(detached, line);
@@ -208,7 +208,7 @@ impl Exchange {
             Whose::Other => host.log_beside,
         };
         // SAFETY: the handle is valid while the call is counted, and the line until we return. If
-        // another thread has the turn, this is the function for that.
+        // another thread has the turn, `log_beside` is used, which is allowed then.
         unsafe { write(self.handle.0, line) };
     }
 
@@ -246,8 +246,9 @@ impl Exchange {
                 self.await_body(host)?;
             }
         })?;
-        // Of the bytes those count that the application takes. httpd says with the last of a body
-        // that it is the last, so a look for more is no read where the host is httpd itself.
+        // Bytes are counted when the application takes them. httpd reports the end together with
+        // the last bytes of a body, so the read that finds the end does not count if the host is
+        // httpd.
         if result != 0 || host.is_duplex || self.traffic.input.moved().count == 0 {
             self.traffic.input.count(1, 0);
         }
@@ -260,7 +261,8 @@ impl Exchange {
     /// Waits until there may be more of the body. To be called while the call is counted.
     fn await_body(&self, host: &Host) -> Result<(), ReadFailure> {
         let end = self.end.listen();
-        // Whoever closes the exchange finds that somebody listens, or this that it is closed.
+        // Either the closing thread sees that this one listens, or this one sees that the exchange
+        // is closed.
         fence(Ordering::SeqCst);
         if !self.is_closed() {
             // SAFETY: the handle is valid while the call is counted, and the descriptor as long as
@@ -320,7 +322,7 @@ impl Exchange {
         question: impl FnOnce(RequestHandle) -> R,
     ) -> Option<R> {
         let _call = self.calls.enter()?;
-        // A thread that has the turn already is not in the way of itself.
+        // `None` means that this thread has the turn already, which is fine.
         let _turn = self.sending.take();
         Some(question(self.handle.0))
     }

@@ -1,8 +1,9 @@
-//! Turns: what threads do one at a time, and what a thread must not begin while it is at it.
+//! Turns: actions that only one thread does at a time, and that a thread must not begin again while
+//! it does them.
 //!
-//! The host may come back to the engine on the same thread while it sends a part of a response: a
-//! filter of httpd's makes a request inside the request (`<!--#include virtual=…-->`). A lock that
-//! does not know its own thread would make that one wait for itself for ever.
+//! The host may call the engine again on the same thread while it sends a part of a response: a
+//! filter of httpd may make a request inside the request (`<!--#include virtual=…-->`). With an
+//! ordinary lock the thread would deadlock.
 
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,19 +11,19 @@ use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use crate::lock::lock;
 
-/// What only one thread has at a time.
+/// A turn, which only one thread has at a time.
 #[derive(Debug)]
 pub(crate) struct Turn {
     lock: Mutex<()>,
-    /// Who has it; 0 if nobody does.
+    /// The key of the thread that has it; 0 if none does.
     owner: AtomicUsize,
 }
 
-/// What a thread is known by, as long as it lives.
+/// Identifies a thread, as long as it lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ThreadKey(usize);
 
-/// Has the turn as long as it lives.
+/// Holds the turn as long as it lives.
 #[derive(Debug)]
 pub(crate) struct Taken<'t> {
     turn: &'t Turn,
@@ -44,7 +45,7 @@ pub(crate) enum Whose<'t> {
 }
 
 impl Turn {
-    /// One that nobody has.
+    /// A turn that no thread has.
     pub(crate) const fn new() -> Self {
         Self {
             lock: Mutex::new(()),
@@ -60,7 +61,7 @@ impl Turn {
         Some(self.begin(lock(&self.lock)))
     }
 
-    /// Takes the turn if it is nobody's.
+    /// Takes the turn if no thread has it.
     pub(crate) fn try_take(&self) -> Whose<'_> {
         if self.is_own() {
             return Whose::Own;
@@ -100,7 +101,7 @@ impl Drop for Taken<'_> {
 }
 
 impl ThreadKey {
-    /// An address that is the calling thread's alone.
+    /// The key of the calling thread: an address in its own memory.
     pub(crate) fn of_this_thread() -> Self {
         thread_local! {
             static HERE: u8 = const { 0 };

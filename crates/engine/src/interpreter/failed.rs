@@ -1,10 +1,9 @@
-//! Application groups whose interpreter could not be made: what was wrong, and when it is tried
-//! again.
+//! Application groups whose interpreter could not be made: the reason, and when it is tried again.
 //!
-//! Making an interpreter costs a hundred times what a request does, and every failure is several
-//! lines in the log. So after one, the requests of the group are refused at once for a while: a
-//! second at first, up to a minute when it goes on failing. Whoever mends the cause, a module that
-//! is missing for one, waits no longer than that, and need not restart anything.
+//! Making an interpreter takes a hundred times as long as a request, and each failure logs several
+//! lines. So after a failure, requests of the group are refused at once for a while: for a second
+//! at first, for up to a minute if it fails repeatedly. When the cause is removed, such as a
+//! missing module, the group works again after that time, without a restart.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
@@ -16,7 +15,7 @@ use crate::lock::lock;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// How many groups are remembered: names may be made of what clients send.
+/// How many groups are remembered. The number is limited since clients may choose the names.
 const MOST: usize = 256;
 
 type Failures = HashMap<Box<[u8]>, Failure>;
@@ -29,7 +28,7 @@ struct Failure {
     again: Instant,
 }
 
-/// Refuses a group whose interpreter is not to be tried again yet.
+/// Refuses a group whose interpreter must not be tried again yet.
 pub(super) fn check(group: &[u8]) -> Result<(), CreateError> {
     let failed = failures();
     let Some(failure) = failed.as_ref().and_then(|failed| failed.get(group)) else {
@@ -38,7 +37,7 @@ pub(super) fn check(group: &[u8]) -> Result<(), CreateError> {
     match failure.again.checked_duration_since(Instant::now()) {
         Some(rest) if !rest.is_zero() => Err(CreateError::Recently {
             why: failure.why.clone(),
-            // Rounded up: 0 would be now.
+            // Rounded up, so that it is never 0.
             seconds: rest.as_secs() + 1,
         }),
         _ => Ok(()),
@@ -70,8 +69,8 @@ pub(super) fn note<T>(group: &[u8], attempt: &Result<T, CreateError>) {
     }
 }
 
-/// Forgets groups that nobody has asked for since they were to be tried again, and as many more as
-/// it takes to remember `group`: those first that are to be tried soonest.
+/// Forgets groups that were not requested for some time after they could be tried again, and then
+/// as many more as necessary to remember `group`, those first that can be tried soonest.
 fn make_room(failed: &mut Failures, group: &[u8], now: Instant) {
     failed.retain(|_, failure| now < failure.again + LONGEST_PAUSE);
     while failed.len() >= MOST && !failed.contains_key(group) {
@@ -84,7 +83,7 @@ fn make_room(failed: &mut Failures, group: &[u8], now: Instant) {
 }
 
 fn failures() -> MutexGuard<'static, Option<Failures>> {
-    // A panic while the guard is held leaves every entry whole.
+    // No panic can leave an entry half changed.
     lock(&FAILED)
 }
 

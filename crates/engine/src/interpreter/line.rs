@@ -1,16 +1,16 @@
-//! The line for a GIL, where requests wait for their turn to want it.
+//! The line for a GIL: the queue in which requests wait to begin.
 //!
-//! CPython does not care who has waited longest: a thread that comes just as a GIL is given back
-//! gets it before one that has to be woken first, and whoever waits stirs every few milliseconds to
-//! ask for it again. Where requests compute, some are then served at once and others wait ten times
-//! as long as they should. So at most one request at a time comes to wait for a GIL to begin with,
-//! and the others stand in line behind it, asleep, in the order they came.
+//! CPython does not give a GIL to the thread that has waited longest: a thread that asks just when
+//! the GIL is released gets it before one that has to be woken first, and waiting threads wake up
+//! every few milliseconds to request it again. If requests compute, some are served at once and
+//! others wait ten times as long as they should. So at most one request at a time waits for a GIL
+//! to begin, and the others sleep in line behind it, in the order in which they came.
 //!
-//! Whoever has begun stands in no line any more: when it comes back from a database, say, it takes
-//! the GIL as soon as it gets it.
+//! A request that has begun does not line up again: when it comes back from a database, for
+//! example, it takes the GIL as soon as it can.
 //!
-//! Short requests do not line up. To be woken twice, once to be the first and once for the GIL,
-//! takes longer than they do, and what one takes from another is too little to notice.
+//! Short requests do not line up. Being woken twice, once as the first in line and once with the
+//! GIL, takes longer than they do, and the unfairness between them is too small to notice.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -23,10 +23,10 @@ use engine_abi::RequestTime;
 use crate::lock::lock;
 use crate::meter::waiting_in_line;
 
-/// How many requests have come for a GIL and do not have it yet.
+/// How many requests wait for a GIL to begin.
 static NEWCOMERS: AtomicU32 = AtomicU32::new(0);
 
-/// How many requests wait for a GIL to begin with.
+/// How many requests wait for a GIL to begin.
 pub(crate) fn newcomers() -> u32 {
     NEWCOMERS.load(Ordering::Relaxed)
 }
@@ -43,33 +43,34 @@ pub(super) struct Line {
 
 #[derive(Debug)]
 struct Order {
-    /// Somebody is the first, and waits for the GIL.
+    /// Whether there is a first, which waits for the GIL.
     has_first: bool,
     /// The others, in the order they came.
     others: VecDeque<Arc<Place>>,
 }
 
-/// Where a thread stands that is not the first.
+/// The place of a thread behind the first.
 #[derive(Debug)]
 struct Place {
     thread: Thread,
-    /// It is the first now.
+    /// Whether it is the first now.
     is_first: AtomicBool,
 }
 
-/// The first in the line, as long as it lives.
+/// The position of the first in line, which ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct First<'l>(&'l Line);
 
-/// A request that has come for a GIL, as long as it lives.
+/// A request that waits for a GIL to begin, until this is dropped.
 #[derive(Debug)]
 pub(super) struct Newcomer(());
 
-/// A thread of the host that has the GIL, waits for it, or will take it back.
+/// A thread of the host that uses the GIL, until this is dropped: it has the GIL, waits for it, or
+/// will take it again.
 #[derive(Debug)]
 pub(super) struct User<'l>(&'l Line);
 
-/// A request that has the GIL to begin with. How long it takes counts when it is dropped.
+/// A request that has begun. Its duration is added to the average when this is dropped.
 #[derive(Debug)]
 pub(super) struct Begun<'l> {
     line: &'l Line,
@@ -77,7 +78,7 @@ pub(super) struct Begun<'l> {
 }
 
 impl Line {
-    /// One in which nobody stands.
+    /// An empty line.
     pub(super) const fn new() -> Self {
         Self {
             order: Mutex::new(Order {
@@ -100,8 +101,8 @@ impl Line {
         self.users.load(Ordering::Relaxed) > 0
     }
 
-    /// Waits until the calling thread, which has no GIL, is the first. `None` where requests are
-    /// short.
+    /// Waits until the calling thread, which must not have a GIL, is the first. `None` if requests
+    /// are short, without waiting.
     pub(super) fn stand(&self) -> Option<First<'_>> {
         if self.request_time.is_short() {
             return None;
@@ -114,7 +115,7 @@ impl Line {
         Some(First(self))
     }
 
-    /// Notes that a request begins: the calling thread has the GIL.
+    /// Notes that a request begins. The calling thread has the GIL.
     pub(super) fn begin(&self) -> Begun<'_> {
         Begun {
             line: self,
@@ -128,7 +129,7 @@ impl Line {
 }
 
 impl Newcomer {
-    /// Counts one more.
+    /// Counts a waiting request.
     pub(super) fn count() -> Self {
         NEWCOMERS.fetch_add(1, Ordering::Relaxed);
         Self(())
@@ -136,7 +137,7 @@ impl Newcomer {
 }
 
 impl Order {
-    /// Where the calling thread stands, unless it is the first.
+    /// Joins the line. Returns the place of the calling thread, unless it is the first.
     fn join(&mut self) -> Option<Arc<Place>> {
         if !std::mem::replace(&mut self.has_first, true) {
             return None;
@@ -149,7 +150,7 @@ impl Order {
         Some(place)
     }
 
-    /// Who is the first after the one that leaves.
+    /// The first leaves: returns the place of the next one.
     fn advance(&mut self) -> Option<Arc<Place>> {
         let next = self.others.pop_front();
         self.has_first = next.is_some();

@@ -1,17 +1,17 @@
 //! Interpreters: one for each application group.
 //!
-//! The group with the empty name is the main interpreter; every other is a sub-interpreter, made
-//! when it is first needed and kept for the life of the process. What the engine keeps for an
-//! interpreter hangs off its [`Interpreter`]; there is no Python object in a static.
+//! The group with the empty name is the main interpreter; every other is a sub-interpreter, which
+//! is made when it is first needed and kept for the life of the process. Everything that the engine
+//! keeps for an interpreter belongs to its [`Interpreter`]; there is no Python object in a static.
 //!
 //! - [`registry`]: finding and creating them, any thread
-//! - [`failed`]: what becomes of a group whose interpreter cannot be made
-//! - [`states`]: which thread states an interpreter has, and which of them are the engine's
-//! - [`mod@line`]: whose turn it is to wait for a GIL
+//! - [`failed`]: groups whose interpreter could not be made
+//! - [`states`]: the thread states of an interpreter, and which of them the engine has made
+//! - [`mod@line`]: the queue of requests that wait for a GIL to begin
 //! - [`thread`]: attaching the calling thread, and what a thread keeps for that
 //! - [`gilstate`]: what CPython up to 3.11 needs so that extension modules see the right
 //!   interpreter
-//! - [`options`]: which options an interpreter is made with
+//! - [`options`]: the options of an interpreter
 //! - [`setup`]: what is put into a new interpreter
 
 mod failed;
@@ -111,18 +111,18 @@ impl Interpreter {
         self.own_line.is_some()
     }
 
-    /// Whether its threads can run while those of the main interpreter stand still.
+    /// Whether its threads can run while a thread of the main interpreter holds the GIL.
     pub(crate) fn is_apart(&self) -> bool {
         self.has_own_gil() || process::config().free_threading
     }
 
-    /// Whether it has a GIL of its own, which a thread of the host has or waits for.
+    /// Whether it has its own GIL, and a thread of the host has that or waits for it.
     pub(crate) fn is_own_gil_in_use(&self) -> bool {
         self.own_line.as_ref().is_some_and(Line::is_in_use)
     }
 
-    /// Runs a request with the calling thread attached to this interpreter, after those that came
-    /// before it.
+    /// Runs a request with the calling thread attached to this interpreter, after requests that
+    /// came before it (see [`mod@line`]).
     pub(crate) fn attach_in_line<R>(
         &'static self,
         detached: &mut Detached,

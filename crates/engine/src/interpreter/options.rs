@@ -1,12 +1,12 @@
-//! Which options an interpreter is made with: what is said of all in the process, and what sections
-//! say of this one.
+//! The options of an interpreter: those of the process, overridden by the
+//! `<WSGIInterpreterOptions>` sections that apply to it.
 
 use crate::process::Process;
 
 /// The options of an interpreter.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Options<'p> {
-    /// Lists of directories, each joined by colons; each comes before those in front of it.
+    /// Colon-separated lists of directories. Later lists come first in `sys.path`.
     pub(super) path: Vec<&'p [u8]>,
     pub(super) restrict_stdin: bool,
     pub(super) restrict_stdout: bool,
@@ -19,7 +19,7 @@ pub(super) struct Options<'p> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct SwitchInterval {
     pub(super) seconds: f64,
-    /// Whether it was said of the application group alone, rather than of the process.
+    /// Whether it was set for this application group alone, rather than for the process.
     pub(super) is_for_group: bool,
 }
 
@@ -56,7 +56,7 @@ impl<'p> Options<'p> {
             });
             options.switch_interval = interval.or(options.switch_interval);
         }
-        // The main interpreter's GIL is that of the process.
+        // The main interpreter always uses the GIL of the process.
         options.own_gil &= HAS_OWN_GILS && !group.is_empty();
         options
     }

@@ -1,8 +1,7 @@
 //! The interpreters of this process, by application group.
 //!
-//! Looked up by detached threads, which takes a read lock for a moment. Interpreters are created by
-//! one thread, Python's owner, while those who need them wait without a GIL: so none is created
-//! twice.
+//! Detached threads look them up, under a read lock. Only one thread, Python's owner, creates
+//! interpreters, while the threads that need them wait without a GIL: so none is created twice.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
@@ -23,7 +22,7 @@ type Interpreters = HashMap<&'static [u8], &'static Interpreter>;
 
 static INTERPRETERS: RwLock<Option<Interpreters>> = RwLock::new(None);
 
-/// With how many interpreters something is most likely wrong.
+/// If a process has this many interpreters, the configuration is most likely wrong.
 const MANY: usize = 100;
 
 /// Why there is no interpreter for an application group.
@@ -39,17 +38,17 @@ pub(crate) enum CreateError {
     /// It was made, but what applications need in it could not be set up.
     #[error("the interpreter could not be set up: {0}")]
     Setup(String),
-    /// It failed a moment ago, and is not tried again yet.
+    /// It failed recently, and is not tried again yet.
     #[error("{why}; it is tried again in {seconds} s")]
     Recently {
         /// What was wrong.
         why: String,
-        /// How long it will still not be tried again.
+        /// How long until it is tried again.
         seconds: u64,
     },
 }
 
-/// The interpreter of an application group, created if it is not there.
+/// The interpreter of an application group, which is created if necessary.
 pub(crate) fn find(detached: &Detached, group: &[u8]) -> Result<&'static Interpreter, CreateError> {
     if let Some(interpreter) = thread::last_used(group).or_else(|| existing(group)) {
         return Ok(interpreter);
@@ -60,7 +59,7 @@ pub(crate) fn find(detached: &Detached, group: &[u8]) -> Result<&'static Interpr
     found.unwrap_or(Err(CreateError::NotRunning))
 }
 
-/// On the owner: another thread may have asked for it first.
+/// Runs on the owner. Another thread may have asked for the interpreter first, so that it exists.
 fn find_or_create(
     detached: &mut Detached,
     group: &[u8],
@@ -77,8 +76,8 @@ fn find_or_create(
     created
 }
 
-/// Clients can have a process make one interpreter after the other where the name of the group is
-/// up to them.
+/// Warns of many interpreters: if clients can choose the name of the group, they can make a process
+/// create any number.
 fn warn_of_many(detached: &Detached, last: &[u8]) {
     let text = format!(
         "There are {MANY} interpreters in {} now, the last one for application group '{}'. Each takes \
@@ -101,9 +100,10 @@ pub(crate) fn main() -> Option<&'static Interpreter> {
     existing(b"")
 }
 
-/// All interpreters, in the order in which each is to have its turn. Those come last whose own GIL
-/// is in use: one that never gives it back keeps nobody else from a turn. Of the others those come
-/// first that nobody else can keep from theirs, and the main one is the last.
+/// All interpreters, in an order in which a hanging one delays as few others as possible. Those
+/// with their own GIL come first, unless it is in use: then they come last, since attaching to them
+/// may block for ever. Between them come those that share the GIL of the main one, which is the
+/// last of these.
 pub(crate) fn all() -> Vec<&'static Interpreter> {
     let mut all: Vec<_> = read().iter().flat_map(HashMap::values).copied().collect();
     // Once for each, as that may change meanwhile.
@@ -157,8 +157,8 @@ fn create(detached: &mut Detached, group: &[u8]) -> Result<&'static Interpreter,
     let text = format!("Creating {} in {process}{gil}.", GroupName(group));
     log::server(detached, Level::Info, 0, &text);
     let state = new_interpreter(detached, main, options.own_gil)?;
-    // SAFETY: CPython has made the thread state for this thread, which is detached again. If the
-    // interpreter cannot be used, nobody else knows of it.
+    // SAFETY: CPython has made the thread state for this thread, which is detached again. If
+    // setting the interpreter up fails, no other thread knows of it, so it can be ended.
     unsafe {
         adopt(detached, group, &options, state).inspect_err(|_| {
             thread::end_sub_interpreter(detached, main, state);

@@ -1,4 +1,4 @@
-//! The thread states of an interpreter: which there are, and which of them were made here.
+//! The thread states of an interpreter, and which of them the engine has made.
 
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Mutex, MutexGuard};
@@ -10,10 +10,10 @@ use super::thread::attached_state;
 use crate::lock::lock;
 use crate::python::Attached;
 
-/// All thread states that were made here, of all threads.
+/// All thread states that the engine has made, of all threads.
 static MADE: Mutex<Vec<Made>> = Mutex::new(Vec::new());
 
-/// A thread state that was made here: its address, and its interpreter.
+/// A thread state that the engine has made: its address, and its interpreter.
 struct Made {
     state: usize,
     interpreter: State,
@@ -23,19 +23,20 @@ struct Made {
 #[cfg(Py_3_12)]
 pub(super) fn states_of(py: Attached<'_>, interpreter: State) -> Vec<*mut ffi::PyThreadState> {
     let next_of = |state: &*mut ffi::PyThreadState| {
-        // SAFETY: the interpreter's GIL keeps states from being taken out of the list. One that is
-        // made without it comes in at the head, as the last step of making it.
+        // SAFETY: states are removed from the list only with the interpreter's GIL, which this
+        // thread holds. A state that is made without the GIL is inserted at the head, when it is
+        // complete.
         let next = unsafe { ffi::PyThreadState_Next(*state) };
         (!next.is_null()).then_some(next)
     };
-    // There is one at least, that of the calling thread.
+    // There is at least one, that of the calling thread.
     std::iter::successors(Some(first_of(py, interpreter)), next_of).collect()
 }
 
-/// Whether there are threads in the interpreter, to which this one is attached, that the engine
-/// does not know: Python's own, and those of extension modules. One that has gone from the list may
-/// still be on its last steps out of CPython, which nobody can wait for; CPython goes by the list
-/// as well.
+/// Whether the interpreter, to which this thread is attached, has threads that the engine does not
+/// know: threads of Python, or of extension modules. A thread that has been removed from the list
+/// may still be leaving CPython, and cannot be waited for; CPython itself relies on the list as
+/// well.
 ///
 /// # Safety
 ///
@@ -48,20 +49,20 @@ pub(super) unsafe fn has_strangers(py: Attached<'_>, interpreter: State) -> bool
         if state != own && !is_made(state) {
             return true;
         }
-        // SAFETY: a stranger's state may be freed at any moment, with a GIL or without. This one is
-        // no stranger's: it was made here and is deleted only here, which nobody does meanwhile, as
-        // the caller says. And nobody looks behind the next one until it is known to be ours as
-        // well.
+        // SAFETY: the state of an unknown thread may be freed at any time, with a GIL or without.
+        // This state was made by the engine, which is the only one to delete it, and does not do so
+        // meanwhile, as the caller promises. The next state is not dereferenced before it is known
+        // to be the engine's as well.
         state = unsafe { ffi::PyThreadState_Next(state) };
     }
-    // A stranger may have started another meanwhile, and gone. A new state becomes the first of the
-    // list, and one that goes takes only itself out: so if the first is still the same, whoever is
-    // there was there all the time, and has been looked at.
+    // An unknown thread may have started another meanwhile, and ended. A new state is inserted at
+    // the head of the list, and a removal affects no others: so if the head is still the same, all
+    // states in the list were there all the time, and have been checked.
     fence(Ordering::Acquire);
     first_of(py, interpreter) != first
 }
 
-/// The state that the interpreter's list begins with: the one that was made last.
+/// The head of the interpreter's list of states: the one that was made last.
 fn first_of(_: Attached<'_>, interpreter: State) -> *mut ffi::PyThreadState {
     // SAFETY: the thread is attached to the interpreter, so it exists.
     unsafe { ffi::PyInterpreterState_ThreadHead(interpreter.0) }
@@ -71,7 +72,7 @@ fn is_made(state: *mut ffi::PyThreadState) -> bool {
     made().iter().any(|made| made.state == state.addr())
 }
 
-/// Remembers a thread state that was made here.
+/// Remembers a thread state that the engine has made.
 pub(super) fn note_made(interpreter: State, state: *mut ffi::PyThreadState) {
     let state = state.expose_provenance();
     made().push(Made { state, interpreter });
@@ -82,8 +83,7 @@ pub(super) fn forget_made(state: *mut ffi::PyThreadState) {
     made().retain(|made| made.state != state.addr());
 }
 
-/// Forgets all thread states of an interpreter, which are about to be deleted, and says which these
-/// are.
+/// Forgets all thread states of an interpreter, which are about to be deleted, and returns them.
 pub(super) fn forget_made_in(interpreter: State) -> Vec<*mut ffi::PyThreadState> {
     let mut made = made();
     let forgotten = made.extract_if(.., |made| made.interpreter == interpreter);

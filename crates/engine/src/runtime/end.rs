@@ -1,14 +1,14 @@
 //! Ending Python, on the owner's thread.
 //!
-//! The applications are told, unless they were before; threads of the host that are inside get a
-//! part of the time to leave; then, if Python is to be destroyed, each interpreter's threads are
-//! joined and its `atexit` functions run (see [`hooks`]), and at last the interpreters are ended,
-//! the main one after all others.
+//! The applications are told, unless they were before. Threads of the host that are inside get a
+//! part of the time to leave. Then, if Python is to be destroyed, the threads of each interpreter
+//! are joined and its `atexit` functions run (see [`hooks`]), and finally the interpreters are
+//! ended, the main one after all others.
 //!
-//! CPython finalises safely only when nobody else is inside: a thread that attaches afterwards is
-//! ended on the spot, by an unwinding that Rust code does not survive, and extension modules crash
-//! under it. So if anybody is, a request that does not end or a daemon thread of the application,
-//! that last step is left out. An application can hardly tell, and the process ends anyway.
+//! CPython finalises safely only if no other thread is inside: a thread that attaches afterwards is
+//! ended by a forced unwinding, which Rust code and some extension modules do not survive. So if a
+//! thread is still inside, such as a request that does not end or a daemon thread of the
+//! application, the last step is left out. Applications hardly notice, and the process ends anyway.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -29,10 +29,10 @@ use crate::runtime::hooks::{self, Ending};
 /// Whether the applications were told.
 static ANNOUNCED: AtomicBool = AtomicBool::new(false);
 
-/// An interpreter that is told on a thread of its own, and that thread.
+/// An interpreter that is told on a separate thread, and that thread.
 type Aside = (&'static Interpreter, JoinHandle<()>);
 
-/// Those who are told aside.
+/// The interpreters that are told on separate threads.
 static ASIDE: Mutex<Vec<Aside>> = Mutex::new(Vec::new());
 
 /// Whether the applications were told of the end.
@@ -42,11 +42,12 @@ pub(crate) fn is_announced() -> bool {
 
 /// Tells the applications of the end, once.
 pub(super) fn announce(detached: &mut Detached, reason: &[u8]) {
-    // A script that is the whole of its process knows that it ends.
+    // A service script ends the process itself.
     if ANNOUNCED.swap(true, Ordering::Relaxed) || process::config().is_service() {
         return;
     }
-    // Those first that can be told aside: any of the others may keep this thread.
+    // Separate threads are started first, since the callbacks of the other interpreters may block
+    // this thread.
     let mut here = interpreter::all();
     here.retain(|interpreter| !tell_aside(interpreter, reason));
     for interpreter in here {
@@ -60,8 +61,9 @@ fn tell(detached: &mut Detached, interpreter: &'static Interpreter, reason: &[u8
     });
 }
 
-/// Tells an interpreter on a thread of its own, if it shares no GIL with the main one: whatever
-/// keeps it from listening, or in a callback, keeps no other. False if that is not so.
+/// Tells an interpreter on a separate thread, if it does not share the GIL of the main one: if its
+/// GIL or a callback blocks, others are not delayed. False if it shares the GIL, or no thread can
+/// be started.
 fn tell_aside(interpreter: &'static Interpreter, reason: &[u8]) -> bool {
     if interpreter.is_main() || !interpreter.is_apart() {
         return false;

@@ -1,7 +1,7 @@
 //! `wsgi.file_wrapper`, PEP 3333's optional platform-specific file handling.
 //!
-//! Iterated, it is what it wraps, read block by block. Returned by an application while it wraps a
-//! real file, it is not iterated at all: the host sends the file.
+//! Iterating over it reads the wrapped object block by block. If an application returns it and it
+//! wraps a real file, it is not iterated over: the host sends the file.
 
 use std::ffi::{CStr, c_int};
 use std::mem::MaybeUninit;
@@ -50,7 +50,7 @@ impl Class for FileWrapper {
     }
 
     fn traverse(&self, visit: &mut Visit) {
-        // Nobody has the lock where the garbage collector may come.
+        // The lock is never held while the garbage collector may run.
         let file = match self.file.try_lock() {
             Ok(file) => file,
             Err(TryLockError::Poisoned(file)) => file.into_inner(),
@@ -107,7 +107,7 @@ impl FileWrapper {
     }
 
     fn next<'py>(this: &Instance<'py, Self>) -> Result<'py, Option<Owned<'py>>> {
-        // Looked up, for a subclass may have its own.
+        // Looked up as attributes, since a subclass may override them.
         let file = this.as_object().attribute_named(c"filelike")?;
         let block = this.as_object().attribute_named(c"blksize")?;
         if !block.is_int() {
@@ -131,16 +131,16 @@ impl FileWrapper {
         if !this.closed.swap(true, Ordering::Relaxed)
             && let Some(file) = this.file(py)
         {
-            // Whether it has a `close()`, and what that raises, is of no interest any more.
+            // A missing `close()`, and what it raises, is ignored, except an interruption.
             interrupt::heed(py, || drop(file.call_method_named(c"close", [])))?;
         }
         Ok(py.none().owned())
     }
 
-    /// The part of a real file that is wrapped: from where it stands to its end, and the file, with
-    /// which the descriptor may close. `None` if the object is no instance of `class`, which is
-    /// this one, or if what is wrapped must be iterated over instead. Raises only what interrupts
-    /// the request.
+    /// If a real file is wrapped: the file object, which must stay alive so that its descriptor
+    /// stays open, and the region from its position to its end. `None` if the object is not an
+    /// instance of `class`, which is this one, or must be iterated over instead. Raises only
+    /// interruptions of the request.
     pub(super) fn region<'py>(
         object: &Object<'py>,
         class: &Object<'py>,
@@ -148,8 +148,8 @@ impl FileWrapper {
         interrupt::heed(object.py(), || Self::region_if_any(object, class))
     }
 
-    /// An object that stands in for an instance, as those of `wrapt` do, will do as well: its
-    /// attributes are all that is needed of it.
+    /// Also accepts proxies of an instance, such as those of `wrapt`, since only the attributes are
+    /// needed.
     fn region_if_any<'py>(
         object: &Object<'py>,
         class: &Object<'py>,
@@ -174,16 +174,16 @@ impl FileWrapper {
         file.as_ref().map(|file| file.bind(py).owned())
     }
 
-    /// For a moment: what it holds is let go of when it is unlocked again.
+    /// To be held only for a moment: objects taken out must be dropped after unlocking.
     fn lock_file(&self) -> MutexGuard<'_, Option<Stored>> {
         lock(&self.file)
     }
 }
 
-/// Runs `f`, which may read from a descriptor, and puts the descriptor back to where it stood: the
-/// application may go on using its file.
+/// Runs `f`, which may read from a descriptor, and restores the position of the descriptor, since
+/// the application may continue to use its file.
 pub(super) fn keeping_position<R>(fd: c_int, f: impl FnOnce() -> R) -> R {
-    // SAFETY: only numbers are passed; a descriptor that is none makes the calls fail.
+    // SAFETY: the call takes numbers only, and fails for an invalid descriptor.
     let position = unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) };
     let result = f();
     if position >= 0 {
@@ -205,8 +205,8 @@ fn parse<'py>(
     let mut names = [c"filelike".as_ptr(), c"blksize".as_ptr(), std::ptr::null()];
     let mut file = std::ptr::null_mut();
     let mut block = BLOCK;
-    // SAFETY: the arguments are a tuple and a dict or null; the names end with null; the format
-    // asks for an object, of which the reference is borrowed, and perhaps a `Py_ssize_t`.
+    // SAFETY: the arguments are a tuple and a dict or null, and the names end with null. The format
+    // stores a borrowed reference in `file` and optionally a `Py_ssize_t` in `block`.
     let parsed = unsafe {
         ffi::PyArg_ParseTupleAndKeywords(
             arguments.as_ptr(),
@@ -230,18 +230,18 @@ fn descriptor(file: &Object<'_>) -> Option<c_int> {
     // SAFETY: the object is alive and the thread attached.
     let fd = unsafe { ffi::PyObject_AsFileDescriptor(file.as_ptr()) };
     if fd < 0 {
-        // Most have none; that is what is being asked.
+        // Most objects have no descriptor, which is no error here.
         drop(Raised::take_if_any(file.py()));
         return None;
     }
     Some(fd)
 }
 
-/// The size of a regular file. Files of the kernel's, below `/proc`, say that they are empty, and
-/// are not: they have to be read.
+/// The size of a regular file. `None` for other files, and for files of the kernel as in `/proc`,
+/// which have the size 0 and must be read.
 fn regular_size(fd: c_int, offset: u64) -> Option<u64> {
     let mut facts = MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: the function fills the struct or says that it did not.
+    // SAFETY: if the call succeeds, it has initialised the struct.
     let facts = unsafe {
         if libc::fstat(fd, facts.as_mut_ptr()) != 0 {
             return None;
@@ -257,12 +257,12 @@ fn regular_size(fd: c_int, offset: u64) -> Option<u64> {
     u64::try_from(facts.st_size).ok()
 }
 
-/// Whether a file has something there.
+/// Whether a file has a byte at this offset.
 fn has_byte_at(fd: c_int, offset: u64) -> bool {
     let Ok(offset) = libc::off_t::try_from(offset) else {
         return false;
     };
     let mut byte = [0_u8];
-    // SAFETY: the buffer has room for the byte; a descriptor that is none makes the call fail.
+    // SAFETY: the buffer has room for one byte. The call fails for an invalid descriptor.
     unsafe { libc::pread(fd, byte.as_mut_ptr().cast(), 1, offset) == 1 }
 }

@@ -1,13 +1,14 @@
 //! The head of a response, from `start_response` until it is sent.
 //!
-//! The application's strings are checked and copied when `start_response` is called, so nothing
-//! of Python is needed when the head goes out with the first data, after the GIL was released.
+//! The application's strings are checked and copied when `start_response` is called, so no Python
+//! is needed when the head is sent with the first data, possibly without the GIL.
 
 use engine_abi::{Bytes, Pair, Slice};
 
 use super::validate::{self, Invalid};
 
-/// A checked head. All texts lie in one buffer; a header is remembered by where they end.
+/// A checked head. All texts are in one buffer; a header consists of the positions at which its
+/// name and value end.
 #[derive(Debug)]
 pub(super) struct Head {
     status: u16,
@@ -26,7 +27,7 @@ struct HeaderEnds {
 const CONTENT_LENGTH: &[u8] = b"Content-Length";
 
 impl Head {
-    /// A head of this status, without headers.
+    /// A head with this status, without headers.
     pub(super) fn new(status_line: &[u8]) -> Result<Self, Invalid> {
         let status = validate::status(status_line)?;
         let mut text = Vec::with_capacity(256);
@@ -40,7 +41,8 @@ impl Head {
         })
     }
 
-    /// Adds a header. Duplicates are kept, but a head has one length: the last one stated.
+    /// Adds a header. Duplicates are kept, except for `Content-Length`, of which the last one
+    /// counts.
     pub(super) fn push(&mut self, name: &[u8], value: &[u8]) -> Result<(), Invalid> {
         validate::header(name, value)?;
         if name.eq_ignore_ascii_case(CONTENT_LENGTH) {
@@ -60,7 +62,7 @@ impl Head {
         self.status
     }
 
-    /// The length the body shall have.
+    /// The length of the body, if it is stated.
     pub(super) fn content_length(&self) -> Option<u64> {
         self.content_length
     }
@@ -75,7 +77,7 @@ impl Head {
         !matches!(self.status, 204 | 304)
     }
 
-    /// Lends the head in the form the host takes it.
+    /// Lends the head in the form of the ABI.
     pub(super) fn lend<R>(&self, use_head: impl FnOnce(&engine_abi::Head<'_>) -> R) -> R {
         let length = self.content_length.map(|length| length.to_string());
         let length = length.as_ref().map(|length| Pair {

@@ -1,8 +1,8 @@
 //! `wsgi.input`: the body of the request as a file-like object.
 //!
-//! Reads run with the GIL released, straight into the `bytes` that the application gets. How large
-//! that becomes is decided by what arrives: the length that the client states is a hint for the
-//! first guess, and no more.
+//! Reads run with the GIL released, directly into the `bytes` object that the application gets. Its
+//! size depends on what arrives; the length that the client states is only a hint for the first
+//! allocation.
 
 use std::ffi::CStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -16,19 +16,19 @@ use crate::python::{
     Result, UnfinishedBytes,
 };
 
-/// The most that is set aside for a body before any of it has arrived, one byte included that
-/// shows its end.
+/// The largest first allocation for a body, in bytes, including one byte in which its end is
+/// noticed.
 const MOST_AHEAD: usize = 1024 * 1024 + 1;
 
-/// What is set aside when the length of the body is not known.
+/// The first allocation if the length of the body is not known, in bytes.
 const LEAST_AHEAD: usize = 8 * 1024;
 
 /// The body of a request.
 pub(super) struct Input {
     exchange: Arc<Exchange>,
-    /// The length that the client has stated.
+    /// The length that the client has stated, if it has.
     stated: Option<usize>,
-    /// Locked while the host reads, so on attached threads only tried.
+    /// Locked while the host reads, so attached threads must only try to lock it.
     body: Mutex<Body>,
 }
 
@@ -64,7 +64,7 @@ impl Class for Input {
 }
 
 impl Input {
-    /// The body that belongs to an exchange.
+    /// The body of an exchange. `stated` is its length as the client has stated it, or negative.
     pub(super) fn new(exchange: Arc<Exchange>, stated: i64) -> Self {
         Self {
             exchange,
@@ -139,7 +139,7 @@ impl Input {
         if self.exchange.is_closed() {
             return Err(raise(py, ReadFailure::Closed));
         }
-        // Before the lock that this very thread may have.
+        // Before locking: this thread may hold the lock already.
         if self.exchange.is_inside() {
             return Err(raise(py, ReadFailure::Inside));
         }
@@ -174,8 +174,8 @@ impl Input {
         }
     }
 
-    /// Where there was no memory for it, what was read is lost. So the rest is not handed out
-    /// either: what the application has would go on behind a hole.
+    /// If an allocation failed, the data that was read is lost. Then the rest of the body fails as
+    /// well, since the application would get it with a gap.
     fn or_give_up<'py, R>(&self, py: Attached<'py>, kept: Result<'py, R>) -> Result<'py, R> {
         kept.inspect_err(|_| {
             py.detach(|detached| self.body(detached).give_up());
@@ -184,7 +184,7 @@ impl Input {
 
     fn line<'py>(&self, py: Attached<'py>, limit: usize) -> Result<'py, Owned<'py>> {
         loop {
-            // Most lines are here already. If another thread is reading just now, wait below.
+            // Usually the line is buffered. If another thread is reading, `find_line` below waits.
             if let Some(line) = self.buffered_line(py, limit) {
                 return line;
             }
@@ -208,8 +208,8 @@ impl Input {
         Some(line)
     }
 
-    /// Counts bytes that the application gets; what is read ahead to find the end of a line it may
-    /// never ask for.
+    /// Counts bytes that the application gets. Bytes that are read ahead to find the end of a line
+    /// do not count, since it may never ask for them.
     fn count(&self, bytes: usize) {
         self.exchange.traffic.input.count(0, bytes as u64);
     }
@@ -230,7 +230,7 @@ impl Input {
             })
     }
 
-    /// Fills the memory, and says whether the end of the body came first.
+    /// Fills the memory. Returns whether the end of the body came first.
     fn fill(
         &self,
         detached: &Detached,
@@ -266,8 +266,7 @@ impl Input {
     }
 }
 
-/// The body, of which a panic in the middle of a read may have lost a part: nothing more of it is
-/// handed out.
+/// The body after a panic during a read, which may have lost a part: reads fail from now on.
 fn after_panic(body: PoisonError<MutexGuard<'_, Body>>) -> MutexGuard<'_, Body> {
     let mut body = body.into_inner();
     body.give_up();
@@ -292,9 +291,8 @@ fn size_argument<'py>(
     }
 }
 
-/// Why a read failed, as the exception the application gets: an `OSError` of some kind, so that
-/// frameworks take it for what it is, except where the application itself is at fault, or there is
-/// no memory.
+/// The exception for a failed read: a kind of `OSError`, which frameworks understand, unless the
+/// application itself is at fault or there is no memory.
 fn raise(py: Attached<'_>, failure: ReadFailure) -> Raised<'_> {
     let (exception, cause) = match failure {
         ReadFailure::Closed => {

@@ -1,7 +1,7 @@
-//! What was read of a request's body and not yet handed to the application.
+//! The buffer for data of a request's body that was read and that the application has not got yet.
 //!
-//! Lines are found here: the host gives the body in pieces of any size, `readline` wants it up to
-//! a newline, and what lies beyond stays for the next call. No Python, no I/O.
+//! It finds lines: the host supplies the body in pieces of any size, `readline` wants it up to a
+//! newline, and the rest stays for the next call. No Python, no I/O.
 
 use std::collections::TryReserveError;
 
@@ -9,9 +9,10 @@ use std::collections::TryReserveError;
 #[derive(Debug, Default)]
 pub(super) struct LineBuffer {
     data: Vec<u8>,
-    /// How much of `data` the application has got.
+    /// How many bytes of `data` the application has got.
     taken: usize,
-    /// How much of `data` is known to have no newline; never less than `taken`.
+    /// How many bytes of `data` were searched for a newline without finding one; never less than
+    /// `taken`.
     searched: usize,
 }
 
@@ -21,8 +22,8 @@ impl LineBuffer {
         self.data.len() - self.taken
     }
 
-    /// The length of the next line: up to and with its newline, or `limit` bytes if the newline
-    /// lies further away. `None` if more must be read before that is known.
+    /// The length of the next line, including its newline, but at most `limit` bytes. `None` if
+    /// more must be read to know it.
     pub(super) fn line_length(&mut self, limit: usize) -> Option<usize> {
         let unsearched = self.data.get(self.searched..).unwrap_or_default();
         let end = match memchr::memchr(b'\n', unsearched) {
@@ -38,7 +39,7 @@ impl LineBuffer {
         }
     }
 
-    /// Hands out the next `length` bytes, or all there are.
+    /// Takes the next `length` bytes, or all if there are fewer.
     pub(super) fn take(&mut self, length: usize) -> &[u8] {
         let start = self.taken;
         let end = start.saturating_add(length).min(self.data.len());
@@ -47,14 +48,14 @@ impl LineBuffer {
         self.data.get(start..end).unwrap_or_default()
     }
 
-    /// Sees to it that there is memory for `size` more bytes.
+    /// Allocates memory for `size` more bytes.
     pub(super) fn reserve(&mut self, size: usize) -> Result<(), TryReserveError> {
         self.drop_taken();
         self.data.try_reserve(size)
     }
 
-    /// Makes room for `size` more bytes, lets `fill` write some of them and say how many, and
-    /// keeps those.
+    /// Makes room for `size` more bytes. `fill` writes some of them and returns how many, which are
+    /// kept.
     pub(super) fn extend<E>(
         &mut self,
         size: usize,

@@ -1,13 +1,13 @@
 //! PEP 3333: from the callable to the last byte of the response.
 //!
 //! [`run`] builds the environ, calls the application and takes what it returns, on the request's
-//! thread with the GIL held; [`Ending::finish`] does what is left when the GIL has been released,
+//! thread with the GIL held; [`Ending::finish`] does the rest after the GIL has been released,
 //! which for a simple response is to send all of it.
 //!
 //! - [`environ`] with [`template`] and [`names`] makes the environ
-//! - [`events`] tells those who have subscribed
+//! - [`events`] calls the subscribers of events
 //! - [`input`] with [`body`] and [`lines`] is `wsgi.input`
-//! - [`start_response`] with [`validate`] and [`head`] is what begins a response
+//! - [`start_response`] with [`validate`] and [`head`] begins a response
 //! - [`delivery`] with [`response`] and [`progress`] sends it, and decides how it ends
 //! - [`file_wrapper`] is `wsgi.file_wrapper`
 
@@ -56,14 +56,14 @@ pub(crate) struct State {
     close: Stored,
 }
 
-/// What is left to do for a request without the GIL.
+/// What remains to be done for a request without the GIL.
 #[derive(Debug)]
 pub(crate) struct Ending {
     rest: Rest,
     answered: Option<Answered>,
 }
 
-/// A request that an application has answered, as far as that needs the GIL.
+/// The response of a request whose application has returned.
 #[derive(Debug)]
 struct Answered {
     response: Arc<Response>,
@@ -71,7 +71,7 @@ struct Answered {
 }
 
 impl State {
-    /// Makes it, and adds to the module `mod_wsgi` what is public of it.
+    /// Makes the state, and adds its public parts to the module `mod_wsgi`.
     pub(crate) fn create<'py>(module: &Object<'py>) -> Result<'py, Self> {
         let py = module.py();
         let file_wrapper = Type::create(module)?;
@@ -86,7 +86,7 @@ impl State {
         })
     }
 
-    /// An environ without what is WSGI's: for functions that are called beside an application.
+    /// An environ without the keys of WSGI, for functions of hook scripts.
     pub(crate) fn plain_environ<'py>(
         &self,
         variables: &[Pair<'_>],
@@ -106,7 +106,7 @@ impl Ending {
         }
     }
 
-    /// Sends what is left of the response, and records what the request came to.
+    /// Sends the rest of the response, and records the metrics of the request.
     pub(crate) fn finish(self, detached: &Detached) -> Outcome {
         let Some(Answered { response, timing }) = self.answered else {
             return match self.rest {
@@ -133,7 +133,7 @@ struct Call<'a> {
     timing: Timing,
 }
 
-/// Has the application answer a request. What it raises is in the log when this returns.
+/// Has the application answer a request. Exceptions have been logged when this returns.
 pub(crate) fn run(
     application: &Object<'_>,
     interpreter: &'static Interpreter,
@@ -151,8 +151,8 @@ pub(crate) fn run(
         response: Arc::new(Response::new(Arc::clone(exchange), is_for_head(request))),
         timing: Timing::begin(request, is_watched),
     };
-    // Lives as long as the request, and with it what the application has put into it: a temporary
-    // file, for one, that its iterable is to send.
+    // Lives until the response is delivered, and so do objects that the application has put into
+    // it, such as a temporary file that its iterable sends.
     let environ = call.environ(py);
     let called = environ
         .as_ref()
@@ -172,7 +172,7 @@ pub(crate) fn run(
 }
 
 impl Call<'_> {
-    /// What the application is told of the request.
+    /// The environ for the application.
     fn environ<'py>(&self, py: Attached<'py>) -> Result<'py, Owned<'py>> {
         let state = self.state;
         let exchange = self.response.exchange();
@@ -202,8 +202,8 @@ impl Call<'_> {
         application.call(&[environ, &start_response])
     }
 
-    /// Tells those who want to know that the application is done. They are told what it has come
-    /// to, so what is left of the response is sent first.
+    /// Publishes the end of the request, if there are subscribers. The event says how the request
+    /// ended, so the rest of the response is sent first.
     fn finish(&self, py: Attached<'_>, rest: Rest) -> Rest {
         if !self.is_watched(py) {
             return rest;
@@ -214,7 +214,7 @@ impl Call<'_> {
         Rest::Over(outcome)
     }
 
-    /// Reports what the application, or building its environ, has raised.
+    /// Reports an exception of the application, or of building its environ.
     fn fail(&self, raised: &Raised<'_>) -> Rest {
         if self.report(raised) {
             Rest::TimeOut
@@ -223,8 +223,8 @@ impl Call<'_> {
         }
     }
 
-    /// Returns whether the request was interrupted because it took too long, there or in a callback
-    /// that is told.
+    /// Logs and publishes an exception. Returns whether the request was interrupted because it took
+    /// too long, in the application or in a callback of the event.
     fn report(&self, raised: &Raised<'_>) -> bool {
         let (py, exchange) = (raised.value().py(), self.response.exchange());
         if self.report_timeout(raised) {
@@ -235,8 +235,8 @@ impl Call<'_> {
         self.is_watched(py) && self.publish_exception(raised)
     }
 
-    /// Reports what was raised if that is because the request took too long, and returns whether it
-    /// is. Not the application's fault, and whoever has interrupted it has said so.
+    /// If the exception is the interruption of a request that took too long, logs that and returns
+    /// true. That is not an error of the application, and the interruption itself has been logged.
     fn report_timeout(&self, raised: &Raised<'_>) -> bool {
         let is_timeout = interrupt::is_timeout(self.interpreter, raised);
         if is_timeout {
@@ -251,7 +251,7 @@ impl Call<'_> {
     }
 }
 
-/// Whether the client gets the head of the response only.
+/// Whether the client gets only the head of the response.
 fn is_for_head(request: &Request<'_>) -> bool {
     request.variable(b"REQUEST_METHOD") == Some(b"HEAD")
 }

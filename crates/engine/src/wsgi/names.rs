@@ -1,8 +1,8 @@
-//! The names of environ variables: what is known of them, and their key objects, which are kept
+//! The names of environ variables: how their values behave, and their key objects, which are kept
 //! between requests.
 //!
-//! Making a `str` and computing its hash costs more than everything else that is done for a
-//! variable. Attached threads only, one interpreter's objects.
+//! Making a `str` and computing its hash takes longer than everything else that is done for a
+//! variable. For attached threads only; the objects belong to one interpreter.
 
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -12,7 +12,7 @@ use super::environ::TYPED;
 use crate::lock::lock;
 use crate::python::{Attached, Owned, Result, Stored};
 
-/// The variables that one request after the other has with the same value: of the server, of the
+/// Variables that usually have the same value in successive requests: those of the server, of the
 /// script, and of the client's program.
 const STEADY: [&CStr; 35] = [
     c"REQUEST_METHOD",
@@ -52,10 +52,10 @@ const STEADY: [&CStr; 35] = [
     c"mod_wsgi.server_pid",
 ];
 
-/// The same of variables that name files, which are decoded as Python decodes file names.
+/// Such variables that are paths of files, which are decoded as Python decodes file names.
 const PATHS: [&CStr; 2] = [c"DOCUMENT_ROOT", c"SCRIPT_FILENAME"];
 
-/// Variables that applications ask for, with a value of their own in each request.
+/// Variables that applications use often, with different values in each request.
 const VARYING: [&CStr; 13] = [
     c"REQUEST_URI",
     c"QUERY_STRING",
@@ -72,10 +72,10 @@ const VARYING: [&CStr; 13] = [
     c"mod_wsgi.connection_id",
 ];
 
-/// How many names of clients' choice are kept. A client can send any number.
+/// How many names that clients have chosen are kept. Clients can send any number.
 const MOST_SEEN: usize = 1024;
 
-/// The longest of them.
+/// The longest of these names that is kept, in bytes.
 const LONGEST_SEEN: usize = 128;
 
 type Map<T> = HashMap<Box<[u8]>, T, foldhash::fast::RandomState>;
@@ -93,16 +93,16 @@ struct Known {
     kind: Kind,
 }
 
-/// What is known of a name.
+/// How the values of a variable behave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Its value is likely that of the request before.
+    /// The value is likely that of the request before.
     Steady,
-    /// The same, and it names a file.
+    /// The same, and it is the path of a file.
     Path,
-    /// Its value differs from request to request, or is nothing to keep: it may be a secret.
+    /// The value differs between requests, or must not be kept since it may be secret.
     Varying,
-    /// It is for the engine to set.
+    /// The engine sets the value itself.
     Typed,
 }
 
@@ -129,7 +129,7 @@ impl Names {
         })
     }
 
-    /// The key object of a name, and what is known of it.
+    /// The key object of a name, and how its values behave.
     pub(super) fn key<'py>(
         &self,
         py: Attached<'py>,
@@ -144,8 +144,8 @@ impl Names {
         }
         let key = py.latin1(name)?;
         if name.len() <= LONGEST_SEEN {
-            // A full cache begins anew. What is in use comes back at once, and names that a
-            // client made up cannot keep it out.
+            // A full cache is emptied. Names in use are added again at once, and cannot be
+            // displaced for long by names that a client has made up.
             let full = (seen.len() >= MOST_SEEN).then(|| std::mem::take(&mut *seen));
             seen.insert(name.into(), key.stored());
             drop(seen);

@@ -1,4 +1,4 @@
-//! How far a response has come: what of it has gone out, and what is still owed.
+//! The progress of a response: what has been sent, and what is still missing.
 //!
 //! ```text
 //!             start            the first part is sent
@@ -12,23 +12,24 @@ use std::time::{Duration, Instant};
 use super::head::Head;
 use super::response::Unsent;
 
-/// How far a response has come.
+/// The progress of a response.
 #[derive(Debug)]
 pub(super) struct Progress {
     pub(super) stage: Stage,
     /// The status of the last head.
     pub(super) status: Option<u16>,
-    /// How much of the body is still to come, if its length was stated.
+    /// How many bytes of the body are still missing, if its length was stated.
     pub(super) missing: Option<u64>,
-    /// Nobody waits for the body: it is that of a response to `HEAD`.
+    /// Whether the body may be missing: it is a response to `HEAD`.
     pub(super) may_be_short: bool,
-    /// The application has begun the body, be it with nothing, so the head stays what it is.
+    /// Whether the application has begun the body, even with an empty piece: then the head cannot
+    /// be replaced.
     pub(super) is_begun: bool,
     /// Since when pieces have been sent without releasing the GIL.
     kept_since: Option<Instant>,
 }
 
-/// What has become of the head.
+/// The state of the head.
 #[derive(Debug)]
 pub(super) enum Stage {
     Unstarted,
@@ -36,12 +37,12 @@ pub(super) enum Stage {
     Sent,
 }
 
-/// For how long pieces may be sent without releasing the GIL, where others may want it. To send one
-/// takes microseconds, but nobody is to wait for all of a long response.
+/// How long pieces may be sent without releasing the GIL, if other threads may want it. Sending a
+/// piece takes microseconds, but others must not wait for all of a long response.
 const KEPT: Duration = Duration::from_micros(300);
 
 impl Progress {
-    /// That of a response which has no head yet.
+    /// The progress of a response without a head.
     pub(super) const fn new() -> Self {
         Self {
             stage: Stage::Unstarted,
@@ -53,29 +54,29 @@ impl Progress {
         }
     }
 
-    /// There is a head, or another one.
+    /// Sets or replaces the head.
     pub(super) fn set_head(&mut self, head: Head) {
         self.status = Some(head.status());
         self.stage = Stage::Ready(head);
     }
 
-    /// A piece has gone out without giving the GIL to others.
+    /// Notes that a piece was sent without releasing the GIL.
     pub(super) fn keep_gil(&mut self) {
         self.kept_since.get_or_insert_with(Instant::now);
     }
 
-    /// Others can have the GIL while a part goes out.
+    /// Notes that the GIL is released while a part is sent.
     pub(super) fn give_gil(&mut self) {
         self.kept_since = None;
     }
 
-    /// Whether it is time to give the GIL away for a piece, if others may want it. That the
-    /// application has given it away itself meanwhile is not known.
+    /// Whether the GIL has been kept for so long that it should be released for the next piece. It
+    /// is not known whether the application has released it meanwhile.
     pub(super) fn has_kept_gil(&self) -> bool {
         self.kept_since.is_some_and(|since| since.elapsed() >= KEPT)
     }
 
-    /// The head, if this part is the first.
+    /// Takes the head, if it has not been sent yet. `is_for_head`: the request's method is `HEAD`.
     pub(super) fn take_head(&mut self, is_for_head: bool) -> Result<Option<Head>, Unsent> {
         if matches!(self.stage, Stage::Unstarted) {
             return Err(Unsent::Unstarted);
@@ -91,7 +92,7 @@ impl Progress {
         Ok(Some(head))
     }
 
-    /// How much of the body the client is still waiting for.
+    /// How many bytes of the body the client still waits for.
     pub(super) fn owed(&self) -> u64 {
         match self.may_be_short {
             true => 0,
@@ -99,13 +100,15 @@ impl Progress {
         }
     }
 
-    /// Forgets the length that was stated, as the application sends no body at all: httpd states
-    /// the length of what is sent in its place, by a filter for `X-Sendfile`, say.
+    /// Ignores the length that was stated, since the application sends no body at all. A filter of
+    /// httpd may send another body instead, for `X-Sendfile` for example, and httpd states its
+    /// length.
     pub(super) fn expect_nothing(&mut self) {
         self.missing = None;
     }
 
-    /// How much of `offered` still belongs to the body.
+    /// How many of the `offered` bytes still belong to the body. Subtracts them from the missing
+    /// ones.
     pub(super) fn admit(&mut self, offered: u64) -> u64 {
         let Some(missing) = &mut self.missing else {
             return offered;

@@ -1,7 +1,7 @@
-//! The response of one request: its head, what of it has gone out, and how it ends.
+//! The response of one request: its head, sending it, and how it ends.
 //!
-//! Shared by the request's thread and by the objects the application got, `start_response` and
-//! `write`, which it may call on any thread and keep for longer than the request.
+//! Shared by the request's thread and by the objects that the application has got, `start_response`
+//! and `write`, which it may call on any thread and keep for longer than the request.
 
 use std::sync::{Arc, Mutex};
 
@@ -21,10 +21,10 @@ pub(super) struct Response {
     exchange: Arc<Exchange>,
     /// Whether the client asked for the head only.
     is_for_head: bool,
-    /// Whose turn it is to send, so that the head goes first. Held while the host sends, so it is
-    /// waited for on detached threads only.
+    /// The turn to send, so that the head is sent first. It is held while the host sends, so only
+    /// detached threads may wait for it.
     turn: Mutex<()>,
-    /// Never held while anything can wait.
+    /// Never held while a thread may block.
     progress: Mutex<Progress>,
 }
 
@@ -38,7 +38,7 @@ enum Content<'a> {
 /// What follows a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Then {
-    /// More, perhaps much later: the client gets this part now.
+    /// More, perhaps much later, so the client must get this part now.
     More,
     /// Nothing: the response is complete.
     End,
@@ -47,13 +47,13 @@ enum Then {
 /// Why a part was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unsent {
-    /// There is no head to send first.
+    /// There is no head yet.
     #[error("start_response() must be called before the response has a body (PEP 3333)")]
     Unstarted,
     /// The request is over.
     #[error("the response cannot be written: its request is over")]
     Closed,
-    /// The calling thread is sending a part of it.
+    /// The calling thread is sending a part of the response already.
     #[error(
         "the response cannot be written now: the calling thread is in the middle of sending a part \
          of it, which includes this request"
@@ -94,7 +94,8 @@ impl Response {
         Ok(())
     }
 
-    /// Begins the body with nothing: the head is not sent yet, but stays.
+    /// Begins the body with an empty piece: the head is not sent yet, but cannot be replaced any
+    /// more.
     pub(super) fn begin(&self) {
         lock(&self.progress).is_begun = true;
     }
@@ -119,13 +120,12 @@ impl Response {
         lock(&self.progress).status
     }
 
-    /// Counts what the application has of a body, whether it is sent or not.
+    /// Counts output of the application, whether it is sent or not.
     pub(super) fn offer(&self, writes: usize, size: u64) {
         self.exchange.traffic.output.count(writes, size);
     }
 
-    /// Sends a piece of the body, so that the client has it when this returns. What goes beyond
-    /// the stated length is dropped.
+    /// Sends a piece of the body, and flushes it. Bytes beyond the stated length are dropped.
     pub(super) fn send(&self, py: Attached<'_>, data: &[u8]) -> Result<(), Unsent> {
         self.offer(1, data.len() as u64);
         let data = [Bytes::new(data)];
@@ -138,9 +138,9 @@ impl Response {
             .unwrap_or_else(|| py.detach(deliver))
     }
 
-    /// Sends a piece of the body if that can be done without waiting, and so without giving the GIL
-    /// to others, which would all take it in turns for every piece. `None` if it cannot, and
-    /// nothing was sent.
+    /// Sends a piece of the body without releasing the GIL, if that is possible without blocking.
+    /// (If each piece released the GIL, all streams would take turns piece by piece.) `None` if it
+    /// is not possible, and nothing was sent.
     fn try_send(&self, py: Attached<'_>, data: &[Bytes<'_>]) -> Option<Result<(), Unsent>> {
         let _turn = self.turn.try_lock().ok()?;
         let mut progress = lock(&self.progress);
@@ -173,16 +173,17 @@ impl Response {
         })
     }
 
-    /// Waits until what was sent is on its way.
+    /// Waits until everything that was sent has left.
     fn flush(&self, detached: &Detached) -> Result<(), Unsent> {
         self.send_part(detached, std::ptr::null(), Content::Data(&[]), false)
     }
 
-    /// Sends the rest of the body and with it the end of the response. If that is all of it, and
-    /// the application stated no length, it is stated.
+    /// Sends the rest of the body together with the end of the response. If that is the whole body,
+    /// and the application has stated no length, states the length.
     pub(super) fn finish(&self, detached: &Detached, data: &[Bytes<'_>]) -> Outcome {
         let length = Content::Data(data).length();
-        // Whoever answers HEAD may have left out a body that GET would have.
+        // A response to HEAD may omit a body that GET would have, so an empty body says nothing
+        // about the length.
         if length > 0 {
             self.state_length(length);
         }
@@ -190,7 +191,8 @@ impl Response {
         self.outcome(detached, sent)
     }
 
-    /// Sends a file as the whole body. If the application stated no length, the file's is stated.
+    /// Sends a file as the whole body. If the application has stated no length, states that of the
+    /// file.
     pub(super) fn finish_with_file(&self, detached: &Detached, region: FileRegion) -> Outcome {
         self.state_length(region.length);
         // The server writes it, not the application.
@@ -199,7 +201,7 @@ impl Response {
         self.outcome(detached, sent)
     }
 
-    /// States the length of the whole body, unless the application has or there must be none.
+    /// States the length of the whole body, unless the application has, or there must be no body.
     fn state_length(&self, length: u64) {
         if let Stage::Ready(head) = &mut lock(&self.progress).stage
             && head.content_length().is_none()
@@ -209,8 +211,8 @@ impl Response {
         }
     }
 
-    /// How the request ends when the application has failed. A response that has reached the length
-    /// it states misses nothing.
+    /// How the request ends if the application has failed. A response that has reached its stated
+    /// length is complete.
     pub(super) fn fail(&self, detached: &Detached) -> Outcome {
         if !self.is_sent() {
             return Outcome::refused(500);
@@ -221,8 +223,8 @@ impl Response {
         Outcome::truncated()
     }
 
-    /// How the request ends when it was interrupted: with 504 and nothing else, as a gateway's own
-    /// words would be about a server behind it, of which the client knows nothing.
+    /// How the request ends if it was interrupted: with 504 and an empty body. httpd's own error
+    /// page for 504 speaks of an upstream server, which would confuse the client.
     pub(super) fn time_out(&self, detached: &Detached) -> Outcome {
         let Ok(head) = Head::new(b"504 Gateway Timeout") else {
             return Outcome::refused(504);
@@ -238,7 +240,7 @@ impl Response {
     }
 
     fn deliver(&self, detached: &Detached, content: Content<'_>, then: Then) -> Result<(), Unsent> {
-        // Before the lock that this very thread may have.
+        // Before locking: this thread may hold the lock already.
         if self.exchange.is_inside() {
             return Err(Unsent::Inside);
         }
@@ -253,8 +255,8 @@ impl Response {
         let mut admitted = progress.admit(offered);
         let end = then == Then::End && progress.owed() == 0;
         if end && progress.missing.is_some_and(|missing| missing > 0) {
-            // For HEAD. A server that has a part and the end would take it for the whole, and count
-            // it.
+            // A response to HEAD. Given a part of the body with its end, httpd would take it for
+            // the whole, and state its length.
             admitted = 0;
         }
         drop(progress);
@@ -312,7 +314,7 @@ impl Response {
         }
     }
 
-    /// Says in the log what the client sees as a broken connection.
+    /// Logs that the body was too short, which the client sees as a broken connection.
     fn report_missing(&self, detached: &Detached, missing: u64) {
         let text = format!(
             "the application's response is {missing} byte(s) shorter than its Content-Length \
@@ -332,13 +334,13 @@ impl Response {
     }
 }
 
-/// Whether another thread of the host may want the GIL: it waits for it, or is away for a while and
-/// will be back. Threads of the application's own are not known.
+/// Whether another thread of the host is inside Python, and so may want the GIL. Threads that the
+/// application has started are not known.
 fn others_may_want_gil() -> bool {
     activity::is_shared() && !process::config().free_threading
 }
 
-/// The id of the line that reports a body shorter than stated.
+/// The id of the message about a body that is shorter than stated.
 const SHORT_BODY: u16 = 1040;
 
 impl Content<'_> {

@@ -26,10 +26,10 @@ pub(super) struct Write {
     response: Arc<Response>,
 }
 
-/// Whoever wraps it may ask for its name.
+/// The documentation of `__name__`, which code that wraps the object may use.
 const AS_OF_A_FUNCTION: &CStr = c"The name, as of a function.";
 
-/// Whoever copies what has one of them in it finds it there again: functions are never copied.
+/// Makes `copy.copy` and `copy.deepcopy` return the object itself, as for functions.
 fn uncopied<T: Class>(definition: Definition<T>) -> Definition<T> {
     let doc = c"Return the object itself, as of a function.";
     definition
@@ -95,7 +95,7 @@ impl StartResponse {
         }
         publish_response_started(this.interpreter, &this.served, arguments)?;
         let head = head(status, headers)?;
-        // Of two threads that start the same response, one may have begun its body since.
+        // Another thread may have begun the body meanwhile.
         let started = this.response.start(head);
         started.map_err(|AlreadyBegun| too_late(py, exc_info))?;
         let response = Arc::clone(&this.response);
@@ -135,7 +135,7 @@ impl Write {
     }
 }
 
-/// Why something was not sent, as an exception.
+/// The exception for something that was not sent.
 pub(super) fn raise(py: Attached<'_>, unsent: Unsent) -> Raised<'_> {
     let exception = match unsent {
         Unsent::Unstarted | Unsent::Closed | Unsent::Inside => Exception::RuntimeError,
@@ -150,7 +150,7 @@ type Arguments<'a, 'py> = (
     Option<&'a [&'a Object<'py>]>,
 );
 
-/// The arguments, as far as their types are right: status, headers, `exc_info`.
+/// Checks the types of the arguments. Returns status, headers, and `exc_info`.
 fn accept<'a, 'py>(
     py: Attached<'py>,
     arguments: &[&'a Object<'py>],
@@ -181,8 +181,8 @@ fn accept<'a, 'py>(
     Ok((status, headers, exc_info.transpose()?))
 }
 
-/// What a call raises when the head is with the client already: the exception that the application
-/// wanted to report, for it cannot be reported any more, or else that the call is a mistake.
+/// The exception of a call after the body has begun: the one in `exc_info`, since the application
+/// can no longer report it to the client, or else one that says that the call is an error.
 fn too_late<'py>(py: Attached<'py>, exc_info: Option<&[&Object<'py>]>) -> Raised<'py> {
     match exc_info {
         None => Raised::runtime_error(
@@ -213,7 +213,7 @@ fn head<'py>(status: &Object<'py>, headers: &Object<'py>) -> Result<'py, Head> {
         let (name, value) = header(&item)?;
         let name = latin1(name, "a header's name")?;
         let value = latin1(value, "a header's value").or_else(|raised| {
-            // A mistake in the name is told first.
+            // An error in the name is reported first.
             validate::header_name(&name).map_err(invalid)?;
             Err(raised)
         })?;

@@ -1,11 +1,11 @@
-//! Templates of environs: what requests have in common.
+//! Templates of environs: the variables that successive requests have in common.
 //!
-//! One request is much like the next: its variables have the same names in the same order, and most
-//! of them the same values. So an environ begins as a copy of a template, which has the variables
-//! of an earlier request, and only what is different is set. The values of clients that may be
-//! secret are no part of a template.
+//! Successive requests are similar: their variables have the same names in the same order, and most
+//! of them the same values. So an environ begins as a copy of a template with the variables of an
+//! earlier request, and only the differences are set. Values that may be secret are never part of a
+//! template.
 //!
-//! Attached threads only, one interpreter's objects.
+//! For attached threads only; the objects belong to one interpreter.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,59 +17,58 @@ use super::names::{Kind, Names};
 use crate::lock::lock;
 use crate::python::{Attached, Object, Owned, Result, Stored};
 
-/// How many variables of a request a template has at most. A client can send any number of headers.
+/// The most variables of a template. A client can send any number of headers.
 const MOST_VARIABLES: usize = 256;
 
-/// The longest name and the longest value that a template has.
+/// The longest name and the longest value in a template, in bytes.
 const LONGEST: usize = 512;
 
 /// Whether environs share values. Without a GIL, threads would contend for their reference counts.
 const SHARES_VALUES: bool = !cfg!(Py_GIL_DISABLED);
 
-/// How many places further a variable is looked for, if those between are missing.
+/// How many places ahead a variable is searched, if those in between are missing in the request.
 const REACH: usize = 4;
 
-/// So many more requests that are unlike a template than such as are like it, and there is a new
-/// one.
+/// A new template is made when this many more requests did not fit the template than did.
 const MISFITS: u32 = 16;
 
-/// The template of an interpreter, which follows the requests.
+/// The present template of an interpreter, which is replaced when requests change.
 pub(super) struct Templates {
-    /// What is not of a request's variables.
+    /// The items of every environ that are not variables of the request.
     base: Stored,
     /// Never locked while Python code can run.
     current: Mutex<Arc<Template>>,
-    /// The requests that were unlike it, less those that were like it.
+    /// The number of requests that did not fit, minus those that did, at least 0.
     misfits: AtomicU32,
 }
 
 struct Template {
     dict: Stored,
-    /// In the order of the request that it was made of.
+    /// In the order of the request from which it was made.
     variables: Vec<Variable>,
-    /// Their names and values, one after the other.
+    /// The names and values of the variables.
     text: Vec<u8>,
 }
 
 /// A variable of a template.
 struct Variable {
     key: Stored,
-    /// Where its name is in the template's text.
+    /// The position of its name in the template's text.
     name: Range<usize>,
-    /// Where its value is, which the dict has; without one it has `None`.
+    /// The position of its value, which is also in the dict; without a value, the dict has `None`.
     value: Option<Range<usize>>,
     kind: Kind,
 }
 
-/// A variable of a request that was not found where a template has it.
+/// A variable of a request that was not found at its place in the template.
 struct Stray<'a, 'v> {
     variable: &'a Pair<'v>,
-    /// How many variables of the template were behind when it came.
+    /// How many variables of the template had been passed when it came.
     passed: usize,
 }
 
 impl Templates {
-    /// Starts with one that has no variables.
+    /// Starts with a template without variables.
     pub(super) fn new(base: &Object<'_>) -> Self {
         let first = Template {
             dict: base.stored(),
@@ -83,7 +82,7 @@ impl Templates {
         }
     }
 
-    /// An environ with these variables, and what the base has.
+    /// An environ with the items of the base and these variables.
     pub(super) fn build<'py>(
         &self,
         py: Attached<'py>,
@@ -104,11 +103,11 @@ impl Templates {
         Ok(environ)
     }
 
-    /// Takes into account how many of a request's variables were otherwise than in the template.
-    /// Returns whether another one fits better by now.
+    /// Notes how many of a request's variables differed from the template. Returns whether a new
+    /// template should be made.
     fn is_outdated(&self, template: &Template, differences: usize, variables: usize) -> bool {
         let fits = differences * 8 <= variables;
-        // A race costs a template that is made a request sooner or later.
+        // After a race, a template is only made a request sooner or later.
         let misfits = self.misfits.load(Ordering::Relaxed);
         if fits {
             if misfits > 0 {
@@ -124,8 +123,8 @@ impl Templates {
 }
 
 impl Template {
-    /// Makes a copy of this template's dict the environ of a request. Returns how many variables
-    /// were otherwise than here, apart from those that always are.
+    /// Turns a copy of this template's dict into the environ of a request. Returns how many
+    /// variables differed, not counting those that always do.
     fn fill<'py>(
         &self,
         environ: &Object<'py>,
@@ -166,7 +165,7 @@ impl Template {
         }
         for stray in strays {
             let name = stray.variable.name.or_empty();
-            // Of variables of one name the last counts.
+            // Of several variables with the same name the last counts.
             let later = self.place_beyond(stray.passed, name);
             if later.is_none_or(|place| missing.contains(&place)) {
                 let (key, kind) = names.key(py, name)?;
@@ -176,13 +175,13 @@ impl Template {
         Ok(differences)
     }
 
-    /// The place of a variable, if it is among the next ones.
+    /// The place of a variable, if it is one of the next [`REACH`].
     fn place(&self, passed: usize, name: &[u8]) -> Option<usize> {
         let next = self.variables.iter().enumerate().skip(passed).take(REACH);
         self.find(next, name)
     }
 
-    /// The place of a variable anywhere behind those that were passed.
+    /// The place of a variable anywhere after those that were passed.
     fn place_beyond(&self, passed: usize, name: &[u8]) -> Option<usize> {
         self.find(self.variables.iter().enumerate().skip(passed), name)
     }
@@ -197,7 +196,7 @@ impl Template {
         found.map(|(place, _)| place)
     }
 
-    /// Makes one of a request.
+    /// Makes a template from a request.
     fn of<'py>(base: &Object<'py>, names: &Names, variables: &[Pair<'_>]) -> Result<'py, Self> {
         let py = base.py();
         let mut template = Self {
@@ -219,7 +218,7 @@ impl Template {
         Ok(template)
     }
 
-    /// Adds a variable, with its value or a place for one.
+    /// Adds a variable, with its value or `None`.
     fn add<'py>(
         &mut self,
         key: &Object<'py>,
@@ -246,7 +245,7 @@ impl Template {
     }
 }
 
-/// Sets a variable; one without a value becomes `None`. What is for the engine to set is left
+/// Sets a variable; without a value, to `None`. Variables that the engine sets itself are left
 /// alone.
 pub(super) fn set<'py>(
     environ: &Object<'py>,
@@ -263,7 +262,7 @@ pub(super) fn set<'py>(
     }
 }
 
-/// A file name that cannot be decoded as one is still a string of bytes.
+/// Decodes a path as Python does, or as Latin-1 if that fails.
 fn decode_path<'py>(py: Attached<'py>, path: &[u8]) -> Result<'py, Owned<'py>> {
     py.path(path).or_else(|_| py.latin1(path))
 }

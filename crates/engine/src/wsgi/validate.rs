@@ -1,10 +1,9 @@
-//! The rules a status line and headers must keep before they go anywhere near a client.
+//! The rules for status lines and headers, which are checked before anything is sent to a client.
 //!
-//! Pure functions over the latin-1 bytes of what the application passed to `start_response`; no
-//! Python, any thread. They are as strict as httpd itself is when it writes the head, so that the
-//! application learns of its mistake from an exception at the call that made it instead of a
-//! response that httpd gives up half-way. What passes cannot end a header line early, and so
-//! cannot split a response.
+//! Pure functions over the Latin-1 bytes of the arguments of `start_response`; no Python, any
+//! thread. They are as strict as httpd is when it writes the head, so that the application gets an
+//! exception at the wrong call, instead of a response that httpd aborts. What passes cannot end a
+//! header line early, and so cannot split a response.
 
 use std::fmt;
 
@@ -30,7 +29,7 @@ pub(super) enum Invalid {
          and the server sends those itself"
     )]
     StatusNotFinal(Quoted),
-    /// The reason has a control character in it.
+    /// The reason contains a control character.
     #[error(
         "the status {status} contains the control character {character}: PEP 3333 allows none in \
          a status"
@@ -44,7 +43,7 @@ pub(super) enum Invalid {
     /// The header has no name.
     #[error("a header has an empty name: PEP 3333 asks for an HTTP field name")]
     NameEmpty,
-    /// The name has a character in it that field names cannot have.
+    /// The name contains a character that is not allowed in field names.
     #[error(
         "the header name {name} contains {character}: PEP 3333 asks for an HTTP field name, made \
          of letters, digits and !#$%&'*+-.^_`|~ only, without the colon"
@@ -55,13 +54,13 @@ pub(super) enum Invalid {
         /// The first such character.
         character: Quoted,
     },
-    /// The header says how the response is framed, which is not the application's to say.
+    /// The header determines how the response is framed, which the application must not do.
     #[error(
         "the header {0} is not for an application to set: PEP 3333 forbids hop-by-hop headers, \
          and the server frames the response itself"
     )]
     Framing(Quoted),
-    /// The value would end its line, or has another control character in it.
+    /// The value contains a line break or another control character.
     #[error(
         "the value {value} of the header {name} contains the control character {character}: PEP \
          3333 allows none in a header value"
@@ -74,7 +73,7 @@ pub(super) enum Invalid {
         /// The first such character.
         character: Quoted,
     },
-    /// The value is no length.
+    /// The value is not a length.
     #[error(
         "invalid Content-Length header value: {0} is not the number of bytes of a body, written \
          in decimal digits"
@@ -133,20 +132,20 @@ pub(super) fn header_name(name: &[u8]) -> Result<(), Invalid> {
             character: Quoted::byte(character),
         });
     }
-    // httpd passes this one on as it is, and what follows would no longer be what it announces.
+    // httpd would send this header as it is, and the body would not be framed accordingly.
     if name.eq_ignore_ascii_case(b"Transfer-Encoding") {
         return Err(Invalid::Framing(Quoted::new(name)));
     }
     Ok(())
 }
 
-/// The number a `Content-Length` header states; blanks around it do not count.
+/// The number in a `Content-Length` header; whitespace around it is ignored.
 pub(super) fn content_length(value: &[u8]) -> Result<u64, Invalid> {
     let digits = value.trim_ascii();
     parse_length(digits).ok_or_else(|| Invalid::ContentLength(Quoted::new(value)))
 }
 
-/// Only digits, and no more than fits httpd's signed file offsets.
+/// Parses a number of digits only, which must fit into httpd's signed file offsets.
 fn parse_length(digits: &[u8]) -> Option<u64> {
     if !digits.iter().all(u8::is_ascii_digit) {
         return None;
@@ -160,7 +159,7 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Text of the application for an error message: quoted, escaped, and cut where it is long.
+/// A text of the application for an error message: quoted, escaped, and cut if it is long.
 #[derive(PartialEq, Eq)]
 pub(super) struct Quoted {
     start: Vec<u8>,
