@@ -1,9 +1,9 @@
-//! The environ, as far as it is made of strings: CGI variables, request headers, and what
-//! `SetEnv` and other modules added.
+//! The strings of the environ: CGI variables, request headers, and variables that `SetEnv` and
+//! other modules have added.
 //!
-//! All of it goes through the request's `subprocess_env`, where other modules see it too: the
-//! format of an access log, `Header`, an error document. What the server knows for certain is set
-//! over what `SetEnv` said. Runs on the thread that processes the request; all of it lives in the
+//! They are set in the request's `subprocess_env`, where other modules can use them: the format of
+//! an access log, `Header`, an error document. Values that the server knows override those of
+//! `SetEnv`. Runs on the thread that processes the request; everything is allocated in the
 //! request's pool.
 
 use std::borrow::Cow;
@@ -23,18 +23,18 @@ use crate::trusted_proxy;
 /// The environ of a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Environ<'r> {
-    /// Names and values; of those with one name the last counts.
+    /// Names and values; of several with the same name the last counts.
     pub(crate) pairs: &'r [Pair<'r>],
     /// Whether the scheme of the request is `https`.
     pub(crate) https: bool,
 }
 
-/// Where an application is in the URL space, and what of the URL lies below it.
+/// Where an application is in the URL space, and the part of the URL's path that follows it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mount<'r> {
     /// The URL path of the application.
     pub(crate) application: &'r CStr,
-    /// `SCRIPT_NAME`: the same, save for a server-side include.
+    /// `SCRIPT_NAME`: the same, except for a server-side include.
     pub(crate) script_name: &'r CStr,
     /// `PATH_INFO`
     pub(crate) path_info: &'r CStr,
@@ -58,8 +58,8 @@ impl<'r> Mount<'r> {
         } else {
             application
         };
-        // Where the URL has none, the configuration may give one. A request that is included has a
-        // copy of the variables of the outer one, whose path is nothing of its own.
+        // If the URL has no path info, the configuration may set one. But an included request has a
+        // copy of the variables of the outer request, whose path info is not its own.
         let path_info = if path_info.is_empty() && !is_included {
             let configured = request.subprocess_env().get(c"PATH_INFO");
             configured.unwrap_or(path_info)
@@ -83,7 +83,7 @@ fn collapse<'r>(request: Request<'r>, path: &'r CStr, end: usize) -> &'r CStr {
     }
 }
 
-/// The variables of a request, before it is certain where it goes.
+/// The variables of a request, before a dispatch script may have redirected it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Variables<'r> {
     request: Request<'r>,
@@ -106,7 +106,7 @@ impl<'r> Variables<'r> {
         Self { request, mount }
     }
 
-    /// Says that the request goes elsewhere than was said first.
+    /// Replaces the variables that name the destination of the request.
     pub(crate) fn set_destination(&self, config: &RequestConfig<'r>) {
         let env = self.request.subprocess_env();
         set_destination(&Own::of(env), config);
@@ -125,8 +125,7 @@ impl<'r> Variables<'r> {
         }
     }
 
-    /// The environ for a script that says where the request goes, and itself runs in
-    /// `application_group`.
+    /// The environ for a dispatch script, which itself runs in `application_group`.
     pub(crate) fn for_dispatch(
         &self,
         config: &RequestConfig<'r>,
@@ -155,8 +154,8 @@ impl<'r> Variables<'r> {
     }
 }
 
-/// Takes out, for good, headers whose names could pass for those of others once they are
-/// variables: `X_User` for `X-User`.
+/// Removes headers whose variables could be confused with those of other headers: `X_User` with
+/// `X-User`.
 fn drop_ambiguous_headers(request: Request<'_>) {
     let headers = request.headers_in();
     let is_ambiguous = |name: &&CStr| !header::is_plain(name.to_bytes());
@@ -165,8 +164,8 @@ fn drop_ambiguous_headers(request: Request<'_>) {
     }
 }
 
-/// What httpd adds for CGI scripts and WSGI has no use for: it describes the environment of the
-/// server, or costs a look-up of names.
+/// Variables that httpd adds for CGI scripts and that WSGI does not need: they describe the
+/// environment of the server, or require name look-ups.
 const NOT_OF_WSGI: [&CStr; 8] = [
     c"PATH",
     c"LD_LIBRARY_PATH",
@@ -178,8 +177,8 @@ const NOT_OF_WSGI: [&CStr; 8] = [
     c"REMOTE_IDENT",
 ];
 
-/// Adds what httpd knows for CGI scripts, but for [`NOT_OF_WSGI`]: these are left as the
-/// configuration set them, or for a request that is included, mod_include for its page.
+/// Adds httpd's variables for CGI scripts, except [`NOT_OF_WSGI`]: these stay as the configuration
+/// has set them, or mod_include for an included request.
 fn add_common(request: Request<'_>, env: Table<'_>) {
     let configured = NOT_OF_WSGI.map(|name| env.get(name));
     request.add_common_vars();
@@ -205,8 +204,8 @@ fn set_cgi<'r>(
     env.set(c"PATH_INFO", mount.path_info);
 }
 
-/// The method, as the application is to see it: one that makes no body when asked for `HEAD`
-/// would keep filters that look at the body from making the right headers.
+/// The method that the application sees. If it omits the body for `HEAD`, filters that need the
+/// body cannot make the right headers, so it may see `GET` instead.
 fn method(request: Request<'_>, map_head: MapHead) -> &CStr {
     let as_get = request.is_head()
         && match map_head {
@@ -217,7 +216,7 @@ fn method(request: Request<'_>, map_head: MapHead) -> &CStr {
     if as_get { c"GET" } else { request.method() }
 }
 
-/// The URL as it stands in the request line; with `CGIVar REQUEST_URI current-uri`, as it is now.
+/// The URL of the request line; with `CGIVar REQUEST_URI current-uri`, the present URL.
 fn request_uri(request: Request<'_>) -> &CStr {
     if request.cgi_var_rule(c"REQUEST_URI") == Some(c"current-uri") {
         return request.uri();
@@ -225,7 +224,7 @@ fn request_uri(request: Request<'_>) -> &CStr {
     requested_uri(request)
 }
 
-/// The URL as it stands in the request line.
+/// The URL of the request line.
 pub(crate) fn requested_uri(request: Request<'_>) -> &CStr {
     let line = request.request_line().unwrap_or_default().to_bytes();
     let mut words = line
@@ -242,10 +241,10 @@ fn set_authorization<'r>(request: Request<'r>, env: Table<'r>, config: &RequestC
     }
 }
 
-/// The variables of this module's own, whose names all begin alike.
+/// This module's own variables, whose names all begin with `mod_wsgi.`.
 ///
-/// A table looks for a name by its first letters, so the search for one of these would compare with
-/// all the others. It is needed only where the configuration has set one.
+/// A table searches by the first letters of a name, so setting one of these would compare it with
+/// all the others. That is only necessary if the configuration has set one of them.
 struct Own<'r> {
     env: Table<'r>,
     are_new: bool,
@@ -254,7 +253,7 @@ struct Own<'r> {
 impl<'r> Own<'r> {
     const PREFIX: &'static [u8] = b"mod_wsgi.";
 
-    /// Those of a table, to which only httpd will have added others before they are set.
+    /// For a table to which only httpd adds variables before these are set.
     fn of(env: Table<'r>) -> Self {
         let is_own = |name: &CStr| {
             let start = name.to_bytes().get(..Self::PREFIX.len());
@@ -273,7 +272,7 @@ impl<'r> Own<'r> {
     }
 }
 
-/// Where the request goes.
+/// Sets the variables that name the destination of the request.
 fn set_destination<'r>(env: &Own<'r>, config: &RequestConfig<'r>) {
     env.set(c"mod_wsgi.process_group", config.process_group);
     env.set(c"mod_wsgi.application_group", config.application_group);
@@ -281,7 +280,7 @@ fn set_destination<'r>(env: &Own<'r>, config: &RequestConfig<'r>) {
     env.set(c"mod_wsgi.handler_script", config.handler_script);
 }
 
-/// What this module knows of the request, wherever it goes.
+/// Sets this module's variables that do not depend on the destination.
 fn set_own<'r>(request: Request<'r>, env: &Own<'r>, mount: &Mount<'r>) {
     let connection = request.connection();
     let host = connection.local_hostname().unwrap_or_default();
@@ -299,7 +298,7 @@ fn set_own<'r>(request: Request<'r>, env: &Own<'r>, mount: &Mount<'r>) {
     }
 }
 
-/// What an application need not know, but may help to say where it is to run.
+/// Variables for dispatch scripts only, which applications do not get.
 fn transport_variables<'r>(
     request: Request<'r>,
     config: &RequestConfig<'r>,
@@ -330,8 +329,8 @@ fn server_pid() -> &'static CStr {
     PID.get_or_init(|| std::ffi::CString::new(std::process::id().to_string()).unwrap_or_default())
 }
 
-/// Has the variable `HTTPS` say what a trusted proxy knows of the scheme, or else mod_ssl. If
-/// neither knows anything, it is what an administrator says.
+/// Sets the variable `HTTPS` according to a trusted proxy, or else to mod_ssl. If neither knows the
+/// scheme, the variable stays as the configuration has set it.
 fn set_https(request: Request<'_>, env: Table<'_>, proxy_says: Option<Scheme>) {
     match proxy_says {
         Some(Scheme::Https) => env.set(c"HTTPS", c"1"),
@@ -355,8 +354,8 @@ pub(crate) fn pair<'r>(name: &'r CStr, value: Option<&'r CStr>) -> Pair<'r> {
     }
 }
 
-/// Whether a variable is not for applications: the server's own path, or what `wsgi.url_scheme` is
-/// made of, or what is for transport only.
+/// Whether applications do not get a variable: the server's own path, the source of
+/// `wsgi.url_scheme`, and variables for dispatch scripts.
 fn is_withheld(name: &[u8]) -> bool {
     matches!(name, b"PATH" | b"HTTPS") || name.starts_with(b"mod_wsgi.x-")
 }

@@ -1,7 +1,7 @@
-//! The handler: decides whether a request is ours, and whether its script may run, before anything
-//! of Python is touched.
+//! The handler: decides whether a request is for this module, and whether its script may run,
+//! before any Python is involved.
 //!
-//! The checks, their order, statuses and ids are those administrators know; docs/errors.md has the
+//! The checks, their order, statuses and ids are those of mod_wsgi; docs/errors.md explains the
 //! ids. Runs on the thread that processes the request.
 
 use std::ffi::CStr;
@@ -28,17 +28,17 @@ const WSGI_TYPE: &CStr = c"application/x-httpd-wsgi";
 /// What answers a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Target<'r> {
-    /// The file it was mapped to.
+    /// The file to which it was mapped.
     Script {
-        /// Whether an alias did so.
+        /// Whether a `WSGIScriptAlias` has mapped it.
         aliased: bool,
     },
-    /// The script that implements the handler of that file, which need not exist.
+    /// The script that implements the handler of that file. The file need not exist.
     Handler(&'r HandlerScript),
 }
 
 impl<'r> Target<'r> {
-    /// What answers this request, if it is one for applications.
+    /// What answers this request, if it is for this module.
     fn of(request: Request<'r>) -> Option<Self> {
         let name = request.handler().unwrap_or_default();
         if name == WSGI_SCRIPT || name == WSGI_TYPE {
@@ -49,7 +49,7 @@ impl<'r> Target<'r> {
         handlers.find(name).map(Self::Handler)
     }
 
-    /// The handler, if it is one that a script implements.
+    /// The handler, if a script implements it.
     pub(crate) fn handler(self) -> Option<&'r HandlerScript> {
         match self {
             Self::Script { .. } => None,
@@ -58,7 +58,7 @@ impl<'r> Target<'r> {
     }
 }
 
-/// Why a request is refused: what the client is told, and what the log says.
+/// Why a request is refused: the status for the client, and the message for the log.
 pub(crate) struct Refusal {
     status: Status,
     level: Level,
@@ -77,7 +77,7 @@ impl Refusal {
         }
     }
 
-    /// Refuses what is wrong with the client only, which an administrator has no part in.
+    /// Refuses a request that only its client can correct. It is logged at info, without an id.
     fn of_client(status: Status, text: String) -> Self {
         Self {
             status,

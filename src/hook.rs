@@ -1,13 +1,13 @@
-//! Hook scripts: functions of Python scripts that say who may enter and where a request goes.
+//! Hook scripts: functions of Python scripts that decide who may enter and where a request goes.
 //!
-//! They run in this child, on the thread that has the request, whatever process group its
-//! application runs in. What their results mean is decided in `wsgi_config::verdict`; here it meets
-//! httpd. Whatever goes wrong, nobody is let in by it.
+//! They run in this child, on the thread that processes the request, whatever process group its
+//! application runs in. `wsgi_config::verdict` decides what their results mean; this module
+//! connects that to httpd. Whatever goes wrong, no client is let in because of it.
 //!
 //! - [`access`] is `WSGIAccessScript`, [`user`] `WSGIAuthUserScript`, [`group`]
 //!   `WSGIAuthGroupScript`
 //! - [`dispatch`] is `WSGIDispatchScript`
-//! - [`environ`] is what the first three are told of the request
+//! - [`environ`] makes the environ for the first three
 
 pub(crate) mod access;
 pub(crate) mod dispatch;
@@ -40,11 +40,11 @@ pub(crate) struct Call<'c, 'r> {
     pub(crate) arguments: &'c [&'c CStr],
     /// Whether what they return is to be iterated over.
     pub(crate) iterate: bool,
-    /// Whether the environ tells of the server, too.
+    /// Whether the environ also has the functions of mod_ssl and the versions of the server.
     pub(crate) with_server: bool,
 }
 
-/// Asks a function of a script that says who may enter.
+/// Calls a function of a script that decides who may enter.
 fn ask<'r>(
     request: Request<'r>,
     script: &'r HookScript,
@@ -70,7 +70,7 @@ fn ask<'r>(
     }
 }
 
-/// The message for a child without Python.
+/// The trouble of a child without Python.
 fn no_python() -> Trouble {
     let (id, text) = embedded::NO_PYTHON;
     Trouble::Said {
@@ -79,7 +79,7 @@ fn no_python() -> Trouble {
     }
 }
 
-/// A script that is needed and that no directive names.
+/// The trouble if a script is needed and no directive names one.
 fn no_script(id: u16, directive: &str) -> Trouble {
     Trouble::Said {
         id,
@@ -92,7 +92,7 @@ fn shown(script: &HookScript) -> std::borrow::Cow<'_, str> {
     script.path.to_string_lossy()
 }
 
-/// Logs what went wrong, if nobody has done so.
+/// Logs what went wrong, unless that has been done already.
 fn report(request: Request<'_>, trouble: &Trouble) {
     if let Trouble::Said { id, text } = trouble {
         log::script(request, Level::ERROR, Id(*id), text);

@@ -1,8 +1,8 @@
-//! The life of a configuration and of a child, as far as it concerns us.
+//! Hooks for the life of a configuration and of a child.
 //!
-//! httpd reads its configuration twice as it starts, the first time only to see whether it could.
-//! Whatever is to be done once per configuration is done in [`post_config`], in the phase that
-//! counts. No Python runs in the parent, ever.
+//! httpd reads its configuration twice when it starts, the first time only as a test. Everything
+//! that must be done once per configuration is done in [`post_config`], in the run phase. No Python
+//! ever runs in the parent.
 
 use std::ffi::CString;
 
@@ -13,16 +13,16 @@ use httpd::{Pool, Server, Status};
 
 use crate::{Wsgi, config, embedded, engines, supervise};
 
-/// When httpd is only to test its configuration (`httpd -t`): looks for mistakes that are no
-/// errors. It is also called when httpd only shows its configuration, which asks for no remarks.
+/// Warns of mistakes when httpd only tests its configuration (`httpd -t`). The hook is also called
+/// when httpd only prints its configuration, without warnings then.
 pub(crate) fn test_config(pool: Pool<'_>, base: Server<'_>) {
     if process::phase() == Phase::Test {
         config::check(pool, base);
     }
 }
 
-/// When httpd has read a configuration that it is going to run with: looks for mistakes that are no
-/// errors, and introduces the module in the server's banner.
+/// Warns of mistakes when httpd has read a configuration that it will run with, and adds the module
+/// to the server's banner.
 pub(crate) fn post_config(configured: Configured<'_>) -> Status {
     if process::phase() == Phase::Run {
         config::check(configured.pool, configured.server);
@@ -31,8 +31,8 @@ pub(crate) fn post_config(configured: Configured<'_>) -> Status {
     Status::OK
 }
 
-/// `mod_wsgi/6.1.1 Python/3.11`: administrators, and their scripts, look for these. That there is
-/// no engine, if so, the checks have told.
+/// Adds `mod_wsgi/6.1.1 Python/3.11` to the banner, which administrators and their scripts look
+/// for. A missing engine has been reported by the checks.
 fn introduce(pool: Pool<'_>, base: Server<'_>) {
     let [major, minor, patch] = COMPATIBLE_VERSION;
     add_component(pool, &format!("mod_wsgi/{major}.{minor}.{patch}"));

@@ -1,6 +1,6 @@
-//! Lines of ours in httpd's error log: `[script /srv/app.wsgi] WSGI0135: text`.
+//! Writing lines to httpd's error log: `[script /srv/app.wsgi] WSGI0135: text`.
 //!
-//! The id names the event for good; docs/errors.md lists them. Lines below `warn` have none. May
+//! An id always names the same event; docs/errors.md lists them. Lines below `warn` have none. May
 //! be used on any thread, in any phase.
 
 use std::ffi::{CStr, CString};
@@ -20,8 +20,8 @@ impl Id {
     /// For lines without one.
     pub(crate) const NONE: Self = Self(0);
 
-    /// Whether it stands before the script of a request: so it does for exceptions, and those who
-    /// search the log for them expect it.
+    /// Whether it precedes the script of a request. It does for exceptions, as in mod_wsgi, since
+    /// log searches rely on that.
     fn comes_first(self) -> bool {
         matches!(self, Self(174 | 175))
     }
@@ -82,8 +82,7 @@ pub(crate) fn worker_line(request: Request<'_>, line: &wire::LogLine<'_>) {
     });
 }
 
-/// A whole line of the engine's: the script of a request, if one is given, the id, and what the
-/// engine says.
+/// A complete line of the engine's: the script of a request, if one is given, the id, and the text.
 pub(crate) fn text(id: Id, script: Option<&CStr>, text: &[u8]) -> CString {
     let script = script.map_or_else(Vec::new, |script| {
         [b"[script ", script.to_bytes(), b"] "].concat()
@@ -96,14 +95,14 @@ pub(crate) fn text(id: Id, script: Option<&CStr>, text: &[u8]) -> CString {
     without_nul(line)
 }
 
-/// The text as C has it: a NUL would end it early; all other bytes are for httpd to escape.
+/// The text as a C string, without NUL bytes, which would end it early. httpd escapes other bytes.
 fn without_nul(mut text: Vec<u8>) -> CString {
     text.retain(|byte| *byte != 0);
     CString::new(text).unwrap_or_default()
 }
 
-/// Lends where a line comes from. One of no known file counts as ours: httpd drops the whole field
-/// of an `ErrorLogFormat` that asks for a file where there is none.
+/// Lends the origin of a line. If the file is not known, it is `mod_wsgi`: without a file, httpd
+/// omits the whole field of an `ErrorLogFormat` that contains it.
 pub(crate) fn with_origin(file: &[u8], line: i32, lend: impl FnOnce(Origin<'_>)) {
     let file = CString::new(file).ok().filter(|file| !file.is_empty());
     let file = file.as_deref().unwrap_or(c"mod_wsgi");

@@ -1,21 +1,21 @@
-//! What the responses of both modes have in common on their way into httpd.
+//! Passing responses on to httpd, for both modes.
 
 use httpd::{AprStatus, Brigade, Level, Request, Status};
 
 use crate::log::{self, Id};
 
-/// Sets the status, and the words for it.
+/// Sets the status and the status line.
 pub(crate) fn set_status(request: Request<'_>, status: u16, line: &[u8]) {
     request.set_status(status.into(), Some(request.pool().copy(line)));
-    // httpd serves a range of whatever is there as a whole. RFC 9110 means what is got, not what
-    // another method answers.
+    // httpd serves a range of any response with the status 200. RFC 9110 defines ranges for GET
+    // only.
     if !matches!(request.method().to_bytes(), b"GET" | b"HEAD") {
         request.headers_in().unset(c"Range");
     }
 }
 
-/// Sets a header of the response, through the functions of httpd's that know what else depends
-/// on it. Repeated headers stay apart.
+/// Sets a header of the response, if necessary through a function of httpd that also updates what
+/// depends on it. Repeated headers stay separate.
 pub(crate) fn set_header(request: Request<'_>, name: &[u8], value: &[u8]) {
     if !set_special(request, name, value) {
         let pool = request.pool();
@@ -23,7 +23,7 @@ pub(crate) fn set_header(request: Request<'_>, name: &[u8], value: &[u8]) {
     }
 }
 
-/// Sets a header that httpd keeps elsewhere than with the others. Returns whether it did.
+/// Sets a header that httpd does not keep with the others. Returns whether it is one.
 fn set_special(request: Request<'_>, name: &[u8], value: &[u8]) -> bool {
     let pool = request.pool();
     if is(name, b"Content-Type") {
@@ -36,7 +36,7 @@ fn set_special(request: Request<'_>, name: &[u8], value: &[u8]) -> bool {
                 .set(c"Content-Length", pool.copy(value)),
         }
     } else if is(name, b"WWW-Authenticate") {
-        // A header of an error response, which httpd may make itself.
+        // So that the header is also part of an error response of httpd's.
         request
             .err_headers_out()
             .add(pool.copy(name), pool.copy(value));
@@ -54,18 +54,18 @@ fn parse_length(value: &[u8]) -> Option<i64> {
     std::str::from_utf8(value).ok()?.trim().parse().ok()
 }
 
-/// What became of a part of a response.
+/// The result of passing on a part of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// The filters have taken it.
     Taken,
-    /// Nobody is left to read it, or a filter has answered something else.
+    /// The client is gone, or a filter has answered something else.
     Unwanted,
-    /// It could not be passed on, or a filter failed, which the log has. The client waits.
+    /// It could not be passed on, or a filter failed, which has been logged. The client waits.
     Failed,
 }
 
-/// What became of a part that was passed on with this result.
+/// Interprets the result of passing on a part. Logs a failure.
 pub(crate) fn fate(request: Request<'_>, result: Result<(), AprStatus>) -> Fate {
     let is_gone = request.connection().is_aborted();
     match result {
@@ -82,22 +82,21 @@ pub(crate) fn fate(request: Request<'_>, result: Result<(), AprStatus>) -> Fate 
     }
 }
 
-/// Whether a filter says by this that nothing more can be sent, and nothing has to be.
+/// Whether this result means that nothing more can or must be sent.
 fn is_end(error: AprStatus) -> bool {
     error.is_disconnected() || error.is_time_up() || error == AprStatus::FILTER_ERROR
 }
 
-/// What httpd is to do with a response that has [failed](Fate::Failed): answer an error, if the
-/// client has nothing of it yet.
+/// Gives up a response that has [failed](Fate::Failed). Returns the status for httpd: an error, if
+/// the client has got nothing of the response yet.
 pub(crate) fn give_up(request: Request<'_>) -> Status {
     if !request.is_head_sent() {
-        // httpd takes a status that is not 200 for that of an error whose document this is, and
-        // answers such a failure without another document. The one that the application has set is
-        // none of these.
+        // If the status is not 200, httpd takes this for a failed error document, and sends no
+        // other. So the status that the application has set is reset.
         request.set_status(request.status_before().0, None);
         return Status::FILTER_ERROR;
     }
-    // Those of an include are left by the page.
+    // For an include, the outer page does this.
     if !request.is_included() {
         request.leave_content_filters();
     }
@@ -105,10 +104,10 @@ pub(crate) fn give_up(request: Request<'_>) -> Status {
     Status::OK
 }
 
-/// Lets the client see that the response is cut short, whatever the protocol. An error bucket keeps
-/// the filters from ending it properly, or is answered in its place if nothing of it was sent; and
-/// where its end would be that of the connection, the connection is broken off instead. A cache
-/// would take the end for that of the whole.
+/// Aborts a response so that the client sees that it is incomplete, with any protocol. An error
+/// bucket keeps the filters from ending the response properly, or becomes the response if nothing
+/// was sent. If the end of the connection would mark the end of the response, the connection is
+/// reset instead. Caching is forbidden, since a cache would take the response for complete.
 pub(crate) fn abort(request: Request<'_>) {
     request.forbid_caching();
     let is_begun = request.is_head_sent();
@@ -116,7 +115,7 @@ pub(crate) fn abort(request: Request<'_>) {
     brigade.push_error(Status::BAD_GATEWAY);
     brigade.push_eos();
     request.connection().close_after_request();
-    // It may be broken already, which is all right.
+    // The connection may be broken already.
     let _ = brigade.pass();
     if is_begun && request.ends_with_connection() {
         request.connection().reset();

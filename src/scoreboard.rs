@@ -1,11 +1,11 @@
-//! httpd's scoreboard, as `mod_wsgi.server_metrics()` tells it: copied in a child, for an
-//! application there or for one in a worker, which has none to copy.
+//! Copies of httpd's scoreboard for `mod_wsgi.server_metrics()`: for applications in this child,
+//! and for applications in workers, which do not map the scoreboard.
 
 use control::{ScoreboardProcess, ScoreboardSource, ScoreboardWorker};
 use httpd::scoreboard::{Child, Scoreboard, Worker};
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 
-/// A copy of it; `None` if there is none.
+/// A copy of the scoreboard; `None` if there is none.
 pub(crate) fn copy() -> Option<control::Scoreboard> {
     let scoreboard = Scoreboard::read()?;
     Some(control::Scoreboard {
@@ -42,10 +42,10 @@ fn worker(worker: Worker) -> ScoreboardWorker {
     }
 }
 
-/// Answers the workers of a group that ask, on a thread of its own, for as long as this child
-/// lives.
+/// Starts a thread that answers the workers of a group, for as long as this child lives.
 pub(crate) fn serve(source: ScoreboardSource) -> std::io::Result<()> {
-    // A new thread has the mask of the one that makes it, and signals are for httpd's own threads.
+    // A new thread inherits the signal mask. All signals are blocked, since they are for httpd's
+    // own threads.
     let mut before = SigSet::empty();
     pthread_sigmask(
         SigmaskHow::SIG_SETMASK,

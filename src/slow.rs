@@ -1,4 +1,4 @@
-//! `WSGISlowRequests`: requests that took long are told in the log, when they have ended.
+//! `WSGISlowRequests`: logs requests that took long, when they have ended.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,7 +7,7 @@ use httpd::{Level, Request};
 use crate::Wsgi;
 use crate::log::{self, Id};
 
-/// Reports a request that has been answered, if it took longer than it may without that.
+/// Logs a request that has been answered, if it took longer than the threshold.
 pub(crate) fn report(request: Request<'_>) {
     let Some(threshold) = request.server().config::<Wsgi>().process().slow_requests else {
         return;
@@ -28,7 +28,7 @@ pub(crate) fn report(request: Request<'_>) {
 /// How long ago httpd had read the head of the request.
 fn age(request: Request<'_>) -> Duration {
     let began = Duration::from_micros(u64::try_from(request.time()).unwrap_or_default());
-    // A clock that was set back says nothing of how long a request took.
+    // If the clock was set back, the duration counts as zero.
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     now.saturating_sub(began)
 }

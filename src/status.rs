@@ -1,9 +1,9 @@
-//! What the page of mod_status tells of process groups.
+//! The section on process groups on the page of mod_status.
 //!
-//! On a thread of httpd, when somebody asks for that page. All that is told lies in memory which
-//! httpd's children share with the supervisor and the workers, so nobody has to answer, and the
-//! page is there while applications hang. A worker could write anything into that memory; but it
-//! has only numbers, and the words are ours.
+//! Runs on the thread of httpd that processes the request for the page. All data is in memory that
+//! httpd's children share with the supervisor and the workers, so no other process has to answer,
+//! and the page works while applications hang. A worker could write anything into that memory, but
+//! only numbers are read from it.
 
 mod forms;
 mod rows;
@@ -15,7 +15,7 @@ use httpd::server_status::{Form, Page};
 
 use crate::remote::groups::{Group, Groups};
 
-/// What is added to the page: nothing where there are no groups.
+/// The text that is added to the page; empty if there are no groups.
 pub(crate) fn page(_request: Request<'_>, page: Page) -> String {
     let groups = Groups::current();
     if groups.is_empty() {
@@ -24,7 +24,7 @@ pub(crate) fn page(_request: Request<'_>, page: Page) -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = since.unwrap_or_default().as_secs();
     let mut overviews: Vec<_> = groups.iter().map(Group::overview).collect();
-    // For people, and so that the numbers of groups depend on nothing but their names.
+    // Sorted for people, and so that the number of a group depends only on the names.
     overviews.sort_by_key(|overview| overview.name);
     let overviews = overviews.iter();
     let groups: Vec<_> = overviews

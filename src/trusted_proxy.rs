@@ -1,7 +1,7 @@
-//! What trusted proxies say of the client, applied to the variables of a request.
+//! Applies what trusted proxies say about the client to the variables of a request.
 //!
-//! Which header is believed, and what it means, is decided in `wsgi_config::proxies`. Runs while
-//! the environ is built.
+//! `wsgi_config::proxies` decides which headers are believed and what they mean. Runs while the
+//! environ is built.
 
 use std::ffi::{CStr, CString};
 
@@ -10,7 +10,7 @@ use wsgi_config::proxies::{self, Environ, Scheme};
 
 use crate::config::RequestConfig;
 
-/// Applies the headers of trusted proxies. Returns what they say of the scheme.
+/// Applies the headers of trusted proxies. Returns the scheme that they state.
 pub(crate) fn apply(request: Request<'_>, config: &RequestConfig<'_>) -> Option<Scheme> {
     if config.trusted_proxy_headers.is_empty() {
         return None;

@@ -18,7 +18,7 @@ use super::InFlight;
 /// when the body is read.
 const GLANCE: u16 = 1000;
 
-/// Where the rest of a body comes from, for whoever waits for it without using the request.
+/// The source of the rest of a body, for a thread that waits for it without using the request.
 #[derive(Debug)]
 pub(super) struct Awaited(AtomicI32);
 

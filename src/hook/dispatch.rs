@@ -16,8 +16,8 @@ use crate::handler::Refusal;
 /// The functions, in their order.
 const FUNCTIONS: [&str; 3] = ["process_group", "application_group", "callable_object"];
 
-/// Lets the script that is configured for a request, if one is, say where the request goes. One
-/// that cannot be loaded says nothing.
+/// Lets the configured dispatch script, if there is one, decide where the request goes. A script
+/// that cannot be loaded changes nothing.
 pub(crate) fn dispatch<'r>(
     request: Request<'r>,
     config: RequestConfig<'r>,

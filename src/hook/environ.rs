@@ -1,8 +1,8 @@
-//! What the scripts that say who may enter are told of a request.
+//! The environ for scripts that decide who may enter.
 //!
-//! It is made anew, of what the server knows: the request's `subprocess_env` is not for them, and
-//! what `SetEnv` puts there would not be theirs to trust. Runs on the thread that processes the
-//! request; all of it lives in the request's pool.
+//! It is made only of what the server knows, not of the request's `subprocess_env`: the scripts
+//! could not trust variables that `SetEnv` has set. Runs on the thread that processes the request;
+//! everything is allocated in the request's pool.
 
 use std::ffi::CStr;
 
@@ -31,11 +31,11 @@ pub(super) fn build<'r>(request: Request<'r>, application_group: &'r CStr) -> &'
         .collect(headers.len() + MOST_OWN, of_headers.chain(own))
 }
 
-/// More than there are variables of other origin than headers.
+/// At least the number of variables that do not come from headers.
 const MOST_OWN: usize = 24;
 
-/// The variable that a header becomes, if it is one for scripts. The credentials are not: a
-/// function that needs them gets them.
+/// The variable for a header, if scripts get it. They do not get the credentials: a function that
+/// needs them gets them as arguments.
 fn variable<'r>(request: Request<'r>, name: &CStr) -> Option<&'r CStr> {
     let name = name.to_bytes();
     if name.eq_ignore_ascii_case(b"Content-Type") {
@@ -86,7 +86,7 @@ fn of_server(request: Request<'_>) -> [Variable<'_>; 10] {
 fn of_request(request: Request<'_>) -> [Variable<'_>; 6] {
     let uri = request.uri();
     let path_info = request.path_info().unwrap_or_default();
-    // Of an include it is the whole URL path, as for applications.
+    // For an include it is the whole URL path, as for applications.
     let script_name = if path_info.is_empty() || request.protocol() == c"INCLUDED" {
         uri
     } else {

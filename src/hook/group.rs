@@ -16,11 +16,11 @@ pub(crate) const PROVIDER: &CStr = c"wsgi-group";
 /// The function that names the groups.
 pub(super) const FUNCTION: &str = "groups_for_user";
 
-/// Says whether the user is in one of the groups that a `Require` names.
+/// Decides whether the user is in one of the groups that a `Require` names.
 ///
-/// If that cannot be said, the user is not let in: where membership counts for the user, it is
-/// taken for no member; where it counts against the user, or may do so, that would let them in, and
-/// the request fails.
+/// If that cannot be decided, the user is not let in. If membership is required, the user counts as
+/// no member. If it is forbidden, or may be, that would let the user in, so the request fails with
+/// an error.
 pub(crate) fn check_authorization(request: Request<'_>, required: &CStr, sense: Sense) -> Authz {
     let Some(user) = request.user() else {
         return Authz::DeniedNoUser;

@@ -1,6 +1,6 @@
-//! `WSGIAuthUserScript`: its function `check_password` says whether a password is a user's, for
-//! `AuthType Basic`; its function `get_realm_hash` knows what stands for one, for
-//! `AuthType Digest`.
+//! `WSGIAuthUserScript`: its function `check_password` checks the password of a user, for `AuthType
+//! Basic`; its function `get_realm_hash` returns the hash of a user in a realm, for `AuthType
+//! Digest`.
 
 use std::ffi::CStr;
 
@@ -15,10 +15,10 @@ use crate::config::HookScript;
 /// The name of the provider, for `AuthBasicProvider` and `AuthDigestProvider`.
 pub(crate) const PROVIDER: &CStr = c"wsgi";
 
-/// What httpd remembers of the scripts' answers, if it is told to: `AuthnCacheProvideFor wsgi`.
+/// httpd's cache of the scripts' answers, if `AuthnCacheProvideFor wsgi` is configured.
 static CACHE: AuthnCache = AuthnCache::new(PROVIDER);
 
-/// Says whether a password is a user's.
+/// Checks the password of a user.
 pub(crate) fn check_password(request: Request<'_>, user: &CStr, password: &CStr) -> Authn {
     match ask_password(request, user, password) {
         Ok(Password::Right) => {
@@ -26,7 +26,7 @@ pub(crate) fn check_password(request: Request<'_>, user: &CStr, password: &CStr)
             Authn::Granted
         }
         Ok(Password::RightFor(name)) => {
-            // The cache does not know of other names.
+            // The cache cannot store another name.
             if name.as_bytes() == user.to_bytes() {
                 CACHE.store_password(request, user, password);
             }
@@ -48,7 +48,7 @@ fn ask_password(request: Request<'_>, user: &CStr, password: &CStr) -> Result<Pa
     verdict::password(&answer, &super::shown(script))
 }
 
-/// Tells what stands for a user's password in a realm.
+/// The hash of a user in a realm.
 pub(crate) fn realm_hash<'r>(request: Request<'r>, user: &CStr, realm: &CStr) -> RealmHash<'r> {
     match ask_realm_hash(request, user, realm) {
         Ok(Some(hash)) => {

@@ -1,14 +1,14 @@
-//! What the page looks like: as lines for programs, as HTML with tables, as HTML without.
+//! The forms of the page: lines for programs, HTML with tables, HTML without.
 
 use std::fmt::{self, Display, Write as _};
 
 use super::rows::{Field, Group, Row};
 
-/// What the section is called.
+/// The title of the section.
 const TITLE: &str = "WSGI process groups";
 
-/// Lines as mod_proxy has them: `WSGIGroup[0]Name: app`. A name is nowhere in a key, where programs
-/// would stumble over what is in it.
+/// Lines like those of mod_proxy: `WSGIGroup[0]Name: app`. Keys contain numbers instead of names,
+/// since names may have any characters.
 pub(super) fn lines(groups: &[Group]) -> String {
     let mut out = format!("WSGIGroups: {}\n", groups.len());
     for (number, group) in groups.iter().enumerate() {
@@ -30,7 +30,7 @@ fn write_lines(out: &mut String, prefix: &str, row: &Row) {
     }
 }
 
-/// Two tables: of the groups, and of all their processes.
+/// Two tables: one of the groups, and one of all their processes.
 pub(super) fn tables(groups: &[Group]) -> String {
     let mut out = format!("<hr />\n<h3>{TITLE}</h3>\n");
     let rows: Vec<_> = groups.iter().map(|group| (None, &group.row)).collect();
@@ -41,7 +41,7 @@ pub(super) fn tables(groups: &[Group]) -> String {
     out
 }
 
-/// A table of rows, each perhaps of a group that is named first.
+/// A table of rows, each with the name of its group first if there is one.
 fn write_table(out: &mut String, rows: &[(Option<&str>, &Row)]) {
     let Some((group, first)) = rows.first() else {
         return;
@@ -92,10 +92,10 @@ fn processes(group: &Group) -> impl Iterator<Item = &Row> {
     group.processes.iter()
 }
 
-/// A text that is to be one line.
+/// Displays a text on one line.
 struct Line<'t>(&'t str);
 
-/// A text inside HTML, in any encoding.
+/// Displays a text inside HTML, independent of its encoding.
 struct Html<'t>(&'t str);
 
 impl Display for Line<'_> {
@@ -111,7 +111,7 @@ impl Display for Html<'_> {
         self.0.chars().map(visible).try_for_each(|char| match char {
             '<' | '>' | '&' | '"' | '\'' => write!(f, "&#{};", u32::from(char)),
             ascii if ascii.is_ascii() => f.write_char(ascii),
-            // mod_status says that its page is in ISO-8859-1.
+            // mod_status declares its page as ISO-8859-1.
             other => write!(f, "&#{};", u32::from(other)),
         })
     }

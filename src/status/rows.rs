@@ -1,32 +1,33 @@
-//! What is told of a group and of its processes, whatever the page looks like.
+//! The data of a group and of its processes, independent of the form of the page.
 
 use control::{Ending, Member, Stage};
 use nix::unistd::{SysconfVar, sysconf};
 
 use crate::remote::overview::{Overview, Place};
 
-/// What is told of a group.
+/// The rows of a group.
 pub(super) struct Group {
     pub(super) row: Row,
-    /// The same of each of its processes.
+    /// The rows of its processes.
     pub(super) processes: Vec<Row>,
 }
 
-/// What is told of one thing.
+/// The fields of a group or a process.
 pub(super) type Row = Vec<Field>;
 
-/// One of the things that are told.
+/// A field.
 pub(super) struct Field {
-    /// What programs know it by.
+    /// Its key, for programs.
     pub(super) key: &'static str,
-    /// What it is called for people.
+    /// Its heading, for people.
     pub(super) heading: &'static str,
-    /// What it is, if anything.
+    /// Its value, if it has one.
     pub(super) value: Option<String>,
 }
 
 impl Group {
-    /// What is told at this time, in seconds since the epoch; of processes only if all is to be.
+    /// The rows of a group at the time `now`, in seconds since the epoch. Those of processes only
+    /// if `is_extended`.
     pub(super) fn of(overview: &Overview<'_>, is_extended: bool, now: u64) -> Self {
         let places = overview.places.iter().zip(0..);
         let processes = places
@@ -46,7 +47,7 @@ impl Group {
     }
 }
 
-/// The name comes first.
+/// The row of a group. Its first field is the name.
 fn group(overview: &Overview<'_>, now: u64) -> Row {
     let places = &overview.places;
     let serving = places.iter().filter(|place| place.is_serving());
@@ -171,7 +172,7 @@ const STARTING: &str = "starting";
 /// Workers fail to start, and it is not yet time to try again.
 const BACKING_OFF: &str = "backing off";
 
-/// What a group is about.
+/// The state of a group.
 fn state(overview: &Overview<'_>) -> &'static str {
     let mut places = overview.places.iter();
     if places.clone().any(Place::is_serving) {
@@ -183,7 +184,7 @@ fn state(overview: &Overview<'_>) -> &'static str {
     }
 }
 
-/// What a worker is about.
+/// The state of a worker.
 fn stage(stage: Stage, is_service: bool) -> &'static str {
     match stage {
         Stage::Starting => STARTING,
@@ -202,7 +203,7 @@ fn field(key: &'static str, heading: &'static str, value: Option<impl ToString>)
     }
 }
 
-/// How much of a process is in memory, in KiB, if the system tells (`hidepid` of /proc).
+/// The resident memory of a process, in KiB, unless the system hides it (`hidepid` of /proc).
 fn resident(pid: u32) -> Option<u64> {
     let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
     let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;

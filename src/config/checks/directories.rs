@@ -137,7 +137,8 @@ fn check_sockets<'c>(
     let found = config.children.reach(directory);
     let process = config.base.config::<Wsgi>().process();
     if process.socket_prefix.is_none() && matches!(found, Err(Obstacle::Missing(_))) {
-        // Whoever starts httpd makes the directory of what runs, where that goes with the system.
+        // The scripts that start httpd create the runtime directory, if it does not survive a
+        // reboot.
         return Ok(());
     }
     expect_directory(found, directory).map_err(|cause| DirectoryMistake::Sockets {

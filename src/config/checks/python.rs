@@ -143,7 +143,7 @@ fn check_group<'c>(group: &'c Group<'_>, home: &'c [u8]) -> Result<(), PythonMis
     let whose = Whose::Group(group.definition.name());
     check_home(whose, Some(home), &group.user)?;
     match check_engine(whose, Some(home), &group.user) {
-        // When httpd starts, whoever starts the group says so, too.
+        // At the start of httpd, this is also reported when the group is started.
         Err(PythonMistake::NoEngine(_)) if process::phase() == Phase::Run => Ok(()),
         Err(PythonMistake::NoEngine(error)) => {
             Err(PythonMistake::NoEngineForGroup { whose, error })

@@ -228,7 +228,8 @@ fn check_import<'c>(config: &'c Checked<'_>, import: &'c Preload) -> Result<(), 
     }
 }
 
-/// Looks for what stands between whoever runs a handler and its script. httpd does not look at it.
+/// Checks whether the user that runs a handler script can read it. httpd itself does not check
+/// that.
 fn check_handler<'c>(
     config: &'c Checked<'_>,
     handler: &'c HandlerScript,
