@@ -4,7 +4,8 @@ use std::ffi::{c_int, c_void};
 
 use crate::{LogLine, Part, RequestHandle, Sent, TakeScoreboard};
 
-/// What the engine needs of the process it runs in. All functions may be called from any thread.
+/// What the engine needs from the process in which it runs. All functions may be called from any
+/// thread.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Host {
@@ -14,8 +15,8 @@ pub struct Host {
     pub is_duplex: bool,
     /// Writes a line to the request's log, or the server's log if `request` is null.
     pub log: unsafe extern "C" fn(request: RequestHandle, line: *const LogLine<'_>),
-    /// The same for a request, not null, for which another thread is making a call: what that one
-    /// uses must not be touched, nor waited for.
+    /// The same while another thread is making a call for the request, which is not null. It must
+    /// neither use what that call uses, nor wait for it.
     pub log_beside: unsafe extern "C" fn(request: RequestHandle, line: *const LogLine<'_>),
     /// The most verbose level that is logged for this request, or the server if null.
     pub log_level: unsafe extern "C" fn(request: RequestHandle) -> c_int,
@@ -25,13 +26,13 @@ pub struct Host {
     /// it may return [`Host::NOT_YET`].
     pub read_body:
         unsafe extern "C" fn(request: RequestHandle, buffer: *mut u8, len: usize) -> isize,
-    /// After [`Host::NOT_YET`]: blocks until there may be more of the body, or `end` can be read
-    /// from, or for a while. `end` is a descriptor, or -1.
+    /// After [`Host::NOT_YET`]: blocks until there may be more of the body, or `end` is readable,
+    /// but only for a limited time. `end` is a descriptor, or -1.
     pub await_body: unsafe extern "C" fn(request: RequestHandle, end: c_int),
     /// Sends a part of the response; see [`Part`].
     pub send: unsafe extern "C" fn(request: RequestHandle, part: *const Part<'_>) -> Sent,
-    /// Sends a part as far as that needs no waiting: for a thread that has a GIL and would rather
-    /// keep it. Where sending may always wait, there is no such function.
+    /// Sends a part as far as that is possible without blocking, for a thread that holds a GIL.
+    /// `None` if sending may always block.
     pub try_send:
         Option<unsafe extern "C" fn(request: RequestHandle, part: *const Part<'_>) -> Sent>,
     /// Lends httpd's scoreboard: calls `take` with it and with `taker`, once, before it returns; or
@@ -42,8 +43,8 @@ pub struct Host {
 }
 
 impl Host {
-    /// What [`Host::read_body`] returns where nothing is here, and others may use the request while
-    /// [`Host::await_body`] waits for it.
+    /// The result of [`Host::read_body`] if nothing has arrived. The caller must wait with
+    /// [`Host::await_body`], during which other threads may use the request.
     pub const NOT_YET: isize = isize::MIN;
 }
 
@@ -59,7 +60,7 @@ pub enum ReadError {
     TooLarge = -3,
     /// The body's framing is broken, or an input filter refused it.
     Malformed = -4,
-    /// Whoever passes the body on to the host has gone, or has nobody any more to pass it on for.
+    /// The process that passes the body on to the host has ended, or its client is gone.
     Abandoned = -5,
 }
 

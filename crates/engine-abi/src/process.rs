@@ -32,7 +32,7 @@ pub struct ProcessConfig<'a> {
     pub restrict_stdin: bool,
     /// `WSGIRestrictStdout`.
     pub restrict_stdout: bool,
-    /// Whether `sys.stdout` stays what it is: httpd is one process, and somebody debugs it.
+    /// Whether `sys.stdout` is not replaced: httpd is a single process, which is being debugged.
     pub keep_stdout: bool,
     /// `WSGIRestrictSignal`.
     pub restrict_signal: bool,

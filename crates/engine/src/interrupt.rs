@@ -1,11 +1,11 @@
-//! Requests that take too long: interrupting one, and saying where its interpreter's threads are.
+//! Requests that take too long: interrupting them, and logging the stacks of their interpreter.
 //!
-//! A thread that runs a request inside an interpreter says so here, as long as it does. Another
-//! thread can then have `mod_wsgi.RequestTimeout` raised in it. Both do what they do attached to
-//! that interpreter, under the lock of the thread's entry: so between finding that a thread runs a
-//! request and raising the exception there, the request cannot end. What was raised too late to be
-//! noticed is taken back when the request ends; and what was raised where the engine does without
-//! whatever fails, [`heed`] raises again.
+//! A thread that runs a request in an interpreter has an entry here. Another thread can then raise
+//! `mod_wsgi.RequestTimeout` in it. Both do this attached to that interpreter, under the lock of
+//! the entry: so between finding that a thread runs a request and raising the exception there, the
+//! request cannot end. An exception that was raised too late to be noticed is cleared when the
+//! request ends. If it was raised in code of the engine that ignores exceptions, [`heed`] raises it
+//! again.
 
 use std::ffi::c_long;
 use std::sync::{Arc, Mutex};
@@ -22,18 +22,18 @@ use crate::python::{Attached, Detached, Object, Place, Raised, Result};
 /// What is logged when a request was interrupted and its thread is free again.
 pub(crate) const RECOVERED: &str = "Request interrupted by RequestTimeout; thread recovered.";
 
-/// The same, where the client has a part of the response.
+/// The same, if the client has got a part of the response.
 pub(crate) const TRUNCATED: &str =
     "Request interrupted by RequestTimeout after headers sent; response truncated.";
 
-/// The places of all threads that have ever run a request and have not ended.
+/// The entries of all threads that have run a request and have not ended.
 static THREADS: Mutex<Vec<Arc<Thread>>> = Mutex::new(Vec::new());
 
 thread_local! {
     static THREAD: Own = Own::register();
 }
 
-/// A request as the host names it: the number of its thread, and when it took it.
+/// A request as the host names it: the number of its thread, and when that took the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Name {
     pub(crate) thread_id: u32,
@@ -42,22 +42,22 @@ pub(crate) struct Name {
 
 /// A thread of the host.
 struct Thread {
-    /// CPython's number of it.
+    /// The id that CPython has for it.
     ident: c_long,
     running: Mutex<Option<Running>>,
 }
 
-/// What a thread runs.
+/// The request that a thread runs.
 #[derive(Clone, Copy)]
 struct Running {
     name: Name,
     interpreter: &'static Interpreter,
-    /// What its stack there is known by.
+    /// The key of its stack: see [`interpreter::own_key`].
     key: usize,
     interrupted: bool,
 }
 
-/// The calling thread's entry, which goes with the thread.
+/// The calling thread's entry, which is removed when the thread ends.
 struct Own(Arc<Thread>);
 
 impl Own {
@@ -86,8 +86,8 @@ pub(crate) struct Interruptible<'py> {
 }
 
 impl<'py> Interruptible<'py> {
-    /// From now on the request can be interrupted; `None` for one that nobody would: in embedded
-    /// mode there is no `request-timeout`.
+    /// Makes the request interruptible. `None` in embedded mode, where there is no
+    /// `request-timeout`.
     pub(crate) fn begin(
         py: Attached<'py>,
         interpreter: &'static Interpreter,
@@ -210,8 +210,8 @@ pub(crate) fn interrupt(detached: &mut Detached, name: Name) -> bool {
     true
 }
 
-/// Logs where all threads are of the interpreter that runs a request; false if none does, or nobody
-/// can know: without a GIL a thread goes on while it is looked at.
+/// Logs the stacks of all threads of the interpreter that runs a request. False if no interpreter
+/// runs it, or there is no GIL: then stacks change while they are read.
 pub(crate) fn log_stacks(detached: &mut Detached, name: Name) -> bool {
     let Some((_, Running { interpreter, .. })) = find(name) else {
         return false;
@@ -246,12 +246,13 @@ fn find(name: Name) -> Option<(Arc<Thread>, Running)> {
     })
 }
 
-/// A copy, so that nobody who is attached waits for the list while somebody looks at the threads.
+/// A copy of the list, so that attached threads need not wait for it while this thread looks at the
+/// entries.
 fn threads() -> Vec<Arc<Thread>> {
     lock(&THREADS).clone()
 }
 
-/// The number of the thread that runs a request, and whose stack is known by this.
+/// The number of the thread that runs a request and whose stack has this key.
 fn number_of(key: usize) -> Option<u32> {
     threads().iter().find_map(|thread| {
         let running = lock(&thread.running).filter(|running| running.key == key)?;

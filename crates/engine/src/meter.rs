@@ -1,7 +1,7 @@
 //! What a thread uses up for a request: CPU time, and time waiting for the GIL.
 //!
-//! A request is measured only if somebody will ask, for an event or for the metrics: reading the
-//! CPU clock of a thread is a system call. A [`Meter`] is read on the thread that has started it.
+//! A request is measured only if an event or the metrics need it, since reading the CPU clock of a
+//! thread is a system call. A [`Meter`] must be read on the thread that has started it.
 
 use std::cell::Cell;
 use std::mem::MaybeUninit;

@@ -91,7 +91,7 @@ impl AuthnCache {
             let is_wanted =
                 directives.any(|directive| provides_for(directive, self.provider.to_bytes()));
             type Any = unsafe extern "C" fn();
-            // SAFETY: whoever registers that name promises this type (mod_auth.h).
+            // SAFETY: a function that is registered with that name has this type (mod_auth.h).
             is_wanted.then(|| unsafe { std::mem::transmute::<Any, Store>(found) })
         })
     }
@@ -123,8 +123,8 @@ fn provides_for(directive: Written<'_>, provider: &[u8]) -> bool {
     is_called(directive, b"AuthnCacheProvideFor") && directive.words().any(|it| it == provider)
 }
 
-/// A salted hash of a password, as mod_authn_socache can check it. That of `htpasswd -m`: it looks
-/// at the whole password, and takes no longer to check than a script that has to ask somebody else.
+/// A salted hash of a password in a format that mod_authn_socache can check: that of `htpasswd -m`,
+/// which uses the whole password, and can be checked as fast as a script that makes a remote query.
 fn hashed(password: &CStr) -> Option<[c_char; 120]> {
     const DIGITS: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let mut salt = [0; 9];

@@ -190,8 +190,8 @@ pub(crate) fn the_one<F: Copy + 'static>() -> F {
             "a hook is a function, it captures nothing"
         )
     };
-    // SAFETY: `F` has no bytes, so any address that is not null and aligned holds a value of it;
-    // and one existed: whoever registered the hook passed it. It is a copy.
+    // SAFETY: `F` has no bytes, so any aligned non-null address holds a value of it. A value
+    // exists, since one was passed when the hook was registered; this is a copy of it.
     unsafe { ptr::NonNull::<F>::dangling().read() }
 }
 

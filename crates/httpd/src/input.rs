@@ -42,8 +42,8 @@ impl InputError {
     }
 }
 
-/// How often in a row filters may be asked, and bring nothing. One that decompresses takes what is
-/// there each time, be it a byte, and has nothing to give before some thousands of these.
+/// How often in a row input filters may return nothing. A filter that decompresses may consume as
+/// little as a byte each time, and return nothing for some thousands of calls.
 const MOST_VAIN: u32 = 100_000;
 
 /// Whether to wait for data.
@@ -130,7 +130,7 @@ impl<'r> RequestBody<'r> {
         }
     }
 
-    /// Gives the body up: whoever waited for more of it has waited long enough.
+    /// Gives the body up, after waiting too long for more of it.
     pub fn time_out(&mut self) -> InputError {
         self.fail(InputError::TimedOut)
     }

@@ -363,7 +363,7 @@ impl<'r> Request<'r> {
         unsafe { Table::from_raw(self.record().notes) }
     }
 
-    /// Variables for whoever runs in the request's behalf.
+    /// Variables for scripts and programs that run on behalf of the request.
     pub fn subprocess_env(self) -> Table<'r> {
         // SAFETY: as in `headers_in`.
         unsafe { Table::from_raw(self.record().subprocess_env) }

@@ -50,7 +50,8 @@ fn functions() -> Functions {
     static FUNCTIONS: OnceLock<Functions> = OnceLock::new();
     *FUNCTIONS.get_or_init(|| {
         type Any = unsafe extern "C" fn();
-        // SAFETY: the names are NUL-terminated. Whoever registers one promises its type.
+        // SAFETY: the names are NUL-terminated, and functions registered with them have these
+        // types.
         unsafe {
             let is_https = sys::apr_dynamic_fn_retrieve(SSL_IS_HTTPS.as_ptr());
             let var_lookup = sys::apr_dynamic_fn_retrieve(SSL_VAR_LOOKUP.as_ptr());

@@ -24,7 +24,7 @@ const ASKS_FIRST: u8 = 1 << 7;
 /// A frame from a child to a worker.
 #[derive(Clone, Copy, Debug)]
 pub enum ToWorker<'a> {
-    /// A request begins. Its body follows, be it empty.
+    /// A request begins. Its body follows, which may be empty.
     Request(RequestHead<'a>),
     /// The body is so long and lies in the window.
     BodyPlaced(u32),

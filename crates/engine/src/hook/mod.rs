@@ -1,11 +1,12 @@
-//! Functions of a script that decide about a request before an application has it: who may enter,
-//! and where the request goes.
+//! Hook scripts: functions that decide about a request before an application gets it: who may
+//! enter, and where the request goes.
 //!
-//! [`call`] runs on the request's thread. What the functions return is classified here and judged
-//! by the host.
+//! [`call`] runs on the request's thread. The results of the functions are classified here and
+//! interpreted by the host.
 //!
-//! - [`returned`] is what a function returned, as the host gets it
-//! - [`server`] is what a script can ask the server meanwhile: `mod_ssl.is_https` and the like
+//! - [`returned`]: what a function returned, as the host gets it
+//! - [`server`]: functions of the server that a script can call meanwhile, such as
+//!   `mod_ssl.is_https`
 
 mod returned;
 mod server;
@@ -37,8 +38,8 @@ impl State {
     }
 }
 
-/// Calls the functions, up to the first that fails or says nothing a name could be made of. What
-/// they raise is in the log when this returns.
+/// Calls the functions, up to the first that fails or returns something that cannot be a name.
+/// Exceptions have been logged when this returns.
 pub(crate) fn call(
     py: Attached<'_>,
     interpreter: &'static Interpreter,

@@ -84,7 +84,7 @@ impl Answer {
         }
     }
 
-    /// Hands it over to whoever called.
+    /// Hands it over to the host.
     pub(crate) fn deliver(&self, call: &Call<'_>) {
         let (items, complete) = match self {
             Self::Items { items, complete } => (items.as_slice(), *complete),

@@ -108,7 +108,7 @@ fn replace_streams<'py>(
     let py = module.py();
     let sys = py.import(c"sys")?;
     sys.set_attribute(c"stderr", &*log.process_stream(py, "<stderr>")?)?;
-    // Python's debugger talks to whoever sits at the terminal.
+    // With `httpd -X`, Python's debugger needs the terminal.
     if !process::config().keep_stdout {
         let stdout = if options.restrict_stdout {
             modules::restrict(module, "sys.stdout")?

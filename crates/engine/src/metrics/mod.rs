@@ -30,7 +30,7 @@ pub(crate) use window::{Sample, ThreadSample, Window};
 /// Whether requests are recorded.
 static RECORDING: AtomicBool = AtomicBool::new(false);
 
-/// What was recorded since somebody last looked.
+/// What was recorded since the metrics were last read.
 static WINDOW: Mutex<Option<Window>> = Mutex::new(None);
 
 /// When a request began and went on, in microseconds since the epoch, and what measures it.
@@ -45,7 +45,7 @@ pub(crate) struct Timing {
     pub(crate) daemon_start: i64,
     /// When the application was called.
     pub(crate) application_start: i64,
-    /// Runs if somebody wants to know what the request uses up.
+    /// Started if the resource use of the request is wanted.
     pub(crate) meter: Option<Meter>,
 }
 

@@ -15,10 +15,10 @@ use crate::lock::lock;
 use crate::log;
 use crate::python::{Attached, Detached, Exception, Object, Owned, Raised, Result, catch};
 
-/// How often to look whether an interpreter is done with the news.
+/// How often to check whether an interpreter's callbacks for the end of the process have returned.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// One that is to end, and the thread that tells it of that, if there is one.
+/// An interpreter that is to end, and the separate thread that runs its callbacks, if there is one.
 pub(super) type Ending = (&'static Interpreter, Option<JoinHandle<()>>);
 
 /// The interpreters whose `atexit` functions have not been run.
@@ -29,9 +29,9 @@ struct Left {
     joining: Option<&'static Interpreter>,
 }
 
-/// Runs the hooks of all these interpreters. What an interpreter does about the news comes before
-/// its end. When the time is over, the `atexit` functions run all the same, and then `given_up` is
-/// told; the call goes on for as long as joining takes.
+/// Runs the hooks of all these interpreters, of each one after its callbacks have returned. At the
+/// deadline, another thread runs the remaining `atexit` functions and then calls `given_up`, while
+/// this call goes on for as long as joining takes.
 pub(super) fn run(
     detached: &mut Detached,
     endings: Vec<Ending>,
@@ -52,7 +52,7 @@ pub(super) fn run(
     drop(stand_in);
 }
 
-/// A thread that takes over when the time is over. Dropping it waits for what it has begun.
+/// A thread that takes over at the deadline. Dropping this waits for what the thread has begun.
 struct StandIn {
     done: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -81,7 +81,7 @@ impl StandIn {
                 }
             }
         };
-        // Where there is no thread for that, joining takes as long as it takes.
+        // If the thread cannot be started, there is no deadline for joining.
         let thread = Builder::new()
             .name("wsgi-atexit".to_owned())
             .stack_size(super::stack_size());
@@ -102,8 +102,8 @@ impl Drop for StandIn {
     }
 }
 
-/// Runs the `atexit` functions of those in which they have not been run, but not of one that is not
-/// done with the news.
+/// Runs the `atexit` functions that have not been run, except those of interpreters whose callbacks
+/// have not returned.
 fn finish(detached: &mut Detached, left: &Mutex<Left>) {
     loop {
         let next = {
@@ -118,9 +118,9 @@ fn finish(detached: &mut Detached, left: &Mutex<Left>) {
     }
 }
 
-/// Waits for the next interpreter whose callbacks for the end of the process have returned. If
-/// those of some never do, this waits until whoever waits for this thread gives up, but only after
-/// all others have had their turn.
+/// Waits for the next interpreter whose callbacks for the end of the process have returned. If the
+/// callbacks of some never return, this waits for ever, after all others; the stand-in then ends
+/// the wait of the host.
 fn begin_next(left: &Mutex<Left>) -> Option<&'static Interpreter> {
     loop {
         let mut left = lock(left);
@@ -136,7 +136,7 @@ fn begin_next(left: &Mutex<Left>) -> Option<&'static Interpreter> {
     }
 }
 
-/// Takes one that is done with the news.
+/// Takes an interpreter whose callbacks have returned.
 fn take_told(endings: &mut Vec<Ending>) -> Option<&'static Interpreter> {
     let is_told = |(_, aside): &Ending| aside.as_ref().is_none_or(JoinHandle::is_finished);
     let place = endings.iter().position(is_told)?;

@@ -1,12 +1,12 @@
 //! The life of Python in this process.
 //!
-//! Python belongs to a thread of its own, the *owner*: it initialises Python, makes the
-//! interpreters, loads the scripts that are to be there before the first request, sleeps while the
-//! host's threads serve requests, and in the end finalises Python. So the main thread of the main
-//! interpreter outlives all requests, and finalisation happens where CPython wants it. What
-//! `threading` calls the main thread in a sub-interpreter is the one that loaded its first script:
-//! the owner, or one of the host's that serves requests. (CPython 3.11 also cannot make another
-//! thread state in a sub-interpreter that has lost its first one, and the owner's is never lost.)
+//! A thread of the engine's own, the *owner*, initialises Python, makes the interpreters, loads the
+//! scripts that must be there before the first request, sleeps while the host's threads serve
+//! requests, and finally finalises Python. So the main thread of the main interpreter outlives all
+//! requests, and finalisation happens on the thread that CPython requires. In a sub-interpreter,
+//! `threading` takes the thread that loaded the first script for the main thread: the owner, or a
+//! thread of the host that serves requests. (CPython 3.11 also cannot make another thread state in
+//! a sub-interpreter that has lost its first one. That of the owner is never lost.)
 //!
 //! ```text
 //! host:   start ──────────┐ready   preload ────┐loaded   handle ──────┐interpreter   stop ─────────┐done or deadline
@@ -34,10 +34,10 @@ use crate::log;
 use crate::process::{self, Process};
 use crate::python::{Detached, catch, remember_panics};
 
-/// What the owner is asked to do.
+/// A function for the owner to run.
 type Job = Box<dyn FnOnce(&mut Detached) + Send>;
 
-/// Where the owner gets its jobs; nothing while Python does not run.
+/// The sender of jobs to the owner; `None` while Python does not run.
 static OWNER: Mutex<Option<Sender<Job>>> = Mutex::new(None);
 
 /// Why Python does not run.
@@ -118,7 +118,7 @@ pub(crate) fn stop(detached: &Detached, reason: &[u8], limit: Duration) -> bool 
     let reason = reason.to_vec();
     let (done, is_done) = channel();
     let given_up = done.clone();
-    // Whoever asked may have given up waiting.
+    // The thread that asked may have stopped waiting.
     let give_up = move || given_up.send(false).unwrap_or_default();
     drop(post(&owner, move |detached| {
         let ended = end::end(detached, &reason, limit, give_up);
@@ -137,8 +137,8 @@ fn post<R: Send + 'static>(
     job: impl FnOnce(&mut Detached) -> R + Send + 'static,
 ) -> Receiver<R> {
     let (done, is_done) = channel();
-    // Whoever asked may have given up waiting; and an owner that is gone drops the job, and `done`
-    // with it, which ends the waiting.
+    // The thread that asked may have stopped waiting. If the owner has ended, the job is dropped,
+    // and `done` with it, which ends the wait.
     let job: Job = Box::new(move |detached| drop(done.send(job(detached))));
     drop(owner.send(job));
     is_done
@@ -165,7 +165,7 @@ fn own_python(ready: &Sender<Result<(), StartError>>, jobs: &Receiver<Job>) {
     // A host that no longer waits has given up on the process.
     drop(ready.send(started.map_err(StartError::from)));
     while let (true, Ok(job)) = (runs, jobs.recv()) {
-        // A panic drops the job's sender, which tells whoever waits.
+        // A panic drops the job's sender, which wakes the thread that waits.
         ending_forks(|| drop(catch(|| job(&mut detached))));
     }
     // The thread that has initialised Python outlives it, finalised or not: at its end it would
