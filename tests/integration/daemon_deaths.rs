@@ -1,6 +1,8 @@
 //! Applications that misbehave: they cost the process they are in, and the others go on.
 
 use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -179,6 +181,67 @@ fn one_that_holds_the_gil_for_ever_is_replaced() {
     wait_until("the end of the old process", || {
         (!old.is_running()).then_some(())
     });
+}
+
+/// Those that come while one does: they need not wait with it.
+#[test]
+fn one_that_holds_the_gil_leaves_requests_to_others() {
+    if !ours("D253") {
+        return;
+    }
+    const CLIENTS: usize = 12;
+    let script = r#"
+import ctypes, os, time
+
+DATA = os.path.join(os.path.dirname(os.path.dirname(__file__)), 'data')
+HOLD = f'touch {DATA}/held; until [ -e {DATA}/gate ]; do sleep 0.01; done'
+
+def application(environ, start_response):
+    if environ['QUERY_STRING']:
+        ctypes.PyDLL(None).system(HOLD.encode())
+    time.sleep(0.05)
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return [b'answered']
+"#;
+    let server = Site::new()
+        .script("a.wsgi", script)
+        .config(
+            "WSGISocketPrefix ${ROOT}/logs/wsgi
+             WSGIDaemonProcess one processes=2 threads=8
+             WSGIScriptAlias /one ${WSGI}/a.wsgi process-group=one application-group=%{GLOBAL}",
+        )
+        .start();
+    let mut holding = ask(&server, "hold");
+    let held = server.site().text_path("data/held");
+    wait_until("it to hold the GIL", || {
+        fs::exists(&held).ok()?.then_some(())
+    });
+    let served = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                for _ in 0..5 {
+                    assert_eq!(server.get("/one").text(), "answered");
+                }
+                served.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+        // However this ends, so that all clients end.
+        let _gate = Gate(&server);
+        wait_until("all but two", || {
+            (served.load(Ordering::Relaxed) >= CLIENTS - 2).then_some(())
+        });
+    });
+    assert_eq!(holding.read_response().text(), "answered");
+}
+
+/// Opens what a request waits for, as it is dropped.
+struct Gate<'s>(&'s Httpd);
+
+impl Drop for Gate<'_> {
+    fn drop(&mut self) {
+        self.0.site().write("data/gate", "");
+    }
 }
 
 /// One that a signal has asked to leave waits for its successor, and may come to stand still

@@ -11,9 +11,11 @@
 //!   waits for a database, or computes without the GIL, gets its threads.
 //! - No thread takes the post while a request waits for the GIL to begin, since another request
 //!   could only delay that one: CPython gives a GIL to a thread that asks for it before one that
-//!   must be woken first, however long that one has waited. This holds for a limited time only,
-//!   since other threads than requests may want the GIL. Requests that have begun and want the GIL
-//!   back do not count: a few long responses would keep all other requests out.
+//!   must be woken first, however long that one has waited. For one request this holds for a limited
+//!   time only, since other threads than requests may want the GIL. But while two requests wait, the
+//!   post stays vacant. So a process whose GIL is not given back leaves the requests to the other
+//!   processes of the group, or to its successor. Requests that have begun and want the GIL back do
+//!   not count: a few long responses would keep all other requests out.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -32,6 +34,9 @@ const LITTLE_PATIENCE: Duration = Duration::from_micros(250);
 
 /// How long the post may stay vacant because a request waits for the GIL to begin.
 const LONGEST_VACANCY: Duration = Duration::from_millis(50);
+
+/// So many requests that wait for the GIL to begin keep the post vacant for as long as they wait.
+const TOO_MANY: u32 = 2;
 
 /// How often the deputy checks in vain before it sleeps until the leader leaves.
 const GLANCES: u32 = 2;
@@ -106,11 +111,14 @@ impl Lead {
         }
     }
 
-    /// Waits until the calling thread is the leader, and runs `act` as that. `has_newcomers` says
-    /// whether a request waits for the GIL to begin.
-    pub(super) fn lead<R>(&self, has_newcomers: impl Fn() -> bool, act: impl FnOnce() -> R) -> R {
-        let has_newcomers = || !self.parallel.runs_in_parallel() && has_newcomers();
-        self.follow(&has_newcomers);
+    /// Waits until the calling thread is the leader, and runs `act` as that. `newcomers` says how
+    /// many requests wait for the GIL to begin.
+    pub(super) fn lead<R>(&self, newcomers: impl Fn() -> u32, act: impl FnOnce() -> R) -> R {
+        let newcomers = || match self.parallel.runs_in_parallel() {
+            true => 0,
+            false => newcomers(),
+        };
+        self.follow(&newcomers);
         let _leadership = Leadership(self);
         act()
     }
@@ -133,11 +141,11 @@ impl Lead {
     }
 
     /// Waits until the calling thread is the leader.
-    fn follow(&self, has_newcomers: &impl Fn() -> bool) {
+    fn follow(&self, newcomers: &impl Fn() -> u32) {
         let mut post = lock(&self.post);
-        while !post.is_open(has_newcomers) {
+        while !post.is_open(newcomers) {
             if post.deputy == Deputy::None {
-                post = self.stand_by(post, has_newcomers);
+                post = self.stand_by(post, newcomers);
             } else {
                 post.followers += 1;
                 post = wait(&self.bench, post);
@@ -158,14 +166,14 @@ impl Lead {
     fn stand_by<'p>(
         &self,
         mut post: MutexGuard<'p, Post>,
-        has_newcomers: &impl Fn() -> bool,
+        newcomers: &impl Fn() -> u32,
     ) -> MutexGuard<'p, Post> {
         post.deputy = Deputy::Looks;
         let mut seen = post.departures;
         let mut glances = 0;
         loop {
             let patience = self.patience();
-            if post.is_open(has_newcomers) && post.vacant_since.elapsed() >= patience {
+            if post.is_open(newcomers) && post.vacant_since.elapsed() >= patience {
                 break;
             }
             let has_news = std::mem::replace(&mut seen, post.departures) != post.departures;
@@ -175,7 +183,12 @@ impl Lead {
                 glances + 1
             };
             if glances <= GLANCES {
-                post = wait_for(&self.watch, post, patience);
+                // What has not changed for long need not be looked at every moment.
+                let pause = match post.is_vacant_for_long() {
+                    true => SHORT_WAIT,
+                    false => patience,
+                };
+                post = wait_for(&self.watch, post, pause);
             } else {
                 post.deputy = Deputy::Sleeps;
                 post = wait(&self.watch, post);
@@ -212,9 +225,18 @@ impl Lead {
 
 impl Post {
     /// Whether a thread may take the post.
-    fn is_open(&self, has_newcomers: &impl Fn() -> bool) -> bool {
-        let is_vacant_for_long = || self.vacant_since.elapsed() >= LONGEST_VACANCY;
-        !self.is_taken && (!has_newcomers() || is_vacant_for_long())
+    fn is_open(&self, newcomers: &impl Fn() -> u32) -> bool {
+        !self.is_taken
+            && match newcomers() {
+                0 => true,
+                TOO_MANY.. => false,
+                _ => self.is_vacant_for_long(),
+            }
+    }
+
+    /// Whether the post has been vacant for long.
+    fn is_vacant_for_long(&self) -> bool {
+        !self.is_taken && self.vacant_since.elapsed() >= LONGEST_VACANCY
     }
 }
 
@@ -235,7 +257,7 @@ fn wait_for<'p>(
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
     use std::thread;
 
     use super::*;
@@ -260,7 +282,7 @@ mod tests {
             thread::spawn(move || {
                 for _ in 0..1000 {
                     lead.lead(
-                        || false,
+                        || 0,
                         || {
                             assert_eq!(leaders.fetch_add(1, Ordering::SeqCst), 0);
                             leaders.fetch_sub(1, Ordering::SeqCst);
@@ -285,7 +307,7 @@ mod tests {
             let threads = (0..THREADS).map(|_| {
                 let (lead, away, back) = (lead.clone(), away.clone(), back.clone());
                 thread::spawn(move || {
-                    lead.lead(|| false, || ());
+                    lead.lead(|| 0, || ());
                     away.fetch_add(1, Ordering::SeqCst);
                     while !back.load(Ordering::SeqCst) {
                         thread::sleep(Duration::from_micros(50));
@@ -307,9 +329,29 @@ mod tests {
     fn a_follower_leads_in_the_end_though_the_gil_is_wanted() {
         let lead = Lead::new(Parallel::default());
         let begin = Instant::now();
-        lead.lead(|| false, || ());
-        lead.lead(|| true, || ());
+        lead.lead(|| 0, || ());
+        lead.lead(|| 1, || ());
         assert!(begin.elapsed() >= LONGEST_VACANCY);
+    }
+
+    #[test]
+    fn nobody_leads_while_requests_wait_for_a_gil_that_is_not_given_back() {
+        let lead = Lead::new(Parallel::default());
+        let newcomers = AtomicU32::new(TOO_MANY);
+        let looks = AtomicUsize::new(0);
+        let count = || {
+            looks.fetch_add(1, Ordering::SeqCst);
+            newcomers.load(Ordering::SeqCst)
+        };
+        thread::scope(|scope| {
+            let follower = scope.spawn(|| lead.lead(count, || ()));
+            wait_until("it to be deserted", || lead.is_deserted());
+            let seen = looks.load(Ordering::SeqCst);
+            wait_until("another look", || looks.load(Ordering::SeqCst) > seen);
+            assert!(!follower.is_finished());
+            newcomers.store(0, Ordering::SeqCst);
+            wait_until("the follower", || follower.is_finished());
+        });
     }
 
     #[test]

@@ -278,10 +278,10 @@ impl Server {
         self.serve_for_ever(thread);
     }
 
-    /// Whether a request waits for the GIL to begin.
-    fn has_newcomers(&self) -> bool {
+    /// How many requests wait for the GIL to begin.
+    fn newcomers(&self) -> u32 {
         // SAFETY: the function has no preconditions; it only reads a counter.
-        unsafe { (self.engine.functions().newcomers)() > 0 }
+        unsafe { (self.engine.functions().newcomers)() }
     }
 
     /// The flusher's thread.

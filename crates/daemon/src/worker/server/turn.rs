@@ -82,9 +82,7 @@ impl Server {
     /// Waits for a connection with a request, and serves until no next connection waits for this
     /// thread.
     fn take_turn(&self, thread: u32) -> io::Result<()> {
-        let caller = self
-            .lead
-            .lead(|| self.has_newcomers(), || self.poller.wait())?;
+        let caller = self.lead.lead(|| self.newcomers(), || self.poller.wait())?;
         let mut turn = Turn::new(self, thread);
         let mut next = match caller {
             Caller::New => self.admit(),
