@@ -98,7 +98,7 @@ pub(crate) struct Terms {
     pub(crate) script_owner: Option<ScriptOwner>,
     /// How long a line of a response's head may be, in bytes.
     pub(crate) longest_line: usize,
-    /// How long a request may wait for a place in the queue; if nothing is said, `socket_timeout`.
+    /// How long a request may wait for a place in the queue, if at all.
     pub(crate) connect_timeout: Option<Duration>,
     /// How long a worker may be silent.
     pub(crate) socket_timeout: Duration,

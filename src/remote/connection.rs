@@ -98,7 +98,7 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Connects to the socket of a group, which must belong to `owner`. Waits up to `patience` if
-    /// the backlog is full.
+    /// the backlog is full; without `patience` not at all.
     pub(super) fn open(
         path: &Path,
         owner: u32,
@@ -112,11 +112,9 @@ impl Connection {
             None,
         );
         let socket = socket.map_err(NoConnection::NoSocket)?;
-        setsockopt(
-            &socket,
-            sockopt::SendTimeout,
-            &time_value(patience.unwrap_or(timeout)),
-        )?;
+        // To the system, no time at all is for ever.
+        let patience = patience.unwrap_or(Duration::from_millis(1));
+        setsockopt(&socket, sockopt::SendTimeout, &time_value(patience))?;
         connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
         let listener = getsockopt(&socket, sockopt::PeerCredentials)?.uid();
         // The credentials are those of the process that called `listen`. If it is not `owner`,

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use rstest::rstest;
 use testkit::{Connection, Httpd, Mark, Mpm, Request, Site, ours, wait_until};
 
 /// Notes that it runs, and with `?wait=NAME` stays until `data/NAME` is there.
@@ -168,9 +169,11 @@ fn the_time_in_which_the_body_comes_is_none_in_the_queue() {
     assert_eq!(slow.read_response().status, 200);
 }
 
-#[test]
-fn a_queue_that_is_full_turns_requests_away() {
-    let server = group("threads=1 listen-backlog=3 connect-timeout=1");
+#[rstest]
+fn a_queue_that_is_full_turns_requests_away(#[values(0, 1)] connect_timeout: u32) {
+    let server = group(&format!(
+        "threads=1 listen-backlog=3 connect-timeout={connect_timeout}"
+    ));
     let mut busy = ask(&server, "/busy?gate");
     wait_until_ran(&server, 1);
     let mut queued: Vec<_> = (0..20).map(|n| ask(&server, &format!("/{n}"))).collect();
