@@ -17,7 +17,7 @@ mod expect;
 mod places;
 mod request;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod turn;
 
 use std::io;
@@ -236,6 +236,12 @@ impl Server {
         if self.is_dozing.load(Ordering::SeqCst) && self.is_dozing.swap(false, Ordering::SeqCst) {
             self.tell(Event::Busy);
         }
+    }
+
+    /// A thread begins a request now, for a test.
+    #[cfg(test)]
+    pub(super) fn note_begin(&self, request: RequestName) {
+        self.monitor.begin(request);
     }
 
     /// Whether this worker was told to serve.

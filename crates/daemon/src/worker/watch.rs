@@ -41,6 +41,8 @@ pub(super) struct Watch {
     /// The requests that were interrupted, and when.
     interrupted: Vec<(RequestName, Instant)>,
     python: Sender<Order>,
+    /// Requests among them that ran in no interpreter at that moment.
+    missed: Receiver<RequestName>,
 }
 
 /// What the thread with Python is to do.
@@ -60,10 +62,11 @@ impl Watch {
         let now = Instant::now();
         let life = &server.group().life;
         let (python, orders) = channel();
+        let (misses, missed) = channel();
         if life.request_timeout.is_some() {
             let engine = server.engine();
             let thread = Builder::new().name("wsgi-interrupt".to_owned());
-            vital::spawn(thread, events, move || obey(engine, &orders))?;
+            vital::spawn(thread, events, move || obey(engine, &orders, &misses))?;
         }
         Ok(Self {
             server: server.clone(),
@@ -76,6 +79,7 @@ impl Watch {
             passed: Passed::default(),
             interrupted: Vec::new(),
             python,
+            missed,
         })
     }
 
@@ -154,6 +158,12 @@ impl Watch {
         };
         self.interrupted
             .retain(|(request, _)| overdue.contains(request));
+        // One that waited for the GIL to begin, for one, runs by now.
+        for request in self.missed.try_iter() {
+            if overdue.contains(&request) {
+                self.order(Order::Interrupt(request));
+            }
+        }
         let is_new =
             |request: &&RequestName| !self.interrupted.iter().any(|(known, _)| known == *request);
         if let Some(request) = overdue.iter().find(is_new) {
@@ -206,28 +216,80 @@ impl Passed {
     }
 }
 
-/// The thread that carries out orders in Python.
-fn obey(engine: LoadedEngine, orders: &Receiver<Order>) {
+/// The thread that carries out orders in Python. Reports the requests that it could not interrupt.
+fn obey(engine: LoadedEngine, orders: &Receiver<Order>, misses: &Sender<RequestName>) {
     let functions = engine.functions();
     for order in orders {
-        // SAFETY: Python was started. Once it is ending, or if the request is over, the functions
-        // do nothing.
-        let _ = unsafe {
-            match order {
-                Order::Interrupt(RequestName { thread, taken }) => {
-                    (functions.interrupt)(thread, taken)
-                }
-                Order::LogStacks(RequestName { thread, taken }) => {
-                    (functions.log_stacks)(thread, taken)
+        match order {
+            Order::Interrupt(request) => {
+                // SAFETY: Python was started. Once it is ending, or if the request is over, the
+                // function does nothing.
+                let status = unsafe { (functions.interrupt)(request.thread, request.taken) };
+                if status != 0 {
+                    // The main thread ends only with the process.
+                    let _ = misses.send(request);
                 }
             }
-        };
+            Order::LogStacks(RequestName { thread, taken }) => {
+                // SAFETY: as above; that the request is over already does no harm.
+                let _ = unsafe { (functions.log_stacks)(thread, taken) };
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::raw::c_int;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::thread;
+
+    use engine_abi::Engine;
+
     use super::*;
+    use crate::testing;
+    use crate::worker::server::tests::{ENGINE, server_of};
+
+    /// How often an engine was asked to interrupt a request.
+    static TRIES: AtomicU32 = AtomicU32::new(0);
+
+    /// One that finds the request in an interpreter at the third attempt only.
+    static LATE: Engine = {
+        unsafe extern "C" fn interrupt(_: u32, _: i64) -> c_int {
+            match TRIES.fetch_add(1, Ordering::SeqCst) {
+                0 | 1 => -1,
+                _ => 0,
+            }
+        }
+        Engine {
+            interrupt,
+            ..ENGINE
+        }
+    };
+
+    #[test]
+    fn a_request_that_runs_in_no_interpreter_yet_is_interrupted_when_it_does() {
+        let mut group = testing::group("interrupted");
+        group.life.request_timeout = Some(Duration::from_nanos(1));
+        group.life.interrupt_timeout = Some(Duration::from_secs(3600));
+        let (server, _) = server_of(&LATE, group, testing::log().0);
+        let (events, _) = channel();
+        let mut watch = Watch::new(&server, Duration::ZERO, &events).unwrap();
+        server.note_begin(RequestName {
+            thread: 1,
+            taken: 17,
+        });
+        let begin = Instant::now();
+        while TRIES.load(Ordering::SeqCst) < 3 {
+            assert!(begin.elapsed() < Duration::from_secs(30));
+            assert_eq!(watch.look_at_requests(Instant::now()), None);
+            thread::sleep(Duration::from_millis(1));
+        }
+        // All that was missed has been seen by now, and this was not.
+        drop(std::mem::replace(&mut watch.python, channel().0));
+        assert_eq!(watch.missed.iter().count(), 0);
+        assert_eq!(TRIES.load(Ordering::SeqCst), 3);
+    }
 
     #[test]
     fn what_cannot_wait_is_told_even_if_a_successor_is_awaited() {

@@ -27,7 +27,7 @@ pub(super) fn fail_if_faulty(script: &[u8]) {
 }
 
 /// An engine that answers each request with nothing.
-static ENGINE: Engine = {
+pub(in crate::worker) static ENGINE: Engine = {
     unsafe extern "C" fn start(_: *const Host, _: *const ProcessConfig<'_>) -> c_int {
         0
     }
@@ -134,9 +134,18 @@ fn ask(address: &SocketAddr, secret: &Secret, script: &[u8], queue_start: i64) -
 
 /// A server that does not serve yet, and where its children will reach it.
 fn server(group: GroupSpec, log: Arc<Log>) -> (Arc<Server>, SocketAddr) {
+    server_of(&ENGINE, group, log)
+}
+
+/// The same with another engine.
+pub(in crate::worker) fn server_of(
+    engine: &'static Engine,
+    group: GroupSpec,
+    log: Arc<Log>,
+) -> (Arc<Server>, SocketAddr) {
     let (listener, address) = listener(&group.name);
     let server = Server::new(
-        LoadedEngine::of(&ENGINE),
+        LoadedEngine::of(engine),
         Box::new(group),
         Scripts::default(),
         (Table::new(1).unwrap(), 0),
