@@ -2,9 +2,10 @@
 //!
 //! One thread, one loop. It wakes up for a message from httpd's parent (a new set of groups, or the
 //! end), a message from a worker, the end of a worker, or a timer. The state machine in [`slot`]
-//! decides what then happens to a slot; this loop and [`group`] carry it out. No worker can block
-//! the loop: even the link to a worker is closed on another thread.
+//! decides what then happens to a slot; this loop and [`group`] carry it out. Neither a worker nor a
+//! caller in the queue of a group can block the loop: [`closer`] closes what comes from them.
 
+mod closer;
 mod cpu_time;
 mod equipment;
 mod group;

@@ -1,7 +1,8 @@
 //! What tests begin with.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use control::{
     Table,
 };
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::log::Log;
 
@@ -60,4 +62,19 @@ pub(crate) fn lines(mut memory: &File) -> String {
     memory.rewind().unwrap();
     memory.read_to_string(&mut lines).unwrap();
     lines
+}
+
+/// A socket that takes so long to be closed, and its other end.
+pub(crate) fn lingering(seconds: i32) -> (OwnedFd, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (peer, _) = listener.accept().unwrap();
+    socket.set_nonblocking(true).unwrap();
+    while socket.write(&[0; 1 << 16]).is_ok() {}
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: seconds,
+    };
+    setsockopt(&socket, sockopt::Linger, &linger).unwrap();
+    (socket.into(), peer)
 }

@@ -1,10 +1,12 @@
 //! What a group works with, as httpd's parent sent it: its error log, its table, its socket.
 
+use std::iter;
 use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
 
 use control::{ChannelError, Ending, GroupSpec, Member, Setback, SlotState, Table};
 use nix::sys::socket::{Shutdown, UnixAddr, accept, getsockname, shutdown};
 
+use super::closer;
 use super::inherited::Inherited;
 use super::spawn::Equipment;
 use crate::log::Log;
@@ -143,9 +145,48 @@ impl OwnedEquipment {
         let listener = self.listener.as_raw_fd();
         // After this nobody can connect, and `accept` does not block.
         let _ = shutdown(listener, Shutdown::Both);
-        while let Ok(caller) = accept(listener) {
-            // SAFETY: `accept` has just returned this descriptor, so nobody else owns it.
-            drop(unsafe { OwnedFd::from_raw_fd(caller) });
-        }
+        // SAFETY: `accept` has just returned this descriptor, so nobody else owns it.
+        let own = |caller| unsafe { OwnedFd::from_raw_fd(caller) };
+        let callers: Vec<_> = iter::from_fn(|| accept(listener).ok()).map(own).collect();
+        closer::close(callers);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{IoSlice, Read as _};
+    use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+    use std::time::{Duration, Instant};
+
+    use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn who_is_turned_away_keeps_nobody_waiting() {
+        let begin = Instant::now();
+        let name = format!("mod_wsgi-turned-away-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(name).unwrap();
+        let mut descriptors = testing::equipment();
+        descriptors[2] = UnixListener::bind_addr(&address).unwrap().into();
+        let equipment = OwnedEquipment::new(&testing::group("one"), descriptors, 0).unwrap();
+        let mut caller = UnixStream::connect_addr(&address).unwrap();
+        let (socket, _peer) = testing::lingering(60);
+        let sent = sendmsg::<()>(
+            caller.as_raw_fd(),
+            &[IoSlice::new(b"a request")],
+            &[ControlMessage::ScmRights(&[socket.as_raw_fd()])],
+            MsgFlags::empty(),
+            None,
+        );
+        assert!(sent.is_ok(), "{sent:?}");
+        drop(socket);
+        equipment.close_socket();
+        assert!(begin.elapsed() < Duration::from_secs(20));
+        // The connection is reset, since what was sent was not read.
+        assert!(caller.read(&mut [0]).is_err());
+        assert!(UnixStream::connect_addr(&address).is_err());
     }
 }

@@ -1,9 +1,7 @@
 //! A worker as the supervisor sees it: a child process, the link to it, and how long it may live.
 
-use std::mem::ManuallyDrop;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ExitStatus};
-use std::thread::Builder;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{fmt, iter};
 
@@ -13,6 +11,7 @@ use control::{
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::closer;
 use super::slot::{Event, WorkerNumber};
 
 /// How much longer than its own limits allow a worker may take to end before it is killed.
@@ -145,16 +144,11 @@ impl Worker {
         }
     }
 
-    /// Closes the link on a thread of its own. This also closes descriptors that an application may
-    /// have sent over it, and closing those can block for as long as the application likes.
+    /// Closes the link, over which an application may have sent descriptors.
     fn hang_up(&mut self) {
-        let Some(link) = self.control.take() else {
-            return;
-        };
-        let link = ManuallyDrop::new(link);
-        let close = move || drop(ManuallyDrop::into_inner(link));
-        // If no thread can be started, the link stays open.
-        let _ = Builder::new().name("wsgi-closer".to_owned()).spawn(close);
+        if let Some(link) = self.control.take() {
+            closer::close(link);
+        }
     }
 
     /// Tells it to serve, as this incarnation of its slot.
@@ -318,14 +312,11 @@ fn raw(status: ExitStatus) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-    use std::net::{TcpListener, TcpStream};
-    use std::os::fd::{AsFd as _, OwnedFd};
+    use std::os::fd::AsFd as _;
     use std::process::Command;
 
-    use nix::sys::socket::{setsockopt, sockopt};
-
     use super::*;
+    use crate::testing::lingering;
 
     /// A process that does nothing, and the other end of the link to it.
     fn worker() -> (Worker, Channel) {
@@ -379,21 +370,6 @@ mod tests {
         assert!(matches!(error, ChannelError::Malformed(_)), "{error}");
         assert!(worker.link().is_none(), "nobody listens to it any more");
         assert_eq!(worker.child.wait().unwrap().signal(), Some(9));
-    }
-
-    /// A socket that takes so long to be closed, and its other end.
-    fn lingering(seconds: i32) -> (OwnedFd, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (peer, _) = listener.accept().unwrap();
-        socket.set_nonblocking(true).unwrap();
-        while socket.write(&[0; 1 << 16]).is_ok() {}
-        let linger = libc::linger {
-            l_onoff: 1,
-            l_linger: seconds,
-        };
-        setsockopt(&socket, sockopt::Linger, &linger).unwrap();
-        (socket.into(), peer)
     }
 
     #[test]
