@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rstest::rstest;
-use testkit::{Httpd, Process, Site, ours, wait_until};
+use testkit::{Httpd, Process, Request, Site, ours, wait_until};
 
 /// Takes a while to load, then answers with its process after a moment.
 const SCRIPT: &str = r#"
@@ -112,6 +112,45 @@ fn the_successor_of_a_busy_process_is_there_when_it_is_needed() {
         assert!(served.by.len() > 1, "{served:?}");
         (served.longest < Duration::from_millis(1500)).then_some(())
     });
+}
+
+/// `graceful-timeout=0` sets no limit to how long that may take.
+#[test]
+fn what_is_in_flight_when_it_is_reached_is_finished_however_long_that_takes() {
+    if !ours("D255") {
+        return;
+    }
+    let script = r#"
+import os, time
+
+GATE = os.path.join(os.path.dirname(os.path.dirname(__file__)), 'data', 'gate')
+
+def application(environ, start_response):
+    while environ['QUERY_STRING'] and not os.path.exists(GATE):
+        time.sleep(0.01)
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return [str(os.getpid()).encode()]
+"#;
+    let server = Site::new()
+        .script("a.wsgi", script)
+        .config(
+            "WSGISocketPrefix ${ROOT}/logs/wsgi
+             WSGIDaemonProcess one maximum-requests=2 graceful-timeout=0 shutdown-timeout=1
+             WSGIScriptAlias / ${WSGI}/a.wsgi process-group=one application-group=%{GLOBAL}",
+        )
+        .start();
+    let mark = server.log().mark();
+    let mut long = server.connect();
+    long.send(&Request::get("/?gate").to_bytes());
+    server.log().wait_for(mark, "Loading WSGI script");
+    let first = server.get("/").text();
+    let successor = Instant::now();
+    wait_until("twice the time that it has to end", || {
+        assert_ne!(server.get("/").text(), first);
+        (successor.elapsed() > Duration::from_secs(2)).then_some(())
+    });
+    server.site().write("data/gate", "");
+    assert_eq!(long.read_response().text(), first);
 }
 
 /// Such a successor is ready and serves nobody yet.
