@@ -111,12 +111,16 @@ pub(crate) fn give_up(request: Request<'_>) -> Status {
 pub(crate) fn abort(request: Request<'_>) {
     request.forbid_caching();
     let is_begun = request.is_head_sent();
-    let mut brigade = Brigade::new(request);
-    brigade.push_error(Status::BAD_GATEWAY);
-    brigade.push_eos();
     request.connection().close_after_request();
-    // The connection may be broken already.
-    let _ = brigade.pass();
+    let mut brigade = Brigade::new(request);
+    // Some filters that change the content, such as mod_sed's, drop an error bucket.
+    brigade.push_error(Status::BAD_GATEWAY);
+    if brigade.pass_to_protocol().is_ok() {
+        brigade.push_error(Status::BAD_GATEWAY);
+        brigade.push_eos();
+        // The connection may be broken already.
+        let _ = brigade.pass();
+    }
     if is_begun && request.ends_with_connection() {
         request.connection().reset();
     }

@@ -1,7 +1,7 @@
-//! A response that a filter of httpd's does not take.
+//! A response that a filter of httpd's does not take, and filters that take an error for nothing.
 
 use rstest::rstest;
-use testkit::{Mark, Request, SharedHttpd, Site, ours};
+use testkit::{Ending, Mark, Request, SharedHttpd, Site, ours};
 
 /// Behind a filter that gives up where a line is longer than a kilobyte.
 static SERVER: SharedHttpd = SharedHttpd::new(|| {
@@ -112,4 +112,40 @@ fn as_the_document_for_an_error_it_leaves_the_error_what_it_was() {
         let failures = server.log().matching(Mark::START, &failure);
         assert_eq!(failures.len(), 1, "the document is asked for once");
     }
+}
+
+/// Fails in the middle of its response.
+const FAILS: &str = "
+def application(environ, start_response):
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    yield b'a line\\n'
+    raise ValueError('in mid-response')
+";
+
+/// Behind filters that say what becomes of a response in ways of their own.
+static OTHERS: SharedHttpd = SharedHttpd::new(|| {
+    Site::new()
+        .module("sed")
+        .script("fails.wsgi", FAILS)
+        .config(
+            "WSGIDaemonProcess one threads=2
+             WSGIApplicationGroup %{GLOBAL}
+             WSGIScriptAlias /embedded ${WSGI}
+             WSGIScriptAlias /daemon ${WSGI} process-group=one
+             <LocationMatch fails>
+                 SetOutputFilter Sed
+                 OutputSed s/a/b/
+             </LocationMatch>",
+        )
+});
+
+#[rstest]
+fn one_that_fails_does_not_look_whole_behind_a_filter_that_hides_it(
+    #[values("embedded", "daemon")] mode: &str,
+) {
+    if mode == "daemon" && !ours("D40") {
+        return;
+    }
+    let answer = OTHERS.borrow().get(&format!("/{mode}/fails.wsgi"));
+    assert_eq!(answer.ending, Ending::Cut, "{:?}", answer.text());
 }

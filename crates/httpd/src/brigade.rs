@@ -151,10 +151,21 @@ impl<'r, 'd> Brigade<'r, 'd> {
 
     /// Passes everything to the request's output filters. The brigade is empty afterwards.
     pub fn pass(&mut self) -> Result<(), AprStatus> {
+        // SAFETY: the request is valid.
+        self.pass_to(unsafe { (*self.request.as_ptr()).output_filters })
+    }
+
+    /// The same, past the filters that change its content.
+    pub fn pass_to_protocol(&mut self) -> Result<(), AprStatus> {
+        // SAFETY: as in `pass`.
+        self.pass_to(unsafe { (*self.request.as_ptr()).proto_output_filters })
+    }
+
+    fn pass_to(&mut self, filters: *mut sys::ap_filter_t) -> Result<(), AprStatus> {
         let brigade = self.buckets.as_ptr();
         // SAFETY: the filters are those of the request, whose thread this is.
         let status = unsafe {
-            let status = sys::ap_pass_brigade((*self.request.as_ptr()).output_filters, brigade);
+            let status = sys::ap_pass_brigade(filters, brigade);
             sys::apr_brigade_cleanup(brigade.cast());
             status
         };
