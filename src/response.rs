@@ -65,12 +65,12 @@ pub(crate) enum Fate {
     Failed,
 }
 
-/// Interprets the result of passing on a part. Logs a failure.
-pub(crate) fn fate(request: Request<'_>, result: Result<(), AprStatus>) -> Fate {
+/// Interprets the result of passing on a part of a response with this status. Logs a failure.
+pub(crate) fn fate(request: Request<'_>, status: Status, result: Result<(), AprStatus>) -> Fate {
     let is_gone = request.connection().is_aborted();
     match result {
         Ok(()) if !is_gone => Fate::Taken,
-        Err(error) if !is_gone && !is_end(error) => {
+        Err(error) if !is_gone && !is_end(error) && !is_refused(request, status) => {
             let text = format_args!(
                 "The response cannot be sent: {error}. If a filter of httpd's has failed (SetOutputFilter and \
                  its like), there is a line of its own before this one."
@@ -80,6 +80,13 @@ pub(crate) fn fate(request: Request<'_>, result: Result<(), AprStatus>) -> Fate 
         }
         _ => Fate::Unwanted,
     }
+}
+
+/// Whether httpd has answered with an error in place of a response with this status. A filter makes
+/// httpd do so by an error bucket; mod_security's then also reports a failure.
+fn is_refused(request: Request<'_>, status: Status) -> bool {
+    let now = request.status();
+    now != status && now.is_error()
 }
 
 /// Whether this result means that nothing more can or must be sent.

@@ -25,7 +25,8 @@ pub(super) fn send(in_flight: &InFlight<'_>, part: &Part<'_>) -> Sent {
             request.send_in_chunks();
         }
     }
-    match response::fate(request, pass(in_flight, part)) {
+    let status = request.status();
+    match response::fate(request, status, pass(in_flight, part)) {
         Fate::Taken => Sent::OK,
         Fate::Unwanted => Sent::GONE,
         Fate::Failed => {

@@ -293,13 +293,14 @@ impl<'r> Response<'r> {
         if is_first && !matches!(tail, Tail::End { .. }) {
             self.request.send_in_chunks();
         }
+        let status = self.request.status();
         let sent = self.send(&held, held_tail, tail);
         if sent.is_err_and(AprStatus::is_time_up) {
             let text = "Unable to proxy response to client (write timeout): it has taken nothing for \
                         as long as response-socket-timeout allows, or Timeout.";
             log::script(self.request, Level::ERROR, Id(120), text);
         }
-        match response::fate(self.request, sent) {
+        match response::fate(self.request, status, sent) {
             Fate::Taken => {}
             Fate::Unwanted => self.state = State::Dropped,
             Fate::Failed => self.state = State::Failed,

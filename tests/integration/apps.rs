@@ -2,6 +2,7 @@
 //! they answer.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::process::Command;
 use std::thread;
 
@@ -135,4 +136,16 @@ pub(crate) fn shared_library(site: &Site, name: &str, source: &str) -> String {
         .status();
     assert!(made.is_ok_and(|status| status.success()), "{name}");
     library
+}
+
+/// Makes a module of httpd's of C, to be loaded by `LoadModule`; returns its path.
+pub(crate) fn httpd_module(site: &Site, name: &str, source: &str) -> String {
+    site.write(&format!("{name}/{name}.c"), source);
+    let made = Command::new(env::var_os("APXS").unwrap_or_else(|| "apxs".into()))
+        .args(["-c", &format!("{name}.c")])
+        .current_dir(site.path(name))
+        .output()
+        .expect("apxs runs");
+    assert!(made.status.success(), "{made:?}");
+    site.text_path(&format!("{name}/.libs/{name}.so"))
 }

@@ -3,6 +3,8 @@
 use rstest::rstest;
 use testkit::{Ending, Mark, Request, SharedHttpd, Site, ours};
 
+use crate::apps::httpd_module;
+
 /// Behind a filter that gives up where a line is longer than a kilobyte.
 static SERVER: SharedHttpd = SharedHttpd::new(|| {
     Site::new()
@@ -114,6 +116,40 @@ fn as_the_document_for_an_error_it_leaves_the_error_what_it_was() {
     }
 }
 
+/// Refuses a response as mod_security's filter does: by an error bucket, and a failure.
+const REFUSES: &str = r#"
+#include "httpd.h"
+#include "http_config.h"
+#include "http_protocol.h"
+#include "util_filter.h"
+
+static apr_status_t refuse(ap_filter_t *f, apr_bucket_brigade *response)
+{
+    apr_bucket_alloc_t *alloc = f->c->bucket_alloc;
+    apr_bucket_brigade *refusal = apr_brigade_create(f->r->pool, alloc);
+    apr_bucket *error = ap_bucket_error_create(HTTP_FORBIDDEN, NULL, f->r->pool, alloc);
+
+    APR_BRIGADE_INSERT_TAIL(refusal, error);
+    APR_BRIGADE_INSERT_TAIL(refusal, apr_bucket_eos_create(alloc));
+    ap_remove_output_filter(f);
+    ap_pass_brigade(f->next, refusal);
+    return APR_EGENERAL;
+}
+
+static void register_hooks(apr_pool_t *pool)
+{
+    ap_register_output_filter("REFUSE", refuse, NULL, AP_FTYPE_CONTENT_SET);
+}
+
+AP_DECLARE_MODULE(refuse) = { STANDARD20_MODULE_STUFF, .register_hooks = register_hooks };
+"#;
+
+const ANSWERS: &str = "
+def application(environ, start_response):
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return [b'a line']
+";
+
 /// Fails in the middle of its response.
 const FAILS: &str = "
 def application(environ, start_response):
@@ -124,20 +160,35 @@ def application(environ, start_response):
 
 /// Behind filters that say what becomes of a response in ways of their own.
 static OTHERS: SharedHttpd = SharedHttpd::new(|| {
-    Site::new()
-        .module("sed")
+    let site = Site::new().module("sed");
+    let refuse = httpd_module(&site, "refuse", REFUSES);
+    site.script("answers.wsgi", ANSWERS)
         .script("fails.wsgi", FAILS)
-        .config(
-            "WSGIDaemonProcess one threads=2
-             WSGIApplicationGroup %{GLOBAL}
-             WSGIScriptAlias /embedded ${WSGI}
-             WSGIScriptAlias /daemon ${WSGI} process-group=one
+        .config(&format!(
+            "LoadModule refuse_module {refuse}
+             WSGIDaemonProcess one threads=2
+             WSGIApplicationGroup %{{GLOBAL}}
+             WSGIScriptAlias /embedded ${{WSGI}}
+             WSGIScriptAlias /daemon ${{WSGI}} process-group=one
+             <LocationMatch answers>
+                 SetOutputFilter REFUSE
+             </LocationMatch>
              <LocationMatch fails>
                  SetOutputFilter Sed
                  OutputSed s/a/b/
-             </LocationMatch>",
-        )
+             </LocationMatch>"
+        ))
 });
+
+#[rstest]
+fn one_that_was_answered_by_an_error_is_over(#[values("embedded", "daemon")] mode: &str) {
+    let server = OTHERS.borrow();
+    let mark = server.log().mark();
+    let answer = server.get(&format!("/{mode}/answers.wsgi"));
+    assert_eq!(answer.status, 403);
+    assert!(answer.text().contains("</html>"), "{:?}", answer.text());
+    assert_eq!(server.log().matching(mark, "WSGI1222").len(), 0);
+}
 
 #[rstest]
 fn one_that_fails_does_not_look_whole_behind_a_filter_that_hides_it(

@@ -40,6 +40,11 @@ impl Status {
     pub const SERVICE_UNAVAILABLE: Self = Self(sys::HTTP_SERVICE_UNAVAILABLE);
     /// 504.
     pub const GATEWAY_TIME_OUT: Self = Self(sys::HTTP_GATEWAY_TIME_OUT);
+
+    /// Whether it is that of an error: 400 or above.
+    pub fn is_error(self) -> bool {
+        self.0 >= sys::HTTP_BAD_REQUEST
+    }
 }
 
 /// Why a function of APR, or a filter, failed.
