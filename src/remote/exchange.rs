@@ -19,6 +19,10 @@ const PIECE: usize = 32 << 10;
 /// How often to check whether more of a body has come, if its arrival cannot be waited for.
 pub(super) const PAUSE: Duration = Duration::from_millis(5);
 
+/// How often to read from a client that is silent: an input filter may have a time limit of its own,
+/// as mod_reqtimeout's has, and reports it only when it is asked.
+const REMINDER: Duration = Duration::from_secs(1);
+
 /// How often a request in the queue checks whether there are workers to wait for.
 const GLANCE: Duration = Duration::from_millis(500);
 
@@ -240,7 +244,7 @@ impl<'e, 'r> Exchange<'e, 'r> {
         }
         let client = self.request.connection().own_socket();
         // If input filters read the connection, the arrival of data cannot be waited for.
-        let longest = if client.is_some() { patience } else { PAUSE };
+        let longest = if client.is_some() { REMINDER } else { PAUSE };
         self.connection
             .wait(false, client, Some(patience.min(longest)))?;
         self.receive(false).map(drop)

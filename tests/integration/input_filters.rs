@@ -1,5 +1,5 @@
 //! `wsgi.input` behind a filter that takes more than it gives, and at times gives nothing for what
-//! it has taken.
+//! it has taken; and behind one that waits for a client no longer than it is told.
 
 use rstest::rstest;
 use testkit::{Httpd, Request, SharedHttpd, Site, ours};
@@ -102,4 +102,51 @@ fn what_is_cut_off_is_no_end(#[values("embedded", "daemon")] mode: &str) {
         answer.status,
         answer.text()
     );
+}
+
+/// Says whether the body has come.
+const WAITS: &str = "
+def application(environ, start_response):
+    answer = b'in time'
+    try:
+        environ['wsgi.input'].read()
+    except OSError:
+        answer = b'too late'
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return [answer]
+";
+
+/// Where clients have three seconds for a body: longer than one of unknown length is waited for
+/// before an application is run.
+static IMPATIENT: SharedHttpd = SharedHttpd::new(|| {
+    Site::new()
+        .module("reqtimeout")
+        .script("waits.wsgi", WAITS)
+        .config(
+            "WSGIDaemonProcess one threads=4
+             WSGIApplicationGroup %{GLOBAL}
+             WSGIScriptAlias /embedded ${WSGI}/waits.wsgi
+             WSGIScriptAlias /daemon ${WSGI}/waits.wsgi process-group=one
+             WSGIChunkedRequest On
+             RequestReadTimeout body=3",
+        )
+});
+
+#[rstest]
+fn a_client_has_no_longer_than_a_filter_gives_it(
+    #[values("embedded", "daemon")] mode: &str,
+    #[values(
+        "Content-Length: 1000",
+        "Content-Length: 10000000",
+        "Transfer-Encoding: chunked"
+    )]
+    body: &str,
+) {
+    let server = IMPATIENT.borrow();
+    let mut client = server.connect();
+    client.send(format!("POST /{mode} HTTP/1.1\r\nHost: x\r\n{body}\r\n\r\n").as_bytes());
+    let answer = client.read_response();
+    // In a process group of mod_wsgi it is httpd that answers: D60.
+    let is_late = answer.status == 408 || answer.text() == "too late";
+    assert!(is_late, "{} {:?}", answer.status, answer.text());
 }
