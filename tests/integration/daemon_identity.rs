@@ -8,11 +8,11 @@ use rstest::rstest;
 use testkit::{Mark, Request, Site, ours};
 
 use crate::apps::{ENVIRON, environ};
-use crate::daemon_site::{SELF, is_root, told, with_options};
+use crate::daemon_site::{SELF, as_root, is_root, told, with_options};
 
 #[test]
 fn user_groups_umask_and_directory() {
-    if !is_root() {
+    if !as_root() {
         return;
     }
     let server = with_options(
@@ -85,7 +85,7 @@ def application(environ, start_response):
 
 #[test]
 fn another_user_is_at_home_and_in_its_groups() {
-    if !is_root() {
+    if !as_root() {
         return;
     }
     let user = nix::unistd::User::from_name("bin").ok().flatten();
@@ -103,7 +103,7 @@ fn another_user_is_at_home_and_in_its_groups() {
 
 #[test]
 fn a_user_may_be_a_number_without_a_name() {
-    if !is_root() || !ours("D151") {
+    if !ours("D151") || !as_root() {
         return;
     }
     let own = told("user=#77777 group=#77778");
@@ -226,7 +226,7 @@ fn copy(from: &Path, to: &Path) {
 
 #[test]
 fn below_another_root_paths_are_as_they_are_there() {
-    if !is_root() {
+    if !as_root() {
         return;
     }
     let site = Site::new()
@@ -288,7 +288,7 @@ def application(environ, start_response):
     start_response('200 OK', [])
     return [str(os.getgroups()).encode()]
 ";
-    if !is_root() || !ours("D232") {
+    if !ours("D232") || !as_root() {
         return;
     }
     let site = Site::new()

@@ -8,6 +8,7 @@ use nix::unistd::{Gid, Group, Uid, User};
 use testkit::{Httpd, Site, is_reference, ours};
 
 use crate::apps::answering;
+use crate::daemon_site::as_root;
 
 /// A site with one group that accepts what the tests write, and one that does not. `option` is
 /// `script-user` or `script-group`, `owner` finds the name of the right owner, and `stranger` is
@@ -105,7 +106,7 @@ fn with_a_group_not_everybody_may_write_to_the_directory() {
 
 #[test]
 fn the_directory_must_belong_to_the_owner_too() {
-    if !Uid::effective().is_root() {
+    if !as_root() {
         return;
     }
     for (server, id) in [(users(), "WSGI0171"), (groups(), "WSGI0160")] {
@@ -181,7 +182,7 @@ const BIN: u32 = 2;
 /// mod_wsgi looks at the file that the URL leads to.
 #[test]
 fn the_script_of_a_handler_is_what_must_belong_to_the_owner() {
-    if !Uid::effective().is_root() || !ours("D195") {
+    if !ours("D195") || !as_root() {
         return;
     }
     for (option, stranger) in [("script-user", "WSGI0164"), ("script-group", "WSGI0155")] {
@@ -199,7 +200,7 @@ fn the_script_of_a_handler_is_what_must_belong_to_the_owner() {
 /// What httpd's user cannot look at is not run, in mod_wsgi because that does not look at it.
 #[test]
 fn the_script_of_a_handler_that_cannot_be_looked_at_is_refused() {
-    if !Uid::effective().is_root() {
+    if !as_root() {
         return;
     }
     for (option, no_script, no_directory) in [

@@ -9,7 +9,7 @@ use std::process::Command;
 use testkit::{Httpd, Mark, Site, copy_of_module, is_reference, module_under_test, ours};
 
 use crate::apps::answering;
-use crate::daemon_site::is_root;
+use crate::daemon_site::as_root;
 
 /// What a process says of itself, and what one says that it starts.
 const PROGRAM: &str = r#"
@@ -153,7 +153,7 @@ fn what_makes_python_a_process_of_a_group_cannot_be_seen() {
 #[test]
 fn a_program_into_which_nothing_is_loaded_runs_nothing_of_python() {
     const TRACE: &str = "import os\nopen(f\"{os.environ['DATA']}/{os.getuid()}\", 'w').close()\n";
-    if !ours("D212") || !is_root() {
+    if !ours("D212") || !as_root() {
         return;
     }
     let place = tempfile::tempdir().expect("a place");
@@ -184,7 +184,7 @@ fn a_program_into_which_nothing_is_loaded_runs_nothing_of_python() {
 /// The system loads nothing of ours into a program that gives rights to whoever runs it.
 #[test]
 fn a_program_that_gives_rights_is_left_alone() {
-    if !ours("D212") || !is_root() {
+    if !ours("D212") || !as_root() {
         return;
     }
     let place = tempfile::tempdir().expect("a place");

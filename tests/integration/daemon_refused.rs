@@ -10,7 +10,7 @@ use rstest::rstest;
 use testkit::{Httpd, Mark, Mpm, Request, Site, is_reference, ours};
 
 use crate::apps::answering;
-use crate::daemon_site::is_root;
+use crate::daemon_site::as_root;
 
 const GROUP: &str = "
     WSGISocketPrefix ${ROOT}/logs/wsgi
@@ -59,7 +59,7 @@ fn a_process_that_cannot_go_where_it_is_to_be_is_told_of(
     #[case] step: &str,
     #[case] value: &str,
 ) {
-    if !is_root() && !options.starts_with("home") {
+    if !options.starts_with("home") && !as_root() {
         return;
     }
     let server = site(options).start();
@@ -98,7 +98,7 @@ fn a_process_that_may_not_become_who_it_is_to_be_is_told_of(
     #[case] id: &str,
     #[case] step: &str,
 ) {
-    if !is_root() {
+    if !as_root() {
         return;
     }
     // Nor may httpd, which ends, or goes on as root with a line of its own.
@@ -164,7 +164,7 @@ fn a_process_that_is_not_who_it_should_be_is_told_of(
     #[case] call: libc::c_long,
     #[case] argument: i32,
 ) {
-    if !is_root() || !ours("D127") {
+    if !ours("D127") || !as_root() {
         return;
     }
     let options = format!("user=nobody group=nogroup home=/tmp {options}");
@@ -179,7 +179,7 @@ fn a_process_that_is_not_who_it_should_be_is_told_of(
 
 #[test]
 fn a_process_that_could_gain_privileges_is_told_of() {
-    if !is_root() || !ours("D127") {
+    if !ours("D127") || !as_root() {
         return;
     }
     let server = refused("", libc::SYS_prctl, 0, libc::PR_SET_NO_NEW_PRIVS);
@@ -214,7 +214,7 @@ fn a_socket_that_cannot_be_listened_on_is_told_of() {
 
 #[test]
 fn a_socket_that_cannot_be_given_to_its_user_is_told_of() {
-    if !is_root() {
+    if !as_root() {
         return;
     }
     let server = site("").without_capability("chown").start();
@@ -368,7 +368,7 @@ fn a_request_that_nobody_takes_is_told_of() {
 /// As in a container that is started as anybody.
 #[test]
 fn httpd_may_run_as_a_user_without_a_name() {
-    if !is_root() {
+    if !as_root() {
         return;
     }
     const NOBODY: u32 = 77777;

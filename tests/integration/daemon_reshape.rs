@@ -8,6 +8,8 @@ use std::thread;
 
 use testkit::{Connection, Httpd, Mark, Process, Site, ours, wait_until};
 
+use crate::daemon_site::as_root;
+
 /// Answers with its process; with `?gate` when there is a file of that name.
 const SCRIPT: &str = r#"
 import os, time
@@ -175,7 +177,7 @@ fn all_processes_that_a_group_gets_have_work() {
 
 #[test]
 fn a_socket_gets_another_user() {
-    if !nix::unistd::geteuid().is_root() {
+    if !as_root() {
         return;
     }
     let server = group("socket-user=nobody");

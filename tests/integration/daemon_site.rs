@@ -1,6 +1,6 @@
 //! The stage of the tests of process groups: an application that tells what its process is like.
 
-use testkit::{Httpd, Process, Site};
+use testkit::{Httpd, Process, Site, skip};
 
 use crate::apps::{Environ, environ};
 
@@ -67,6 +67,15 @@ pub(crate) fn told(options: &str) -> Environ {
 /// Whether the tests run as root: only then do applications run as other users.
 pub(crate) fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
+}
+
+/// The same, for a test that needs it, or a part of one: what is skipped must not look like what
+/// passed.
+pub(crate) fn as_root() -> bool {
+    if !is_root() {
+        skip("only root can have applications run as other users");
+    }
+    is_root()
 }
 
 /// The supervisors of a server: more than one while a configuration takes the place of another.

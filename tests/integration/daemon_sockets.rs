@@ -13,6 +13,7 @@ use testkit::{Httpd, Mark, Site, is_reference, ours, wait_until};
 use wire::{Decoder, RequestHead, ToChild, ToWorker};
 
 use crate::apps::answering;
+use crate::daemon_site::as_root;
 
 const GROUPS: &str = "WSGISocketPrefix ${DATA}/socket
      WSGIDaemonProcess one
@@ -58,7 +59,7 @@ fn only_their_owner_can_use_them() {
 
 #[test]
 fn one_that_the_user_of_httpd_cannot_reach_is_told_of() {
-    if !Uid::effective().is_root() {
+    if !as_root() {
         return;
     }
     let site = Site::new()
@@ -303,7 +304,7 @@ fn private(options: &str) -> (Httpd, PathBuf) {
 
 #[test]
 fn another_user_can_neither_connect_to_one_nor_replace_it() {
-    if !nix::unistd::geteuid().is_root() {
+    if !as_root() {
         return;
     }
     let attempts = "
@@ -329,7 +330,7 @@ for attempt in (lambda: new().connect(path), lambda: os.unlink(path),
 
 #[test]
 fn whose_it_is_says_socket_user() {
-    if !nix::unistd::geteuid().is_root() {
+    if !as_root() {
         return;
     }
     // A worker that does not want a caller hangs up; mod_wsgi's says nothing until it is spoken to.
@@ -356,7 +357,7 @@ except TimeoutError:
 
 #[test]
 fn a_socket_that_somebody_else_listens_on_gets_no_request() {
-    if !ours("D93") || !nix::unistd::geteuid().is_root() {
+    if !ours("D93") || !as_root() {
         return;
     }
     let listener = "

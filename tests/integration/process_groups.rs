@@ -4,6 +4,7 @@
 use testkit::{Answer, Site, ours};
 
 use crate::apps::answering;
+use crate::daemon_site::as_root;
 
 fn site() -> Site {
     Site::new().script("a.wsgi", &answering("ran"))
@@ -282,7 +283,7 @@ fn the_python_home_of_a_group_is_looked_at() {
         .file("closed/venv/pyvenv.cfg", "")
         .config("WSGIDaemonProcess blog python-home=${ROOT}/closed/venv\nWSGIProcessGroup blog");
     site.set_mode("closed", 0);
-    if is_root() {
+    if as_root() {
         check_site_warned(&site, &["/closed", "WSGI0102", "\"blog\""]);
     }
     site.set_mode("closed", 0o755);
@@ -290,7 +291,7 @@ fn the_python_home_of_a_group_is_looked_at() {
 
 #[test]
 fn scripts_must_be_readable_for_those_who_run_them() {
-    if !is_root() {
+    if !as_root() {
         return;
     }
     let site = |options: &str| {
@@ -315,9 +316,4 @@ fn scripts_must_be_readable_for_those_who_run_them() {
     // Who runs it depends on where it lies, which only httpd finds out.
     let found = warnings_of(&site(""), "private.wsgi");
     assert!(found.is_empty(), "{found:?}");
-}
-
-/// Whether the tests run as root: only then do applications run as other users.
-fn is_root() -> bool {
-    nix::unistd::geteuid().is_root()
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use testkit::{Mark, Site, ours};
 
 use crate::apps::{answering, environ};
-use crate::daemon_site::is_root;
+use crate::daemon_site::as_root;
 use crate::python_settings::{PYTHON, python};
 
 #[test]
@@ -108,7 +108,7 @@ fn a_home_that_is_a_file_is_told_of() {
 
 #[test]
 fn a_home_that_the_user_cannot_enter_is_told_of() {
-    if !is_root() {
+    if !as_root() {
         return;
     }
     let site = Site::new()
