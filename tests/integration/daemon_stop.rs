@@ -145,6 +145,11 @@ impl Control {
         }
     }
 
+    /// Has what it may have started end with the test.
+    fn guard(&self) -> Guard<'_> {
+        Guard(self)
+    }
+
     fn order(&self, what: &str) {
         let status = self.status_of(what);
         assert!(
@@ -166,6 +171,16 @@ impl Control {
     }
 }
 
+/// An httpd that is told to stop also where a test fails.
+struct Guard<'c>(&'c Control);
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        // Most often it has stopped.
+        self.0.status_of("stop");
+    }
+}
+
 #[test]
 fn another_httpd_can_start_as_soon_as_the_file_of_its_pid_is_gone() {
     // In mod_wsgi the old one holds the port while it waits for its processes.
@@ -182,6 +197,7 @@ fn another_httpd_can_start_as_soon_as_the_file_of_its_pid_is_gone() {
     let begin = Instant::now();
     wait_until("the old one to stop", || (!pid_file.exists()).then_some(()));
     // The file goes a moment before the ports.
+    let _guard = control.guard();
     wait_until("the new one to start", || {
         control.status_of("start").success().then_some(())
     });
