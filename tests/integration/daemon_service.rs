@@ -217,7 +217,7 @@ fn another_program_in_its_place_is_told_by_a_signal() {
 
 #[test]
 fn another_program_in_its_place_ends_with_the_supervisor() {
-    if !ours("D65") {
+    if !ours("D92") {
         return;
     }
     let server = service(ANOTHER_PROGRAM).start();

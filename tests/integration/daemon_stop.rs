@@ -119,8 +119,7 @@ fn one_process_for_debuggers_has_process_groups_and_ends_them() {
     assert_ne!(worker, server.process());
     let all = server.process().descendants();
     server.stop();
-    // mod_wsgi leaves its processes to themselves.
-    if ours("D94") {
+    if ours("D259") {
         assert_eq!(running(&all), []);
     }
 }

@@ -218,7 +218,7 @@ fn a_changed_script_is_new_for_every_request_after_the_change() {
 
 #[test]
 fn workers_that_are_killed_cost_no_more_than_their_own_requests() {
-    if !ours("D94") {
+    if !ours("D65") {
         return;
     }
     let server = group();
@@ -258,20 +258,20 @@ fn workers_that_are_killed_cost_no_more_than_their_own_requests() {
 
 #[test]
 fn a_child_of_httpd_that_is_killed_takes_no_worker_along() {
-    if !ours("D94") {
-        return;
-    }
     let server = group();
-    assert_eq!(server.get("/").status, 200);
-    let before = workers(&server);
-    let supervisor = supervisor(&server);
+    let workers = || {
+        let answers = under_load(&server, |answers| {
+            answers.wait_for_two_without(server.process(), || ());
+        });
+        answers.processes.into_inner().expect("a set")
+    };
+    let before = workers();
     let mut children = server.children().into_iter();
-    let child = children.find(|child| *child != supervisor);
-    let child = child.expect("a child");
+    let is_of_httpd = |child: &Process| child.children().is_empty() && !before.contains(&child.pid);
+    let child = children.find(is_of_httpd).expect("a child");
     kill_hard(child);
     wait_until("it to be gone", || (!child.is_running()).then_some(()));
-    assert_eq!(server.get("/").status, 200);
-    assert_eq!(workers(&server), before);
+    assert_eq!(workers(), before);
 }
 
 /// Numbers below a bound that seem random, the same for the same seed (a linear congruence).
@@ -291,7 +291,7 @@ fn random_numbers(mut seed: u64) -> impl FnMut(usize) -> usize {
     reason = "what a failed test did can be done again"
 )]
 fn children_of_httpd_that_are_killed_under_load_leave_the_workers_free() {
-    if !ours("D94") {
+    if !ours("D92") {
         return;
     }
     let several = "ServerLimit 4\nStartServers 3\nThreadsPerChild 4\nMaxRequestWorkers 16\nMinSpareThreads 12";
@@ -355,23 +355,32 @@ fn wait_for_end(processes: &[Process]) {
 }
 
 #[test]
-fn when_the_parent_is_killed_neither_supervisor_nor_workers_are_left() {
-    if !ours("D94") {
+fn when_the_parent_is_killed_nothing_of_its_groups_is_left() {
+    if !ours("D259") {
         return;
     }
     let server = group();
     assert_eq!(server.get("/").status, 200);
     let left = of_groups(&server);
     let children = server.children();
+    let sockets = || {
+        let data = fs::read_dir(server.site().path("data")).expect("data/");
+        let names = data.flatten().map(|entry| entry.file_name());
+        names
+            .filter(|name| name.as_encoded_bytes().starts_with(b"socket."))
+            .count()
+    };
+    assert_eq!(sockets(), 1);
     kill_hard(server.process());
     wait_for_end(&left);
+    assert_eq!(sockets(), 0);
     // The other children are httpd's own affair.
     children.into_iter().for_each(kill_hard);
 }
 
 #[test]
 fn when_the_parent_is_killed_under_load_nothing_of_the_groups_is_left() {
-    if !ours("D94") {
+    if !ours("D259") {
         return;
     }
     let server = group();
@@ -421,7 +430,7 @@ fn a_child_that_serves_only_process_groups_maps_no_python() {
 
 #[test]
 fn a_supervisor_that_is_killed_costs_no_request() {
-    if !ours("D94") {
+    if !ours("D92") {
         return;
     }
     let server = group();

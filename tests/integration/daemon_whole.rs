@@ -111,7 +111,7 @@ fn after_the_death_of_a_worker_that_has_just_started() {
 
 #[test]
 fn after_the_death_of_the_supervisor() {
-    if !ours("D65") {
+    if !ours("D92") {
         return;
     }
     let server = group("");
@@ -157,7 +157,7 @@ fn after_the_death_of_a_child_of_httpd() {
 
 #[test]
 fn when_supervisor_and_parent_are_killed_nothing_is_left() {
-    if !ours("D65") {
+    if !ours("D259") {
         return;
     }
     let server = group("processes=2");
