@@ -313,12 +313,16 @@ fn descriptors(mut stream: UnixStream) -> std::io::Result<()> {
 }
 
 /// A file that is cut short while the child has it.
-fn shrinking_file(stream: UnixStream) -> std::io::Result<()> {
+fn shrinking_file(mut stream: UnixStream) -> std::io::Result<()> {
     let file = tempfile::tempfile()?;
     file.set_len(1 << 20)?;
+    listen(&mut stream)?;
     send_file(&stream, &file, 1, 1 << 20)?;
-    // As long as it takes the child to look at it. If it takes longer it refuses the file.
-    thread::sleep(Duration::from_millis(300));
+    // Some of the body comes when the child has read what asks for it, and the file before that.
+    let mut wish = Vec::new();
+    ToChild::encode_want_body(&mut wish, 1);
+    stream.write_all(&wish)?;
+    stream.read_exact(&mut [0])?;
     file.set_len(0)?;
     let mut end = Vec::new();
     ToChild::encode_end(&mut end, 1, End::Complete);
@@ -472,9 +476,17 @@ fn a_file_that_shrinks_costs_no_child(#[case] filter: &str) {
     let children = server.children();
     usurp(&server, shrinking_file);
     let mut client = server.connect();
-    let request = Request::get("/bad").header("Accept-Encoding", "gzip");
-    client.send(&request.header("Connection", "close").to_bytes());
+    // A body that is too long to be sent before it is asked for.
+    client.send(
+        b"POST /bad HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept-Encoding: gzip\r\n\
+          Content-Length: 99000000\r\n\r\nbody",
+    );
+    client.half_close();
     client.read_to_end();
+    let refused = server
+        .log()
+        .matching(Mark::START, "of a file than there is");
+    assert!(refused.is_empty(), "it has shrunk too soon: {refused:?}");
     assert_eq!(server.get("/good").text(), "ran");
     assert_eq!(server.children(), children, "none has died");
 }
@@ -509,20 +521,37 @@ fn wanting_in_vain(mut stream: UnixStream) -> std::io::Result<()> {
     Ok(())
 }
 
-#[test]
-fn what_a_worker_has_begun_to_run_no_other_runs() {
+/// The same, but says that it is leaving when it has read some of the body.
+fn leaving_with_the_body(mut stream: UnixStream) -> std::io::Result<()> {
+    listen(&mut stream)?;
+    stream.write_all(&greeted(|out| ToChild::encode_want_body(out, 1)))?;
+    stream.read_exact(&mut [0])?;
+    let mut rejection = Vec::new();
+    ToChild::encode_rejected(&mut rejection, 1, Rejection::Draining);
+    say(stream, &rejection)
+}
+
+#[rstest]
+#[case::that_hangs_up(wanting_in_vain, 502, "WSGI0146")]
+#[case::that_leaves(leaving_with_the_body, 503, "WSGI0116")]
+fn what_a_worker_has_begun_to_run_no_other_runs(
+    #[case] conduct: Conduct,
+    #[case] status: u16,
+    #[case] id: &str,
+) {
     if !ours("D92") {
         return;
     }
     let server = site().start();
-    let connections = usurp(&server, wanting_in_vain);
+    let connections = usurp(&server, conduct);
     let mut client = server.connect();
-    // A body that is too long to be held, and does not come.
+    // The beginning of a body that is too long to be held.
     client.send(
-        b"POST /bad HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 99000000\r\n\r\n",
+        b"POST /bad HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 99000000\r\n\r\nbody",
     );
-    assert_eq!(client.read_response().head.status, 502);
-    assert_eq!(server.log().matching(Mark::START, "WSGI0146").len(), 1);
+    client.half_close();
+    assert_eq!(client.read_response().head.status, status);
+    assert_eq!(server.log().matching(Mark::START, id).len(), 1);
     assert_eq!(connections.load(Ordering::Relaxed), 1);
 }
 
