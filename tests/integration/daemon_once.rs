@@ -1,15 +1,20 @@
 //! A request that a worker has taken is run once, whatever becomes of the worker.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::thread;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rstest::rstest;
 use testkit::{Connection, Httpd, Mark, Mpm, Process, Request, Site, ours, wait_until};
 
 use crate::daemon_places;
 
-/// Writes down that it runs, then dies without a look at the request's body, hangs, or answers it;
-/// says in which process.
+/// Writes down that it runs, then dies without a look at the request's body, or with one at its
+/// beginning, hangs, or answers it; says in which process.
 const NOTING: &str = r#"
 import os, signal, time
 
@@ -17,6 +22,9 @@ def application(environ, start_response):
     with open(os.environ['NOTES'], 'a') as notes:
         notes.write('run\n')
     if environ['QUERY_STRING'] == 'die':
+        os.kill(os.getpid(), signal.SIGKILL)
+    if environ['QUERY_STRING'] == 'begin':
+        environ['wsgi.input'].read(1)
         os.kill(os.getpid(), signal.SIGKILL)
     if environ['QUERY_STRING'] == 'hang':
         time.sleep(60)
@@ -38,16 +46,144 @@ fn noting(options: &str) -> Httpd {
         .start()
 }
 
+/// Writes down which request it runs, and answers with its process.
+const NUMBERED: &str = r#"
+import os
+
+def application(environ, start_response):
+    with open(os.environ['NOTES'], 'a') as notes:
+        notes.write(environ['QUERY_STRING'] + '\n')
+    environ['wsgi.input'].read()
+    answer = str(os.getpid()).encode()
+    start_response('200 OK', [('Content-Length', str(len(answer)))])
+    return [answer]
+"#;
+
+/// Who is killed.
+#[derive(Clone, Copy, Debug)]
+enum Victim {
+    Child,
+    Worker,
+}
+
+impl Victim {
+    /// One of them, where `worker` is a process of the group.
+    fn choose(self, server: &Httpd, worker: Process) -> Process {
+        match self {
+            Self::Child => daemon_places::child(server, worker),
+            Self::Worker => worker,
+        }
+    }
+}
+
+/// Clients that ask all the time, each time for something else.
+#[derive(Default)]
+struct Clients {
+    next: AtomicUsize,
+    done: AtomicBool,
+    answered: Mutex<BTreeSet<usize>>,
+    /// Who has answered last.
+    worker: AtomicI32,
+}
+
+impl Clients {
+    fn ask(&self, server: &Httpd) {
+        while !self.done.load(Ordering::Relaxed) {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            // One that a worker gets whole, or one that it must ask for.
+            let length = [0, 100, 100_000][number % 3];
+            let request = Request::post(&format!("/?{number}"), body(length));
+            let mut client = server.connect();
+            // The connection may end with the child that has it.
+            client.try_send(&request.header("Connection", "close").to_bytes());
+            let answer = client.read_to_end();
+            let answer = String::from_utf8_lossy(&answer).into_owned();
+            if answer.starts_with("HTTP/1.1 200") {
+                let pid = answer.rsplit("\r\n\r\n").next().unwrap_or_default();
+                if let Ok(pid) = pid.parse() {
+                    self.worker.store(pid, Ordering::Relaxed);
+                    self.answered.lock().expect("a set").insert(number);
+                }
+            }
+        }
+    }
+
+    fn answers(&self) -> usize {
+        self.answered.lock().expect("a set").len()
+    }
+}
+
+#[rstest]
+fn no_request_is_run_twice_whoever_is_killed(
+    #[values(Victim::Child, Victim::Worker)] victim: Victim,
+) {
+    let site = Site::new().script("a.wsgi", NUMBERED);
+    let notes = site.text_path("data/notes");
+    let server = site
+        .env("NOTES", &notes)
+        .mpm(Mpm::Event)
+        .config(
+            "ServerLimit 2\nStartServers 2\nThreadsPerChild 8\nMaxRequestWorkers 16
+             WSGIDaemonProcess notes processes=2 threads=2
+             WSGIScriptAlias / ${WSGI}/a.wsgi process-group=notes application-group=%{GLOBAL}",
+        )
+        .start();
+    server.log().expect_alarm("exit signal Killed");
+    server.log().expect_alarm("died of signal 9 (SIGKILL)");
+    let clients = Clients::default();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| clients.ask(&server));
+        }
+        // They end however this ends.
+        let _done = Done(&clients.done);
+        for kills in 1..=8 {
+            let before = clients.answers();
+            wait_until("answers", || {
+                (clients.answers() >= before + 5 * kills).then_some(())
+            });
+            let worker = Process {
+                pid: clients.worker.load(Ordering::Relaxed),
+            };
+            // It may be gone by itself.
+            let _ = kill(
+                Pid::from_raw(victim.choose(&server, worker).pid),
+                Signal::SIGKILL,
+            );
+        }
+        let before = clients.answers();
+        wait_until("answers after that", || {
+            (clients.answers() >= before + 10).then_some(())
+        });
+    });
+    let mut run = BTreeSet::new();
+    for number in server.site().read("data/notes").lines() {
+        let number: usize = number.parse().expect("a number");
+        assert!(run.insert(number), "{number} was run twice");
+    }
+    let answered = clients.answered.into_inner().expect("a set");
+    assert!(answered.is_subset(&run), "whatever was answered was run");
+}
+
+/// Tells clients, as it is dropped, to ask no more.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn body(length: usize) -> Vec<u8> {
     (0..=u8::MAX).cycle().take(length).collect()
 }
 
-#[test]
-fn an_unread_body_does_not_make_it_run_again() {
+#[rstest]
+fn an_unread_body_does_not_make_it_run_again(#[values("die", "begin")] way: &str) {
     for length in [1, 40_000, 60_000, 300_000] {
         let server = noting("processes=3 threads=2");
         server.log().expect_alarm("died of signal 9 (SIGKILL)");
-        let response = server.send(&Request::post("/?die", body(length)));
+        let response = server.send(&Request::post(&format!("/?{way}"), body(length)));
         assert_eq!(response.head.status, 502, "{length} bytes");
         assert_eq!(server.site().read("data/notes"), "run\n", "{length} bytes");
     }
