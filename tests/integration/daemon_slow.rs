@@ -125,6 +125,32 @@ fn a_client_that_uploads_slowly_holds_no_thread() {
     }
 }
 
+/// What a child holds of bodies is limited, all together.
+#[test]
+fn bodies_that_were_held_are_no_burden_for_those_that_come_later() {
+    if !ours("D90") {
+        return;
+    }
+    let server = one_thread("response-buffer-size=16777216");
+    // More than may be held at a time.
+    let large = Request::post("/list?256", vec![b'.'; 16 << 20]);
+    for _ in 0..5 {
+        assert_eq!(server.send(&large).body, expected(256));
+    }
+    let mut slow = server.connect();
+    slow.send(
+        b"POST /digest HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 100000\r\n\r\n",
+    );
+    slow.send(&expected(99_999));
+    // If it is to have the thread, that takes a moment.
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(1) {
+        assert_eq!(server.get("/list?256").body, expected(256));
+    }
+    slow.send(b".");
+    assert_eq!(slow.read_response().status, 200);
+}
+
 #[test]
 fn a_client_that_does_not_tell_how_much_it_uploads_holds_no_thread() {
     if !ours("D90") {

@@ -11,7 +11,7 @@ use testkit::{Connection, Httpd, Process, Request, Site, assert_soon, ours, wait
 
 use crate::wsgi_site::threaded;
 
-/// Answers with the body; or when a second request meets the first, which takes two threads.
+/// Answers with the body, or with 6 MiB; or when a second request meets the first, which takes two threads.
 const READS: &str = r#"
 import threading
 
@@ -21,6 +21,9 @@ def application(environ, start_response):
     path = environ['PATH_INFO']
     if path == '/meet':
         BOTH.wait(10)
+    if path == '/large':
+        start_response('200 OK', [('Content-Length', str(6 << 20))])
+        return [bytes(6 << 20)]
     if path == '/refuse':
         start_response('403 Forbidden', [('Content-Length', '2')])
         return [b'no']
@@ -42,11 +45,16 @@ fn site(threads: u32) -> Site {
 }
 
 /// Calls `act` this many times, once in a second.
-fn every_second(times: u32, mut act: impl FnMut(u32)) {
+fn every_second(times: u32, act: impl FnMut(u32)) {
+    every(Duration::from_secs(1), times, act);
+}
+
+/// Calls `act` this many times, once in this time.
+fn every(time: Duration, times: u32, mut act: impl FnMut(u32)) {
     let begin = Instant::now();
     for number in 0..times {
-        wait_until("a second", || {
-            (begin.elapsed() >= Duration::from_secs(number.into())).then_some(())
+        wait_until("a while", || {
+            (begin.elapsed() >= time * number).then_some(())
         });
         act(number);
     }
@@ -103,6 +111,41 @@ fn chunks_that_come_slowly_hold_no_thread_for_as_long_as_they_come() {
         };
         client.send(format!("{rest}0\r\n\r\n").as_bytes());
         assert_eq!(client.read_response().text(), ".".repeat(length));
+    }
+}
+
+/// A byte of a body comes now and then, and one of a response is taken. One thread answers others
+/// meanwhile, who would wait for ever if it were held.
+#[test]
+fn bodies_of_known_length_that_trickle_hold_no_thread_either_way() {
+    if !ours("D90") {
+        return;
+    }
+    let server = site(1).start();
+    let mut uploads: Vec<_> = (0..3)
+        .map(|_| announce(&server, "/", "Content-Length: 10\r\n"))
+        .collect();
+    let mut downloads: Vec<_> = (0..3)
+        .map(|_| announce(&server, "/large", "Content-Length: 0\r\n"))
+        .collect();
+    for client in &mut downloads {
+        assert_eq!(client.read_head().expect("a head").status, 200);
+    }
+    // For longer than is waited for a client that is silent.
+    every(Duration::from_millis(300), 10, |_| {
+        for client in &mut uploads {
+            client.send(b".");
+        }
+        for client in &mut downloads {
+            assert_eq!(client.read_exactly(1), [0]);
+        }
+        assert_eq!(server.get("/").status, 200);
+    });
+    for client in &mut uploads {
+        assert_eq!(client.read_response().text(), "..........");
+    }
+    for client in &mut downloads {
+        assert_eq!(client.read_to_end().len(), (6 << 20) - 10);
     }
 }
 
