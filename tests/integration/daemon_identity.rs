@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::process::Command;
 
-use nix::unistd::{Pid, getsid};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, User, getsid};
 use rstest::rstest;
-use testkit::{Mark, Request, Site, ours};
+use testkit::{Mark, Process, Request, Site, ours, wait_until};
 
 use crate::apps::{ENVIRON, environ};
 use crate::daemon_site::{SELF, as_root, is_root, told, with_options};
@@ -19,7 +20,7 @@ fn user_groups_umask_and_directory() {
         "user=nobody group=nogroup supplementary-groups=www-data,#4 umask=0027 home=/usr/share",
     );
     let own = environ(&server.get("/"));
-    let nobody = nix::unistd::User::from_name("nobody").ok().flatten();
+    let nobody = User::from_name("nobody").ok().flatten();
     let nobody = nobody.expect("a user that every system has");
     let group = |name: &str| {
         let group = nix::unistd::Group::from_name(name).ok().flatten();
@@ -88,7 +89,7 @@ fn another_user_is_at_home_and_in_its_groups() {
     if !as_root() {
         return;
     }
-    let user = nix::unistd::User::from_name("bin").ok().flatten();
+    let user = User::from_name("bin").ok().flatten();
     let user = user.expect("a user that every Debian has");
     let own = told("user=bin");
     assert_eq!(own.value("uid"), user.uid.to_string());
@@ -99,6 +100,54 @@ fn another_user_is_at_home_and_in_its_groups() {
     // The group is httpd's as long as no other is given.
     let www = nix::unistd::Group::from_name("www-data").ok().flatten();
     assert_eq!(own.value("gid"), www.expect("httpd's").gid.to_string());
+}
+
+/// Also those that take the place of others.
+#[test]
+fn groups_of_several_users_are_side_by_side() {
+    const WHO: &str = "
+import os
+
+def application(environ, start_response):
+    start_response('200 OK', [])
+    ids = [os.getpid(), *os.getresuid(), *os.getresgid(), *os.getgroups()]
+    return [' '.join(map(str, ids)).encode()]
+";
+    if !as_root() {
+        return;
+    }
+    let server = Site::new()
+        .script("who.wsgi", WHO)
+        .config(
+            "WSGIDaemonProcess first user=nobody group=nogroup home=/
+             WSGIDaemonProcess second user=bin group=bin home=/
+             WSGIApplicationGroup %{GLOBAL}
+             WSGIScriptAlias /nobody ${WSGI}/who.wsgi process-group=first
+             WSGIScriptAlias /bin ${WSGI}/who.wsgi process-group=second",
+        )
+        .start();
+    // How httpd reports what mod_wsgi's processes die of, and how we do.
+    server.log().expect_alarm("exit signal Killed");
+    server.log().expect_alarm("died of signal 9 (SIGKILL)");
+    let who = |name: &str| {
+        let ids = server.get(&format!("/{name}")).text();
+        let ids: Vec<u32> = ids.split(' ').map(|id| id.parse().expect("ids")).collect();
+        let user = User::from_name(name).ok().flatten().expect("a user");
+        let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
+        assert_eq!(ids[1..], [uid, uid, uid, gid, gid, gid, gid], "{name}");
+        let process = Process {
+            pid: ids[0].try_into().expect("a process id"),
+        };
+        assert_eq!(process.user(), uid, "{name}");
+        process
+    };
+    let (first, second) = (who("nobody"), who("bin"));
+    kill(Pid::from_raw(first.pid), Signal::SIGKILL).expect("it runs");
+    wait_until("another process", || {
+        (server.get("/nobody").status == 200).then_some(())
+    });
+    assert_ne!(who("nobody"), first);
+    assert_eq!(who("bin"), second);
 }
 
 #[test]

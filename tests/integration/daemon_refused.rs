@@ -7,7 +7,7 @@ use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rstest::rstest;
-use testkit::{Httpd, Mark, Mpm, Request, Site, is_reference, ours};
+use testkit::{Httpd, Mark, Mpm, Request, Site, is_reference, ours, wait_until};
 
 use crate::apps::answering;
 use crate::daemon_site::as_root;
@@ -363,6 +363,34 @@ fn a_request_that_nobody_takes_is_told_of() {
     assert!(line.contains(":error]"), "{line}");
     assert!(line.contains("Unable to send request details"), "{line}");
     assert_eq!(server.get("/pid").text(), pid.to_string());
+}
+
+#[test]
+fn a_process_that_does_not_start_over_and_over_is_told_of_once() {
+    // mod_wsgi starts its processes without a Python.
+    if !ours("D64") {
+        return;
+    }
+    let server = Site::new()
+        .script("a.wsgi", &answering("ran"))
+        .config(
+            "LogLevel wsgi:debug
+             WSGIDaemonProcess one python-home=${ROOT}/nowhere
+             WSGIScriptAlias / ${WSGI}/a.wsgi process-group=one",
+        )
+        .start();
+    let told = |level: &str| {
+        let mut lines = server.log().matching(Mark::START, "did not start");
+        lines.retain(|line| line.contains(level));
+        lines
+    };
+    wait_until("two more attempts", || {
+        (told("[wsgi:debug]").len() >= 2).then_some(())
+    });
+    let errors = told("[wsgi:error]");
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].contains("WSGI1206"), "{errors:?}");
+    assert_eq!(server.get("/").status, 503);
 }
 
 /// As in a container that is started as anybody.

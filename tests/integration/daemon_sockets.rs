@@ -328,6 +328,43 @@ for attempt in (lambda: new().connect(path), lambda: os.unlink(path),
     assert_eq!(server.get("/").text(), "ran");
 }
 
+/// Answers with the descriptors that a program has which it starts; with `?large` not only that.
+const STARTS: &str = "
+import os, subprocess
+
+def application(environ, start_response):
+    command = ['ls', '-l', '/proc/self/fd']
+    names = subprocess.run(command, close_fds=False, stdout=subprocess.PIPE).stdout
+    start_response('200 OK', [])
+    return [names + b' ' * (1 << 20 if environ['QUERY_STRING'] else 0)]
+";
+
+#[test]
+fn a_program_that_an_application_starts_has_none_of_the_connections() {
+    let server = Site::new()
+        .script("a.wsgi", STARTS)
+        .config(
+            "WSGISocketPrefix ${DATA}/socket
+             WSGIDaemonProcess one
+             WSGIScriptAlias /group ${WSGI}/a.wsgi process-group=one
+             WSGIScriptAlias /httpd ${WSGI}/a.wsgi process-group=%{GLOBAL}",
+        )
+        .start();
+    for target in ["/group?large", "/group", "/httpd"] {
+        let names = server.get(target).text();
+        if target != "/httpd" && !ours("D66") {
+            continue;
+        }
+        assert!(names.contains("/fd"), "{target}: {names}");
+        let of_the_server = |line: &&str| {
+            let kinds = ["socket:", "anon_inode:", "memfd:"];
+            kinds.iter().any(|kind| line.contains(kind))
+        };
+        let found: Vec<_> = names.lines().filter(of_the_server).collect();
+        assert!(found.is_empty(), "{target}: {found:?}");
+    }
+}
+
 #[test]
 fn whose_it_is_says_socket_user() {
     if !as_root() {
