@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -365,13 +365,9 @@ fn a_program_that_an_application_starts_has_none_of_the_connections() {
     }
 }
 
-#[test]
-fn whose_it_is_says_socket_user() {
-    if !as_root() {
-        return;
-    }
-    // A worker that does not want a caller hangs up; mod_wsgi's says nothing until it is spoken to.
-    let connect = "
+/// Connects, and says how that went. A worker that does not want a caller hangs up; mod_wsgi's says
+/// nothing until it is spoken to.
+const CONNECT: &str = "
 import socket, sys
 caller = socket.socket(socket.AF_UNIX)
 caller.connect(sys.argv[1])
@@ -381,15 +377,38 @@ try:
 except TimeoutError:
     print('open')
 ";
+
+#[test]
+fn whose_it_is_says_socket_user() {
+    if !as_root() {
+        return;
+    }
     let (server, socket) = private("socket-user=nobody");
     // httpd's own children are kept out.
     assert_eq!(server.get("/").status, 503);
     let line = server.log().wait_for(Mark::START, "WSGI0117");
     let is_explained = line.contains("It belongs to uid 65534; socket-user");
     assert!(is_explained || is_reference(), "{line}");
-    let output = as_nobody(connect, &socket).output().expect("Python runs");
+    let output = as_nobody(CONNECT, &socket).output().expect("Python runs");
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(said, "open\n", "{output:?}");
+}
+
+#[test]
+fn a_worker_hangs_up_on_a_user_who_is_not_that_of_httpd() {
+    // mod_wsgi looks at nothing but the secret.
+    if !ours("D62") || !as_root() {
+        return;
+    }
+    let (server, socket) = private("");
+    assert_eq!(server.get("/").text(), "ran");
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).expect("a mode");
+    let output = as_nobody(CONNECT, &socket).output().expect("Python runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(said, "closed\n", "{output:?}");
+    let line = server.log().wait_for(Mark::START, "WSGI1215");
+    assert!(line.contains("it comes from uid 65534"), "{line}");
+    assert_eq!(server.get("/").text(), "ran");
 }
 
 #[test]
