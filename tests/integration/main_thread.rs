@@ -84,6 +84,43 @@ fn a_script_is_loaded_on_the_main_thread(#[values(Mode::Embedded, Mode::Daemon)]
     }
 }
 
+/// Leaves the status of a program that is told to end: -15, unless it blocks SIGTERM.
+const PROGRAMS: &str = r"
+import os, subprocess
+
+data = os.environ['DATA']
+
+def start(moment):
+    ended = subprocess.run(['sh', '-c', 'kill -TERM $$; exit 1'])
+    with open(f'{data}/{moment}', 'w') as trace:
+        trace.write(str(ended.returncode))
+";
+
+#[test]
+fn programs_that_are_started_before_and_after_all_requests_can_be_told_to_end() {
+    let customize = format!("{PROGRAMS}\nstart('begin')\n");
+    let ending = format!("import atexit\n{PROGRAMS}\natexit.register(start, 'end')\n{LOADED}");
+    let site = Site::new()
+        .file("path/sitecustomize.py", &customize)
+        .script("a.wsgi", &ending);
+    let (data, path) = (site.text_path("data"), site.text_path("path"));
+    let mut server = site
+        .env("DATA", &data)
+        .env("PYTHONPATH", &path)
+        .config(
+            "WSGIRestrictEmbedded On
+             WSGIDaemonProcess group
+             WSGIScriptAlias / ${WSGI}/a.wsgi process-group=group application-group=%{GLOBAL}",
+        )
+        .start();
+    assert_eq!(server.get("/").status, 200);
+    server.stop();
+    for moment in ["begin", "end"] {
+        let status = std::fs::read_to_string(server.site().path(&format!("data/{moment}")));
+        assert_eq!(status.expect("a trace"), "-15", "{moment}");
+    }
+}
+
 /// That of the main interpreter has nothing to do with requests.
 #[rstest::rstest]
 fn a_request_that_loads_the_first_script_makes_its_thread_the_main_one(

@@ -20,7 +20,7 @@ use crate::metrics;
 use crate::modules::{self, Serving};
 use crate::process::{self, Process};
 use crate::python::{Detached, Panicked, catch};
-use crate::runtime::{self, SignalMask};
+use crate::runtime;
 use crate::script::{self, ScriptError};
 use crate::wsgi::{self, Ending};
 
@@ -89,10 +89,7 @@ unsafe extern "C" fn preload(script: *const Script<'_>) -> c_int {
                 interpreter.attach(detached, |py| script::preload(py, interpreter, script))
             })
         } else {
-            // What the script starts, threads and programs, is to get the signals that it would get
-            // from the host.
-            let mask = SignalMask::of_this_thread();
-            load_on_main_thread(detached, interpreter, script, mask)?
+            load_on_main_thread(detached, interpreter, script)?
         };
         loaded.map_err(drop)
     })
@@ -104,22 +101,19 @@ unsafe extern "C" fn run_script(script: *const Script<'_>) -> c_int {
     status(|detached| {
         let _inside = activity::enter().ok_or(())?;
         let interpreter = interpreter_of(detached, script, None).ok_or(())?;
-        // The process is the script's, and so are its signals.
-        match load_on_main_thread(detached, interpreter, script, SignalMask::none())? {
+        match load_on_main_thread(detached, interpreter, script)? {
             Ok(()) | Err(ScriptError::Exited) => Ok(()),
             Err(_) => Err(()),
         }
     })
 }
 
-/// Loads a script on the thread that is Python's main thread, where it may handle signals. It
-/// blocks those of the mask meanwhile. What becomes of the script, unless it could not be begun;
-/// what went wrong is in the log.
+/// Loads a script on the thread that is Python's main thread, where it may handle signals. What
+/// becomes of the script, unless it could not be begun; what went wrong is in the log.
 fn load_on_main_thread(
     detached: &Detached,
     interpreter: &'static Interpreter,
     script: &Script<'_>,
-    mask: SignalMask,
 ) -> Result<Result<(), ScriptError>, ()> {
     let path = script.path.or_empty().to_vec();
     let (mtime, reload) = (script.mtime, script.reload);
@@ -130,7 +124,7 @@ fn load_on_main_thread(
             mtime,
             reload,
         };
-        mask.during(|| interpreter.attach(detached, |py| script::preload(py, interpreter, &script)))
+        interpreter.attach(detached, |py| script::preload(py, interpreter, &script))
     });
     loaded.ok_or(())
 }

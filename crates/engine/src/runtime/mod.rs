@@ -20,7 +20,6 @@ mod signals;
 
 pub(crate) use end::is_announced as is_stop_announced;
 pub(crate) use init::warn_about_interval;
-pub(crate) use signals::SignalMask;
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, MutexGuard};
@@ -33,6 +32,7 @@ use crate::lock::lock;
 use crate::log;
 use crate::process::{self, Process};
 use crate::python::{Detached, catch, remember_panics};
+use crate::runtime::signals::SignalMask;
 
 /// A function for the owner to run.
 type Job = Box<dyn FnOnce(&mut Detached) + Send>;
@@ -77,7 +77,8 @@ pub(crate) fn start(process: Process) -> Result<(), StartError> {
     let owner = std::thread::Builder::new()
         .name("wsgi-python".to_owned())
         .stack_size(stack_size());
-    owner.spawn(move || own_python(&ready, &job_queue))?;
+    let mask = mask_for_caller();
+    owner.spawn(move || own_python(mask, &ready, &job_queue))?;
     is_ready.recv().unwrap_or(Err(StartError::Owner))?;
     *owner_slot() = Some(jobs);
     Ok(())
@@ -137,6 +138,8 @@ fn post<R: Send + 'static>(
     job: impl FnOnce(&mut Detached) -> R + Send + 'static,
 ) -> Receiver<R> {
     let (done, is_done) = channel();
+    let mask = mask_for_caller();
+    let job = move |detached: &mut Detached| mask.during(|| job(detached));
     // The thread that asked may have stopped waiting. If the owner has ended, the job is dropped,
     // and `done` with it, which ends the wait.
     let job: Job = Box::new(move |detached| drop(done.send(job(detached))));
@@ -144,12 +147,23 @@ fn post<R: Send + 'static>(
     is_done
 }
 
+/// The signals that the owner blocks while it does something for the calling thread: what an
+/// application starts meanwhile, threads and programs, is to get those that it would get from that
+/// thread. Those of a service are for its script.
+fn mask_for_caller() -> SignalMask {
+    if process::config().is_service() {
+        SignalMask::none()
+    } else {
+        SignalMask::of_this_thread()
+    }
+}
+
 fn owner_slot() -> MutexGuard<'static, Option<Sender<Job>>> {
     lock(&OWNER)
 }
 
-/// The owner's life.
-fn own_python(ready: &Sender<Result<(), StartError>>, jobs: &Receiver<Job>) {
+/// The owner's life. It initialises Python for a thread that blocks these signals.
+fn own_python(mask: SignalMask, ready: &Sender<Result<(), StartError>>, jobs: &Receiver<Job>) {
     // The host's signals are for the host's threads, but for those of a script that runs here.
     if process::config().is_service() {
         SignalMask::none().set();
@@ -159,7 +173,7 @@ fn own_python(ready: &Sender<Result<(), StartError>>, jobs: &Receiver<Job>) {
     }
     // SAFETY: the thread is new; it is attached only inside the functions that take this.
     let mut detached = unsafe { Detached::assume() };
-    let started = catch(|| init::initialise(&mut detached));
+    let started = mask.during(|| catch(|| init::initialise(&mut detached)));
     let started = started.unwrap_or_else(|panicked| Err(init::InitError::Fault(panicked)));
     let runs = started.is_ok();
     // A host that no longer waits has given up on the process.

@@ -16,11 +16,11 @@ const FAULTS: [libc::c_int; 7] = [
 
 /// The signals that a thread blocks.
 #[derive(Clone, Copy)]
-pub(crate) struct SignalMask(libc::sigset_t);
+pub(super) struct SignalMask(libc::sigset_t);
 
 impl SignalMask {
     /// No signal.
-    pub(crate) fn none() -> Self {
+    pub(super) fn none() -> Self {
         Self::made_by(libc::sigemptyset)
     }
 
@@ -37,7 +37,7 @@ impl SignalMask {
     }
 
     /// Those that the calling thread blocks.
-    pub(crate) fn of_this_thread() -> Self {
+    pub(super) fn of_this_thread() -> Self {
         let mut mask = Self::none();
         // SAFETY: without a new mask the call only writes the one there is, to a place that lives
         // until it returns. It does not fail then.
@@ -57,7 +57,7 @@ impl SignalMask {
 
     /// Has the calling thread block these while it does something, and so have what it starts
     /// meanwhile.
-    pub(crate) fn during<R>(self, act: impl FnOnce() -> R) -> R {
+    pub(super) fn during<R>(self, act: impl FnOnce() -> R) -> R {
         struct Restore(SignalMask);
         impl Drop for Restore {
             fn drop(&mut self) {
