@@ -193,6 +193,43 @@ fn while_a_script_is_loaded_it_is_interrupted_too() {
     assert_eq!(server.get("/main").text(), process);
 }
 
+/// Has a module of Python's library, which an interpreter imports before its first script, be slow
+/// to import as long as a file is not there.
+const SLOW_LIBRARY: &str = r"
+import os, sys, time
+
+def be_slow(event, arguments):
+    if event == 'import' and arguments[0] == 'threading' and 'mod_wsgi' in sys.modules:
+        while not os.path.exists(os.environ['GATE']):
+            time.sleep(0.01)
+
+sys.addaudithook(be_slow)
+";
+
+#[test]
+fn while_a_script_is_about_to_be_loaded_it_is_interrupted_too() {
+    if !ours("D105") {
+        return;
+    }
+    let site = Site::new()
+        .file("library/sitecustomize.py", SLOW_LIBRARY)
+        .script("slow.wsgi", SLOW);
+    let (gate, library) = (site.text_path("data/gate"), site.text_path("library"));
+    let server = site
+        .env("GATE", &gate)
+        .env("PYTHONPATH", &library)
+        .config(
+            "WSGIDaemonProcess slow request-timeout=1 interrupt-timeout=30
+             WSGIScriptAlias / ${WSGI}/slow.wsgi process-group=slow",
+        )
+        .start();
+    assert_eq!(server.get("/").status, 504);
+    let unusable = server.log().matching(Mark::START, "WSGI1430");
+    assert!(unusable.is_empty(), "{unusable:?}");
+    server.site().write("data/gate", "open");
+    assert_eq!(server.get("/").status, 200);
+}
+
 #[test]
 fn what_the_server_calls_on_its_behalf_is_interrupted_too() {
     if !ours("D105") {

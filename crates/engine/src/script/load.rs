@@ -25,7 +25,12 @@ impl<'py> Visit<'_, 'py> {
         self.announce(again);
         // Whoever imports it first is the interpreter's main thread, where asyncio has an event
         // loop for scripts.
-        modules::without("threading", self.py.import(c"threading"));
+        match self.py.import(c"threading") {
+            Err(raised) if interrupt::is_timeout(self.interpreter, &raised) => {
+                return Err(self.report(&raised));
+            }
+            imported => modules::without("threading", imported),
+        }
         let path = self.path();
         // Before the file is read: if it changes in between, the next request will see it.
         let mtime = self
