@@ -1,11 +1,14 @@
 //! What httpd finds on the way to a script: the same, whether the URL ends with the script or goes
 //! on.
 
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 
-use testkit::{Httpd, Request, Site};
+use testkit::{Httpd, Request, Site, ours};
 
-use crate::apps::{ENVIRON, environ};
+use crate::apps::{ENVIRON, answering, environ};
 
 /// URLs of the script that is mounted at `/app`, with and without anything behind it.
 const URLS: [&str; 3] = ["/app", "/app/", "/app/a/b.html"];
@@ -174,11 +177,26 @@ fn a_script_that_goes_and_comes_back_is_found_again() {
         server.site().path("away"),
     );
     assert_eq!(statuses(&server), [200; 3]);
-    std::fs::rename(&script, &away).expect("moved");
+    fs::rename(&script, &away).expect("moved");
     assert_eq!(statuses(&server), [404; 3]);
-    std::fs::create_dir(&script).expect("a directory");
+    fs::create_dir(&script).expect("a directory");
     assert_eq!(statuses(&server), [403, 403, 404]);
-    std::fs::remove_dir(&script).expect("removed");
-    std::fs::rename(&away, &script).expect("moved back");
+    fs::remove_dir(&script).expect("removed");
+    fs::rename(&away, &script).expect("moved back");
     assert_eq!(statuses(&server), [200; 3]);
+}
+
+#[test]
+fn a_script_whose_name_is_not_utf_8_is_served() {
+    if !ours("D241") {
+        return;
+    }
+    let server = Site::new()
+        .file("wsgi/app.wsgi", answering("served"))
+        .config("WSGIScriptAlias /scripts ${WSGI}")
+        .start();
+    let directory = server.site().path("wsgi");
+    let name = OsStr::from_bytes(b"gr\xfcn.wsgi");
+    fs::copy(directory.join("app.wsgi"), directory.join(name)).expect("a copy");
+    assert_eq!(server.get("/scripts/gr%FCn.wsgi").text(), "served");
 }

@@ -10,6 +10,7 @@ static SERVER: SharedHttpd = SharedHttpd::new(|| {
     wsgi_site()
         .module("env")
         .module("setenvif")
+        .module("rewrite")
         .script("environ.wsgi", ENVIRON)
         .config(CONFIG)
 });
@@ -19,6 +20,7 @@ UseCanonicalName On
 
 <Location /environ.wsgi/set-env>
     SetEnv MINE "häuslich"
+    SetEnv HÄUSLICH mine
     SetEnv EMPTY
     SetEnv REQUEST_METHOD forged
     SetEnv SCRIPT_NAME forged
@@ -55,6 +57,9 @@ UseCanonicalName On
 <Location /environ.wsgi/rewritten>
     SetEnvIf Request_URI . REMOTE_PORT=forged FROM_SET_ENV_IF=yes
 </Location>
+
+RewriteEngine On
+RewriteRule ^/environ.wsgi/named/(.+)$ - [E=$1:yes]
 "#;
 
 fn environ_of(request: &Request) -> Environ {
@@ -69,6 +74,21 @@ fn set_env_reaches_the_application_as_latin_1() {
     assert_eq!(environ.value("MINE"), "h\u{c3}\u{a4}uslich");
     assert_eq!(environ.value("EMPTY"), "");
     assert_eq!(environ.value("HTTP_X_NOT_SENT"), "configured");
+}
+
+#[test]
+fn a_variable_is_named_in_utf_8() {
+    let environ = environ_of(&Request::get("/environ.wsgi/set-env"));
+    assert_eq!(environ.value("HÄUSLICH"), "mine");
+}
+
+#[test]
+fn a_variable_with_a_name_that_is_not_utf_8_costs_no_request() {
+    if !ours("D241") {
+        return;
+    }
+    let environ = environ_of(&Request::get("/environ.wsgi/named/H%C4USLICH"));
+    assert_eq!(environ.value("HÄUSLICH"), "yes");
 }
 
 #[test]
