@@ -200,3 +200,27 @@ fn a_script_whose_name_is_not_utf_8_is_served() {
     fs::copy(directory.join("app.wsgi"), directory.join(name)).expect("a copy");
     assert_eq!(server.get("/scripts/gr%FCn.wsgi").text(), "served");
 }
+
+#[test]
+fn who_may_enter_is_asked_again_where_a_request_is_redirected_to_another_url_of_the_script() {
+    let server = Site::new()
+        .module("rewrite")
+        .file("elsewhere/app.wsgi", answering("the application"))
+        .config(
+            r#"
+            WSGIScriptAlias /app ${ROOT}/elsewhere/app.wsgi
+            <Directory ${ROOT}/elsewhere>
+                Require expr "%{REQUEST_URI} !~ m#/private#"
+                Options FollowSymLinks
+                RewriteEngine On
+                RewriteRule go/in$ /app/private/a [L]
+                RewriteRule go/on$ /app/open [L]
+            </Directory>"#,
+        )
+        .start();
+    let status = |url: &str| server.get(url).status;
+
+    assert_eq!(status("/app/private/a"), 403);
+    assert_eq!(status("/app/go/in"), 403);
+    assert_eq!(status("/app/go/on"), 200);
+}

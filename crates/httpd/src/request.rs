@@ -100,6 +100,12 @@ impl<'r> Request<'r> {
         !self.record().main.is_null()
     }
 
+    /// Whether it is the one that the client sent, neither redirected within httpd nor made for
+    /// another.
+    fn is_initial(self) -> bool {
+        !self.is_included() && self.previous().is_none()
+    }
+
     /// The request that the client sent: this one, or that for whose response it is made.
     fn outermost(self) -> Self {
         let mut request = self;
@@ -237,10 +243,15 @@ impl<'r> Request<'r> {
     ///
     /// Returns `false`, with nothing changed, if there is no such regular file, if httpd would find
     /// the whole too long, or if a `<Directory>` section could be for the file itself: httpd
-    /// applies that only where nothing follows behind the file.
+    /// applies that only where nothing follows behind the file. Nor is it for what comes of another
+    /// request: httpd asks nobody again whether that may enter, if it has walked to the same file
+    /// for that request and need not walk anew.
     pub fn set_file(self, name: &[u8], path_info: &[u8]) -> bool {
         /// What apr adds to the length of a path (`apr_filepath_merge`).
         const MARGIN: usize = 4;
+        if !self.is_initial() {
+            return false;
+        }
         let (name, path_info) = (self.pool().copy(name), self.pool().copy(path_info));
         let length = name.count_bytes() + path_info.count_bytes();
         if length + MARGIN > sys::APR_PATH_MAX as usize || self.has_directory_section(name) {
