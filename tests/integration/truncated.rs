@@ -194,3 +194,28 @@ def application(environ, start_response):
         assert_eq!(server.get(&fine).text(), "fine");
     }
 }
+
+/// httpd ends the connection behind a 500, and would let that tell where the document ends.
+#[test]
+fn the_document_for_an_error_is_sent_in_chunks() {
+    if !ours("D40") {
+        return;
+    }
+    let failing = "def application(environ, start_response):
+    raise ValueError
+";
+    let document = "def application(environ, start_response):
+    start_response('500 Sorry', [])
+    yield b'sorry'
+";
+    let server = wsgi_site()
+        .script("failing.wsgi", failing)
+        .script("document.wsgi", document)
+        .config("ErrorDocument 500 /document.wsgi")
+        .start();
+
+    let response = server.get("/failing.wsgi");
+
+    assert_eq!((response.status, response.text().as_str()), (500, "sorry"));
+    assert_eq!(response.header("Transfer-Encoding"), Some("chunked"));
+}
