@@ -173,6 +173,42 @@ fn over_http_2_the_stream_is_reset() {
     }
 }
 
+/// Says how often it was asked, in a response that any cache may keep and that has no end if asked
+/// with `?fails`.
+const COUNTS: &str = r#"
+import itertools
+
+REQUESTS = itertools.count(1)
+
+def application(environ, start_response):
+    start_response('200 OK', [('Cache-Control', 'max-age=3600')])
+    yield b'%d' % next(REQUESTS)
+    if environ['QUERY_STRING']:
+        raise ValueError('in mid-response')
+"#;
+
+static CACHE: SharedHttpd = SharedHttpd::new(|| {
+    wsgi_site().module("cache").module("cache_disk").config(
+        "CacheRoot ${DATA}
+         CacheEnable disk /",
+    )
+});
+
+#[test]
+fn no_cache_keeps_what_there_was() {
+    if is_daemon_mode() && !ours("D40") {
+        return;
+    }
+    let server = CACHE.borrow();
+    let whole = app(&server, "cached", COUNTS);
+    let cut = format!("{}?fails", app(&server, "cut", COUNTS));
+
+    let ask = |url: &str| server.get(url).text();
+
+    assert_eq!((ask(&whole), ask(&whole)), ("1".into(), "1".into()));
+    assert_eq!((ask(&cut), ask(&cut)), ("1".into(), "2".into()));
+}
+
 #[test]
 fn the_server_goes_on() {
     if is_daemon_mode() && !ours("D40") {
