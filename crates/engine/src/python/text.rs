@@ -33,6 +33,15 @@ impl<'py> Attached<'py> {
         unsafe { Owned::steal(self, ffi::PyUnicode_DecodeFSDefaultAndSize(data, length)) }
     }
 
+    /// A `str` of UTF-8. What is not UTF-8 becomes lone surrogates (`surrogateescape`), so different
+    /// bytes become different strings.
+    pub(crate) fn utf8_escaped(self, bytes: &[u8]) -> Result<'py, Owned<'py>> {
+        let (data, length) = raw_parts(bytes);
+        let errors = c"surrogateescape".as_ptr();
+        // SAFETY: the pointer and the length describe a slice; the thread is attached.
+        unsafe { Owned::steal(self, ffi::PyUnicode_DecodeUTF8(data, length, errors)) }
+    }
+
     /// A `bytes`.
     pub(crate) fn bytes(self, bytes: &[u8]) -> Result<'py, Owned<'py>> {
         let (data, length) = raw_parts(bytes);

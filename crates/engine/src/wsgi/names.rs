@@ -142,7 +142,8 @@ impl Names {
         if let Some(key) = seen.get(name) {
             return Ok((key.bind(py).owned(), Kind::Varying));
         }
-        let key = decode_name(py, name)?;
+        // As configurations are. Names that differ must not become one, since a client may choose some.
+        let key = py.utf8_escaped(name)?;
         if name.len() <= LONGEST_SEEN {
             // A full cache is emptied. Names in use are added again at once, and cannot be
             // displaced for long by names that a client has made up.
@@ -152,13 +153,5 @@ impl Names {
             drop(full);
         }
         Ok((key, Kind::Varying))
-    }
-}
-
-/// A name is UTF-8, as configurations are. One that is not is still a string of bytes.
-fn decode_name<'py>(py: Attached<'py>, name: &[u8]) -> Result<'py, Owned<'py>> {
-    match std::str::from_utf8(name) {
-        Ok(name) => py.text(name),
-        Err(_) => py.latin1(name),
     }
 }
