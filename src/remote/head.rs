@@ -46,7 +46,7 @@ pub(super) enum Replacement<'r> {
 pub(super) enum Unfit {
     #[error(
         "The head of the worker's response is invalid and not passed on: it could split the \
-         response, or it does not state one length of the body."
+         response, or it states more than one length of the body or none that can be read."
     )]
     Splits,
     #[error(

@@ -272,7 +272,7 @@ fn end_within(time: Duration, process: &mut Child) -> io::Result<Option<ExitStat
 
 fn complain(group: &GroupSpec, python: &OsString, why: &Unsuitable, log: &Log) {
     let next = match why.validity() {
-        Some(_) => " It is tried again for the next worker.",
+        Some(_) => " It is tried again for later workers.",
         None => "",
     };
     let text = format_args!(
