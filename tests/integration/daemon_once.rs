@@ -46,7 +46,7 @@ fn noting(options: &str) -> Httpd {
         .start()
 }
 
-/// Writes down which request it runs, and answers with its process.
+/// Writes down which request it runs, and answers with its process and a full stop.
 const NUMBERED: &str = r#"
 import os
 
@@ -54,7 +54,7 @@ def application(environ, start_response):
     with open(os.environ['NOTES'], 'a') as notes:
         notes.write(environ['QUERY_STRING'] + '\n')
     environ['wsgi.input'].read()
-    answer = str(os.getpid()).encode()
+    answer = b'%d.' % os.getpid()
     start_response('200 OK', [('Content-Length', str(len(answer)))])
     return [answer]
 "#;
@@ -100,7 +100,9 @@ impl Clients {
             let answer = String::from_utf8_lossy(&answer).into_owned();
             if answer.starts_with("HTTP/1.1 200") {
                 let pid = answer.rsplit("\r\n\r\n").next().unwrap_or_default();
-                if let Ok(pid) = pid.parse() {
+                // An answer that was cut off could name another process.
+                let pid = pid.strip_suffix('.').map(str::parse);
+                if let Some(Ok(pid)) = pid {
                     self.worker.store(pid, Ordering::Relaxed);
                     self.answered.lock().expect("a set").insert(number);
                 }

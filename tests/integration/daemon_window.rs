@@ -37,15 +37,21 @@ fn expected(size: usize, seed: usize) -> Vec<u8> {
     text.bytes().cycle().take(size).collect()
 }
 
+fn site(options: &str) -> Site {
+    Site::new().script("a.wsgi", SIZED).config(&format!(
+        "WSGISocketPrefix ${{DATA}}/socket
+         WSGIDaemonProcess one processes=2 threads=3 {options}
+         WSGIScriptAlias / ${{WSGI}}/a.wsgi process-group=one application-group=%{{GLOBAL}}"
+    ))
+}
+
 fn group(options: &str) -> Httpd {
-    Site::new()
-        .script("a.wsgi", SIZED)
-        .config(&format!(
-            "WSGISocketPrefix ${{DATA}}/socket
-             WSGIDaemonProcess one processes=2 threads=3 {options}
-             WSGIScriptAlias / ${{WSGI}}/a.wsgi process-group=one application-group=%{{GLOBAL}}"
-        ))
-        .start()
+    site(options).start()
+}
+
+/// The same, where the system takes little of a response that its client does not read.
+fn narrow_group() -> Httpd {
+    site("").config("SendBufferSize 8192").start()
 }
 
 /// A client that has read no more than the head of a response in one piece.
@@ -142,7 +148,7 @@ fn responses_at_the_same_time_do_not_mix() {
 
 #[test]
 fn a_client_that_is_slow_sees_nothing_of_later_responses() {
-    let server = group("");
+    let server = narrow_group();
     let size = 1 << 20;
     let mut slow: Vec<_> = (0..4)
         .map(|seed| slow_client(&server, size, seed))
@@ -158,15 +164,7 @@ fn a_client_that_is_slow_sees_nothing_of_later_responses() {
 
 #[test]
 fn a_response_is_there_until_a_slow_client_has_it() {
-    let server = Site::new()
-        .script("a.wsgi", SIZED)
-        .config(
-            "SendBufferSize 8192
-             WSGISocketPrefix ${DATA}/socket
-             WSGIDaemonProcess one threads=3
-             WSGIScriptAlias / ${WSGI}/a.wsgi process-group=one application-group=%{GLOBAL}",
-        )
-        .start();
+    let server = narrow_group();
     let size = 1 << 20;
     let mut client = slow_client(&server, size, 1);
     // Longer than it takes a worker to find that it has nothing to do.
