@@ -13,9 +13,9 @@
 //!   could only delay that one: CPython gives a GIL to a thread that asks for it before one that
 //!   must be woken first, however long that one has waited. For one request this holds for a limited
 //!   time only, since other threads than requests may want the GIL. But while two requests wait, the
-//!   post stays vacant. So a process whose GIL is not given back leaves the requests to the other
-//!   processes of the group, or to its successor. Requests that have begun and want the GIL back do
-//!   not count: a few long responses would keep all other requests out.
+//!   post stays vacant if the group has other processes: one whose GIL is not given back leaves the
+//!   requests to them. Requests that have begun and want the GIL back do not count: a few long
+//!   responses would keep all other requests out.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -35,7 +35,8 @@ const LITTLE_PATIENCE: Duration = Duration::from_micros(250);
 /// How long the post may stay vacant because a request waits for the GIL to begin.
 const LONGEST_VACANCY: Duration = Duration::from_millis(50);
 
-/// So many requests that wait for the GIL to begin keep the post vacant for as long as they wait.
+/// So many requests that wait for the GIL to begin keep the post vacant for as long as they wait, if
+/// others can serve those that come.
 const TOO_MANY: u32 = 2;
 
 /// How often the deputy checks in vain before it sleeps until the leader leaves.
@@ -59,6 +60,8 @@ pub(super) struct Lead {
     watch: Condvar,
     /// How long requests take on average, until their response is complete.
     request_time: RequestTime,
+    /// Whether another process may serve what this one leaves in the queue.
+    has_others: bool,
 }
 
 #[derive(Debug)]
@@ -94,9 +97,12 @@ impl Drop for Leadership<'_> {
 }
 
 impl Lead {
-    /// The vacant post of a worker. `parallel` says whether its requests can run at the same time.
-    pub(super) fn new(parallel: Parallel) -> Self {
+    /// The vacant post of a worker. `parallel` says whether its requests can run at the same time,
+    /// `has_others` whether its group has other processes.
+    pub(super) fn new(parallel: Parallel, has_others: bool) -> Self {
         Self {
+            // A request that is still to be read may be for an interpreter with a GIL of its own.
+            has_others: has_others && !parallel.has_own_gils(),
             parallel,
             post: Mutex::new(Post {
                 is_taken: false,
@@ -116,7 +122,8 @@ impl Lead {
     pub(super) fn lead<R>(&self, newcomers: impl Fn() -> u32, act: impl FnOnce() -> R) -> R {
         let newcomers = || match self.parallel.runs_in_parallel() {
             true => 0,
-            false => newcomers(),
+            false if self.has_others => newcomers(),
+            false => newcomers().min(TOO_MANY - 1),
         };
         self.follow(&newcomers);
         let _leadership = Leadership(self);
@@ -260,6 +267,8 @@ mod tests {
     use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
     use std::thread;
 
+    use control::PythonSpec;
+
     use super::*;
 
     /// How long a test waits for what must come.
@@ -273,9 +282,14 @@ mod tests {
         }
     }
 
+    /// The post of one of several workers.
+    fn lead() -> Lead {
+        Lead::new(Parallel::default(), true)
+    }
+
     #[test]
     fn one_leads_at_a_time() {
-        let lead = Arc::new(Lead::new(Parallel::default()));
+        let lead = Arc::new(lead());
         let leaders = Arc::new(AtomicUsize::new(0));
         let threads = (0..8).map(|_| {
             let (lead, leaders) = (lead.clone(), leaders.clone());
@@ -300,7 +314,7 @@ mod tests {
     #[test]
     fn all_threads_get_to_lead_where_leaders_stay_away() {
         const THREADS: usize = 8;
-        let lead = Arc::new(Lead::new(Parallel::default()));
+        let lead = Arc::new(lead());
         let away = Arc::new(AtomicUsize::new(0));
         let back = Arc::new(AtomicBool::new(false));
         for _ in 0..200 {
@@ -327,16 +341,27 @@ mod tests {
 
     #[test]
     fn a_follower_leads_in_the_end_though_the_gil_is_wanted() {
-        let lead = Lead::new(Parallel::default());
-        let begin = Instant::now();
-        lead.lead(|| 0, || ());
-        lead.lead(|| 1, || ());
-        assert!(begin.elapsed() >= LONGEST_VACANCY);
+        let own_gils = || {
+            Parallel::of(&PythonSpec {
+                own_gils: true,
+                ..PythonSpec::default()
+            })
+        };
+        for (lead, newcomers) in [
+            (lead(), 1),
+            (Lead::new(Parallel::default(), false), TOO_MANY),
+            (Lead::new(own_gils(), true), TOO_MANY),
+        ] {
+            let begin = Instant::now();
+            lead.lead(|| 0, || ());
+            lead.lead(|| newcomers, || ());
+            assert!(begin.elapsed() >= LONGEST_VACANCY);
+        }
     }
 
     #[test]
     fn nobody_leads_while_requests_wait_for_a_gil_that_is_not_given_back() {
-        let lead = Lead::new(Parallel::default());
+        let lead = lead();
         let newcomers = AtomicU32::new(TOO_MANY);
         let looks = AtomicUsize::new(0);
         let count = || {
@@ -356,7 +381,7 @@ mod tests {
 
     #[test]
     fn short_requests_have_spare_places() {
-        let lead = Lead::new(Parallel::default());
+        let lead = lead();
         assert_eq!(lead.note(Duration::from_micros(40)), MOST_SPARE);
         for _ in 0..100 {
             lead.note(Duration::from_micros(200));

@@ -41,6 +41,11 @@ impl Parallel {
         }
     }
 
+    /// Whether interpreters can have GILs of their own.
+    pub(super) fn has_own_gils(&self) -> bool {
+        self.own_gils
+    }
+
     /// Whether requests can run Python at the same time.
     pub(super) fn runs_in_parallel(&self) -> bool {
         self.runs_in_parallel.load(Ordering::Relaxed)

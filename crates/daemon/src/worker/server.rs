@@ -107,7 +107,7 @@ impl Server {
             monitor: Arc::new(Monitor::new(group.threads)),
             engine,
             root: Root::of(&group.identity),
-            lead: Lead::new(Parallel::of(&group.python)),
+            lead: Lead::new(Parallel::of(&group.python), group.processes > 1),
             group,
             slot: Arc::new(OwnSlot::new(table, slot)),
             log,
