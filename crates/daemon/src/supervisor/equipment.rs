@@ -1,10 +1,10 @@
 //! What a group works with, as httpd's parent sent it: its error log, its table, its socket.
 
 use std::iter;
-use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 
 use control::{ChannelError, Ending, GroupSpec, Member, Setback, SlotState, Table};
-use nix::sys::socket::{Shutdown, UnixAddr, accept, getsockname, shutdown};
+use nix::sys::socket::{Shutdown, SockFlag, UnixAddr, accept4, getsockname, shutdown};
 
 use super::closer;
 use super::inherited::Inherited;
@@ -145,16 +145,23 @@ impl OwnedEquipment {
         let listener = self.listener.as_raw_fd();
         // After this nobody can connect, and `accept` does not block.
         let _ = shutdown(listener, Shutdown::Both);
-        // SAFETY: `accept` has just returned this descriptor, so nobody else owns it.
-        let own = |caller| unsafe { OwnedFd::from_raw_fd(caller) };
-        let callers: Vec<_> = iter::from_fn(|| accept(listener).ok()).map(own).collect();
+        let callers: Vec<_> = iter::from_fn(|| next_caller(listener)).collect();
         closer::close(callers);
     }
 }
 
+/// Takes a connection out of the queue and tells its other end that nothing comes over it, which may
+/// be long before it is closed.
+fn next_caller(listener: RawFd) -> Option<OwnedFd> {
+    let caller = accept4(listener, SockFlag::SOCK_CLOEXEC).ok()?;
+    let _ = shutdown(caller, Shutdown::Both);
+    // SAFETY: `accept4` has just returned this descriptor, so nobody else owns it.
+    Some(unsafe { OwnedFd::from_raw_fd(caller) })
+}
+
 #[cfg(test)]
 mod tests {
-    use std::io::{IoSlice, Read as _};
+    use std::io::{ErrorKind, IoSlice, Read as _};
     use std::os::linux::net::SocketAddrExt as _;
     use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
     use std::time::{Duration, Instant};
@@ -172,10 +179,11 @@ mod tests {
         let mut descriptors = testing::equipment();
         descriptors[2] = UnixListener::bind_addr(&address).unwrap().into();
         let equipment = OwnedEquipment::new(&testing::group("one"), descriptors, 0).unwrap();
-        let mut caller = UnixStream::connect_addr(&address).unwrap();
+        let connect = || UnixStream::connect_addr(&address);
+        let callers = [connect().unwrap(), connect().unwrap()];
         let (socket, _peer) = testing::lingering(60);
         let sent = sendmsg::<()>(
-            caller.as_raw_fd(),
+            callers[0].as_raw_fd(),
             &[IoSlice::new(b"a request")],
             &[ControlMessage::ScmRights(&[socket.as_raw_fd()])],
             MsgFlags::empty(),
@@ -184,9 +192,14 @@ mod tests {
         assert!(sent.is_ok(), "{sent:?}");
         drop(socket);
         equipment.close_socket();
+        for mut caller in callers {
+            caller
+                .set_read_timeout(Some(Duration::from_secs(20)))
+                .unwrap();
+            let end = caller.read(&mut [0]).map_err(|error| error.kind());
+            assert!(matches!(end, Ok(0) | Err(ErrorKind::ConnectionReset)));
+        }
         assert!(begin.elapsed() < Duration::from_secs(20));
-        // The connection is reset, since what was sent was not read.
-        assert!(caller.read(&mut [0]).is_err());
-        assert!(UnixStream::connect_addr(&address).is_err());
+        assert!(connect().is_err());
     }
 }
