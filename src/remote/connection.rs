@@ -98,7 +98,7 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Connects to the socket of a group, which must belong to `owner`. Waits up to `patience` if
-    /// the backlog is full; without `patience` not at all.
+    /// the backlog is full; without `patience` for a moment only.
     pub(super) fn open(
         path: &Path,
         owner: u32,

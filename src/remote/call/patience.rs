@@ -14,7 +14,8 @@ const TIME_TO_SETTLE: Duration = Duration::from_secs(5);
 pub(super) struct Patience {
     begin: Instant,
     deadline: Instant,
-    /// How long it waits for a worker to take it, whether or not the queue has a place at once.
+    /// How long it waits for a worker to take it: `connect-timeout`, or if that is 0 as long as a
+    /// worker may be silent.
     connect: Duration,
     /// How long it waits for the successor of a worker: as long as a worker may be silent.
     successor: Duration,
