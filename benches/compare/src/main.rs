@@ -50,8 +50,8 @@ struct Options {
     /// How many connections ask at the same time.
     #[arg(long, default_value = "16")]
     connections: NonZeroU32,
-    /// How many processes of 25 threads each target has. With more than one it is luck which of
-    /// them a connection lands in, and so how much of the time they wait for one GIL.
+    /// How many processes of 25 threads each httpd has. With more than one, chance decides how the
+    /// connections spread over them, and so how much of the time they wait for one GIL.
     #[arg(long, default_value = "1")]
     processes: NonZeroU32,
     /// What is asked for: hello, json, large, stream, post, file, cpu. All by default.
