@@ -33,14 +33,10 @@ fn entries() -> Vec<Entry> {
 impl Entry {
     /// What follows `- Label: `.
     fn field(&self, label: &str) -> Option<&str> {
-        let prefix = format!("- {label}:");
-        let mut lines = self.text.lines();
-        let value = lines.find_map(|line| line.strip_prefix(&prefix))?.trim();
-        // One that is too long for the line of its label stands in the next.
-        match value.is_empty() {
-            true => lines.next().map(str::trim),
-            false => Some(value),
-        }
+        let prefix = format!("- {label}: ");
+        self.text
+            .lines()
+            .find_map(|line| line.strip_prefix(&prefix))
     }
 
     fn context(&self) -> &str {
